@@ -1,0 +1,190 @@
+"""One resource's allocation: demand profiles, balances and QoS in, limits and reasons out.  Pure.
+
+All columns have shape (tenants,) and the resource's base unit (cores, bytes).
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from agent.emergency import EmergencySettings, Grants, Need, granted
+from agent.fairness import filled
+from agent.placement import DemandQuantiles, placed
+from agent.pools import Guarantee, guarantee
+from agent.tenant import Bools, Floats, Terms
+
+# Balance buys priority: a full bank doubles a tenant's weight in shortage, full debt leaves it
+# 1/16, so that debtors fall towards their guaranteed part before anyone else loses anything.
+_CREDIT_BASE, _DEBT_BASE = 2.0, 16.0
+# Tenants' peaks coincide more often than independence would have it.
+_CORRELATION = 0.1
+_INTERVAL_LEVEL = 0.95
+_NORMAL_95 = 1.645
+
+
+class Mode(StrEnum):
+    """STRICT: limits never sum to more than the capacity.  ELASTIC: they close as it fills."""
+
+    STRICT = "strict"
+    ELASTIC = "elastic"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What is known of every tenant when one resource is allocated.
+
+    `ceiling` is finite and effective: the smallest of config, pins and host, zero for a tenant
+    that is absent.  `hold` is what cannot or must not be taken back now: limits adopted while
+    learning, memory that cannot be reclaimed.
+    """
+
+    terms: Terms
+    ceiling: Floats
+    expected: Floats
+    levels: Floats  # (levels,)
+    grid: Floats  # (levels, tenants): quantiles of the next step's demand
+    demand: Floats  # in the last tick; NaN where unknowable
+    is_hit: Bools  # was held at its limit in the last tick
+    balance_fraction: Floats  # -1 (deep in debt) to 1
+    hold: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What each tenant gets from each pool: limit = guaranteed + opportunistic + emergency."""
+
+    guarantee: Guarantee
+    opportunistic: Floats
+    emergency: Floats
+    limit: Floats
+    share: Floats  # parts of the capacity to divide by weight; sums to at most the capacity
+    pressure: float
+    elasticity: float
+    marginal_need: float
+    grants: Grants
+
+
+def allocate(
+    claims: Claims, *, capacity: float, mode: Mode, emergency: EmergencySettings, grants: Grants
+) -> Allocation:
+    """Divide `capacity` among tenants under laws 2 to 6 (see docs/laws.md)."""
+    expected, grid = surprised(claims)
+    high = _row_at(claims.levels, grid, _INTERVAL_LEVEL)
+    promised = guarantee(
+        claims.terms,
+        expected=expected,
+        high=high,
+        ceiling=claims.ceiling,
+        capacity=capacity,
+        emergency_fraction=emergency.fraction,
+    )
+    weight = claims.terms.weight * priority(claims.balance_fraction)
+    budget = max(capacity - promised.emergency_pool, float(promised.amount.sum()))
+    placement = placed(
+        DemandQuantiles.of(claims.levels, grid),
+        lower=_held(claims, promised.amount, budget),
+        upper=claims.ceiling,
+        weight=weight,
+        capacity=budget,
+    )
+    need = Need(
+        shortfall=np.minimum(_known(claims.demand), claims.ceiling) - placement.limit,
+        is_hit=claims.is_hit,
+        is_in_debt=claims.balance_fraction < 0,
+        rank=claims.terms.emergency_rank,
+        weight=claims.terms.weight,
+    )
+    pool = promised.emergency_pool
+    amount, grants = granted(grants, need, pool=pool, settings=emergency)
+    strict = placement.limit + amount
+    pressure = pressure_of(expected, high, capacity)
+    limit = strict if mode is Mode.STRICT else opened(strict, claims, pressure)
+    return Allocation(
+        guarantee=promised,
+        opportunistic=limit - promised.amount - amount,
+        emergency=amount,
+        limit=limit,
+        share=shares(promised.amount, weight, claims.ceiling, capacity),
+        pressure=pressure,
+        elasticity=max(1.0, float(limit.sum()) / capacity) if capacity > 0 else 1.0,
+        marginal_need=placement.marginal_need,
+        grants=grants,
+    )
+
+
+def surprised(claims: Claims) -> tuple[Floats, Floats]:
+    """Lift expectation and quantiles of tenants whose demand now is above their interval.
+
+    The fast path: a spike that no forecast saw counts from the next tick on.  Its quantiles keep
+    their spread above the median, on top of what is demanded now.
+    """
+    high = _row_at(claims.levels, claims.grid, _INTERVAL_LEVEL)
+    median = _row_at(claims.levels, claims.grid, 0.5)
+    demand = _known(claims.demand)
+    is_above = demand > high
+    lifted = np.maximum(claims.grid, demand + np.maximum(claims.grid - median, 0.0))
+    expected = np.where(is_above, np.maximum(claims.expected, demand), claims.expected)
+    return expected, np.where(is_above, lifted, claims.grid)
+
+
+def priority(balance_fraction: Floats) -> Floats:
+    """Return the factor, rising with the balance, by which it multiplies a tenant's weight."""
+    base = np.where(balance_fraction >= 0, _CREDIT_BASE, _DEBT_BASE)
+    return np.power(base, balance_fraction)
+
+
+def pressure_of(expected: Floats, high: Floats, capacity: float) -> float:
+    """Return the chance that total demand exceeds the capacity, from 0 to 1.
+
+    Normal approximation of the sum, with a constant correlation between tenants:
+    variance = (1 - rho) * sum(s_i^2) + rho * (sum s_i)^2, s_i = (high_i - expected_i)+ / z_95.
+    """
+    deviation = np.maximum(high - expected, 0.0) / _NORMAL_95
+    variance = (1 - _CORRELATION) * np.square(deviation).sum() + _CORRELATION * deviation.sum() ** 2
+    headroom = capacity - float(expected.sum())
+    if variance <= 0:
+        return 0.0 if headroom >= 0 else 1.0
+    return 0.5 * math.erfc(headroom / math.sqrt(2.0 * variance))
+
+
+def opened(strict: Floats, claims: Claims, pressure: float) -> Floats:
+    """Return elastic limits: the ceiling while pressure is low, debtors closing first.
+
+    closure = pressure * clip((1 - 2 b) / 3, 0, 1) with balance fraction b: a tenant deep in debt
+    closes with the pressure itself, one without balance by a third of it, one whose bank is at
+    least half full not at all; weights keep the promises in between.
+    """
+    closure = pressure * np.clip((1.0 - 2.0 * claims.balance_fraction) / 3.0, 0.0, 1.0)
+    return np.maximum(strict, claims.ceiling - closure * (claims.ceiling - strict))
+
+
+def shares(guaranteed: Floats, weight: Floats, ceiling: Floats, capacity: float) -> Floats:
+    """Divide the whole capacity into parts that keep each guarantee at any instant.
+
+    Each tenant's part is its guaranteed amount plus its weighted share of what is not
+    guaranteed; since the parts sum to the capacity, weights proportional to them give every
+    tenant at least its guarantee however hard the others compete.
+    """
+    present = np.where(ceiling > 0, weight, 0.0)
+    total = present.sum()
+    rest = max(capacity - float(guaranteed.sum()), 0.0)
+    return guaranteed + (rest * present / total if total > 0 else 0.0)
+
+
+def _held(claims: Claims, guaranteed: Floats, budget: float) -> Floats:
+    """Return the least that each tenant is left with: its guarantee, and its hold if it fits."""
+    room = np.maximum(np.minimum(claims.hold, claims.ceiling) - guaranteed, 0.0)
+    left = budget - float(guaranteed.sum())
+    return guaranteed + filled(left, room=room, weight=claims.terms.weight)
+
+
+def _known(demand: Floats) -> Floats:
+    return np.where(np.isfinite(demand), demand, 0.0)
+
+
+def _row_at(levels: Floats, grid: Floats, level: float) -> Floats:
+    """Return the quantile of the first grid level at or above `level`, shape (tenants,)."""
+    row = grid[min(int(np.searchsorted(levels, level)), len(levels) - 1)]
+    return np.asarray(row, dtype=np.float64)

@@ -1,0 +1,309 @@
+"""One control cycle's decision: samples and profiles in, allocations and targets out.  Pure.
+
+The daemon, the tests and every simulation run this very code; time enters as an argument.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.allocation import Allocation, Claims, Mode, allocate
+from agent.demand import Demand, cpu_demand, memory_demand
+from agent.emergency import EmergencySettings, Grants
+from agent.plan import Pace, enforceable, stepped
+from agent.pools import fair_share
+from agent.tenant import Bools, Floats, Ints, Resource, Roster, Terms, carried_over
+from agent.tokens import Ledger, balance_fraction, settled
+from agent.usage import Usage, rearranged, usage_between
+from enforce.columns import Control, HostSample
+from forecast.profile import Profile
+
+LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_HIGH}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything that a decision depends on beside what is measured; capacities in base units."""
+
+    total: Mapping[Resource, float]  # what the host has
+    capacity: Mapping[Resource, float]  # allocatable: less the system reserve
+    modes: Mapping[Resource, Mode]
+    emergency: EmergencySettings
+    pace: Pace
+    learning_s: float
+    memory_margin_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class CoreState:
+    """What one cycle leaves to the next; shape (tenants,) throughout."""
+
+    sample: HostSample | None
+    ledgers: Mapping[Resource, Ledger]
+    grants: Mapping[Resource, Grants]
+    guaranteed: Mapping[Resource, Floats]  # in the last cycle: what usage is settled against
+    adopted: Mapping[Resource, Floats]  # limits found in force at first sight; NaN before it
+    learning_left_s: Floats
+
+    @classmethod
+    def fresh(cls, tenants: int, policy: Policy) -> "CoreState":
+        """Return the state of an agent that has seen nothing yet."""
+        return cls(
+            sample=None,
+            ledgers={r: Ledger.opened(tenants) for r in Resource},
+            grants={r: Grants.none(tenants) for r in Resource},
+            guaranteed={r: np.zeros(tenants) for r in Resource},
+            adopted={r: np.full(tenants, np.nan) for r in Resource},
+            learning_left_s=np.full(tenants, policy.learning_s),
+        )
+
+    def rearranged(self, positions: Ints, policy: Policy) -> "CoreState":
+        """Return the state in the order of a new roster; newcomers start learning."""
+
+        def moved(columns: Mapping[Resource, Floats], missing: float) -> dict[Resource, Floats]:
+            return {r: carried_over(column, positions, missing) for r, column in columns.items()}
+
+        return CoreState(
+            sample=None if self.sample is None else rearranged(self.sample, positions),
+            ledgers={r: ledger.rearranged(positions) for r, ledger in self.ledgers.items()},
+            grants={r: grants.rearranged(positions) for r, grants in self.grants.items()},
+            guaranteed=moved(self.guaranteed, 0.0),
+            adopted=moved(self.adopted, np.nan),
+            learning_left_s=carried_over(self.learning_left_s, positions, policy.learning_s),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceProfile:
+    """One resource's slice of a forecast profile; columns of shape (tenants,)."""
+
+    levels: Floats
+    grid: Floats  # (levels, tenants)
+    expected: Floats
+    upper: Floats
+    source: Ints
+
+    @classmethod
+    def of(cls, profile: Profile, resource: Resource) -> "ResourceProfile":
+        """Cut one resource out of a profile whose series are ordered resource by resource."""
+        place = list(Resource).index(resource)
+        series = profile.expected.shape[-1] // len(Resource)
+        cut = slice(place * series, (place + 1) * series)
+        return cls(
+            profile.levels,
+            profile.grid[:, cut],
+            profile.expected[cut],
+            profile.upper[cut],
+            profile.source[cut].astype(np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen since the last cycle."""
+
+    sample: HostSample
+    usage: Usage
+    demands: Mapping[Resource, Demand]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceDecision:
+    """One resource's part of a decision; shape (tenants,)."""
+
+    profile: ResourceProfile
+    allocation: Allocation
+    burst: Floats
+    in_force: Floats  # finite: no limit counts as what the host has
+    target: Floats  # what to aim for in this cycle, finite
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one cycle decided, and the state for the next."""
+
+    state: CoreState
+    is_learning: Bools
+    resources: Mapping[Resource, ResourceDecision]
+
+
+def observed(
+    state: CoreState, sample: HostSample, *, roster: Roster, policy: Policy
+) -> Observation:
+    """Return usage since the last cycle and the demand behind it."""
+    usage = usage_between(state.sample or sample, sample)
+    cpu, memory = Resource.CPU, Resource.MEMORY
+    ceiling = _ceiling(roster.terms[cpu], usage, policy.total[cpu])
+    fair = fair_share(roster.terms[cpu].weight, ceiling, policy.capacity[cpu])
+    demands = {
+        cpu: cpu_demand(usage, ceiling=ceiling, fair=fair, capacity=policy.capacity[cpu]),
+        memory: memory_demand(
+            usage,
+            ceiling=_ceiling(roster.terms[memory], usage, policy.total[memory]),
+            high=sample.in_force.memory_high_bytes,
+        ),
+    }
+    return Observation(sample, usage, demands)
+
+
+def decide(
+    state: CoreState, seen: Observation, profile: Profile, *, roster: Roster, policy: Policy
+) -> Decision:
+    """Settle the last cycle, allocate every resource, and say what to aim for now."""
+    state = _advanced(state, seen, roster, policy)
+    resources = {
+        resource: _decided(
+            resource, state, seen, ResourceProfile.of(profile, resource), roster, policy
+        )
+        for resource in Resource
+    }
+    return Decision(
+        state=replace(
+            state,
+            grants={r: d.allocation.grants for r, d in resources.items()},
+            guaranteed={r: d.allocation.guarantee.amount for r, d in resources.items()},
+        ),
+        is_learning=state.learning_left_s > 0,
+        resources=resources,
+    )
+
+
+def in_force(resource: Resource, sample: HostSample, total: float) -> Floats:
+    """Return the limits that the kernel holds, with no limit counted as what the host has."""
+    limit = sample.in_force.of(LIMIT_CONTROL[resource])
+    return np.where(np.isnan(limit), total, np.minimum(limit, total))
+
+
+def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Policy) -> CoreState:
+    """Let the time since the last cycle pass: settle ledgers, age grants and learning."""
+    elapsed_s = max(seen.usage.elapsed_s, 0.0)
+    cpu = Resource.CPU
+    ledger = settled(
+        state.ledgers[cpu],
+        guaranteed=state.guaranteed[cpu],
+        usage=seen.usage.cpu_cores,
+        burst=_burst(roster.terms[cpu], seen.usage, policy),
+        elapsed_s=elapsed_s,
+    )
+    return CoreState(
+        sample=seen.sample,
+        ledgers={**state.ledgers, cpu: ledger},
+        grants={r: g.elapsed(elapsed_s, policy.emergency) for r, g in state.grants.items()},
+        guaranteed=state.guaranteed,
+        adopted={
+            r: _first_known(adopted, seen.sample.in_force.of(LIMIT_CONTROL[r]), policy.total[r])
+            for r, adopted in state.adopted.items()
+        },
+        learning_left_s=np.maximum(state.learning_left_s - elapsed_s, 0.0),
+    )
+
+
+def _decided(
+    resource: Resource,
+    state: CoreState,
+    seen: Observation,
+    profile: ResourceProfile,
+    roster: Roster,
+    policy: Policy,
+) -> ResourceDecision:
+    capacity, total = policy.capacity[resource], policy.total[resource]
+    claims, burst = _claims(resource, state, seen, profile, roster, policy)
+    allocation = allocate(
+        claims,
+        capacity=capacity,
+        mode=policy.modes[resource],
+        emergency=policy.emergency,
+        grants=state.grants[resource],
+    )
+    before = in_force(resource, seen.sample, total)
+    target = stepped(
+        enforceable(LIMIT_CONTROL[resource], allocation.limit),
+        before,
+        guaranteed=allocation.guarantee.amount,
+        free=capacity * allocation.elasticity - float(before[seen.usage.is_present].sum()),
+        elapsed_s=seen.usage.elapsed_s,
+        pace=policy.pace,
+    )
+    return ResourceDecision(profile, allocation, burst, before, target)
+
+
+def _claims(
+    resource: Resource,
+    state: CoreState,
+    seen: Observation,
+    profile: ResourceProfile,
+    roster: Roster,
+    policy: Policy,
+) -> tuple[Claims, Floats]:
+    """Put together what each tenant may ask for, and its burst."""
+    terms, demand = roster.terms[resource], seen.demands[resource]
+    ceiling = _ceiling(terms, seen.usage, policy.total[resource])
+    fair = fair_share(terms.weight, ceiling, policy.capacity[resource])
+    burst = _burst(terms, seen.usage, policy) if resource.is_spent else np.zeros(len(roster))
+    pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
+    if resource is Resource.MEMORY:
+        held = np.nan_to_num(seen.usage.memory_unreclaimable_bytes, nan=0.0)
+        hold = np.maximum(hold, held + policy.memory_margin_bytes)
+        pinned = np.minimum(np.maximum(pinned, hold), ceiling)
+    expected, grid = _without_gaps(profile, terms, ceiling)
+    claims = Claims(
+        terms=terms,
+        ceiling=pinned,
+        expected=expected,
+        levels=profile.levels,
+        grid=grid,
+        demand=demand.value,
+        is_hit=demand.is_censored,
+        balance_fraction=balance_fraction(state.ledgers[resource].balance, burst),
+        hold=np.minimum(hold, pinned),
+    )
+    return claims, burst
+
+
+def _pinned(
+    state: CoreState,
+    resource: Resource,
+    ceiling: Floats,
+    terms: Terms,
+    demand: Demand,
+    fair: Floats,
+) -> tuple[Floats, Floats]:
+    """Return ceiling and hold: while learning, both stand at the limit that was adopted.
+
+    No jump at a restart: until there is history a limit neither falls nor rises, but for a
+    tenant that is held at it, which may rise to its fair share, and for floors and ceilings.
+    """
+    is_learning = (state.learning_left_s > 0) & np.isfinite(state.adopted[resource])
+    adopted = np.where(is_learning, state.adopted[resource], 0.0)
+    relief = np.where(demand.is_censored, fair, 0.0)
+    pinned = np.minimum(np.maximum.reduce([adopted, terms.floor, relief]), ceiling)
+    return np.where(is_learning, pinned, ceiling), np.minimum(adopted, ceiling)
+
+
+def _without_gaps(profile: ResourceProfile, terms: Terms, ceiling: Floats) -> tuple[Floats, Floats]:
+    """Return expectation and quantiles, with the widest guess for tenants never observed.
+
+    Of a tenant without data nothing is known but that its demand is below its ceiling: all
+    values up to it are as likely (the maximum-entropy distribution on an interval).
+    """
+    is_known = np.isfinite(profile.expected)
+    expected = np.where(is_known, profile.expected, np.minimum(terms.floor, ceiling))
+    flat = profile.levels[:, None] * ceiling[None, :]
+    return np.minimum(expected, ceiling), np.where(is_known, profile.grid, flat)
+
+
+def _ceiling(terms: Terms, usage: Usage, total: float) -> Floats:
+    return np.where(usage.is_present, np.minimum(terms.ceiling, total), 0.0)
+
+
+def _burst(terms: Terms, usage: Usage, policy: Policy) -> Floats:
+    """Return the most tokens of cpu that each tenant may bank: burst_s of its entitled rate."""
+    ceiling = _ceiling(terms, usage, policy.total[Resource.CPU])
+    fair = fair_share(terms.weight, ceiling, policy.capacity[Resource.CPU])
+    return terms.burst_s * np.maximum(terms.floor, np.minimum(fair, ceiling))
+
+
+def _first_known(adopted: Floats, limit: Floats, total: float) -> Floats:
+    """Remember the first limit seen of each tenant; no limit counts as what the host has."""
+    return np.where(np.isnan(adopted), np.minimum(limit, total), adopted)

@@ -1,0 +1,53 @@
+"""Usage corrected for throttling: what tenants would have used without their limits.  Pure.
+
+A tenant held at its limit shows the limit, not its demand; a forecaster fed with that learns to
+starve it for ever.  Here usage becomes demand wherever the kernel says that it was held.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.tenant import Bools, Floats
+from agent.usage import Usage
+
+# Where only the fact of being held is known, not by how much, the estimate probes upwards.
+_PROBE = 1.25
+_MEMORY_PROBE = 1.1
+_AT_LIMIT = 0.95
+# A busy host hides demand without any throttling: runnable threads wait for their turn.
+_SATURATED = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Demand of one resource, shape (tenants,); censored where usage is only a lower bound."""
+
+    value: Floats
+    is_censored: Bools
+
+
+def cpu_demand(usage: Usage, *, ceiling: Floats, fair: Floats, capacity: float) -> Demand:
+    """Estimate cores demanded: (usage + throttled) / elapsed, at most the ceiling.
+
+    `throttled_usec` sums over CPUs (kernel: Documentation/admin-guide/cgroup-v2.rst, cpu.stat),
+    so two spinners held on two CPUs show two cores.  On a saturated host a tenant that uses its
+    weighted share `fair` or more may be waiting too: the estimate then probes upwards.
+    """
+    with np.errstate(invalid="ignore"):
+        is_throttled = usage.cpu_throttled_cores > 0
+        saturated = np.nansum(usage.cpu_cores) >= _SATURATED * capacity
+        is_waiting = saturated & ~is_throttled & (usage.cpu_cores >= _AT_LIMIT * fair)
+    wanted = usage.cpu_cores + np.where(is_throttled, usage.cpu_throttled_cores, 0.0)
+    wanted = np.where(is_waiting, wanted * _PROBE, wanted)
+    return Demand(
+        np.minimum(wanted, np.maximum(ceiling, usage.cpu_cores)), is_throttled | is_waiting
+    )
+
+
+def memory_demand(usage: Usage, *, ceiling: Floats, high: Floats) -> Demand:
+    """Estimate bytes demanded: what is held, and more where memory.high held it back."""
+    with np.errstate(invalid="ignore"):
+        is_censored = (usage.memory_high_events > 0) & (usage.memory_bytes >= _AT_LIMIT * high)
+    wanted = np.where(is_censored, usage.memory_bytes * _MEMORY_PROBE, usage.memory_bytes)
+    return Demand(np.minimum(wanted, np.maximum(ceiling, usage.memory_bytes)), is_censored)

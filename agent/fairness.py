@@ -1,0 +1,42 @@
+"""Weighted max-min fairness (progressive filling) over columns.  Pure."""
+
+import numpy as np
+
+from agent.tenant import Floats
+
+
+def filled(amount: float, *, room: Floats, weight: Floats) -> Floats:
+    """Divide `amount` among tenants so that each gets min(room, level * weight).
+
+    The level is the same for all: what a full tenant leaves is divided again among the others,
+    so something is left only when every tenant with a weight is full (Bertsekas and Gallager,
+    Data Networks, 6.5.2: max-min fairness by progressive filling).  All shapes (tenants,).
+
+    Raises:
+        ValueError: A room is negative or not finite, or a weight is negative.
+
+    """
+    if np.any(room < 0) or not np.all(np.isfinite(room)) or np.any(weight < 0):
+        raise ValueError("room must be finite and >= 0, weight >= 0")
+    takes_part = (weight > 0) & (room > 0)
+    room = np.where(takes_part, room, 0.0)
+    if amount <= 0:
+        return np.zeros_like(room)
+    if amount >= room.sum():
+        return room
+    return np.where(takes_part, np.minimum(room, _level(amount, room, weight) * weight), 0.0)
+
+
+def _level(amount: float, room: Floats, weight: Floats) -> float:
+    """Return the level at which sum(min(room, level * weight)) equals `amount` < sum(room)."""
+    weight = np.where(room > 0, weight, 0.0)
+    full_at = np.divide(room, weight, out=np.full_like(room, np.inf), where=weight > 0)
+    order = np.argsort(full_at, kind="stable")
+    room_before = np.concatenate(([0.0], np.cumsum(room[order])[:-1]))
+    weight_left = np.cumsum(weight[order][::-1])[::-1]
+    # With the first k tenants full, the others share the rest: the level that results is the
+    # right one for the first k at which tenant k would not be full yet.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level = (amount - room_before) / weight_left
+    first = int(np.argmax(level <= full_at[order]))
+    return float(max(level[first], 0.0))

@@ -1,0 +1,81 @@
+"""Placing capacity where it is most likely needed: equal marginal need.  Pure.
+
+Minimising expected unmet demand, weighted, under a capacity has its optimum where every tenant
+has the same weighted probability of needing more than its limit, w * P(demand > limit) = lambda
+(a newsvendor with one shared constraint: Hadley and Whitin, Analysis of Inventory Systems, 1963).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.fairness import filled
+from agent.tenant import Floats
+
+_BISECTIONS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Limits of shape (tenants,) and the marginal need lambda at which they were placed."""
+
+    limit: Floats
+    marginal_need: float
+
+
+@dataclass(frozen=True, slots=True)
+class DemandQuantiles:
+    """Quantile functions of all tenants' demand: linear between the points of one grid."""
+
+    levels: Floats  # (levels,), from 0 to 1
+    values: Floats  # (levels, tenants), rising along axis 0
+
+    @classmethod
+    def of(cls, levels: Floats, grid: Floats) -> "DemandQuantiles":
+        """Complete a grid: demand is never below 0, and its tail goes on as it last rose."""
+        tail = 2.0 * grid[-1] - grid[-2] if len(grid) > 1 else grid[-1]
+        zero = np.zeros_like(grid[:1])
+        return cls(
+            np.concatenate(([0.0], levels, [1.0])),
+            np.concatenate((zero, np.maximum.accumulate(np.maximum(grid, 0.0)), tail[None])),
+        )
+
+    def at(self, probability: Floats) -> Floats:
+        """Return each tenant's demand quantile at its own probability, shape (tenants,)."""
+        right = np.clip(np.searchsorted(self.levels, probability), 1, len(self.levels) - 1)
+        tenants = np.arange(self.values.shape[1])
+        below, above = self.values[right - 1, tenants], self.values[right, tenants]
+        start, end = self.levels[right - 1], self.levels[right]
+        return below + (above - below) * np.clip((probability - start) / (end - start), 0.0, 1.0)
+
+
+def placed(
+    quantiles: DemandQuantiles, *, lower: Floats, upper: Floats, weight: Floats, capacity: float
+) -> Placement:
+    """Place `capacity` at equal marginal need, between `lower` and `upper` of each tenant.
+
+    What is left when every tenant is served to the end of its tail is spread by weight up to
+    `upper`, so that capacity is unplaced only when every `upper` is met (law 4).  The caller sees
+    to it that sum(lower) <= capacity; weights are positive.
+    """
+
+    def limits(need: float) -> Floats:
+        return np.clip(quantiles.at(np.clip(1.0 - need / weight, 0.0, 1.0)), lower, upper)
+
+    at_rest = limits(0.0)
+    left = capacity - at_rest.sum()
+    if left >= 0:
+        spread = filled(left, room=np.maximum(upper - at_rest, 0.0), weight=weight)
+        return Placement(at_rest + spread, 0.0)
+    low, high = 0.0, float(weight.max())
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if limits(middle).sum() > capacity else (low, middle)
+    return Placement(_between(limits(low), limits(high), capacity), high)
+
+
+def _between(more: Floats, less: Floats, capacity: float) -> Floats:
+    """Blend two neighbouring placements so that the capacity is met exactly."""
+    gap = more.sum() - less.sum()
+    share = np.clip((capacity - less.sum()) / gap, 0.0, 1.0) if gap > 0 else 0.0
+    return less + (more - less) * share

@@ -1,0 +1,108 @@
+"""From decided to written: which values change, how far, and in which order.  Pure.
+
+Reductions come first; raises are cut to what confirmed reductions have freed (law 2).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.fairness import filled
+from agent.tenant import Bools, Floats
+from enforce.columns import Changes, Control
+
+# The kernel's own grain: quotas below 1 ms of 100 ms are refused, weights are whole numbers.
+_MIN_CPU_CORES = 0.01
+_MIN_MEMORY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How eagerly limits follow decisions."""
+
+    dead_band_fraction: float = 0.02
+    ramp_down_fraction_per_s: float = 0.25
+
+
+def stepped(
+    wanted: Floats,
+    in_force: Floats,
+    *,
+    guaranteed: Floats,
+    free: float,
+    elapsed_s: float,
+    pace: Pace,
+) -> Floats:
+    """Return the values to aim for in this tick: up at once, down in steps.
+
+    A limit falls by at most `ramp_down_fraction_per_s` of itself a second, except as far as
+    another tenant's guarantee waits for the capacity (law 6); `free` is what is not yet handed
+    out, `in_force` is finite.  Changes inside the dead-band are left out.
+    """
+    keep = np.power(1.0 - pace.ramp_down_fraction_per_s, max(elapsed_s, 0.0))
+    ramped = np.maximum(np.minimum(wanted, in_force), in_force * keep)
+    missing = np.maximum(np.minimum(wanted, guaranteed) - in_force, 0.0).sum()
+    short = missing - max(free, 0.0) - float((in_force - ramped).sum())
+    if short > 0:
+        ramped = ramped - filled(
+            short, room=ramped - np.minimum(wanted, ramped), weight=np.ones_like(wanted)
+        )
+    target = np.where(wanted > in_force, wanted, ramped)
+    is_small = np.abs(target - in_force) <= pace.dead_band_fraction * in_force
+    # A reduction that someone's guarantee waits for is never too small to make.
+    return np.where(is_small & ((target > in_force) | (missing <= 0)), in_force, target)
+
+
+def reductions(control: Control, target: Floats, in_force: Floats, may_write: Bools) -> Changes:
+    """Return the values that fall, largest drop first."""
+    return _changes(control, target, in_force, may_write & (target < in_force))
+
+
+def raises(
+    control: Control,
+    target: Floats,
+    in_force: Floats,
+    may_write: Bools,
+    *,
+    guaranteed: Floats,
+    headroom: float,
+) -> Changes:
+    """Return the values that rise, cut to `headroom`: what guarantees need comes first."""
+    rise = np.where(may_write, np.maximum(target - in_force, 0.0), 0.0)
+    owed = np.minimum(rise, np.maximum(np.minimum(target, guaranteed) - in_force, 0.0))
+    first = filled(headroom, room=owed, weight=np.ones_like(rise))
+    rest = filled(headroom - float(first.sum()), room=rise - owed, weight=rise - owed)
+    after = np.where(rise > 0, in_force + first + rest, in_force)
+    after = np.where(first + rest >= rise, np.where(rise > 0, target, in_force), after)
+    return _changes(control, after, in_force, may_write & (after > in_force))
+
+
+def differing(
+    control: Control, wanted: Floats, in_force: Floats, may_write: Bools, *, dead_band: float
+) -> Changes:
+    """Return changes of a value that takes nothing from others: all outside the dead-band."""
+    with np.errstate(invalid="ignore"):
+        is_off = ~(np.abs(wanted - in_force) <= dead_band * in_force)
+    return _changes(control, wanted, in_force, may_write & is_off)
+
+
+def kernel_weights(share: Floats, capacity: float) -> Floats:
+    """Return cpu.weight proportional to `share`, whole numbers in 1..10000.
+
+    Two digits are kept: a weight that moves with every rounding is written every tick.
+    """
+    scaled = 10_000.0 * share / capacity if capacity > 0 else np.full_like(share, 100.0)
+    grain = np.power(10.0, np.floor(np.log10(np.maximum(scaled, 1.0))) - 1.0)
+    return np.clip(np.round(np.round(scaled / grain) * grain), 1.0, 10_000.0)
+
+
+def enforceable(control: Control, limit: Floats) -> Floats:
+    """Return the nearest value at or above `limit` that the kernel can hold."""
+    return np.maximum(limit, _MIN_CPU_CORES if control is Control.CPU_MAX else _MIN_MEMORY_BYTES)
+
+
+def _changes(control: Control, after: Floats, before: Floats, is_changed: Bools) -> Changes:
+    tenant = np.flatnonzero(is_changed)
+    order = np.argsort(after[tenant] - before[tenant], kind="stable")
+    tenant = tenant[order]
+    return Changes(control, tenant, before[tenant], after[tenant])

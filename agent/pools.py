@@ -1,0 +1,69 @@
+"""The three pools: what is guaranteed, how much is held back for emergencies.  Pure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.fairness import filled
+from agent.tenant import Floats, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """Guaranteed part of each tenant, shape (tenants,), and what led to it."""
+
+    floor: Floats  # as promised, or scaled down where promises exceed the capacity
+    risk: Floats  # 0 to 1
+    fair: Floats  # weighted share of the capacity
+    amount: Floats
+    emergency_pool: float
+    are_floors_scaled: bool
+
+
+def risk_of(expected: Floats, high: Floats, risk_aversion: Floats) -> Floats:
+    """Return the share of expected demand that is too uncertain to be pre-allocated.
+
+    risk = (1 - aversion) * r / (1 + r), with r = (high - expected)+ / expected the relative width
+    of the upper half of the prediction interval: no width, no risk; endless width, 1 - aversion.
+    """
+    width = np.maximum(high - expected, 0.0)
+    total = expected + width
+    relative = np.divide(width, total, out=np.ones_like(total), where=total > 0)
+    return (1.0 - risk_aversion) * relative
+
+
+def guarantee(
+    terms: Terms,
+    *,
+    expected: Floats,
+    high: Floats,
+    ceiling: Floats,
+    capacity: float,
+    emergency_fraction: float,
+) -> Guarantee:
+    """Pre-allocate from the demand profile: floor + min((expected - floor)+ * (1 - risk), fair).
+
+    Nobody is promised more than the larger of its floor and its weighted share of the capacity:
+    what goes beyond is opportunistic.  Law 2: sum(amount) + emergency_pool <= capacity.  `high`
+    is the upper end of the prediction interval; `ceiling` is finite; absent tenants come with a
+    ceiling of zero.  All columns have shape (tenants,).
+    """
+    floor = np.minimum(terms.floor, ceiling)
+    scaled = filled(capacity, room=floor, weight=terms.weight)
+    are_floors_scaled = bool(floor.sum() > capacity * (1 + 1e-12))
+    floor = scaled if are_floors_scaled else floor
+    fair = fair_share(terms.weight, ceiling, capacity)
+    risk = risk_of(expected, high, terms.risk_aversion)
+    emergency_pool = min(emergency_fraction * capacity, max(capacity - floor.sum(), 0.0))
+    wanted = np.maximum(expected - floor, 0.0) * (1.0 - risk)
+    wanted = np.minimum(wanted, np.maximum(np.minimum(fair, ceiling) - floor, 0.0))
+    budget = max(capacity - emergency_pool - floor.sum(), 0.0)
+    above = filled(budget, room=wanted, weight=terms.weight)
+    return Guarantee(floor, risk, fair, floor + above, emergency_pool, are_floors_scaled)
+
+
+def fair_share(weight: Floats, ceiling: Floats, capacity: float) -> Floats:
+    """Return each tenant's weighted share of the capacity among those that are present."""
+    present = np.where(ceiling > 0, weight, 0.0)
+    total = present.sum()
+    return capacity * present / total if total > 0 else np.zeros_like(present)

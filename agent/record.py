@@ -1,0 +1,58 @@
+"""What one tick saw, decided and did: the columns that status, explain and the audit show.  Pure.
+
+Every array has shape (tenants,), in roster order and base units; NaN is unknowable.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.tenant import Bools, Floats, Resource, Roster
+from enforce.columns import Changes, HostSample, Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceTick:
+    """One resource in one tick: the chain from measurement to limit."""
+
+    capacity: float  # allocatable: the host's, less the system reserve
+    emergency_pool: float  # held back, in strict mode
+    pressure: float  # 0 to 1: how likely expected total demand is to exceed capacity
+    elasticity: float  # sum of limits / capacity allowed in this tick (1 in strict mode)
+    marginal_need: float  # lambda of the equal-marginal-need placement
+    usage: Floats  # measured over the last tick
+    demand: Floats  # usage corrected for throttling
+    is_censored: Bools  # the kernel held this tenant at its limit
+    expected: Floats  # forecast of the next step
+    upper: Floats  # forecast bound of the maximum over the horizon
+    source: NDArray[np.uint8]  # forecast.profile.Source
+    risk: Floats  # share of expected demand above the floor not pre-allocated
+    guaranteed: Floats
+    opportunistic: Floats
+    emergency: Floats
+    limit: Floats  # decided; inf is none
+    in_force: Floats  # read from the kernel before this tick's writes
+    weight: Floats  # kernel weight decided (cpu); NaN for memory
+    balance: Floats  # tokens; NaN for resources that are held, not spent
+    burst: Floats  # most tokens that can be banked
+
+
+@dataclass(frozen=True, slots=True)
+class TickRecord:
+    """One whole tick."""
+
+    number: int
+    taken_at_s: float
+    late_ticks: int
+    is_observing: bool
+    is_learning: bool
+    roster: Roster
+    sample: HostSample
+    resources: Mapping[Resource, ResourceTick]
+    throttled_fraction: Floats  # share of cpu periods throttled in the last tick
+    changes: tuple[Changes, ...]
+    outcomes: tuple[Outcomes, ...]
+    forecaster: str  # "live", "starting", "late", "dead": the child's state in words
+    problems: tuple[str, ...]  # configured but not enforceable, and other lasting faults

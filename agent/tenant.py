@@ -1,0 +1,133 @@
+"""Tenants, their QoS classes and the roster that gives each a column position.  Pure.
+
+Nothing here reads a file or knows where a tenant's numbers come from.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Resource(StrEnum):
+    """What is shared.  cpu is spent (cores), memory is held (bytes)."""
+
+    CPU = "cpu"
+    MEMORY = "memory"
+
+    @property
+    def is_spent(self) -> bool:
+        """Say whether tokens are used up (True) or only held (False)."""
+        return self is Resource.CPU
+
+
+@dataclass(frozen=True, slots=True)
+class QosClass:
+    """What a class of tenants buys.
+
+    `weight` counts in shortage, `risk_aversion` (0 to 1) shields the guaranteed part from
+    uncertainty, rank 0 is served first by the emergency pool, `burst_s` is how many seconds of
+    guaranteed tokens a tenant may bank.
+    """
+
+    name: str
+    weight: float
+    risk_aversion: float
+    emergency_rank: int
+    burst_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """One tenant's promise of one resource, in its base unit; no `ceiling` means the host's."""
+
+    floor: float = 0.0
+    ceiling: float = float("inf")
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One tenant as configured; a tenant that is only observed is decided for, never written."""
+
+    name: str
+    qos: QosClass
+    entitlements: Mapping[Resource, Entitlement]
+    is_observed_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What tenants are entitled to of one resource, as columns of shape (tenants,)."""
+
+    floor: Floats
+    ceiling: Floats
+    weight: Floats
+    risk_aversion: Floats
+    emergency_rank: Ints
+    burst_s: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """All tenants in name order: a tenant's index here is its position in every column."""
+
+    names: tuple[str, ...]
+    qos_names: tuple[str, ...]
+    is_observed_only: Bools
+    terms: Mapping[Resource, Terms]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def of(cls, tenants: Iterable[Tenant]) -> "Roster":
+        """Order `tenants` by name, so that the order of files decides nothing (law 7).
+
+        Raises:
+            ValueError: Two tenants have one name.
+
+        """
+        ordered = sorted(tenants, key=lambda tenant: tenant.name)
+        names = tuple(tenant.name for tenant in ordered)
+        if len(set(names)) != len(names):
+            raise ValueError("tenant names must be unique")
+        return cls(
+            names=names,
+            qos_names=tuple(tenant.qos.name for tenant in ordered),
+            is_observed_only=np.array([t.is_observed_only for t in ordered], dtype=np.bool_),
+            terms={resource: _terms(ordered, resource) for resource in Resource},
+        )
+
+    def positions_in(self, other: "Roster") -> Ints:
+        """Return each tenant's position in `other`, -1 where it is not there."""
+        at = {name: position for position, name in enumerate(other.names)}
+        return np.array([at.get(name, -1) for name in self.names], dtype=np.int64)
+
+
+def carried_over(column: Floats, positions: Ints, missing: float = float("nan")) -> Floats:
+    """Return `column` (..., tenants before) rearranged to a new roster's `positions`."""
+    if column.shape[-1] == 0:
+        return np.full((*column.shape[:-1], len(positions)), missing)
+    return np.where(positions >= 0, column[..., np.maximum(positions, 0)], missing)
+
+
+def _terms(tenants: list[Tenant], resource: Resource) -> Terms:
+    entitled = [tenant.entitlements.get(resource, Entitlement()) for tenant in tenants]
+    return Terms(
+        floor=np.array([e.floor for e in entitled], dtype=np.float64),
+        ceiling=np.array([e.ceiling for e in entitled], dtype=np.float64),
+        weight=np.array(
+            [e.weight * t.qos.weight for e, t in zip(entitled, tenants, strict=True)],
+            dtype=np.float64,
+        ),
+        risk_aversion=np.array([t.qos.risk_aversion for t in tenants], dtype=np.float64),
+        emergency_rank=np.array([t.qos.emergency_rank for t in tenants], dtype=np.int64),
+        burst_s=np.array([t.qos.burst_s for t in tenants], dtype=np.float64),
+    )

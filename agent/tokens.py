@@ -1,0 +1,65 @@
+"""The ledger: what each tenant was issued, spent, banked and let expire.  Pure.
+
+One token is one unit of a spent resource (a core-second of CPU).  A balance buys priority in
+the opportunistic pool, never capacity; below zero it is a debt, repaid from what the tenant
+leaves of its guaranteed tokens later.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.tenant import Floats, Ints, carried_over
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Tokens of one resource, shape (tenants,); issued, spent and expired are running totals.
+
+    Law 1 (conservation): issued = spent + expired + (balance - opening balance).
+    """
+
+    balance: Floats
+    issued: Floats
+    spent: Floats
+    expired: Floats
+
+    @classmethod
+    def opened(cls, tenants: int) -> "Ledger":
+        """Return a ledger in which nobody has or owes anything."""
+        return cls(*(np.zeros(tenants) for _ in range(4)))
+
+    def rearranged(self, positions: Ints) -> "Ledger":
+        """Return the ledger in the order of a new roster; newcomers open at zero."""
+        columns = (self.balance, self.issued, self.spent, self.expired)
+        return Ledger(*(carried_over(column, positions, 0.0) for column in columns))
+
+
+def settled(
+    ledger: Ledger, *, guaranteed: Floats, usage: Floats, burst: Floats, elapsed_s: float
+) -> Ledger:
+    """Book `elapsed_s` seconds at `guaranteed` and `usage` units per second.
+
+    What is left of the guaranteed tokens is banked up to `burst` tokens, the rest expires.  What
+    is used beyond them is drawn from the balance, into debt as deep as `burst`; beyond that the
+    opportunistic pool has issued it for nothing.  A tenant of unknowable usage (NaN) is left
+    as it is: nothing issued, nothing spent.
+    """
+    known = np.isfinite(usage)
+    income = np.where(known, guaranteed, 0.0) * elapsed_s
+    spent = np.where(known, usage, 0.0) * elapsed_s
+    before = ledger.balance
+    after = np.clip(before + income - spent, -burst, burst)
+    after = np.where(known, after, before)
+    surplus = before + income - spent - after  # > 0 did not fit the bank, < 0 beyond all debt
+    return Ledger(
+        balance=after,
+        issued=ledger.issued + income + np.maximum(-surplus, 0.0),
+        spent=ledger.spent + spent,
+        expired=ledger.expired + np.maximum(surplus, 0.0),
+    )
+
+
+def balance_fraction(balance: Floats, burst: Floats) -> Floats:
+    """Return balances relative to the most that can be banked, from -1 (debt) to 1."""
+    return np.clip(np.divide(balance, burst, out=np.zeros_like(balance), where=burst > 0), -1, 1)

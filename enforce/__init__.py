@@ -1,0 +1,1 @@
+"""Kernel shells: counters of tenants' cgroups in, limits out."""

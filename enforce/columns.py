@@ -1,0 +1,102 @@
+"""The columns that cross the border to the kernel: counters, limits, changes, outcomes.  Pure.
+
+Position in every column is the tenant's position in the names given to the sampler.  NaN means
+unknowable (absent cgroup, vanished file, missing controller); inf is the kernel's "max".
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Control(StrEnum):
+    """A cgroup v2 control file that tidegate writes."""
+
+    CPU_MAX = "cpu.max"
+    CPU_WEIGHT = "cpu.weight"
+    MEMORY_HIGH = "memory.high"
+    MEMORY_LOW = "memory.low"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Values of the control files of all tenants: cores, weight 1..10000, bytes, bytes."""
+
+    cpu_max_cores: Floats
+    cpu_weight: Floats
+    memory_high_bytes: Floats
+    memory_low_bytes: Floats
+
+    def of(self, control: Control) -> Floats:
+        """Return the column that belongs to `control`."""
+        return {
+            Control.CPU_MAX: self.cpu_max_cores,
+            Control.CPU_WEIGHT: self.cpu_weight,
+            Control.MEMORY_HIGH: self.memory_high_bytes,
+            Control.MEMORY_LOW: self.memory_low_bytes,
+        }[control]
+
+
+@dataclass(frozen=True, slots=True)
+class HostSample:
+    """Counters of all tenants and the limits in force, read at one instant.
+
+    `taken_at_s` is CLOCK_MONOTONIC.  `cgroup_id` is the directory's inode, 0 where there is none:
+    another inode is another cgroup, whose counters share nothing with the last one's.
+    `memory_unreclaimable_bytes` follows at a slower pace (safety rule 4 reads it anew on write).
+    """
+
+    taken_at_s: float
+    cgroup_id: Ints
+    cpu_usage_us: Floats
+    cpu_periods: Floats
+    cpu_throttled_periods: Floats
+    cpu_throttled_us: Floats
+    memory_current_bytes: Floats
+    memory_high_events: Floats
+    memory_oom_kills: Floats
+    memory_unreclaimable_bytes: Floats
+    io_read_bytes: Floats
+    io_write_bytes: Floats
+    io_read_ops: Floats
+    io_write_ops: Floats
+    in_force: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Values to write to one control file, in writing order; `tenant` holds positions."""
+
+    control: Control
+    tenant: Ints
+    before: Floats
+    after: Floats
+
+    def __len__(self) -> int:
+        return len(self.tenant)
+
+
+class Result(IntEnum):
+    """How one write went."""
+
+    APPLIED = 0  # the kernel holds the wanted value, up to its own rounding
+    HELD_BACK = 1  # safety rule 4 put another value in its place
+    GONE = 2  # the cgroup vanished
+    REFUSED = 3  # the kernel said no, or kept something else
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What became of `Changes`: `kept` is the value read back (NaN where there is none)."""
+
+    control: Control
+    tenant: Ints
+    wanted: Floats
+    kept: Floats
+    result: NDArray[np.uint8]
+    why: dict[int, str] = field(default_factory=dict)  # position -> reason, where not applied

@@ -1,0 +1,1 @@
+"""Demand forecasting: numeric series in, quantile grids and bounds out."""
