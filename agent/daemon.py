@@ -1,0 +1,202 @@
+"""The daemon: signals, the timer, the watchdog and reloads around the control loop."""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+import psutil
+import structlog
+
+from agent.config import ConfigError, load_config
+from agent.control import ControlServer
+from agent.forecaster import Forecaster
+from agent.notify import Notifier
+from agent.policy import loop_settings, policy_of
+from agent.record import TickRecord
+from agent.schedule import Schedule
+from agent.settings import Config
+from agent.tenant import Roster
+from agent.tick import ControlLoop
+from enforce.apply import Applier
+from enforce.cgroup import ensure
+from enforce.originals import Originals
+from enforce.sampler import Sampler
+
+log = structlog.get_logger()
+
+
+class Signals:
+    """Signals as flags, and a descriptor that wakes the timer when one arrives."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self.reload = False
+        self.wake_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def install(self) -> None:
+        """Take over SIGTERM, SIGINT and SIGHUP."""
+        signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_reload)
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until a signal arrives or the time is over."""
+        if select.select([self.wake_fd], [], [], timeout_s)[0]:
+            os.read(self.wake_fd, 4096)
+
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stop = True
+
+    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self.reload = True
+
+
+def read_config(path: Path, tenants_dir: Path) -> Config:
+    """Load the configuration against what this host has.
+
+    Raises:
+        ConfigError: Something in it is wrong; every fault is named.
+
+    """
+    return load_config(
+        path,
+        tenants_dir,
+        cores=float(psutil.cpu_count() or 1),
+        memory_bytes=float(psutil.virtual_memory().total),
+    )
+
+
+class Daemon:
+    """Everything that lives as long as the process: kernel handles, child, server, last record."""
+
+    def __init__(self, config: Config, reread: Callable[[], Config]) -> None:
+        self.config, self._reread = config, reread
+        self.record: TickRecord | None = None
+        self.reload_problem: str | None = None
+        self.failed_ticks = 0
+        self._originals = Originals(config.host.state_dir / "originals.json")
+        self._roster = Roster.of(config.tenants)
+        self._make_cgroups()
+        self._sampler, self._applier = self._kernel_handles()
+        self._forecaster = Forecaster(forecaster_settings(config))
+        self._loop = ControlLoop(
+            self._roster,
+            policy_of(config),
+            loop_settings(config),
+            sampler=self._sampler,
+            applier=self._applier,
+            forecaster=self._forecaster,
+        )
+
+    def close(self) -> None:
+        """Let go of everything; limits stay as they are (fail static)."""
+        self._forecaster.close()
+        self._applier.close()
+        self._sampler.close()
+
+    def tick(self, now_s: float, late_ticks: int) -> None:
+        """Run one tick; a fault in it is logged and counted, and the limits stay."""
+        try:
+            if self.record is not None and (self.record.sample.cgroup_id == 0).any():
+                self._make_cgroups()
+            self.record = self._loop.tick(now_s, late_ticks=late_ticks)
+        except Exception:  # noqa: BLE001 - the one outermost frame: one bad tick never ends the agent
+            self.failed_ticks += 1
+            log.exception("tick failed; limits stay as they are", failed_ticks=self.failed_ticks)
+
+    def reload(self) -> None:
+        """Apply a changed configuration, or keep the old one and say why."""
+        try:
+            config = self._reread()
+        except ConfigError as error:
+            self.reload_problem = str(error)
+            log.error("reload refused, the old configuration stays", problems=error.problems)
+            return
+        self.reload_problem = None
+        self.config, self._roster = config, Roster.of(config.tenants)
+        self._make_cgroups()
+        old_sampler, old_applier = self._sampler, self._applier
+        self._sampler, self._applier = self._kernel_handles()
+        self._loop.reconfigure(
+            self._roster,
+            policy_of(config),
+            loop_settings(config),
+            sampler=self._sampler,
+            applier=self._applier,
+        )
+        old_applier.close()
+        old_sampler.close()
+        log.info("configuration reloaded", tenants=len(self._roster))
+
+    def _make_cgroups(self) -> None:
+        """Make the cgroups that are missing, except where the agent only observes."""
+        if self.config.host.is_observing:
+            return
+        for name, problem in ensure(self.config.host.cgroup_root, self._roster.names).items():
+            log.warning("cgroup cannot be made", tenant=name, problem=problem)
+
+    def _kernel_handles(self) -> tuple[Sampler, Applier]:
+        root, names = self.config.host.cgroup_root, self._roster.names
+        applier = Applier(
+            root, names, self._originals, memory_margin_bytes=self.config.host.memory_margin_bytes
+        )
+        return Sampler(root, names), applier
+
+
+def run(path: Path, tenants_dir: Path) -> None:
+    """Run the agent until SIGTERM or SIGINT; limits stay in force afterwards.
+
+    Raises:
+        ConfigError: The configuration is unusable at start.
+
+    """
+
+    def reread() -> Config:
+        return read_config(path, tenants_dir)
+
+    with ExitStack() as stack:
+        config = reread()
+        signals = Signals()
+        daemon = Daemon(config, reread)
+        stack.callback(daemon.close)
+        server = ControlServer(config.host.socket_path, lambda: daemon.record)
+        stack.enter_context(server)
+        signals.install()
+        _serve(daemon, signals, Notifier.from_environment())
+        log.info("stopped; limits stay in force (`tidegate release` takes them back)")
+
+
+def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
+    """Tick on schedule until told to stop."""
+    schedule = Schedule(time.monotonic(), daemon.config.periods.tick_s)
+    is_ready = False
+    while not signals.stop:
+        daemon.tick(time.monotonic(), schedule.late_ticks)
+        notifier.watchdog()
+        if not is_ready:
+            notifier.ready()
+            is_ready = True
+        schedule = schedule.after_tick(time.monotonic())
+        _wait(schedule, signals)
+        if signals.reload:
+            signals.reload = False
+            notifier.reloading()
+            daemon.reload()
+            schedule = Schedule(schedule.due_s, daemon.config.periods.tick_s, schedule.late_ticks)
+            notifier.ready()
+    notifier.stopping()
+
+
+def _wait(schedule: Schedule, signals: Signals) -> None:
+    """Sleep until the next tick is due, or a signal asks for something."""
+    while not (signals.stop or signals.reload):
+        wait_s = schedule.wait_s(time.monotonic())
+        if wait_s == 0:
+            return
+        signals.wait(wait_s)

@@ -1,0 +1,28 @@
+"""From what an operator configured to what the core decides by.  Pure."""
+
+from agent.cycle import Policy
+from agent.settings import Config
+from agent.tick import LoopSettings
+
+
+def policy_of(config: Config) -> Policy:
+    """Return the part of a configuration that decisions depend on."""
+    return Policy(
+        total=config.total,
+        capacity=config.capacity,
+        modes=config.modes,
+        emergency=config.emergency,
+        pace=config.pace,
+        learning_s=config.periods.learning_s,
+        memory_margin_bytes=float(config.host.memory_margin_bytes),
+    )
+
+
+def loop_settings(config: Config) -> LoopSettings:
+    """Return the part of a configuration that the control loop runs by."""
+    return LoopSettings(
+        tick_s=config.periods.tick_s,
+        step_s=config.periods.step_s,
+        history_steps=config.forecast.history_steps,
+        is_observing=config.host.is_observing,
+    )

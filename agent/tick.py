@@ -1,0 +1,299 @@
+"""One tick of the real agent: sample, decide, write, record.  Owns the state between ticks.
+
+The decision itself is agent.cycle's; this file only joins it to the kernel and the forecaster.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.cycle import (
+    LIMIT_CONTROL,
+    CoreState,
+    Decision,
+    Observation,
+    Policy,
+    ResourceDecision,
+    decide,
+    observed,
+)
+from agent.forecaster import Forecaster
+from agent.plan import differing, kernel_weights, raises, reductions
+from agent.record import ResourceTick, TickRecord
+from agent.steps import Step, appended, rearranged
+from agent.tenant import Bools, Resource, Roster
+from enforce.apply import Applier
+from enforce.columns import Changes, Control, HostSample, Outcomes, Result
+from enforce.sampler import Sampler
+from forecast.fallback import fallback_profile
+from forecast.profile import Profile
+
+# Weights and memory.low take nothing from anyone at once: small moves are not worth a write.
+_SHARE_DEAD_BAND = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """What the loop needs beside the policy."""
+
+    tick_s: float
+    step_s: float
+    history_steps: int
+    is_observing: bool
+
+
+@dataclass(slots=True)
+class Counts:
+    """Running totals since start."""
+
+    written: int = 0
+    refused: int = 0
+    held_back: int = 0
+    would_have: int = 0
+
+
+class ControlLoop:
+    """The loop's body; `tick` is called on schedule by the daemon (or by a test)."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        policy: Policy,
+        settings: LoopSettings,
+        *,
+        sampler: Sampler,
+        applier: Applier,
+        forecaster: Forecaster,
+    ) -> None:
+        self.roster, self.policy, self.settings = roster, policy, settings
+        self._sampler, self._applier, self._forecaster = sampler, applier, forecaster
+        self._state = CoreState.fresh(len(roster), policy)
+        self._step = Step.begun(self._series)
+        self._step_number = 0
+        self._history = np.empty((0, self._series))
+        self._profile: Profile | None = None
+        self._number = 0
+        self.counts = Counts()
+        forecaster.reset(self._series, self._history)
+
+    @property
+    def _series(self) -> int:
+        return len(Resource) * len(self.roster)
+
+    def reconfigure(
+        self,
+        roster: Roster,
+        policy: Policy,
+        settings: LoopSettings,
+        *,
+        sampler: Sampler,
+        applier: Applier,
+    ) -> None:
+        """Go on under a new configuration, keeping what is known of tenants that stay."""
+        positions = roster.positions_in(self.roster)
+        self._state = self._state.rearranged(positions, policy)
+        self._history = rearranged(self._history, positions, len(Resource))
+        self.roster, self.policy, self.settings = roster, policy, settings
+        self._sampler, self._applier = sampler, applier
+        self._step = Step.begun(self._series)
+        self._profile = None
+        self._forecaster.reset(self._series, self._history)
+
+    def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
+        """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""
+        sample = self._sampler.read(now_s)
+        seen = observed(self._state, sample, roster=self.roster, policy=self.policy)
+        profile = self._forecast(seen, now_s)
+        decision = decide(self._state, seen, profile, roster=self.roster, policy=self.policy)
+        self._state = decision.state
+        changes, outcomes = self._enforce(decision, seen)
+        self._number += 1
+        return self._record(decision, seen, changes, outcomes, late_ticks, now_s)
+
+    def _forecast(self, seen: Observation, now_s: float) -> Profile:
+        """Feed the forecaster at the end of each step; return its profile, or the fallback."""
+        values = np.concatenate([seen.demands[resource].value for resource in Resource])
+        self._step = self._step.with_tick(values, seen.usage.elapsed_s)
+        if self._step.elapsed_s >= self.settings.step_s - self.settings.tick_s / 2:
+            self._close_step(now_s)
+        self._profile = self._forecaster.poll(now_s) or self._profile
+        is_usable = (
+            self._profile is not None
+            and self._profile.expected.shape == (self._series,)
+            and self._forecaster.state(now_s) == "live"
+        )
+        if is_usable and self._profile is not None:
+            return self._profile
+        return self._fallback()
+
+    def _close_step(self, now_s: float) -> None:
+        mean = self._step.mean()
+        self._history = appended(self._history, mean, self.settings.history_steps)
+        self._step_number += 1
+        self._step = Step.begun(self._series)
+        self._forecaster.offer(self._step_number, mean, now_s)
+
+    def _fallback(self) -> Profile:
+        """Return the rule-based profile: from closed steps, or from the one in the making."""
+        history = self._history if len(self._history) else self._step.mean()[None]
+        return fallback_profile(history, step=self._step_number)
+
+    def _enforce(
+        self, decision: Decision, seen: Observation
+    ) -> tuple[tuple[Changes, ...], tuple[Outcomes, ...]]:
+        """Write reductions, then what takes from nobody, then raises into what was freed."""
+        may_write = seen.usage.is_present & ~self.roster.is_observed_only
+        lowered: list[Changes] = []
+        for resource, part in decision.resources.items():
+            control = LIMIT_CONTROL[resource]
+            lowered.append(
+                reductions(control, part.target, part.in_force, may_write & _known(seen, control))
+            )
+        outcomes = [self._write(changes) for changes in lowered]
+        sideways = self._sideways(decision, seen, may_write)
+        outcomes += [self._write(changes) for changes in sideways]
+        raised = [
+            self._raises(resource, part, seen, may_write, outcome)
+            for (resource, part), outcome in zip(
+                decision.resources.items(), outcomes[: len(lowered)], strict=True
+            )
+        ]
+        outcomes += [self._write(changes) for changes in raised]
+        return (*lowered, *sideways, *raised), tuple(o for o in outcomes if o is not None)
+
+    def _sideways(self, decision: Decision, seen: Observation, may_write: Bools) -> list[Changes]:
+        cpu, memory = decision.resources[Resource.CPU], decision.resources[Resource.MEMORY]
+        weight = kernel_weights(cpu.allocation.share, self.policy.capacity[Resource.CPU])
+        low = np.floor(memory.allocation.guarantee.amount)
+        return [
+            differing(
+                control,
+                wanted,
+                seen.sample.in_force.of(control),
+                may_write & _known(seen, control),
+                dead_band=_SHARE_DEAD_BAND,
+            )
+            for control, wanted in ((Control.CPU_WEIGHT, weight), (Control.MEMORY_LOW, low))
+        ]
+
+    def _raises(
+        self,
+        resource: Resource,
+        part: ResourceDecision,
+        seen: Observation,
+        may_write: Bools,
+        lowered: Outcomes | None,
+    ) -> Changes:
+        """Plan raises into the headroom that confirmed reductions have left (law 2)."""
+        control, total = LIMIT_CONTROL[resource], self.policy.total[resource]
+        present = seen.usage.is_present
+        now = part.in_force.copy()
+        if lowered is not None:
+            is_read = np.isfinite(lowered.kept)
+            now[lowered.tenant[is_read]] = np.minimum(lowered.kept[is_read], total)
+        capacity = self.policy.capacity[resource]
+        guaranteed = part.allocation.guarantee.amount
+        in_force, before = float(now[present].sum()), float(part.in_force[present].sum())
+        owed = float(np.maximum(np.minimum(part.target, guaranteed) - now, 0.0)[present].sum())
+        headroom = max(
+            capacity * part.allocation.elasticity - in_force,
+            min(owed, max(before, capacity) - in_force),
+        )
+        return raises(
+            control,
+            part.target,
+            now,
+            may_write & _known(seen, control),
+            guaranteed=guaranteed,
+            headroom=headroom,
+        )
+
+    def _write(self, changes: Changes) -> Outcomes | None:
+        """Write changes, or count them where the agent only observes."""
+        if self.settings.is_observing:
+            self.counts.would_have += len(changes)
+            return None
+        total = {LIMIT_CONTROL[r]: self.policy.total[r] for r in Resource}.get(changes.control)
+        if total is not None:  # the host's all is no limit
+            after = np.where(changes.after >= total * (1 - 1e-9), np.inf, changes.after)
+            changes = replace(changes, after=after)
+        outcomes = self._applier.apply(changes)
+        self.counts.written += int((outcomes.result <= Result.HELD_BACK).sum())
+        self.counts.held_back += int((outcomes.result == Result.HELD_BACK).sum())
+        self.counts.refused += int((outcomes.result == Result.REFUSED).sum())
+        return outcomes
+
+    def _record(
+        self,
+        decision: Decision,
+        seen: Observation,
+        changes: tuple[Changes, ...],
+        outcomes: tuple[Outcomes, ...],
+        late_ticks: int,
+        now_s: float,
+    ) -> TickRecord:
+        return TickRecord(
+            number=self._number,
+            taken_at_s=now_s,
+            late_ticks=late_ticks,
+            is_observing=self.settings.is_observing,
+            is_learning=bool(decision.is_learning.any()),
+            roster=self.roster,
+            sample=seen.sample,
+            resources={
+                resource: self._resource_tick(resource, part, seen)
+                for resource, part in decision.resources.items()
+            },
+            throttled_fraction=seen.usage.cpu_throttled_fraction,
+            changes=changes,
+            outcomes=outcomes,
+            forecaster=self._forecaster.state(now_s),
+            problems=problems(seen.sample),
+        )
+
+    def _resource_tick(
+        self, resource: Resource, part: ResourceDecision, seen: Observation
+    ) -> ResourceTick:
+        allocation, is_cpu = part.allocation, resource is Resource.CPU
+        nothing = np.full(len(self.roster), np.nan)
+        capacity = self.policy.capacity[resource]
+        return ResourceTick(
+            capacity=capacity,
+            emergency_pool=allocation.guarantee.emergency_pool,
+            pressure=allocation.pressure,
+            elasticity=allocation.elasticity,
+            marginal_need=allocation.marginal_need,
+            usage=seen.usage.cpu_cores if is_cpu else seen.usage.memory_bytes,
+            demand=seen.demands[resource].value,
+            is_censored=seen.demands[resource].is_censored,
+            expected=part.profile.expected,
+            upper=part.profile.upper,
+            source=part.profile.source.astype(np.uint8),
+            risk=allocation.guarantee.risk,
+            guaranteed=allocation.guarantee.amount,
+            opportunistic=allocation.opportunistic,
+            emergency=allocation.emergency,
+            limit=allocation.limit,
+            in_force=seen.sample.in_force.of(LIMIT_CONTROL[resource]),
+            weight=kernel_weights(allocation.share, capacity) if is_cpu else nothing,
+            balance=self._state.ledgers[resource].balance if is_cpu else nothing,
+            burst=part.burst if is_cpu else nothing,
+        )
+
+
+def problems(sample: HostSample) -> tuple[str, ...]:
+    """Name every limit that is configured but cannot be enforced: never silence (rule 8)."""
+    is_present = sample.cgroup_id != 0
+    found = []
+    for control in Control:
+        missing = int((is_present & np.isnan(sample.in_force.of(control))).sum())
+        if missing:
+            found.append(f"{control}: configured but not enforceable for {missing} tenant(s)")
+    absent = int((~is_present).sum())
+    if absent:
+        found.append(f"{absent} tenant(s) without a cgroup")
+    return tuple(found)
+
+
+def _known(seen: Observation, control: Control) -> Bools:
+    return ~np.isnan(seen.sample.in_force.of(control))
