@@ -100,7 +100,11 @@ def allocate(
     amount, grants = granted(grants, need, pool=pool, settings=emergency)
     strict = placement.limit + amount
     pressure = pressure_of(expected, high, capacity)
-    limit = strict if mode is Mode.STRICT else opened(strict, claims, pressure)
+    limit = (
+        strict
+        if mode is Mode.STRICT
+        else opened(strict, claims, pressure=pressure, capacity=capacity)
+    )
     return Allocation(
         guarantee=promised,
         opportunistic=limit - promised.amount - amount,
@@ -149,15 +153,21 @@ def pressure_of(expected: Floats, high: Floats, capacity: float) -> float:
     return 0.5 * math.erfc(headroom / math.sqrt(2.0 * variance))
 
 
-def opened(strict: Floats, claims: Claims, pressure: float) -> Floats:
+def opened(strict: Floats, claims: Claims, *, pressure: float, capacity: float) -> Floats:
     """Return elastic limits: the ceiling while pressure is low, debtors closing first.
 
     closure = pressure * clip((1 - 2 b) / 3, 0, 1) with balance fraction b: a tenant deep in debt
     closes with the pressure itself, one without balance by a third of it, one whose bank is at
-    least half full not at all; weights keep the promises in between.
+    least half full not at all.  A closed limit still leaves what those who are not in debt do
+    not demand now: weights keep promises within microseconds, so a cap that idles the host
+    would protect nobody.
     """
     closure = pressure * np.clip((1.0 - 2.0 * claims.balance_fraction) / 3.0, 0.0, 1.0)
-    return np.maximum(strict, claims.ceiling - closure * (claims.ceiling - strict))
+    wanted_now = np.minimum(_known(claims.demand), claims.ceiling)
+    in_credit = np.where(claims.balance_fraction >= 0, wanted_now, 0.0)
+    left = capacity - (in_credit.sum() - in_credit)
+    closed = np.maximum(strict, np.minimum(left, claims.ceiling))
+    return claims.ceiling - closure * (claims.ceiling - closed)
 
 
 def shares(guaranteed: Floats, weight: Floats, ceiling: Floats, capacity: float) -> Floats:
