@@ -24,19 +24,19 @@ def filled(amount: float, *, room: Floats, weight: Floats) -> Floats:
         return np.zeros_like(room)
     if amount >= room.sum():
         return room
-    return np.where(takes_part, np.minimum(room, _level(amount, room, weight) * weight), 0.0)
+    level = _level(amount, room[takes_part], weight[takes_part])
+    return np.where(takes_part, np.minimum(room, level * weight), 0.0)
 
 
 def _level(amount: float, room: Floats, weight: Floats) -> float:
     """Return the level at which sum(min(room, level * weight)) equals `amount` < sum(room)."""
-    weight = np.where(room > 0, weight, 0.0)
-    full_at = np.divide(room, weight, out=np.full_like(room, np.inf), where=weight > 0)
+    full_at = room / weight
     order = np.argsort(full_at, kind="stable")
     room_before = np.concatenate(([0.0], np.cumsum(room[order])[:-1]))
     weight_left = np.cumsum(weight[order][::-1])[::-1]
     # With the first k tenants full, the others share the rest: the level that results is the
     # right one for the first k at which tenant k would not be full yet.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        level = (amount - room_before) / weight_left
-    first = int(np.argmax(level <= full_at[order]))
-    return float(max(level[first], 0.0))
+    level = (amount - room_before) / weight_left
+    is_right = level <= full_at[order]
+    is_right[-1] = True  # an amount that rounding alone keeps below the sum fills them all
+    return max(float(level[np.argmax(is_right)]), 0.0)
