@@ -1,0 +1,264 @@
+"""Configuration: TOML files in, a frozen `Config` out, every fault of every file at once.
+
+Nothing here decides what a setting does; `agent.schema` says what each may hold.
+"""
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agent.allocation import Mode
+from agent.keys import Faults, dotted, read_table, shown
+from agent.schema import MODE_KEYS, QOS_KEYS, SECTION_NAMES, SECTIONS, TENANT_KEYS, tenant_keys
+from agent.settings import DEFAULT_QOS, Config, HostSettings, Periods
+from agent.tenant import Entitlement, QosClass, Resource, Tenant
+from agent.units import approximate_bytes, seconds_text
+
+_MAX_FILE_BYTES = 1 << 20
+_MAX_HORIZON_STEPS = 1000
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_NAME_EXPECTATION = "a-z, 0-9, '_' and '-', beginning with a letter or digit, at most 63 long"
+
+
+class ConfigError(Exception):
+    """The configuration is unusable; `problems` holds one line for each fault of each file."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One configuration file and what was found wrong with it."""
+
+    path: Path
+    faults: Faults
+
+    def problems(self) -> Iterator[str]:
+        """Return each fault behind the file's name."""
+        return (f"{_path_text(self.path)}: {line}" for line in self.faults.lines)
+
+
+def load_config(path: Path, tenants_dir: Path, *, cores: float, memory_bytes: float) -> Config:
+    """Read the host's file and each tenant's, and check them against what the host has.
+
+    Raises:
+        ConfigError: Something is wrong; every fault of every file is named.
+
+    """
+    host_file = _File(path, Faults())
+    document = _document(host_file)
+    config = _host_config(document, host_file.faults, cores=cores, memory_bytes=memory_bytes)
+    folder = _File(tenants_dir, Faults())
+    files = [_File(tenants_dir / name, Faults()) for name in _tenant_files(folder)]
+    tenants = [_tenant(file, config.qos) for file in files]
+    config = replace(config, tenants=tuple(tenant for tenant in tenants if tenant is not None))
+    _check_floors(config, folder.faults)
+    problems = [line for file in (host_file, folder, *files) for line in file.problems()]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _document(file: _File) -> dict[str, Any]:
+    """Return a file's tables, or none of them and a fault."""
+    try:
+        return tomllib.loads(_contents(file.path).decode("utf-8"))
+    except OSError as error:
+        file.faults.add("", f"cannot be read: {error.strerror or error}")
+    except UnicodeDecodeError as error:
+        file.faults.add("", f"not UTF-8: {error.reason} at byte {error.start}")
+    except RecursionError:
+        file.faults.add("", "not valid TOML: nested too deeply")
+    except ValueError as error:
+        file.faults.add("", f"not valid TOML: {error}")
+    return {}
+
+
+def _contents(path: Path) -> bytes:
+    """Read a regular file of a sane size; a pipe or a device would hold the agent up for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("not a regular file")
+        contents = stream.read(_MAX_FILE_BYTES + 1)
+    if len(contents) > _MAX_FILE_BYTES:
+        raise OSError(f"larger than {_MAX_FILE_BYTES} bytes")
+    return contents
+
+
+def _host_config(
+    document: Mapping[str, Any], faults: Faults, *, cores: float, memory_bytes: float
+) -> Config:
+    for name in (name for name in document if name not in SECTION_NAMES):
+        faults.unknown(dotted("", name), "section", name, SECTION_NAMES)
+    host, periods, emergency, pace, forecast, log = (
+        made(**read_table(document.get(name, {}), keys, where=name, faults=faults))
+        for name, (made, keys) in SECTIONS.items()
+    )
+    modes = read_table(document.get("modes", {}), MODE_KEYS, where="modes", faults=faults)
+    defaults = Config(total={})
+    _check_periods(periods, faults)
+    return Config(
+        total=_capacities(host, faults, cores=cores, memory_bytes=memory_bytes),
+        host=host,
+        periods=periods,
+        modes={r: Mode(modes.get(r.value, mode)) for r, mode in defaults.modes.items()},
+        emergency=emergency,
+        pace=pace,
+        forecast=forecast,
+        log=log,
+        qos=_qos_classes(document.get("qos", {}), faults),
+    )
+
+
+def _capacities(
+    host: HostSettings, faults: Faults, *, cores: float, memory_bytes: float
+) -> dict[Resource, float]:
+    """Return the totals to divide, checked against the machine and against the reserve."""
+    cpu, memory = Resource.CPU, Resource.MEMORY
+    said = {cpu: host.cpu_capacity_cores, memory: host.memory_capacity_bytes}
+    reserve = {cpu: host.cpu_reserve_cores, memory: host.memory_reserve_bytes}
+    total = {}
+    for resource, has in ((cpu, cores), (memory, memory_bytes)):
+        capacity = has if said[resource] is None else float(said[resource] or 0.0)
+        unit = "cores" if resource is cpu else "bytes"
+        if capacity > has:
+            most, got = _amount_text(resource, has), _amount_text(resource, capacity)
+            where = f"host.{resource}_capacity_{unit}"
+            faults.add(where, f"expected at most the {most} that this host has, got {got}")
+        if reserve[resource] >= capacity:
+            most, got = _amount_text(resource, capacity), _amount_text(resource, reserve[resource])
+            where = f"host.{resource}_reserve_{unit}"
+            faults.add(where, f"expected less than the capacity of {most}, got {got}")
+        total[resource] = capacity
+    return total
+
+
+def _check_periods(periods: Periods, faults: Faults) -> None:
+    step_text = f"periods.step_s ({seconds_text(periods.step_s)})"
+    if periods.step_s < periods.tick_s:
+        faults.add(
+            "periods.step_s",
+            f"expected at least periods.tick_s ({seconds_text(periods.tick_s)}), "
+            f"got {seconds_text(periods.step_s)}",
+        )
+    steps = periods.horizon_s / periods.step_s
+    if abs(steps - round(steps)) > 1e-9 * steps or not 1 <= round(steps) <= _MAX_HORIZON_STEPS:
+        faults.add(
+            "periods.horizon_s",
+            f"expected 1 to {_MAX_HORIZON_STEPS} times {step_text}, "
+            f"got {seconds_text(periods.horizon_s)}",
+        )
+    if periods.refit_s < periods.step_s:
+        faults.add(
+            "periods.refit_s",
+            f"expected at least {step_text}, got {seconds_text(periods.refit_s)}",
+        )
+
+
+def _qos_classes(table: Any, faults: Faults) -> tuple[QosClass, ...]:
+    """Return the built-in classes as changed by the file, and then its own."""
+    if not isinstance(table, Mapping):
+        faults.add("qos", f"expected a table of classes, got {shown(table)}")
+        return DEFAULT_QOS
+    built_in = {qos.name: qos for qos in DEFAULT_QOS}
+    classes = dict(built_in)
+    for name, settings in table.items():
+        where = dotted("qos", name)
+        is_new = name not in built_in
+        if not _NAME.fullmatch(name):
+            faults.add(where, f"expected a class name of {_NAME_EXPECTATION}")
+        found = read_table(settings, QOS_KEYS, where=where, faults=faults, is_complete=is_new)
+        stem = built_in.get(name, QosClass(name, 1.0, 0.0, 0, 0.0))
+        classes[name] = replace(stem, **found)
+    return tuple(classes.values())
+
+
+def _tenant_files(folder: _File) -> list[str]:
+    """Return the names of the tenants' files in order; hidden and backup files are none."""
+    try:
+        names = os.listdir(folder.path)  # noqa: PTH208 - names only, ten thousand of them
+    except OSError as error:
+        folder.faults.add("", f"the tenants' directory cannot be read: {error.strerror or error}")
+        return []
+    return sorted(name for name in names if name.endswith(".toml") and not name.startswith("."))
+
+
+def _tenant(file: _File, classes: Sequence[QosClass]) -> Tenant | None:
+    """Return the tenant that a file describes, or None and the file's faults."""
+    name, faults = file.path.name.removesuffix(".toml"), file.faults
+    if not _NAME.fullmatch(name):
+        faults.add("", f"expected a file name of {_NAME_EXPECTATION}, and then .toml")
+    before = len(faults.lines)
+    document = _document(file)
+    if len(faults.lines) > before:
+        return None
+    by_name = {qos.name: qos for qos in classes}
+    sections = {resource.value: resource for resource in Resource}
+    found = read_table(
+        document, tenant_keys(classes), where="", faults=faults, sections=tuple(sections)
+    )
+    entitlements = {
+        resource: _entitlement(document.get(section, {}), resource, faults)
+        for section, resource in sections.items()
+    }
+    if faults.lines:
+        return None
+    return Tenant(
+        name=name,
+        qos=by_name[found["qos"]],
+        entitlements=entitlements,
+        is_observed_only=found.get("is_observed_only", False),
+    )
+
+
+def _entitlement(table: Any, resource: Resource, faults: Faults) -> Entitlement:
+    keys = TENANT_KEYS[resource]
+    found = read_table(table, keys, where=resource.value, faults=faults)
+    entitlement = Entitlement(**{field: float(value) for field, value in found.items()})
+    if entitlement.floor > entitlement.ceiling:
+        floor_key, ceiling_key = keys[0].name, keys[1].name
+        faults.add(
+            f"{resource}.{floor_key}",
+            f"expected at most {resource}.{ceiling_key} "
+            f"({_amount_text(resource, entitlement.ceiling)}), "
+            f"got {_amount_text(resource, entitlement.floor)}",
+        )
+    return entitlement
+
+
+def _check_floors(config: Config, faults: Faults) -> None:
+    """Refuse promises that cannot all be kept at once (law 3)."""
+    for resource, keys in TENANT_KEYS.items():
+        floors = {tenant.name: tenant.entitlements[resource].floor for tenant in config.tenants}
+        capacity, promised = config.capacity[resource], sum(floors.values())
+        if 0 < capacity < promised * (1 - 1e-12):
+            largest = sorted(floors, key=lambda name: (-floors[name], name))[:3]
+            named = ", ".join(f"{name} {_amount_text(resource, floors[name])}" for name in largest)
+            reserve = config.total[resource] - capacity
+            faults.add(
+                f"sum of {resource}.{keys[0].name}",
+                f"expected at most {_amount_text(resource, capacity)} "
+                f"({_amount_text(resource, config.total[resource])} less a reserve of "
+                f"{_amount_text(resource, reserve)}), got {_amount_text(resource, promised)} "
+                f"from {len(floors)} tenant(s), the largest being {named}",
+            )
+
+
+def _amount_text(resource: Resource, amount: float) -> str:
+    if resource is Resource.MEMORY:
+        return f"{approximate_bytes(amount)} ({amount:.0f} bytes)"
+    return f"{amount:g} cores"
+
+
+def _path_text(path: Path) -> str:
+    """Return a path that any terminal can show, bytes that are not text escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

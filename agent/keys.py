@@ -1,0 +1,235 @@
+"""Kinds of values in configuration files: how each is read and how it is described.  Pure.
+
+`read_table` collects every fault of a table; nothing here opens a file or knows what keys exist.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.units import parse_bytes, parse_seconds
+
+_MAX_SHOWN = 60
+_MAX_SECONDS = 1e9
+_MAX_COUNT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of value; `expectation` completes "expected ...".
+
+    `read` raises ValueError or TypeError where a value is not of the kind.
+    """
+
+    expectation: str
+    read: Callable[[Any], Any]
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a table; `field` is the setting that it fills."""
+
+    name: str
+    kind: Kind
+    field: str
+    is_required: bool = False
+
+
+class Faults:
+    """What is wrong with one file, line by line."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, where: str, message: str) -> None:
+        """Note a fault of `where`, a file's section.key."""
+        self.lines.append(f"{where}: {message}" if where else message)
+
+    def wrong(self, where: str, kind: Kind, value: Any) -> None:
+        """Note a value that is not of its kind."""
+        hint = _meant(value, kind.choices)
+        self.add(where, f"expected {kind.expectation}, got {shown(value)}{hint}")
+
+    def unknown(self, where: str, what: str, name: str, known: Sequence[str]) -> None:
+        """Note a name that means nothing, with the one that was probably meant."""
+        hint = _meant(name, known) or f" (known: {', '.join(known)})"
+        self.add(where, f"unknown {what}{hint}")
+
+
+def read_table(
+    table: Any,
+    keys: Sequence[Key],
+    *,
+    where: str,
+    faults: Faults,
+    sections: Sequence[str] = (),
+    is_complete: bool = True,
+) -> dict[str, Any]:
+    """Return the settings in `table` by field name, without those that are at fault.
+
+    `where` is the table's name, "" for the top of a file, whose `sections` are read elsewhere.
+    Keys that are required are missed only where the table has to be complete.
+    """
+    if not isinstance(table, Mapping):
+        faults.add(where, f"expected a table ([{where}]), got {shown(table)}")
+        return {}
+    by_name = {key.name: key for key in keys}
+    found = {}
+    for name in (name for name in table if name not in sections):
+        key = by_name.get(name)
+        if key is None:
+            faults.unknown(dotted(where, name), "setting", name, [*by_name, *sections])
+            continue
+        try:
+            found[key.field] = key.kind.read(table[name])
+        except (TypeError, ValueError):
+            faults.wrong(dotted(where, name), key.kind, table[name])
+    for key in keys:
+        if is_complete and key.is_required and key.name not in table:
+            faults.add(dotted(where, key.name), f"expected {key.kind.expectation}, got nothing")
+    return found
+
+
+def dotted(where: str, name: str) -> str:
+    """Return `name` under the table `where`, in quotes if TOML needs them."""
+    is_bare = name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
+    text = name if is_bare else shown(name)
+    return f"{where}.{text}" if where else text
+
+
+def shown(value: Any) -> str:
+    """Return a value from a file so that it fits on a line and controls no terminal."""
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = ascii(value) if isinstance(value, str) else _number_text(value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+
+
+def _number_text(value: Any) -> str:
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python converts
+        return "a number of thousands of digits"
+
+
+def number(
+    unit: str, *, above: float | None = None, least: float = 0.0, most: float = math.inf
+) -> Kind:
+    """Return the kind of numbers in `unit` from `least` (or above `above`) to `most`."""
+    text = f"{unit} {_range_text(above, least, most)}"
+
+    def read(value: Any) -> float:
+        return _within(_finite(value), above, least, most)
+
+    return Kind(text, read)
+
+
+def seconds(*, above: float | None = None, least: float = 0.0) -> Kind:
+    """Return the kind of durations: a number of seconds or text such as "5m"."""
+
+    def read(value: Any) -> float:
+        amount = parse_seconds(value) if isinstance(value, str) else _finite(value)
+        return _within(amount, above, least, _MAX_SECONDS)
+
+    return Kind(f'seconds {_range_text(above, least)}, such as 60, "60s" or "5m"', read)
+
+
+def byte_count(*, least: int = 0) -> Kind:
+    """Return the kind of byte counts: a whole number or text such as "512M"."""
+
+    def read(value: Any) -> int:
+        amount = parse_bytes(value) if isinstance(value, str) else _whole(value)
+        return int(_within(amount, None, least, 1 << 62))
+
+    return Kind(f'bytes {_range_text(None, least)}, such as 1048576, "512M" or "2G"', read)
+
+
+def count(*, least: int, most: int = _MAX_COUNT) -> Kind:
+    """Return the kind of whole numbers from `least` to `most`."""
+
+    def read(value: Any) -> int:
+        return int(_within(_whole(value), None, least, most))
+
+    return Kind(f"a whole number {_range_text(None, least, most)}", read)
+
+
+def flag() -> Kind:
+    """Return the kind of true and false."""
+
+    def read(value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise TypeError("neither true nor false")
+        return value
+
+    return Kind("true or false", read)
+
+
+def choice(names: Sequence[str], what: str = "") -> Kind:
+    """Return the kind of text that is one of `names`; `what` says of what they are names."""
+
+    def read(value: Any) -> str:
+        if value not in names:
+            raise ValueError("not a choice")
+        return str(value)
+
+    listed = " or ".join(f'"{name}"' for name in names)
+    return Kind(f"{what} {listed}".lstrip(), read, tuple(names))
+
+
+def absolute_path() -> Kind:
+    """Return the kind of absolute paths without steps upwards."""
+
+    def read(value: Any) -> Path:
+        if not isinstance(value, str) or "\0" in value:
+            raise ValueError("no path")
+        path = Path(value)
+        if not path.is_absolute() or ".." in path.parts:
+            raise ValueError("not absolute")
+        return path
+
+    return Kind("an absolute path", read)
+
+
+def _meant(value: Any, known: Sequence[str]) -> str:
+    """Return a hint at the known name that `value` is close to, or nothing."""
+    text = value[:_MAX_SHOWN].lower() if isinstance(value, str) else ""
+    near = difflib.get_close_matches(text, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("not a number")
+    try:
+        amount = float(value)
+    except OverflowError as error:
+        raise ValueError("too large") from error
+    if not math.isfinite(amount):
+        raise ValueError("not finite")
+    return amount
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("not a whole number")
+    return value
+
+
+def _within(amount: float, above: float | None, least: float, most: float) -> float:
+    if amount < least or amount > most or (above is not None and amount <= above):
+        raise ValueError("out of range")
+    return amount
+
+
+def _range_text(above: float | None, least: float, most: float = math.inf) -> str:
+    if above is not None:
+        return f"above {above:g}" + ("" if math.isinf(most) else f", at most {most:g}")
+    return f"of at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"

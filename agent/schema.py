@@ -1,0 +1,94 @@
+"""Every key of the configuration files, and what it may hold.  Pure.
+
+The defaults are those of the settings that the keys fill; docs/config.md explains each key.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from agent.allocation import Mode
+from agent.emergency import EmergencySettings
+from agent.keys import Key, absolute_path, byte_count, choice, count, flag, number, seconds
+from agent.plan import Pace
+from agent.settings import ForecastSettings, HostSettings, LogSettings, Periods
+from agent.tenant import QosClass, Resource
+
+_CORES = number("cores")
+_SOME_CORES = number("cores", above=0.0)
+_FRACTION = number("a fraction", most=1.0)
+_WEIGHT = number("a weight", above=0.0, most=10_000.0)
+_PERIOD = seconds(above=0.0)
+
+HOST_KEYS = (
+    Key("cgroup_root", absolute_path(), "cgroup_root"),
+    Key("observe", flag(), "is_observing"),
+    Key("cpu_capacity_cores", _SOME_CORES, "cpu_capacity_cores"),
+    Key("cpu_reserve_cores", _CORES, "cpu_reserve_cores"),
+    Key("memory_capacity_bytes", byte_count(least=1), "memory_capacity_bytes"),
+    Key("memory_reserve_bytes", byte_count(), "memory_reserve_bytes"),
+    Key("memory_margin_bytes", byte_count(), "memory_margin_bytes"),
+    Key("state_dir", absolute_path(), "state_dir"),
+    Key("runtime_dir", absolute_path(), "runtime_dir"),
+)
+PERIOD_KEYS = (
+    Key("tick_s", seconds(least=0.05), "tick_s"),
+    Key("step_s", _PERIOD, "step_s"),
+    Key("horizon_s", _PERIOD, "horizon_s"),
+    Key("refit_s", _PERIOD, "refit_s"),
+    Key("learning_s", seconds(), "learning_s"),
+)
+EMERGENCY_KEYS = (
+    Key("fraction", number("a fraction", most=0.5), "fraction"),
+    Key("grant_s", seconds(), "grant_s"),
+    Key("cooldown_s", seconds(), "cooldown_s"),
+)
+PACE_KEYS = (
+    Key("dead_band_fraction", number("a fraction", most=0.5), "dead_band_fraction"),
+    Key(
+        "ramp_down_fraction_per_s",
+        number("a fraction per second", above=0.0, most=1.0),
+        "ramp_down_fraction_per_s",
+    ),
+)
+FORECAST_KEYS = (
+    Key("level_pct", number("per cent", least=50.0, most=99.9), "level_pct"),
+    Key("history_steps", count(least=20, most=10_000), "history_steps"),
+    Key("hung_after_s", _PERIOD, "hung_after_s"),
+)
+LOG_KEYS = (Key("level", choice(("debug", "info", "warning", "error")), "level"),)
+MODE_KEYS = tuple(Key(r.value, choice([mode.value for mode in Mode]), r.value) for r in Resource)
+QOS_KEYS = (
+    Key("weight", _WEIGHT, "weight", is_required=True),
+    Key("risk_aversion", _FRACTION, "risk_aversion", is_required=True),
+    Key("emergency_rank", count(least=0, most=1000), "emergency_rank", is_required=True),
+    Key("burst_s", seconds(), "burst_s", is_required=True),
+)
+TENANT_KEYS: Mapping[Resource, Sequence[Key]] = {
+    Resource.CPU: (
+        Key("floor_cores", _CORES, "floor"),
+        Key("ceiling_cores", _SOME_CORES, "ceiling"),
+        Key("weight", _WEIGHT, "weight"),
+    ),
+    Resource.MEMORY: (
+        Key("floor_bytes", byte_count(), "floor"),
+        Key("ceiling_bytes", byte_count(least=1), "ceiling"),
+        Key("weight", _WEIGHT, "weight"),
+    ),
+}
+SECTIONS: Mapping[str, tuple[type, Sequence[Key]]] = {
+    "host": (HostSettings, HOST_KEYS),
+    "periods": (Periods, PERIOD_KEYS),
+    "emergency": (EmergencySettings, EMERGENCY_KEYS),
+    "pace": (Pace, PACE_KEYS),
+    "forecast": (ForecastSettings, FORECAST_KEYS),
+    "log": (LogSettings, LOG_KEYS),
+}
+SECTION_NAMES = (*SECTIONS, "modes", "qos")
+
+
+def tenant_keys(classes: Sequence[QosClass]) -> tuple[Key, ...]:
+    """Return the keys at the top of a tenant's file."""
+    names = [qos.name for qos in classes]
+    return (
+        Key("qos", choice(names, "a QoS class,"), "qos", is_required=True),
+        Key("observe", flag(), "is_observed_only"),
+    )

@@ -1,0 +1,103 @@
+"""Settings: what an operator configured, validated, as frozen values with defaults.  Pure.
+
+Nothing here reads a file; `agent.config` does, and refuses what these types cannot say.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent.allocation import Mode
+from agent.emergency import EmergencySettings
+from agent.plan import Pace
+from agent.tenant import QosClass, Resource, Tenant
+
+DEFAULT_CONFIG_PATH = Path("/etc/tidegate/tidegate.toml")
+DEFAULT_TENANTS_DIR = Path("/etc/tidegate/tenants.d")
+CONTROL_SOCKET_NAME = "control.sock"
+
+DEFAULT_QOS = (
+    QosClass("platinum", weight=8.0, risk_aversion=0.9, emergency_rank=0, burst_s=300.0),
+    QosClass("gold", weight=4.0, risk_aversion=0.6, emergency_rank=1, burst_s=120.0),
+    QosClass("silver", weight=1.0, risk_aversion=0.2, emergency_rank=2, burst_s=60.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """Where tenants live, what of the host is theirs, and where the agent keeps its files."""
+
+    cgroup_root: Path = Path("/sys/fs/cgroup/tidegate.slice")
+    is_observing: bool = False
+    cpu_capacity_cores: float | None = None  # None: what the host has
+    cpu_reserve_cores: float = 0.1
+    memory_capacity_bytes: int | None = None
+    memory_reserve_bytes: int = 128 << 20
+    memory_margin_bytes: int = 16 << 20
+    state_dir: Path = Path("/var/lib/tidegate")
+    runtime_dir: Path = Path("/run/tidegate")
+
+    @property
+    def socket_path(self) -> Path:
+        """Return where the agent answers."""
+        return self.runtime_dir / CONTROL_SOCKET_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """The three clocks, how far forecasts look, and how long a newcomer's limits stand still."""
+
+    tick_s: float = 1.0
+    step_s: float = 60.0
+    horizon_s: float = 900.0
+    refit_s: float = 3600.0
+    learning_s: float = 300.0
+
+    @property
+    def horizon_steps(self) -> int:
+        """Return how many steps the horizon spans."""
+        return round(self.horizon_s / self.step_s)
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastSettings:
+    """How cautious and how patient the forecaster is."""
+
+    level_pct: float = 95.0
+    history_steps: int = 240
+    hung_after_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How much is logged."""
+
+    level: str = "info"
+
+
+def _default_modes() -> Mapping[Resource, Mode]:
+    return {Resource.CPU: Mode.ELASTIC, Resource.MEMORY: Mode.STRICT}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that an operator decided, and the capacity that it was checked against."""
+
+    total: Mapping[Resource, float]  # what the host has or is said to have, in base units
+    tenants: tuple[Tenant, ...] = ()  # in name order
+    host: HostSettings = HostSettings()
+    periods: Periods = Periods()
+    modes: Mapping[Resource, Mode] = field(default_factory=_default_modes)
+    emergency: EmergencySettings = field(default_factory=EmergencySettings)
+    pace: Pace = field(default_factory=Pace)
+    forecast: ForecastSettings = ForecastSettings()
+    log: LogSettings = LogSettings()
+    qos: tuple[QosClass, ...] = DEFAULT_QOS
+
+    @property
+    def capacity(self) -> Mapping[Resource, float]:
+        """Return what may be allocated: the total less the system reserve, in base units."""
+        return {
+            Resource.CPU: self.total[Resource.CPU] - self.host.cpu_reserve_cores,
+            Resource.MEMORY: self.total[Resource.MEMORY] - self.host.memory_reserve_bytes,
+        }

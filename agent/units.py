@@ -1,0 +1,87 @@
+"""Units as people write them: "512M" to and from bytes, "5m" to and from seconds.  Pure.
+
+Nothing here knows what a quantity is for.
+"""
+
+import math
+import re
+
+_BYTE_FACTORS = {"": 1, "B": 1} | {suffix: 1 << 10 * n for n, suffix in enumerate("KMGTP", start=1)}
+_SECOND_FACTORS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s?([A-Za-z]*)", re.ASCII)
+_MAX_BYTES = 1 << 62
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes meant by `text`: a number and B, K, M, G, T or P (powers of 1024).
+
+    "KiB" and "KB" mean the same as "K".
+
+    Raises:
+        ValueError: `text` is no quantity of bytes.
+
+    """
+    number, suffix = _split(text)
+    suffix = re.sub(r"(?<=[KMGTP])I?B$", "", suffix.upper())
+    if suffix not in _BYTE_FACTORS:
+        raise ValueError(f"{text!r} has no unit of bytes")
+    whole, _, decimals = number.partition(".")
+    factor = _BYTE_FACTORS[suffix]
+    value = int(whole) * factor + int(decimals or "0") * factor // int(f"1{'0' * len(decimals)}")
+    if value > _MAX_BYTES:
+        raise ValueError(f"{text!r} is too large")
+    return value
+
+
+def bytes_text(value: int) -> str:
+    """Return the shortest exact text that `parse_bytes` reads back as `value`."""
+    for suffix in "PTGMK":
+        if value and value % _BYTE_FACTORS[suffix] == 0:
+            return f"{value // _BYTE_FACTORS[suffix]}{suffix}"
+    return str(value)
+
+
+def parse_seconds(text: str) -> float:
+    """Return the seconds meant by `text`: a number and ms, s, m, h or d; without a unit, seconds.
+
+    Raises:
+        ValueError: `text` is no duration.
+
+    """
+    number, suffix = _split(text)
+    if suffix not in _SECOND_FACTORS:
+        raise ValueError(f"{text!r} has no unit of time")
+    if suffix == "ms":
+        return float(number) / 1000.0
+    return float(number) * _SECOND_FACTORS[suffix]
+
+
+def seconds_text(value_s: float) -> str:
+    """Return the shortest exact text that `parse_seconds` reads back as `value_s`."""
+    for suffix in "dhm":
+        if value_s and math.fmod(value_s, _SECOND_FACTORS[suffix]) == 0:
+            return f"{value_s / _SECOND_FACTORS[suffix]:.0f}{suffix}"
+    return f"{value_s:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def approximate_bytes(value: float) -> str:
+    """Return `value` bytes for a person's eye: three digits and a unit."""
+    for suffix in "PTGMK":
+        if abs(value) >= 0.9995 * _BYTE_FACTORS[suffix]:
+            return f"{three_digits(value / _BYTE_FACTORS[suffix])}{suffix}"
+    return f"{value:.0f}B"
+
+
+def three_digits(value: float) -> str:
+    """Return `value` rounded to about three digits, never in exponent form."""
+    for limit, decimals in ((9.995, 2), (99.95, 1)):
+        if abs(value) < limit:
+            return f"{value:.{decimals}f}"
+    return f"{value:.0f}"
+
+
+def _split(text: str) -> tuple[str, str]:
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a number with a unit")
+    return match[1], match[2]
