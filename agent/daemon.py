@@ -20,8 +20,9 @@ from agent.policy import loop_settings, policy_of
 from agent.record import TickRecord
 from agent.schedule import Schedule
 from agent.settings import Config
+from agent.store import Store
 from agent.tenant import Roster
-from agent.tick import ControlLoop
+from agent.tick import ControlLoop, Kernel
 from enforce.apply import Applier
 from enforce.cgroup import ensure
 from enforce.originals import Originals
@@ -80,25 +81,28 @@ class Daemon:
         self.record: TickRecord | None = None
         self.reload_problem: str | None = None
         self.failed_ticks = 0
+        self._store = Store(config.host.state_dir / "state.db")
+        self._steps_saved = 0
         self._originals = Originals(config.host.state_dir / "originals.json")
         self._roster = Roster.of(config.tenants)
         self._make_cgroups()
-        self._sampler, self._applier = self._kernel_handles()
+        self._kernel = self._opened_kernel()
         self._forecaster = Forecaster(forecaster_settings(config))
         self._loop = ControlLoop(
             self._roster,
             policy_of(config),
             loop_settings(config),
-            sampler=self._sampler,
-            applier=self._applier,
+            kernel=self._kernel,
             forecaster=self._forecaster,
+            ledgers=self._store.load(self._roster),
         )
 
     def close(self) -> None:
         """Let go of everything; limits stay as they are (fail static)."""
+        self._store.save(self._roster, self._loop.ledgers)
+        self._store.close()
         self._forecaster.close()
-        self._applier.close()
-        self._sampler.close()
+        self._kernel.close()
 
     def tick(self, now_s: float, late_ticks: int) -> None:
         """Run one tick; a fault in it is logged and counted, and the limits stay."""
@@ -106,9 +110,12 @@ class Daemon:
             if self.record is not None and (self.record.sample.cgroup_id == 0).any():
                 self._make_cgroups()
             self.record = self._loop.tick(now_s, late_ticks=late_ticks)
-        except Exception:  # noqa: BLE001 - the one outermost frame: one bad tick never ends the agent
+        except Exception:
             self.failed_ticks += 1
             log.exception("tick failed; limits stay as they are", failed_ticks=self.failed_ticks)
+        if self._loop.steps_closed != self._steps_saved:
+            self._store.save(self._roster, self._loop.ledgers)
+            self._steps_saved = self._loop.steps_closed
 
     def reload(self) -> None:
         """Apply a changed configuration, or keep the old one and say why."""
@@ -116,22 +123,20 @@ class Daemon:
             config = self._reread()
         except ConfigError as error:
             self.reload_problem = str(error)
-            log.error("reload refused, the old configuration stays", problems=error.problems)
+            log.warning("reload refused: the old configuration stays", problems=error.problems)
             return
         self.reload_problem = None
         self.config, self._roster = config, Roster.of(config.tenants)
         self._make_cgroups()
-        old_sampler, old_applier = self._sampler, self._applier
-        self._sampler, self._applier = self._kernel_handles()
+        old = self._kernel
+        self._kernel = self._opened_kernel()
         self._loop.reconfigure(
             self._roster,
             policy_of(config),
             loop_settings(config),
-            sampler=self._sampler,
-            applier=self._applier,
+            kernel=self._kernel,
         )
-        old_applier.close()
-        old_sampler.close()
+        old.close()
         log.info("configuration reloaded", tenants=len(self._roster))
 
     def _make_cgroups(self) -> None:
@@ -141,12 +146,12 @@ class Daemon:
         for name, problem in ensure(self.config.host.cgroup_root, self._roster.names).items():
             log.warning("cgroup cannot be made", tenant=name, problem=problem)
 
-    def _kernel_handles(self) -> tuple[Sampler, Applier]:
+    def _opened_kernel(self) -> Kernel:
         root, names = self.config.host.cgroup_root, self._roster.names
         applier = Applier(
             root, names, self._originals, memory_margin_bytes=self.config.host.memory_margin_bytes
         )
-        return Sampler(root, names), applier
+        return Kernel(Sampler(root, names), applier)
 
 
 def run(path: Path, tenants_dir: Path) -> None:

@@ -3,6 +3,7 @@
 The decision itself is agent.cycle's; this file only joins it to the kernel and the forecaster.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from agent.plan import differing, kernel_weights, raises, reductions
 from agent.record import ResourceTick, TickRecord
 from agent.steps import Step, appended, rearranged
 from agent.tenant import Bools, Resource, Roster
+from agent.tokens import Ledger
 from enforce.apply import Applier
 from enforce.columns import Changes, Control, HostSample, Outcomes, Result
 from enforce.sampler import Sampler
@@ -52,6 +54,19 @@ class Counts:
     would_have: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The two kernel handles of one roster."""
+
+    sampler: Sampler
+    applier: Applier
+
+    def close(self) -> None:
+        """Close every descriptor; limits stay as they are."""
+        self.applier.close()
+        self.sampler.close()
+
+
 class ControlLoop:
     """The loop's body; `tick` is called on schedule by the daemon (or by a test)."""
 
@@ -61,15 +76,15 @@ class ControlLoop:
         policy: Policy,
         settings: LoopSettings,
         *,
-        sampler: Sampler,
-        applier: Applier,
+        kernel: Kernel,
         forecaster: Forecaster,
+        ledgers: Mapping[Resource, Ledger],
     ) -> None:
         self.roster, self.policy, self.settings = roster, policy, settings
-        self._sampler, self._applier, self._forecaster = sampler, applier, forecaster
-        self._state = CoreState.fresh(len(roster), policy)
+        self._kernel, self._forecaster = kernel, forecaster
+        self._state = replace(CoreState.fresh(len(roster), policy), ledgers=ledgers)
         self._step = Step.begun(self._series)
-        self._step_number = 0
+        self.steps_closed = 0
         self._history = np.empty((0, self._series))
         self._profile: Profile | None = None
         self._number = 0
@@ -80,28 +95,27 @@ class ControlLoop:
     def _series(self) -> int:
         return len(Resource) * len(self.roster)
 
+    @property
+    def ledgers(self) -> Mapping[Resource, Ledger]:
+        """Return the ledgers as the last tick left them."""
+        return self._state.ledgers
+
     def reconfigure(
-        self,
-        roster: Roster,
-        policy: Policy,
-        settings: LoopSettings,
-        *,
-        sampler: Sampler,
-        applier: Applier,
+        self, roster: Roster, policy: Policy, settings: LoopSettings, *, kernel: Kernel
     ) -> None:
         """Go on under a new configuration, keeping what is known of tenants that stay."""
         positions = roster.positions_in(self.roster)
         self._state = self._state.rearranged(positions, policy)
         self._history = rearranged(self._history, positions, len(Resource))
         self.roster, self.policy, self.settings = roster, policy, settings
-        self._sampler, self._applier = sampler, applier
+        self._kernel = kernel
         self._step = Step.begun(self._series)
         self._profile = None
         self._forecaster.reset(self._series, self._history)
 
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""
-        sample = self._sampler.read(now_s)
+        sample = self._kernel.sampler.read(now_s)
         seen = observed(self._state, sample, roster=self.roster, policy=self.policy)
         profile = self._forecast(seen, now_s)
         decision = decide(self._state, seen, profile, roster=self.roster, policy=self.policy)
@@ -129,14 +143,14 @@ class ControlLoop:
     def _close_step(self, now_s: float) -> None:
         mean = self._step.mean()
         self._history = appended(self._history, mean, self.settings.history_steps)
-        self._step_number += 1
+        self.steps_closed += 1
         self._step = Step.begun(self._series)
-        self._forecaster.offer(self._step_number, mean, now_s)
+        self._forecaster.offer(self.steps_closed, mean, now_s)
 
     def _fallback(self) -> Profile:
         """Return the rule-based profile: from closed steps, or from the one in the making."""
         history = self._history if len(self._history) else self._step.mean()[None]
-        return fallback_profile(history, step=self._step_number)
+        return fallback_profile(history, step=self.steps_closed)
 
     def _enforce(
         self, decision: Decision, seen: Observation
@@ -217,7 +231,7 @@ class ControlLoop:
         if total is not None:  # the host's all is no limit
             after = np.where(changes.after >= total * (1 - 1e-9), np.inf, changes.after)
             changes = replace(changes, after=after)
-        outcomes = self._applier.apply(changes)
+        outcomes = self._kernel.applier.apply(changes)
         self.counts.written += int((outcomes.result <= Result.HELD_BACK).sum())
         self.counts.held_back += int((outcomes.result == Result.HELD_BACK).sum())
         self.counts.refused += int((outcomes.result == Result.REFUSED).sum())

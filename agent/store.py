@@ -1,0 +1,125 @@
+"""What outlives the agent: balances in SQLite, bounded to the tenants that there are.
+
+A damaged file is set aside and the agent starts fresh; a full disk costs memory of balances,
+never a tick.
+"""
+
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from agent.tenant import Floats, Resource, Roster
+from agent.tokens import Ledger
+
+log = structlog.get_logger()
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS ledger (
+    tenant TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    balance_tokens REAL NOT NULL,
+    issued_tokens REAL NOT NULL,
+    spent_tokens REAL NOT NULL,
+    expired_tokens REAL NOT NULL,
+    PRIMARY KEY (tenant, resource)
+) WITHOUT ROWID
+"""
+
+
+class Store:
+    """The state file; every method keeps the agent going whatever the file does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = self._opened()
+
+    def save(self, roster: Roster, ledgers: Mapping[Resource, Ledger]) -> None:
+        """Replace what is stored by the ledgers of today's tenants, in one transaction."""
+        rows = [
+            (name, resource, *map(float, numbers))
+            for resource, ledger in ledgers.items()
+            if resource.is_spent
+            for name, *numbers in zip(roster.names, *_columns(ledger), strict=True)
+        ]
+        try:
+            with self._connection:
+                self._connection.execute("DELETE FROM ledger")
+                self._connection.executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            log.warning("balances not saved", path=str(self._path), problem=str(error))
+
+    def load(self, roster: Roster) -> dict[Resource, Ledger]:
+        """Return the ledgers as they were saved; a tenant that is not stored opens at zero."""
+        at = {name: position for position, name in enumerate(roster.names)}
+        columns = {resource: np.zeros((4, len(roster))) for resource in Resource}
+        for tenant, resource, *numbers in self._rows():
+            if tenant in at and resource in columns and np.all(np.isfinite(numbers)):
+                columns[Resource(resource)][:, at[tenant]] = numbers
+        return {resource: Ledger(*rows) for resource, rows in columns.items()}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _rows(self) -> list[tuple[str, str, float, float, float, float]]:
+        try:
+            return self._connection.execute("SELECT * FROM ledger").fetchall()
+        except sqlite3.Error as error:
+            log.warning("balances not read", path=str(self._path), problem=str(error))
+            return []
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            return _connected(self._path)
+        except sqlite3.OperationalError as error:
+            log.warning("state kept in memory only", path=str(self._path), problem=str(error))
+            return _connected(Path(":memory:"))
+        except sqlite3.DatabaseError as error:
+            aside = _set_aside(self._path)
+            log.warning("state damaged: set aside, starting fresh", path=aside, problem=str(error))
+            return _connected(self._path)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    """Open and check one state file.
+
+    Raises:
+        sqlite3.DatabaseError: It is damaged, or of a version that this agent does not know.
+
+    """
+    connection = sqlite3.connect(path, timeout=0.5)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"version {version}, expected {_VERSION}")
+        (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: no fsync a commit
+        with connection:
+            connection.execute(_SCHEMA)
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_aside(path: Path) -> str:
+    """Rename a damaged file and its journals, so that nothing is lost and nothing is reused."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    for suffix in ("", "-wal", "-shm"):
+        if Path(f"{path}{suffix}").exists():
+            os.replace(f"{path}{suffix}", f"{path}.damaged-{stamp}{suffix}")  # noqa: PTH105
+    return f"{path}.damaged-{stamp}"
+
+
+def _columns(ledger: Ledger) -> Sequence[Floats]:
+    return (ledger.balance, ledger.issued, ledger.spent, ledger.expired)

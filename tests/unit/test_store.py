@@ -1,0 +1,84 @@
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.settings import DEFAULT_QOS
+from agent.store import Store
+from agent.tenant import Resource, Roster, Tenant
+from agent.tokens import Ledger
+
+LEDGER = Ledger(*(np.array([scale * 1.5, -scale]) for scale in (1.0, 10.0, 20.0, 30.0)))
+
+
+def roster(*names: str) -> Roster:
+    return Roster.of(Tenant(name, DEFAULT_QOS[0], {}) for name in names)
+
+
+def saved(path: Path) -> None:
+    store = Store(path)
+    store.save(roster("acme", "beta"), {Resource.CPU: LEDGER})
+    store.close()
+
+
+def balances(path: Path, *names: str) -> list[float]:
+    store = Store(path)
+    loaded = store.load(roster(*names))
+    store.close()
+    return [float(balance) for balance in loaded[Resource.CPU].balance]
+
+
+def test_balances_come_back_bit_for_bit_by_name(tmp_path: Path) -> None:
+    saved(tmp_path / "state.db")
+    store = Store(tmp_path / "state.db")
+    loaded = store.load(roster("acme", "beta"))[Resource.CPU]
+    store.close()
+    for column in ("balance", "issued", "spent", "expired"):
+        assert getattr(loaded, column).tolist() == getattr(LEDGER, column).tolist()
+    assert balances(tmp_path / "state.db", "aaa", "beta") == [0.0, -1.0]
+
+
+def test_the_file_holds_only_todays_tenants(tmp_path: Path) -> None:
+    saved(tmp_path / "state.db")
+    store = Store(tmp_path / "state.db")
+    store.save(roster("beta"), {Resource.CPU: Ledger.opened(1)})
+    store.close()
+    assert balances(tmp_path / "state.db", "acme", "beta") == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a database at all, but long enough to be read" * 99])
+def test_a_damaged_file_is_set_aside_and_the_agent_starts_fresh(
+    tmp_path: Path, damage: bytes
+) -> None:
+    path = tmp_path / "state.db"
+    path.write_bytes(damage)
+    assert balances(path, "acme") == [0.0]
+    aside = list(tmp_path.glob("state.db.damaged-*"))
+    assert [file.read_bytes() for file in aside] == ([damage] if damage else [])
+
+
+def test_a_page_overwritten_in_the_middle_never_stops_the_agent(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    saved(path)
+    content = bytearray(path.read_bytes())
+    content[4096:4400] = b"\xff" * 304
+    path.write_bytes(content)
+    assert balances(path, "acme") == [0.0]
+
+
+def test_a_file_of_a_later_version_is_set_aside_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.execute("CREATE TABLE ledger (something_else)")
+    connection.commit()
+    connection.close()
+    assert balances(path, "acme") == [0.0]
+    assert len(list(tmp_path.glob("state.db.damaged-*"))) == 1
+
+
+def test_a_state_folder_that_cannot_be_used_costs_memory_not_the_agent(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "state.db"
+    saved(path)
+    assert balances(path, "acme") == [0.0]
