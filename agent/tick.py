@@ -88,6 +88,7 @@ class ControlLoop:
         self._history = np.empty((0, self._series))
         self._profile: Profile | None = None
         self._number = 0
+        self._root_problem: str | None = None
         self.counts = Counts()
         forecaster.reset(self._series, self._history)
 
@@ -165,6 +166,7 @@ class ControlLoop:
             )
         outcomes = [self._write(changes) for changes in lowered]
         sideways = self._sideways(decision, seen, may_write)
+        self._protect_root(sideways[-1], decision)
         outcomes += [self._write(changes) for changes in sideways]
         raised = [
             self._raises(resource, part, seen, may_write, outcome)
@@ -189,6 +191,12 @@ class ControlLoop:
             )
             for control, wanted in ((Control.CPU_WEIGHT, weight), (Control.MEMORY_LOW, low))
         ]
+
+    def _protect_root(self, low: Changes, decision: Decision) -> None:
+        """Give the root what its children's memory.low will add up to, before they get it."""
+        if len(low) and not self.settings.is_observing:
+            guaranteed = decision.resources[Resource.MEMORY].allocation.guarantee.amount
+            self._root_problem = self._kernel.applier.protect_root(float(guaranteed.sum()))
 
     def _raises(
         self,
@@ -232,7 +240,7 @@ class ControlLoop:
             after = np.where(changes.after >= total * (1 - 1e-9), np.inf, changes.after)
             changes = replace(changes, after=after)
         outcomes = self._kernel.applier.apply(changes)
-        self.counts.written += int((outcomes.result <= Result.HELD_BACK).sum())
+        self.counts.written += int((outcomes.result == Result.APPLIED).sum())
         self.counts.held_back += int((outcomes.result == Result.HELD_BACK).sum())
         self.counts.refused += int((outcomes.result == Result.REFUSED).sum())
         return outcomes
@@ -262,7 +270,14 @@ class ControlLoop:
             changes=changes,
             outcomes=outcomes,
             forecaster=self._forecaster.state(now_s),
-            problems=problems(seen.sample),
+            problems=(
+                *problems(seen.sample),
+                *(
+                    [f"memory.low without effect: {self._root_problem}"]
+                    if self._root_problem
+                    else []
+                ),
+            ),
         )
 
     def _resource_tick(
