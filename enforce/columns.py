@@ -88,6 +88,7 @@ class Result(IntEnum):
     HELD_BACK = 1  # safety rule 4 put another value in its place
     GONE = 2  # the cgroup vanished
     REFUSED = 3  # the kernel said no, or kept something else
+    PENDING = 4  # under way beside the tick, `kept` is in force until then; samples will show it
 
 
 @dataclass(frozen=True, slots=True)

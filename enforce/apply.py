@@ -1,0 +1,193 @@
+"""Carries changes out, one outcome each: no tenant's trouble stops another's.
+
+Values arrive decided and ordered; here they meet the kernel and safety rules 1, 2, 4 and 7.
+"""
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from enforce.cgroup import (
+    PAGE_BYTES,
+    CgroupGoneError,
+    LimitRejectedError,
+    TenantCgroup,
+    name_problem,
+)
+from enforce.columns import Changes, Control, Outcomes, Result
+from enforce.floor import memory_floor_bytes
+from enforce.limits import PERIOD_US, is_kept
+from enforce.lowering import Lowering
+from enforce.originals import BURST, ROOT, Original, Originals
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How one write went, and the value in force after it."""
+
+    result: Result
+    kept: float = math.nan
+    why: str = ""
+
+
+class Applier:
+    """Writes limits of the cgroups `names` directly below `root`; positions as in `names`.
+
+    The value that a file held before its first write is on disk before that write.  A file whose
+    value cannot be recorded (full disk) is not written.
+    """
+
+    def __init__(
+        self, root: Path, names: Sequence[str], originals: Originals, *, memory_margin_bytes: float
+    ) -> None:
+        self._root, self._names, self._originals = root, names, originals
+        self._margin_bytes = memory_margin_bytes
+        self._lowering = Lowering(margin_bytes=memory_margin_bytes)
+
+    def close(self) -> None:
+        """Stop lowering; limits stay as they are."""
+        self._lowering.close()
+
+    def apply(self, changes: Changes) -> Outcomes:
+        """Write `changes` in their order and say what became of each."""
+        count = len(changes)
+        kept, results = np.full(count, np.nan), np.zeros(count, dtype=np.uint8)
+        why: dict[int, str] = {}
+        with ExitStack() as stack:
+            cgroups = [self._opened(stack, int(tenant)) for tenant in changes.tenant]
+            unrecorded = self._record(changes, cgroups)
+            for place, cgroup in enumerate(cgroups):
+                value = float(changes.after[place])
+                outcome = unrecorded.get(place) or self._written(cgroup, changes.control, value)
+                kept[place], results[place] = outcome.kept, outcome.result
+                if outcome.why:
+                    why[int(changes.tenant[place])] = outcome.why
+        return Outcomes(changes.control, changes.tenant, changes.after, kept, results, why)
+
+    def protect_root(self, total_low_bytes: float) -> str | None:
+        """Give the root the memory.low that its children add up to; return why it cannot be.
+
+        The kernel protects no child beyond what its parent is given.  The top of the hierarchy
+        has no such file, and needs none.
+        """
+        try:
+            with TenantCgroup(self._root) as root:
+                if not root.has(Control.MEMORY_LOW):
+                    return None
+                in_force = root.memory_low
+                if is_kept(Control.MEMORY_LOW, total_low_bytes, in_force, page_bytes=PAGE_BYTES):
+                    return None
+                if not self._originals.holds(ROOT, root.cgroup_id, Control.MEMORY_LOW):
+                    self._originals.record([_original(root, ROOT, Control.MEMORY_LOW)])
+                root.memory_low = total_low_bytes
+        except (CgroupGoneError, LimitRejectedError, OSError) as error:
+            return str(error)
+        return None
+
+    def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | None:
+        name = self._names[tenant]
+        if name_problem(name):
+            return None
+        try:
+            return stack.enter_context(TenantCgroup(self._root / name))
+        except CgroupGoneError:
+            return None
+
+    def _record(
+        self, changes: Changes, cgroups: Sequence[TenantCgroup | None]
+    ) -> dict[int, _Outcome]:
+        """Put the values in force on disk where they are not yet; return whom that fails for."""
+        failed: dict[int, _Outcome] = {}
+        originals: dict[int, Original] = {}
+        for place, cgroup in enumerate(cgroups):
+            if cgroup is None or self._holds(cgroup, changes.control):
+                continue
+            try:
+                originals[place] = _original(cgroup, cgroup.path.name, changes.control)
+            except (CgroupGoneError, LimitRejectedError) as error:
+                failed[place] = _failure(error)
+        if not originals:
+            return failed
+        try:
+            self._originals.record(originals.values())
+        except OSError as error:
+            why = f"not written: its present value cannot be recorded ({error.strerror})"
+            failed.update({place: _Outcome(Result.REFUSED, why=why) for place in originals})
+        return failed
+
+    def _holds(self, cgroup: TenantCgroup, file: str) -> bool:
+        return self._originals.holds(cgroup.path.name, cgroup.cgroup_id, file)
+
+    def _written(self, cgroup: TenantCgroup | None, control: Control, value: float) -> _Outcome:
+        if cgroup is None:
+            return _Outcome(Result.GONE, why="no such cgroup")
+        try:
+            if control is Control.MEMORY_HIGH:
+                return self._memory_high(cgroup, value)
+            if control is Control.CPU_MAX:
+                self._make_room_for_quota(cgroup, value)
+            return _Outcome(Result.APPLIED, cgroup.set_limit(control, value))
+        except (CgroupGoneError, LimitRejectedError, ValueError) as error:
+            return _failure(error)
+
+    def _memory_high(self, cgroup: TenantCgroup, wanted: float) -> _Outcome:
+        """Write memory.high, but never below what the tenant cannot give back (safety rule 4)."""
+        floor = 0.0
+        if math.isfinite(wanted):
+            floor = memory_floor_bytes(cgroup, margin_bytes=self._margin_bytes)
+        value, usage = max(wanted, floor), cgroup.memory_current
+        if value < usage:
+            return self._lowered_later(cgroup, value, usage)
+        self._lowering.withdraw(cgroup.path, value)
+        kept = cgroup.memory_high
+        if not is_kept(Control.MEMORY_HIGH, value, kept, page_bytes=PAGE_BYTES):
+            kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
+        if value <= wanted:
+            return _Outcome(Result.APPLIED, kept)
+        stuck, margin = (floor - self._margin_bytes) / _MIB, self._margin_bytes / _MIB
+        why = f"{stuck:.1f} MiB cannot be reclaimed, and {margin:.1f} MiB is the margin"
+        return _Outcome(Result.HELD_BACK, kept, why)
+
+    def _lowered_later(self, cgroup: TenantCgroup, value: float, usage: float) -> _Outcome:
+        in_force = cgroup.memory_high
+        if self._lowering.is_resting(cgroup.path):
+            why = f"{usage / _MIB:.1f} MiB in use, which reclaim could not lower just now"
+            return _Outcome(Result.HELD_BACK, in_force, why)
+        self._lowering.offer(cgroup.path, cgroup.cgroup_id, value)
+        why = f"{usage / _MIB:.1f} MiB in use: lowered in steps, beside the tick"
+        return _Outcome(Result.PENDING, in_force, why)
+
+    def _make_room_for_quota(self, cgroup: TenantCgroup, cores: float) -> None:
+        """Lower a burst that someone set above the quota to come: the kernel refuses that pair.
+
+        Raises:
+            CgroupGoneError: The cgroup vanished.
+            LimitRejectedError: The burst cannot be recorded or lowered.
+
+        """
+        if not (math.isfinite(cores) and cgroup.has(BURST)):
+            return
+        quota_us = round(cores * PERIOD_US)
+        if cgroup.cpu_max_burst_us <= quota_us:
+            return
+        if not self._holds(cgroup, BURST):
+            try:
+                self._originals.record([_original(cgroup, cgroup.path.name, BURST)])
+            except OSError as error:
+                raise LimitRejectedError(f"{BURST}: cannot be recorded ({error})") from error
+        cgroup.cpu_max_burst_us = quota_us
+
+
+def _original(cgroup: TenantCgroup, name: str, file: str) -> Original:
+    return Original(name, cgroup.cgroup_id, str(file), cgroup.text(file))
+
+
+def _failure(error: Exception) -> _Outcome:
+    is_gone = isinstance(error, CgroupGoneError)
+    return _Outcome(Result.GONE if is_gone else Result.REFUSED, why=str(error))

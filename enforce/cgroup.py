@@ -1,0 +1,305 @@
+"""One cgroup and its control files: the only module that writes under /sys/fs/cgroup.
+
+Policy does not live here: values come in, kernel state and typed errors go out.
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cgroupspy.interfaces import BaseFileInterface, DictFile, IntegerFile, ListFile
+
+from enforce import limits
+from enforce.columns import Control
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+CONTROLLERS = ("cpu", "memory", "io")
+# An attribute of the directory itself: it lives and dies with the cgroup that tidegate made.
+_MADE_BY_US = "user.tidegate.made"
+_NAME_BYTES_MAX = 255
+_READ_BYTES = 65_536
+_GONE = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ELOOP)
+
+
+class CgroupGoneError(Exception):
+    """The cgroup no longer exists, which is normal when a tenant goes."""
+
+
+class LimitRejectedError(Exception):
+    """The kernel has no such control, refused a value, or holds another than the one written."""
+
+
+class LimitFile(BaseFileInterface):  # type: ignore[misc]  # cgroupspy ships no types
+    """A limit in base units; a write is read back and must be what the kernel now holds."""
+
+    def __init__(self, control: Control) -> None:
+        super().__init__(control.value)
+        self.control = control
+
+    def sanitize_get(self, value: str) -> float:
+        """Turn the kernel's text into cores, a weight or bytes."""
+        try:
+            return limits.parse(self.control, value)
+        except ValueError as error:
+            raise LimitRejectedError(f"{self.control} reads {value!r}: not understood") from error
+
+    def sanitize_set(self, value: float) -> str:
+        """Turn cores, a weight or bytes into the kernel's text."""
+        return limits.text(self.control, value)
+
+    def __set__(self, instance: "TenantCgroup", value: float) -> None:
+        """Write, then read back: the kernel may keep something else without an error."""
+        super().__set__(instance, value)
+        kept = self.__get__(instance, type(instance))
+        if not limits.is_kept(self.control, value, kept, page_bytes=PAGE_BYTES):
+            raise LimitRejectedError(f"{self.control}: wrote {value:g}, the kernel kept {kept:g}")
+
+
+class TenantCgroup:
+    """One incarnation of a cgroup, held by its directory's descriptor.
+
+    A cgroup that is removed and made again under the same name is another one: all files are
+    opened relative to the descriptor, so no write can reach the wrong one.
+    """
+
+    cpu_max: float = LimitFile(Control.CPU_MAX)
+    cpu_weight: float = LimitFile(Control.CPU_WEIGHT)
+    memory_high: float = LimitFile(Control.MEMORY_HIGH)
+    memory_low: float = LimitFile(Control.MEMORY_LOW)
+    cpu_max_burst_us: int = IntegerFile("cpu.max.burst")
+    memory_current: int = IntegerFile("memory.current", readonly=True)
+    memory_events: dict[str, int] = DictFile("memory.events", readonly=True)
+    controllers: list[str] = ListFile("cgroup.controllers", readonly=True)
+    controllers_of_children: list[str] = ListFile("cgroup.subtree_control", readonly=True)
+
+    def __init__(self, path: Path) -> None:
+        """Open the cgroup at `path`; a symbolic link is not followed.
+
+        Raises:
+            CgroupGoneError: There is no such cgroup.
+
+        """
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise CgroupGoneError(f"{path}: {error.strerror}") from error
+        self.cgroup_id = os.fstat(self._fd).st_ino
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self._fd)
+
+    def has(self, filename: str) -> bool:
+        """Say whether there is such a file: its controller may be missing."""
+        try:
+            os.stat(filename, dir_fd=self._fd)
+        except OSError:
+            return False
+        return True
+
+    def limit(self, control: Control) -> float:
+        """Return the limit in force.
+
+        Raises:
+            CgroupGoneError: The cgroup vanished.
+            LimitRejectedError: It has no such control.
+
+        """
+        return float(getattr(self, _ATTRIBUTE[control]))
+
+    def set_limit(self, control: Control, value: float) -> float:
+        """Write one limit and return what the kernel holds then: `value`, up to its grain.
+
+        Raises:
+            CgroupGoneError: The cgroup vanished.
+            LimitRejectedError: It has no such control, or the kernel refused the value.
+
+        """
+        setattr(self, _ATTRIBUTE[control], value)
+        return self.limit(control)
+
+    def text(self, filename: str) -> str:
+        """Return a control file's text without its last line end.
+
+        Raises:
+            CgroupGoneError: The cgroup vanished.
+            LimitRejectedError: It has no such control.
+
+        """
+        return self.get_property(filename.encode())
+
+    def restore(self, filename: str, text: str) -> None:
+        """Write a text that was read from the file before, and read it back.
+
+        Raises:
+            CgroupGoneError: The cgroup vanished.
+            LimitRejectedError: It has no such control, or the kernel refused the text.
+
+        """
+        self.set_property(filename.encode(), text)
+        kept = self.text(filename)
+        if kept != text:
+            raise LimitRejectedError(f"{filename}: wrote {text!r}, the kernel kept {kept!r}")
+
+    def get_property(self, filename: bytes) -> str:
+        """Read a control file (cgroupspy's descriptors call this)."""
+        return self.read(filename).decode().strip()
+
+    def read(self, filename: bytes) -> bytes:
+        """Return a control file's bytes.
+
+        Raises:
+            CgroupGoneError: The cgroup vanished.
+            LimitRejectedError: It has no such control.
+
+        """
+        try:
+            fd = os.open(filename, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._fd)
+            try:
+                return os.read(fd, _READ_BYTES)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._typed(error, filename) from error
+
+    def set_property(self, filename: bytes, value: str | int) -> None:
+        """Write a control file in one write(2) (cgroupspy's descriptors call this)."""
+        try:
+            fd = os.open(filename, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, dir_fd=self._fd)
+            try:
+                os.write(fd, str(value).encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._typed(error, filename, str(value)) from error
+
+    def _typed(
+        self, error: OSError, filename: bytes, value: str | None = None
+    ) -> CgroupGoneError | LimitRejectedError:
+        """Tell a vanished cgroup from a control that it does not have."""
+        name = filename.decode()
+        if error.errno in _GONE and not self.has("cgroup.procs"):
+            return CgroupGoneError(f"{self.path}: gone")
+        if error.errno in _GONE:
+            return LimitRejectedError(f"{name}: not there (controller not enabled)")
+        wrote = "" if value is None else f": {value!r}"
+        return LimitRejectedError(f"{name}{wrote}: {error.strerror}")
+
+
+_ATTRIBUTE = {control: control.value.replace(".", "_") for control in Control}
+
+
+def name_problem(name: str) -> str | None:
+    """Say why `name` cannot be a tenant's cgroup directly below the root, or None."""
+    if not name or name in (".", ".."):
+        return "expected a name"
+    if "/" in name or not name.isprintable():
+        return "expected a name without '/' or control characters"
+    if len(name.encode()) > _NAME_BYTES_MAX:
+        return f"expected at most {_NAME_BYTES_MAX} bytes"
+    prefix, dot, _ = name.partition(".")
+    if dot and prefix in ("cgroup", "cpu", "cpuset", "memory", "io", "pids", "hugetlb"):
+        return "expected a name that no control file has"
+    return None
+
+
+def ensure(root: Path, names: Iterable[str]) -> dict[str, str]:
+    """Make what is missing: controllers for `root`'s children, and a cgroup for each name.
+
+    Returns:
+        What cannot be made, and why, by tenant; the root's own problem under its path.
+
+    """
+    problems: dict[str, str] = {}
+    with suppress(FileExistsError, FileNotFoundError):
+        root.mkdir()
+    try:
+        with TenantCgroup(root) as parent:
+            problem = _enable_controllers(parent)
+    except CgroupGoneError as error:
+        problem = str(error)
+    if problem:
+        problems[str(root)] = problem
+    for name in names:
+        problem = name_problem(name) or _make(root / name)
+        if problem:
+            problems[name] = problem
+    return problems
+
+
+def remove_made_by_us(root: Path) -> list[tuple[Path, str | None]]:
+    """Remove the cgroups below `root` that `ensure` made and that are empty now.
+
+    Returns:
+        Each one of ours, with the reason where it has to stay.
+
+    """
+    return [(path, _remove(path)) for path in sorted(_children(root)) if _is_made_by_us(path)]
+
+
+def _enable_controllers(parent: TenantCgroup) -> str | None:
+    """Hand cpu, memory and io on to the children, each by itself: one refusal stops no other."""
+    try:
+        missing = set(CONTROLLERS) - set(parent.controllers_of_children)
+        absent = missing - set(parent.controllers)
+    except (CgroupGoneError, LimitRejectedError) as error:
+        return str(error)
+    problems = [f"no {name} controller here" for name in CONTROLLERS if name in absent]
+    for name in sorted(missing - absent):
+        try:
+            parent.set_property(b"cgroup.subtree_control", f"+{name}")
+        except (CgroupGoneError, LimitRejectedError) as error:
+            problems.append(str(error))
+    return "; ".join(problems) or None
+
+
+def _make(path: Path) -> str | None:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return None if path.is_dir() and not path.is_symlink() else "exists and is no cgroup"
+    except OSError as error:
+        return error.strerror or str(error)
+    # Without the mark (old kernels) the cgroup only outlives `release`.
+    with suppress(OSError):
+        os.setxattr(path, _MADE_BY_US, b"1")
+    return None
+
+
+def _children(root: Path) -> list[Path]:
+    try:
+        with os.scandir(root) as entries:
+            return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def _is_made_by_us(path: Path) -> bool:
+    try:
+        return bool(os.getxattr(path, _MADE_BY_US))
+    except OSError:
+        return False
+
+
+def _remove(path: Path) -> str | None:
+    try:
+        path.rmdir()
+    except OSError as error:
+        return "not empty" if error.errno == errno.EBUSY else error.strerror
+    return None

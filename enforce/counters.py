@@ -1,0 +1,112 @@
+"""Kernel counter files of many tenants at once: bytes in, columns out.  Pure.
+
+Rows of one kernel look alike, so all are parsed in one pass over their joined text; where they do
+not, each row is parsed by itself.  What a row does not say is NaN.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from enforce.columns import Floats, Ints
+
+_DIGITS = b"0123456789"
+_NOT_NUMBERS = bytes(set(range(256)) - set(_DIGITS + b" \n"))
+_IO_KEYS = (b"rbytes", b"wbytes", b"rios", b"wios")
+_IO_LINE = b": rbytes= wbytes= rios= wios= dbytes= dios=\n"
+_IO_NUMBERS = 8  # major, minor and the six counters of a line
+_IO_SPACES = bytes.maketrans(b":=", b"  ")
+_IO_LETTERS = b"abcdefghijklmnopqrstuvwxyz"
+
+
+def table(rows: Sequence[bytes], keys: Sequence[bytes]) -> Floats:
+    """Return the values of `keys` in flat keyed files (``key value`` lines), shape (rows, keys)."""
+    if not rows:
+        return np.empty((0, len(keys)))
+    text = b"".join(rows)
+    shape = rows[0].translate(None, _DIGITS)
+    if text.translate(None, _DIGITS) == shape * len(rows):
+        values = np.fromstring(text.translate(None, _NOT_NUMBERS), dtype=np.int64, sep=" ")
+        names = [line.split()[0] for line in rows[0].splitlines()]
+        # A key with a digit in its name breaks the columns: such a file is parsed row by row.
+        if values.size == len(names) * len(rows):
+            return _picked(values.reshape(len(rows), -1), names, keys)
+    return np.array([_row(row, keys) for row in rows])
+
+
+def numbers(rows: Sequence[bytes]) -> Floats:
+    """Return the value of single-number files, shape (rows, 1); "max" is inf."""
+    words = _words(rows, 1)
+    return words if words is not None else np.array([[_number(row)] for row in rows]).reshape(-1, 1)
+
+
+def quotas(rows: Sequence[bytes]) -> Floats:
+    """Return quota / period of cpu.max in cores, shape (rows, 1); "max" is inf."""
+    words = _words(rows, 2)
+    if words is None:
+        words = np.array(
+            [[_number(word) for word in (row.split() + [b""] * 2)[:2]] for row in rows]
+        )
+    return words[:, :1] / words[:, 1:]
+
+
+def io_totals(rows: Sequence[bytes]) -> Floats:
+    """Return bytes read and written, reads and writes of io.stat, summed over devices: (rows, 4).
+
+    A tenant that has done no I/O has no line: that is 0.
+    """
+    lines = [row.count(b"\n") for row in rows]
+    text = b"".join(rows)
+    if text.translate(None, _DIGITS) != _IO_LINE * sum(lines):
+        return np.array([_io_row(row) for row in rows]).reshape(-1, len(_IO_KEYS))
+    spaced = text.translate(_IO_SPACES, _IO_LETTERS)
+    values = np.fromstring(spaced, dtype=np.int64, sep=" ").reshape(-1, _IO_NUMBERS)
+    row = np.repeat(np.arange(len(rows)), lines)
+    return np.stack(
+        [np.bincount(row, weights=values[:, k], minlength=len(rows)) for k in range(2, 6)], axis=1
+    )
+
+
+def _picked(values: Ints, names: list[bytes], keys: Sequence[bytes]) -> Floats:
+    picked = np.full((len(values), len(keys)), np.nan)
+    for place, key in enumerate(keys):
+        if key in names:
+            picked[:, place] = values[:, names.index(key)]
+    return picked
+
+
+def _row(row: bytes, keys: Sequence[bytes]) -> list[float]:
+    pairs = (line.split() for line in row.splitlines())
+    said = {pair[0]: _number(pair[1]) for pair in pairs if len(pair) == 2}  # noqa: PLR2004 - a pair
+    return [said.get(key, np.nan) for key in keys]
+
+
+def _io_row(row: bytes) -> list[float]:
+    """Sum one io.stat that has more or fewer keys a line than usual (iocost, old kernels)."""
+    pairs = [word.split(b"=") for word in row.split() if b"=" in word]
+    return [sum(_number(pair[1]) for pair in pairs if pair[0] == key) for key in _IO_KEYS]
+
+
+def _words(rows: Sequence[bytes], per_row: int) -> Floats | None:
+    """Return all numbers of regular rows, shape (rows, per_row), or None where one is irregular."""
+    text = b"".join(rows).replace(b"max", b"-1")
+    # As many line ends as rows, and one at the end of each: no row can have slipped into another.
+    is_regular = text.translate(None, _DIGITS + b" -") == b"\n" * len(rows)
+    if not (is_regular and all(row.endswith(b"\n") for row in rows)):
+        return None
+    values = np.fromstring(text, dtype=np.int64, sep=" ")
+    if values.size != per_row * len(rows):
+        return None
+    return np.where(values < 0, np.inf, values).reshape(len(rows), per_row)
+
+
+def _pair(row: bytes) -> list[float]:
+    words = row.split()
+    return [_number(word) for word in words] if len(words) == 2 else [np.nan, np.nan]  # noqa: PLR2004
+
+
+def _number(word: bytes) -> float:
+    word = word.strip()
+    if word == b"max":
+        return np.inf
+    return float(int(word)) if word.isdigit() else np.nan

@@ -1,0 +1,46 @@
+"""Reads from the kernel how low memory.high may go for a cgroup at this moment (safety rule 4)."""
+
+from pathlib import Path
+
+import psutil
+
+from enforce.cgroup import PAGE_BYTES, CgroupGoneError, LimitRejectedError, TenantCgroup
+from enforce.counters import numbers, table
+from enforce.memory import STAT_KEYS, unreclaimable_bytes
+
+
+def memory_floor_bytes(cgroup: TenantCgroup, *, margin_bytes: float) -> float:
+    """Return unreclaimable memory plus `margin_bytes`, in whole pages.
+
+    Raises:
+        CgroupGoneError: The cgroup vanished.
+        LimitRejectedError: It has no memory controller.
+
+    """
+    stat = table([cgroup.read(b"memory.stat")], STAT_KEYS)
+    stuck = float(unreclaimable_bytes(stat, swap_room_bytes(cgroup.path))[0])
+    return -(-(stuck + margin_bytes) // PAGE_BYTES) * PAGE_BYTES
+
+
+def swap_room_bytes(path: Path) -> float:
+    """Return how much more the cgroup at `path` can swap out: free swap, cut by its limits."""
+    room = float(psutil.swap_memory().free)
+    for level in (path, *path.parents):
+        if room <= 0:
+            return 0.0
+        limit = _swap_left_bytes(level)
+        if limit is None:
+            break
+        room = min(room, limit)
+    return max(room, 0.0)
+
+
+def _swap_left_bytes(path: Path) -> float | None:
+    """Return memory.swap.max less memory.swap.current, None where there is no such file."""
+    try:
+        with TenantCgroup(path) as cgroup:
+            rows = [cgroup.read(b"memory.swap.max"), cgroup.read(b"memory.swap.current")]
+    except (CgroupGoneError, LimitRejectedError):
+        return None
+    limit, current = numbers(rows)[:, 0]
+    return float(limit - current)

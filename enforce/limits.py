@@ -1,0 +1,60 @@
+"""Kernel limits as text and as numbers in base units: cores, weights, bytes; inf is "max".  Pure.
+
+Nothing here opens a file or knows a tenant.
+"""
+
+import math
+
+from enforce.columns import Control
+
+PERIOD_US = 100_000
+MIN_QUOTA_US = 1_000  # the kernel refuses less
+MIN_WEIGHT, MAX_WEIGHT = 1, 10_000
+# The kernel counts pages in a signed long: from here on it answers "max".
+_UNLIMITED_BYTES = 2**63 - 2**12
+
+
+def text(control: Control, value: float) -> str:
+    """Return what to write to `control` for `value`, moved into the range that the kernel takes.
+
+    Raises:
+        ValueError: `value` is not a number, or negative.
+
+    """
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{control}: expected a value of at least 0, got {value}")
+    if control is Control.CPU_MAX:
+        return f"{_quota(value)} {PERIOD_US}"
+    if control is Control.CPU_WEIGHT:
+        return str(round(min(max(value, MIN_WEIGHT), MAX_WEIGHT)))
+    return "max" if value >= _UNLIMITED_BYTES else str(int(value))
+
+
+def parse(control: Control, kept: str) -> float:
+    """Return the value of what was read from `control`.
+
+    Raises:
+        ValueError: `kept` is not in the kernel's format.
+
+    """
+    if control is Control.CPU_MAX:
+        quota, period_us = kept.split()
+        return _number(quota) / int(period_us)
+    return _number(kept.strip())
+
+
+def is_kept(control: Control, wanted: float, kept: float, *, page_bytes: int) -> bool:
+    """Say whether the kernel holds `wanted`, up to its own grain (1 us, 1, one page)."""
+    held = parse(control, text(control, wanted))
+    if held == kept:
+        return True
+    is_memory = control in (Control.MEMORY_HIGH, Control.MEMORY_LOW)
+    return is_memory and 0 <= held - kept < page_bytes
+
+
+def _quota(cores: float) -> str:
+    return "max" if math.isinf(cores) else str(max(MIN_QUOTA_US, round(cores * PERIOD_US)))
+
+
+def _number(word: str) -> float:
+    return math.inf if word == "max" else float(int(word))

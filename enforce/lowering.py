@@ -1,0 +1,155 @@
+"""Lowers memory.high below what is in use: in steps, by a thread of its own, so no tick waits.
+
+The kernel reclaims inside the write until usage fits (0.7 ms for each MiB of clean cache, without
+bound for dirty pages), so such a write has no place in the tick.  Only this file and the
+thread's own lock are shared with it.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
+from enforce.floor import memory_floor_bytes
+
+# One write reclaims at most this much: the tenant is never held up longer than that takes.
+STEP_BYTES = 32 << 20
+# An offer that is not repeated is stale: the tick that made it may have changed its mind.
+LIFETIME_S = 1.0
+# After reclaim got nowhere, usage is left alone for a while.
+REST_S = 10.0
+MIN_PAUSE_S = 0.01
+_STOP_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Bring memory.high of the cgroup `cgroup_id` at `path` to `target_bytes`, below usage."""
+
+    path: Path
+    cgroup_id: int
+    target_bytes: float
+    until_s: float
+
+
+class Lowering:
+    """A worker that carries offers out, one step at a time, round and round."""
+
+    def __init__(self, *, margin_bytes: float) -> None:
+        self._margin_bytes = margin_bytes
+        self._changed = threading.Condition()
+        self._offers: dict[Path, Offer] = {}
+        self._busy: Path | None = None
+        self._overrides: dict[Path, float] = {}  # raises that came while their cgroup was busy
+        self._rests_until_s: dict[Path, float] = {}
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    def offer(self, path: Path, cgroup_id: int, target_bytes: float) -> None:
+        """Ask for a lower memory.high; the newest offer for a cgroup replaces the last one."""
+        with self._changed:
+            until_s = time.monotonic() + LIFETIME_S
+            self._offers[path] = Offer(path, cgroup_id, target_bytes, until_s)
+            self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="lowering", daemon=True)
+                self._thread.start()
+
+    def withdraw(self, path: Path, value: float) -> None:
+        """Forget the offer for a cgroup that is about to get `value` from the tick.
+
+        A step that is being written now may land after it: then `value` is written once more.
+        """
+        with self._changed:
+            self._offers.pop(path, None)
+            if self._busy == path:
+                self._overrides[path] = value
+
+    def is_resting(self, path: Path) -> bool:
+        """Say whether reclaim of this cgroup got nowhere a short while ago."""
+        with self._changed:
+            return self._rests_until_s.get(path, 0.0) > time.monotonic()
+
+    def close(self) -> None:
+        """Stop after the step at hand; limits stay as they are."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(_STOP_WAIT_S)
+
+    def _run(self) -> None:
+        while (offer := self._next()) is not None:
+            began_s = time.monotonic()
+            try:
+                is_done = self._step(offer)
+            except (CgroupGoneError, LimitRejectedError):
+                is_done = True
+            self._after(offer, is_done=is_done)
+            self._pause(time.monotonic() - began_s)
+
+    def _next(self) -> Offer | None:
+        """Wait for an offer that is still good and take it; None when closed."""
+        with self._changed:
+            while not self._is_closed:
+                now_s = time.monotonic()
+                self._offers = {p: o for p, o in self._offers.items() if o.until_s > now_s}
+                if self._offers:
+                    path = next(iter(self._offers))
+                    self._busy = path
+                    return self._offers.pop(path)
+                self._changed.wait()
+            return None
+
+    def _step(self, offer: Offer) -> bool:
+        """Lower by one step; return whether nothing is left to do."""
+        with TenantCgroup(offer.path) as cgroup:
+            if cgroup.cgroup_id != offer.cgroup_id:
+                return True
+            floor = memory_floor_bytes(cgroup, margin_bytes=self._margin_bytes)
+            before = cgroup.memory_current
+            goal = max(offer.target_bytes, floor)
+            in_force = cgroup.memory_high
+            value = goal if goal >= in_force else max(goal, before - STEP_BYTES)
+            if goal < in_force <= value:
+                return False  # usage has yet to come down to what is in force
+            cgroup.memory_high = value
+            after = cgroup.memory_current
+            if after - value > max(before - value, self._margin_bytes) / 2:
+                self._give_up(cgroup, in_force if in_force >= after else after + self._margin_bytes)
+                return True
+            return value <= goal
+
+    def _give_up(self, cgroup: TenantCgroup, value: float) -> None:
+        """Lift the limit off a tenant that cannot shrink: below its usage it would only crawl."""
+        cgroup.memory_high = value
+        with self._changed:
+            self._rests_until_s[cgroup.path] = time.monotonic() + REST_S
+
+    def _after(self, offer: Offer, *, is_done: bool) -> None:
+        """Write raises that came meanwhile, and put an unfinished offer back in line."""
+        while True:
+            with self._changed:
+                value = self._overrides.pop(offer.path, None)
+                if value is None:
+                    self._busy = None
+                    if not is_done and not self._is_closed:
+                        self._offers.setdefault(offer.path, offer)
+                    return
+            is_done = True
+            self._write_once_more(offer, value)
+
+    def _write_once_more(self, offer: Offer, value: float) -> None:
+        try:
+            with TenantCgroup(offer.path) as cgroup:
+                if cgroup.cgroup_id == offer.cgroup_id:
+                    cgroup.memory_high = value
+        except (CgroupGoneError, LimitRejectedError):
+            return
+
+    def _pause(self, worked_s: float) -> None:
+        """Leave at least half of a core to others."""
+        with self._changed:
+            if not self._is_closed:
+                self._changed.wait(max(worked_s, MIN_PAUSE_S))

@@ -1,0 +1,213 @@
+"""What control files held before tidegate first wrote them, on disk, and how it is put back.
+
+An entry is written and synced before the first write to its file, so that no kill in between can
+lose the value.  Entries belong to one incarnation of a cgroup in one boot; others are dropped.
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from enforce import limits
+from enforce.cgroup import (
+    CgroupGoneError,
+    LimitRejectedError,
+    TenantCgroup,
+    name_problem,
+    remove_made_by_us,
+)
+from enforce.columns import Control, Result
+from enforce.floor import memory_floor_bytes
+
+BURST = "cpu.max.burst"
+ROOT = "."  # the name of the root itself, whose memory.low may be ours
+_Entry = tuple[int, dict[str, str]]  # cgroup id, text by file
+_VERSION = 1
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# Lifting comes first: weights and protection take from nobody, and a quota must not be below
+# the burst at any moment.
+_RELEASE_ORDER = [Control.CPU_MAX, BURST, Control.CPU_WEIGHT, Control.MEMORY_HIGH]
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The text that one control file of one cgroup held before tidegate first wrote it."""
+
+    cgroup: str
+    cgroup_id: int
+    file: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """How putting one control file back went; file "" is the cgroup itself, made by tidegate."""
+
+    cgroup: str
+    file: str
+    text: str
+    result: Result
+    why: str = ""
+
+
+class Originals:
+    """The recorded values, as a JSON file that is replaced as a whole.
+
+    `problem` says what happened to a file that could not be used: it is set aside, never
+    overwritten, and the values in force from then on count as the original ones.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._boot_id = _BOOT_ID.read_text().strip()
+        self.problem: str | None = None
+        self._texts: dict[str, _Entry] = {}
+        self._load()
+
+    def holds(self, cgroup: str, cgroup_id: int, file: str) -> bool:
+        """Say whether this incarnation's original value of `file` is recorded."""
+        known_id, texts = self._texts.get(cgroup, (0, {}))
+        return known_id == cgroup_id and file in texts
+
+    def record(self, originals: Iterable[Original]) -> None:
+        """Record values before their files are written, all at once; first values stay.
+
+        Raises:
+            OSError: The disk did not take them; nothing of this call is recorded then.
+
+        """
+        texts = {name: (known, dict(files)) for name, (known, files) in self._texts.items()}
+        for original in originals:
+            known_id, files = texts.get(original.cgroup, (0, {}))
+            if known_id != original.cgroup_id:
+                files = {}
+            files.setdefault(original.file, original.text)
+            texts[original.cgroup] = (original.cgroup_id, files)
+        self._save(texts)
+
+    def release(self, root: Path, *, memory_margin_bytes: float = 16 << 20) -> list[Released]:
+        """Put everything below `root` back as it was, and remove empty cgroups made by tidegate.
+
+        What could not be put back stays recorded.  Also a recorded memory.high does not go
+        below what the cgroup cannot give back by now (safety rule 4).
+
+        Raises:
+            OSError: The outcome cannot be recorded; the kernel's values are put back all the same.
+
+        """
+        released: list[Released] = []
+        for name, (cgroup_id, files) in sorted(self._texts.items()):
+            released += _put_back(root, name, cgroup_id, files, memory_margin_bytes)
+        done = {(r.cgroup, r.file) for r in released if r.result in (Result.APPLIED, Result.GONE)}
+        left = {
+            name: (cgroup_id, {f: text for f, text in files.items() if (name, f) not in done})
+            for name, (cgroup_id, files) in self._texts.items()
+        }
+        for path, problem in remove_made_by_us(root):
+            result = Result.APPLIED if problem is None else Result.REFUSED
+            released.append(Released(path.name, "", "", result, problem or ""))
+        self._save({name: kept for name, kept in left.items() if kept[1]})
+        return released
+
+    def _load(self) -> None:
+        try:
+            said = json.loads(self._path.read_bytes())
+            if said["version"] != _VERSION:
+                raise ValueError(f"version {said['version']!r}, expected {_VERSION}")  # noqa: TRY301
+            texts = {name: _checked(name, entry) for name, entry in said["cgroups"].items()}
+            is_this_boot = said["boot_id"] == self._boot_id
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self._set_aside(f"{type(error).__name__}: {error}")
+            return
+        if is_this_boot:
+            self._texts = texts
+
+    def _set_aside(self, why: str) -> None:
+        names = (f"{self._path.name}.damaged-{number}" for number in itertools.count(1))
+        aside = next(p for p in map(self._path.with_name, names) if not p.exists())
+        self.problem = (
+            f"{self._path} cannot be used ({why}): kept as {aside.name}. The values that tidegate "
+            "found when it first started are lost: `release` will restore those in force now"
+        )
+        try:
+            self._path.replace(aside)
+        except OSError as error:
+            self.problem = f"{self._path} cannot be used ({why}) nor moved: {error.strerror}"
+
+    def _save(self, texts: dict[str, _Entry]) -> None:
+        """Replace the file by one that is on the disk already."""
+        cgroups = {name: {"id": known, "files": files} for name, (known, files) in texts.items()}
+        said = {"version": _VERSION, "boot_id": self._boot_id, "cgroups": cgroups}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        new = self._path.with_name(self._path.name + ".new")
+        with open(new, "w", encoding="utf-8") as file:
+            json.dump(said, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self._texts = texts
+
+
+def _checked(name: str, entry: object) -> _Entry:
+    """Return one cgroup's entry, or raise ValueError: a wrong value would be restored one day."""
+    if name != ROOT and name_problem(name):
+        raise ValueError(f"{name!r}: {name_problem(name)}")
+    if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
+        raise TypeError(f"{name!r}: expected an id and files")
+    files = {str(file): str(text) for file, text in entry["files"].items()}
+    for file, text in files.items():
+        _ = int(text) if file == BURST else limits.parse(Control(file), text)
+    return entry["id"], files
+
+
+def _put_back(
+    root: Path, name: str, cgroup_id: int, files: dict[str, str], margin_bytes: float
+) -> list[Released]:
+    """Write one cgroup's recorded values, each by itself."""
+    try:
+        with TenantCgroup(root if name == ROOT else root / name) as cgroup:
+            if cgroup.cgroup_id == cgroup_id:
+                order = sorted(files, key=_place)
+                return [_restored(cgroup, name, f, files[f], margin_bytes) for f in order]
+    except CgroupGoneError:
+        pass
+    return [Released(name, file, text, Result.GONE) for file, text in files.items()]
+
+
+def _place(file: str) -> int:
+    return _RELEASE_ORDER.index(file) if file in _RELEASE_ORDER else len(_RELEASE_ORDER)
+
+
+def _restored(
+    cgroup: TenantCgroup, name: str, file: str, text: str, margin_bytes: float
+) -> Released:
+    try:
+        floor = _floor(cgroup, file, text, margin_bytes)
+        if floor is None:
+            cgroup.restore(file, text)
+            return Released(name, file, text, Result.APPLIED)
+        cgroup.memory_high = floor
+    except CgroupGoneError as error:
+        return Released(name, file, text, Result.GONE, str(error))
+    except LimitRejectedError as error:
+        return Released(name, file, text, Result.REFUSED, str(error))
+    why = f"{floor:.0f} bytes: below that its processes would stop, who cannot give back more"
+    return Released(name, file, text, Result.HELD_BACK, why)
+
+
+def _floor(cgroup: TenantCgroup, file: str, text: str, margin_bytes: float) -> float | None:
+    """Return what memory.high must not go below, None where `text` is above that."""
+    if file != Control.MEMORY_HIGH or text == "max":
+        return None
+    floor = memory_floor_bytes(cgroup, margin_bytes=margin_bytes)
+    return floor if int(text) < floor else None

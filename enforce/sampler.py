@@ -1,0 +1,238 @@
+"""Reads the counters and the limits in force of all tenants: kernel files in, columns out.
+
+Three paces: what each tick needs is read each tick; event counters when the kernel signals them;
+the rest in turns.  Nothing here compares two samples.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from enforce.cgroup import name_problem
+from enforce.columns import Floats, HostSample, Ints, Limits
+from enforce.counters import io_totals, numbers, quotas, table
+from enforce.descriptors import (
+    KeptFiles,
+    PolledFiles,
+    raise_open_files_limit,
+    read_below,
+)
+from enforce.floor import swap_room_bytes
+from enforce.memory import STAT_KEYS, unreclaimable_bytes
+
+Parse = Callable[[Sequence[bytes]], Floats]
+
+_LIMITS = tuple(field.name for field in fields(Limits))
+_COUNTERS = tuple(
+    field.name
+    for field in fields(HostSample)
+    if field.name not in ("taken_at_s", "cgroup_id", "in_force")
+)
+_COLUMN = {name: place for place, name in enumerate((*_COUNTERS, *_LIMITS))}
+_OTHER_FILES = 256  # descriptors that the process needs beside those kept here
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A control file and the columns that it fills."""
+
+    file: str
+    size_bytes: int
+    parse: Parse
+    columns: tuple[str, ...]
+
+    @property
+    def places(self) -> Ints:
+        """Rows of the table of columns, shape (columns, 1), to be paired with positions."""
+        return np.array([[_COLUMN[name]] for name in self.columns])
+
+
+_EVERY_TICK = (
+    _Source(
+        "cpu.stat",
+        1024,
+        partial(table, keys=(b"usage_usec", b"nr_periods", b"nr_throttled", b"throttled_usec")),
+        ("cpu_usage_us", "cpu_periods", "cpu_throttled_periods", "cpu_throttled_us"),
+    ),
+    _Source("memory.current", 64, numbers, ("memory_current_bytes",)),
+    _Source(
+        "io.stat",
+        4096,
+        io_totals,
+        ("io_read_bytes", "io_write_bytes", "io_read_ops", "io_write_ops"),
+    ),
+    _Source("cpu.max", 64, quotas, ("cpu_max_cores",)),
+    _Source("memory.high", 64, numbers, ("memory_high_bytes",)),
+)
+# `high` of the tenant's own limit only: a limit that the tenant set further down is not ours.
+# Its processes may be further down too, so kills are counted there as well.
+_ON_SIGNAL = (
+    _Source("memory.events.local", 512, partial(table, keys=(b"high",)), ("memory_high_events",)),
+    _Source("memory.events", 512, partial(table, keys=(b"oom_kill",)), ("memory_oom_kills",)),
+)
+_IN_TURN = (
+    _Source("cpu.weight", 64, numbers, ("cpu_weight",)),
+    _Source("memory.low", 64, numbers, ("memory_low_bytes",)),
+)
+_STAT_BYTES = 8192
+_LASTING = [  # columns that keep their value until they are read again
+    *(_COLUMN[name] for source in (*_ON_SIGNAL, *_IN_TURN) for name in source.columns),
+    _COLUMN["memory_unreclaimable_bytes"],
+]
+
+
+class Sampler:
+    """Counters of the cgroups `names` directly below `root`; position in columns as in `names`.
+
+    A file that is missing or cannot be read is NaN for its tenant.  A cgroup that was removed and
+    made again is read under its new `cgroup_id`; one that is missing is looked for at each read.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str], *, slow_every: int = 10) -> None:
+        """Open what is there; a `slow_every`-th of the tenants gets its slow columns per read."""
+        self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0
+        self._paths = [f"{root}/{name}" if name_problem(name) is None else None for name in names]
+        self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in _EVERY_TICK]
+        self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in _ON_SIGNAL]
+        self._dirs: dict[int, int] = {}
+        self._missing = {place for place, path in enumerate(self._paths) if path is not None}
+        self._fresh: set[int] = set()  # slow columns not read since the cgroup was opened
+        self._cgroup_id = np.zeros(len(names), dtype=np.int64)
+        self._lasting = np.full((len(_COLUMN), len(names)), np.nan)
+        self._controllers = self._controllers_of_children()
+        raise_open_files_limit(_OTHER_FILES + len(names) * (1 + len(_EVERY_TICK + _ON_SIGNAL)))
+
+    def close(self) -> None:
+        """Let go of all descriptors."""
+        for files in (*self._each, *self._polled):
+            files.close_all()
+        for dir_fd in self._dirs.values():
+            os.close(dir_fd)
+        self._dirs.clear()
+
+    def read(self, taken_at_s: float) -> HostSample:
+        """Return the counters and limits of all tenants as of `taken_at_s` (CLOCK_MONOTONIC)."""
+        self._notice_controllers()
+        for position in list(self._missing):
+            self._open(position)
+        values = np.full(self._lasting.shape, np.nan)
+        gone = self._read_kept(values, None)
+        gone |= self._read_signalled()
+        self._read_in_turn({p for p in self._dirs if p % self._slow_every == self._turn})
+        self._turn = (self._turn + 1) % self._slow_every
+        if gone:
+            self._reopen(gone, values)
+        values[_LASTING] = self._lasting[_LASTING]
+        return self._sample(taken_at_s, values)
+
+    def _sample(self, taken_at_s: float, values: Floats) -> HostSample:
+        return HostSample(
+            taken_at_s=taken_at_s,
+            cgroup_id=self._cgroup_id.copy(),
+            in_force=Limits(**{name: values[_COLUMN[name]] for name in _LIMITS}),
+            **{name: values[_COLUMN[name]] for name in _COUNTERS},
+        )
+
+    def _read_kept(self, values: Floats, positions: Collection[int] | None) -> set[int]:
+        """Read what each tick needs into `values`; return the positions of removed cgroups."""
+        gone: set[int] = set()
+        for source, files in zip(_EVERY_TICK, self._each, strict=True):
+            reading = files.read(positions)
+            values[source.places, reading.positions] = source.parse(reading.rows).T
+            gone.update(reading.gone)
+        return gone
+
+    def _read_signalled(self) -> set[int]:
+        """Read the event counters that have changed; return the positions of removed cgroups."""
+        gone: set[int] = set()
+        for source, files in zip(_ON_SIGNAL, self._polled, strict=True):
+            reading = files.read(files.changed())
+            self._lasting[source.places, reading.positions] = source.parse(reading.rows).T
+            gone.update(reading.gone)
+        return gone
+
+    def _read_in_turn(self, turn: set[int]) -> None:
+        """Read the slow columns of those whose turn it is, and of those never read."""
+        turn |= self._fresh
+        self._fresh.clear()
+        positions = sorted(turn)
+        for source in _IN_TURN:
+            rows = self._rows_below(positions, source.file, source.size_bytes)
+            self._lasting[source.places, positions] = source.parse(rows).T
+        stat = table(self._rows_below(positions, "memory.stat", _STAT_BYTES), STAT_KEYS)
+        self._lasting[_COLUMN["memory_unreclaimable_bytes"], positions] = unreclaimable_bytes(
+            stat, self._swap_room_bytes(positions)
+        )
+
+    def _swap_room_bytes(self, positions: Sequence[int]) -> Floats:
+        """Return how much of free swap each tenant may take."""
+        room = np.full(len(positions), swap_room_bytes(self._root))
+        if not room.any():
+            return room
+        limit = numbers(self._rows_below(positions, "memory.swap.max", 64))[:, 0]
+        current = numbers(self._rows_below(positions, "memory.swap.current", 64))[:, 0]
+        room = np.fmin(room, limit - current)
+        return np.where(room > 0, room, 0.0)
+
+    def _rows_below(self, positions: Iterable[int], file: str, size_bytes: int) -> list[bytes]:
+        return [read_below(self._dirs[position], file, size_bytes) for position in positions]
+
+    def _reopen(self, gone: set[int], values: Floats) -> None:
+        """Drop removed cgroups, and read those that are there again under their new identity."""
+        for position in gone:
+            self._forget(position)
+            self._open(position)
+        back = gone & self._dirs.keys()
+        values[:, list(gone)] = np.nan
+        gone_again = self._read_kept(values, back) | self._read_signalled()
+        self._read_in_turn(set())
+        for position in gone_again:
+            self._forget(position)
+            values[:, position] = np.nan
+
+    def _open(self, position: int) -> None:
+        """Open one tenant's cgroup, if it is there; a symbolic link is not followed."""
+        path = self._paths[position]
+        if path is None:
+            return
+        try:
+            dir_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return
+        self._missing.discard(position)
+        self._dirs[position] = dir_fd
+        self._cgroup_id[position] = os.fstat(dir_fd).st_ino
+        self._fresh.add(position)
+        for files in (*self._each, *self._polled):
+            files.open(position, dir_fd)
+
+    def _forget(self, position: int) -> None:
+        """Let go of one tenant's cgroup; what was known of it is unknowable now."""
+        for files in (*self._each, *self._polled):
+            files.close(position)
+        dir_fd = self._dirs.pop(position, None)
+        if dir_fd is not None:
+            os.close(dir_fd)
+        self._fresh.discard(position)
+        self._missing.add(position)
+        self._cgroup_id[position] = 0
+        self._lasting[:, position] = np.nan
+
+    def _notice_controllers(self) -> None:
+        """Open the files anew when the root hands other controllers to its children."""
+        controllers = self._controllers_of_children()
+        if controllers == self._controllers:
+            return
+        self._controllers = controllers
+        for position in list(self._dirs):
+            self._forget(position)
+
+    def _controllers_of_children(self) -> bytes:
+        try:
+            return (self._root / "cgroup.subtree_control").read_bytes()
+        except OSError:
+            return b""
