@@ -9,12 +9,9 @@ from pathlib import Path
 
 from agent.allocation import Mode
 from agent.emergency import EmergencySettings
+from agent.paths import RUNTIME_DIR, SOCKET_NAME, STATE_DIR
 from agent.plan import Pace
 from agent.tenant import QosClass, Resource, Tenant
-
-DEFAULT_CONFIG_PATH = Path("/etc/tidegate/tidegate.toml")
-DEFAULT_TENANTS_DIR = Path("/etc/tidegate/tenants.d")
-CONTROL_SOCKET_NAME = "control.sock"
 
 DEFAULT_QOS = (
     QosClass("platinum", weight=8.0, risk_aversion=0.9, emergency_rank=0, burst_s=300.0),
@@ -34,13 +31,13 @@ class HostSettings:
     memory_capacity_bytes: int | None = None
     memory_reserve_bytes: int = 128 << 20
     memory_margin_bytes: int = 16 << 20
-    state_dir: Path = Path("/var/lib/tidegate")
-    runtime_dir: Path = Path("/run/tidegate")
+    state_dir: Path = STATE_DIR
+    runtime_dir: Path = RUNTIME_DIR
 
     @property
     def socket_path(self) -> Path:
         """Return where the agent answers."""
-        return self.runtime_dir / CONTROL_SOCKET_NAME
+        return self.runtime_dir / SOCKET_NAME
 
 
 @dataclass(frozen=True, slots=True)

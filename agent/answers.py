@@ -1,0 +1,157 @@
+"""What the agent answers on its control socket: JSON, units in names, null is unknown.  Pure.
+
+Only msgspec is imported, so that the command line stays quick.  A token of cpu is a core-second.
+"""
+
+from msgspec import Struct
+
+
+class CpuStatus(Struct, frozen=True):
+    """One tenant's cpu; no ceiling means the host's."""
+
+    usage_cores: float | None
+    demand_cores: float | None
+    is_held_back: bool
+    throttled_pct: float | None
+    expected_cores: float | None
+    forecast_bound_cores: float | None
+    forecast_source: str
+    risk_pct: float | None
+    floor_cores: float | None
+    ceiling_cores: float | None
+    guaranteed_cores: float | None
+    opportunistic_cores: float | None
+    emergency_cores: float | None
+    limit_cores: float | None
+    balance_tokens: float | None
+    burst_tokens: float | None
+    weight: float | None
+
+
+class MemoryStatus(Struct, frozen=True):
+    """One tenant's memory; it is held, not spent, so there is no balance."""
+
+    usage_bytes: int | None
+    demand_bytes: int | None
+    is_held_back: bool
+    expected_bytes: int | None
+    forecast_bound_bytes: int | None
+    forecast_source: str
+    risk_pct: float | None
+    floor_bytes: int | None
+    ceiling_bytes: int | None
+    guaranteed_bytes: int | None
+    opportunistic_bytes: int | None
+    emergency_bytes: int | None
+    limit_bytes: int | None
+
+
+class TenantStatus(Struct, frozen=True):
+    """One tenant; `states` is never empty."""
+
+    name: str
+    qos: str
+    states: tuple[str, ...]
+    cpu: CpuStatus
+    memory: MemoryStatus
+
+
+class CpuPools(Struct, frozen=True):
+    """The host's cpu: what is allocatable and where it went."""
+
+    capacity_cores: float
+    usage_cores: float
+    guaranteed_cores: float
+    opportunistic_cores: float
+    emergency_cores: float
+    emergency_pool_cores: float
+    limits_cores: float
+    pressure_pct: float
+    elasticity: float | None
+    marginal_need: float | None
+
+
+class MemoryPools(Struct, frozen=True):
+    """The host's memory: what is allocatable and where it went."""
+
+    capacity_bytes: int
+    usage_bytes: int
+    guaranteed_bytes: int
+    opportunistic_bytes: int
+    emergency_bytes: int
+    emergency_pool_bytes: int
+    limits_bytes: int
+    pressure_pct: float
+    elasticity: float | None
+    marginal_need: float | None
+
+
+class HostStatus(Struct, frozen=True):
+    """The agent and the host as of its last tick; `age_s` is how long ago that was."""
+
+    tick: int
+    age_s: float
+    tick_cost_s: float | None
+    late_ticks: int
+    failed_ticks: int
+    is_observing: bool
+    is_learning: bool
+    forecaster: str
+    problems: tuple[str, ...]
+    cpu: CpuPools
+    memory: MemoryPools
+
+
+class Status(Struct, frozen=True):
+    """The answer to GET /v1/status."""
+
+    host: HostStatus
+    tenants: tuple[TenantStatus, ...]
+
+
+class ControlValue(Struct, frozen=True):
+    """One control file of a tenant's cgroup, in the kernel's own words."""
+
+    control: str
+    before: str | None
+    wanted: str | None
+    kept: str | None
+    result: str
+
+
+class Sentence(Struct, frozen=True):
+    """One step on the way from measurement to limit, for a person."""
+
+    stage: str
+    text: str
+
+
+class Chain(Struct, frozen=True):
+    """The steps of one resource."""
+
+    resource: str
+    steps: tuple[Sentence, ...]
+    controls: tuple[ControlValue, ...]
+
+
+class Explanation(Struct, frozen=True):
+    """The answer to GET /v1/tenants/NAME."""
+
+    tick: int
+    age_s: float
+    tenant: TenantStatus
+    summary: str
+    chains: tuple[Chain, ...]
+
+
+class Health(Struct, frozen=True):
+    """The answer to GET /v1/health."""
+
+    state: str
+    detail: str
+
+
+class Refusal(Struct, frozen=True):
+    """The answer to a request that cannot be met."""
+
+    error: str

@@ -1,0 +1,84 @@
+"""Asks the running agent over its control socket, and says plainly why that failed."""
+
+import http.client
+import socket
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent.answers import Refusal
+
+TIMEOUT_S: Final = 5.0
+
+
+class AgentError(Exception):
+    """The agent did not answer, or refused; `hint` says what to do about it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(message)
+
+
+class AgentUnreachableError(AgentError):
+    """Nobody answers at the socket."""
+
+
+class AgentRefusedError(AgentError):
+    """The agent answered that it cannot or will not say."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(str(self._path))
+
+
+def get(socket_path: Path, target: str) -> bytes:
+    """Return the JSON that the agent answers to GET `target`.
+
+    Raises:
+        AgentUnreachableError: There is no agent at `socket_path`, or it does not answer in time.
+        AgentRefusedError: The agent answered with an error.
+
+    """
+    connection = _Connection(socket_path)
+    try:
+        connection.request("GET", target)
+        response = connection.getresponse()
+        body = response.read()
+    except PermissionError as error:
+        raise AgentRefusedError(
+            f"no permission to ask the agent at {socket_path}", "run this as root (sudo)"
+        ) from error
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise AgentUnreachableError(
+            f"the agent is not running: nobody listens at {socket_path}",
+            "start it with: systemctl start tidegate",
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise AgentUnreachableError(
+            f"no answer from the agent at {socket_path}: {str(error) or type(error).__name__}",
+            "see: systemctl status tidegate",
+        ) from error
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise AgentRefusedError(_reason(body) or f"the agent answered {response.status}")
+    return body
+
+
+def _reason(body: bytes) -> str:
+    """Return what an error answer says, or nothing where it is not one of the agent's."""
+    try:
+        return msgspec.json.decode(body, type=Refusal).error
+    except msgspec.DecodeError:
+        return ""

@@ -1,0 +1,163 @@
+"""The control socket: HTTP and JSON on a Unix socket, for root only.
+
+Answers are made from the last tick's record, which never changes once it is published, so that
+no request can hold up or alter a tick.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import structlog
+from cheroot import wsgi
+
+from agent.answers import Health, Refusal
+from agent.explain import explain
+from agent.record import TickRecord
+from agent.status import AgentFacts, health, status
+
+log = structlog.get_logger()
+
+_THREADS = 2
+_QUEUED_CONNECTIONS = 16
+_REQUEST_TIMEOUT_S = 5
+_SHUTDOWN_TIMEOUT_S = 1
+_MAX_HEADER_BYTES = 16 << 10
+_MAX_BODY_BYTES = 1 << 10
+_TENANT_PREFIX = "/v1/tenants/"
+
+Answer = tuple[HTTPStatus, msgspec.Struct]
+
+
+class ControlApp:
+    """The routes, as a WSGI application."""
+
+    def __init__(
+        self,
+        record: Callable[[], TickRecord | None],
+        facts: Callable[[], AgentFacts] = AgentFacts,
+        *,
+        allowed_uids: Iterable[int] = (0,),
+    ) -> None:
+        self._record, self._facts = record, facts
+        self._allowed_uids = frozenset(allowed_uids)
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., object]
+    ) -> list[bytes]:
+        """Answer one request."""
+        code, answer = self._answer(environ)
+        body = msgspec.json.encode(answer)
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+        ]
+        start_response(f"{code.value} {code.phrase}", headers)
+        return [body]
+
+    def _answer(self, environ: dict[str, Any]) -> Answer:
+        uid = environ.get("X_REMOTE_UID")  # set by the server from SO_PEERCRED, not by a header
+        if uid is None or int(uid) not in self._allowed_uids:
+            return HTTPStatus.FORBIDDEN, Refusal("only root may ask")
+        if environ["REQUEST_METHOD"] != "GET":
+            return HTTPStatus.METHOD_NOT_ALLOWED, Refusal("only GET is understood")
+        return self._routed(environ["PATH_INFO"])
+
+    def _routed(self, path: str) -> Answer:
+        record, facts, now_s = self._record(), self._facts(), time.monotonic()
+        if path == "/v1/health":
+            return _health_answer(health(record, facts, now_s=now_s))
+        if path != "/v1/status" and not path.startswith(_TENANT_PREFIX):
+            return HTTPStatus.NOT_FOUND, Refusal(f"there is nothing at {path}")
+        if record is None:
+            return HTTPStatus.SERVICE_UNAVAILABLE, Refusal("the agent is starting: no tick yet")
+        if path == "/v1/status":
+            return HTTPStatus.OK, status(record, facts, now_s=now_s)
+        name = path.removeprefix(_TENANT_PREFIX)
+        explanation = explain(record, name, now_s=now_s)
+        if explanation is None:
+            return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {name!r}")
+        return HTTPStatus.OK, explanation
+
+
+def _health_answer(found: Health) -> Answer:
+    code = HTTPStatus.OK if found.state == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
+    return code, found
+
+
+class _UnixServer(wsgi.Server):
+    """Cheroot on a socket that only its owner may connect to."""
+
+    max_request_header_size = _MAX_HEADER_BYTES
+    max_request_body_size = _MAX_BODY_BYTES
+
+    def bind_unix_socket(self, bind_addr: str) -> None:
+        """Bind in place of a dead agent's socket; the mode is set before anyone can connect."""
+        Path(bind_addr).unlink(missing_ok=True)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        os.fchmod(self.socket.fileno(), 0o600)
+        self.socket.bind(bind_addr)
+
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
+        """Log what went wrong with a request."""
+        log.warning("control request failed", problem=msg, exc_info=traceback)
+
+
+class ControlServer:
+    """Serves `ControlApp` from threads of its own while the context is open.
+
+    Whoever opens it holds the agent's lock (`agent.sole`): a socket that is found at `path`
+    belongs to an agent that is dead.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        record: Callable[[], TickRecord | None],
+        facts: Callable[[], AgentFacts] = AgentFacts,
+    ) -> None:
+        self._path = path
+        self._server = _UnixServer(
+            str(path),
+            ControlApp(record, facts, allowed_uids=(0, os.geteuid())),
+            numthreads=_THREADS,
+            max=_THREADS,
+            request_queue_size=_QUEUED_CONNECTIONS,
+            timeout=_REQUEST_TIMEOUT_S,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+            accepted_queue_size=_QUEUED_CONNECTIONS,
+            accepted_queue_timeout=0,
+            peercreds_enabled=True,
+        )
+        self._thread = threading.Thread(target=self._server.serve, name="control", daemon=True)
+
+    def __enter__(self) -> "ControlServer":
+        """Start to answer.
+
+        Raises:
+            OSError: The socket cannot be made.
+
+        """
+        self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._server.prepare()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop to answer; what is being answered now may end, for a second."""
+        self._server.stop()
+        self._thread.join(_SHUTDOWN_TIMEOUT_S)
+        self._path.unlink(missing_ok=True)

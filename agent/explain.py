@@ -1,0 +1,307 @@
+"""Why one tenant has the limits that it has: the chain from measurement to kernel, in words.  Pure.
+
+Every sentence carries the numbers of the record; nothing here decides.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
+from agent.record import TickRecord
+from agent.status import tenant_rows
+from agent.tenant import Resource
+from agent.units import approximate_bytes, three_digits
+from enforce.columns import Control, Result
+from enforce.limits import text
+from forecast.profile import Source
+
+_CONTROLS = {
+    Resource.CPU: (Control.CPU_MAX, Control.CPU_WEIGHT),
+    Resource.MEMORY: (Control.MEMORY_HIGH, Control.MEMORY_LOW),
+}
+_NOTICEABLE = 0.005  # of a core, or of an amount of memory
+_SOURCE_WORDS = {
+    Source.LIVE: "the fitted model",
+    Source.LEARNING: "the rule for tenants with little history",
+    Source.FALLBACK: "the fallback rule (the forecaster is not answering)",
+}
+_STATE_WORDS = {
+    "debt": "it has overspent its tokens",
+    "throttled": "the kernel throttles it now",
+    "squeezed": "its memory is held at the limit",
+    "emergency": "it holds an emergency grant",
+    "learning": "there is little history of it yet",
+    "fallback": "the forecaster is not answering",
+    "observed": "this is only observed, nothing is written",
+    "unenforced": "part of this cannot be enforced here",
+}
+_RESULT_WORDS = {
+    Result.APPLIED: "written",
+    Result.HELD_BACK: "held back",
+    Result.GONE: "cgroup gone",
+    Result.REFUSED: "refused",
+}
+
+
+def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | None:
+    """Return the chain behind each limit of the tenant `name`, or None if there is no such tenant.
+
+    `now_s` is CLOCK_MONOTONIC.
+    """
+    if name not in record.roster.names:
+        return None
+    position = record.roster.names.index(name)
+    tenant = tenant_rows(record, [position])[0]
+    cases = {resource: _Case.of(record, resource, position) for resource in Resource}
+    return Explanation(
+        tick=record.number,
+        age_s=round(max(now_s - record.taken_at_s, 0.0), 3),
+        tenant=tenant,
+        summary=_summary(tenant, cases),
+        chains=tuple(_chain(record, case, position) for case in cases.values()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One tenant's numbers of one resource, in base units; NaN is unknown."""
+
+    resource: Resource
+    qos: str
+    is_present: bool
+    usage: float
+    demand: float
+    is_held_back: bool
+    throttled_fraction: float
+    expected: float
+    upper: float
+    source: Source
+    risk: float
+    floor: float
+    ceiling: float
+    guaranteed: float
+    opportunistic: float
+    emergency: float
+    limit: float
+    balance: float
+    burst: float
+    pressure: float
+
+    @classmethod
+    def of(cls, record: TickRecord, resource: Resource, position: int) -> "_Case":
+        """Pick one tenant out of the columns of a record."""
+        tick, terms = record.resources[resource], record.roster.terms[resource]
+        return cls(
+            resource=resource,
+            qos=record.roster.qos_names[position],
+            is_present=bool(record.sample.cgroup_id[position] != 0),
+            usage=float(tick.usage[position]),
+            demand=float(tick.demand[position]),
+            is_held_back=bool(tick.is_censored[position]),
+            throttled_fraction=float(record.throttled_fraction[position]),
+            expected=float(tick.expected[position]),
+            upper=float(tick.upper[position]),
+            source=Source(int(tick.source[position])),
+            risk=float(tick.risk[position]),
+            floor=float(terms.floor[position]),
+            ceiling=float(terms.ceiling[position]),
+            guaranteed=float(tick.guaranteed[position]),
+            opportunistic=float(tick.opportunistic[position]),
+            emergency=float(tick.emergency[position]),
+            limit=float(tick.limit[position]),
+            balance=float(tick.balance[position]),
+            burst=float(tick.burst[position]),
+            pressure=tick.pressure,
+        )
+
+    @property
+    def is_cpu(self) -> bool:
+        """Say whether this is about cpu; otherwise it is about memory."""
+        return self.resource is Resource.CPU
+
+    def text(self, amount: float) -> str:
+        """Return an amount of this resource for a person."""
+        if not math.isfinite(amount):
+            return "unknown"
+        return f"{three_digits(amount)} cores" if self.is_cpu else approximate_bytes(amount)
+
+    def is_more(self, amount: float, other: float) -> bool:
+        """Say whether `amount` exceeds `other` by enough for a person to see it."""
+        scale = 1.0 if self.is_cpu else max(abs(amount), abs(other))
+        return amount > other + _NOTICEABLE * scale
+
+
+def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
+    controls = tuple(_control(record, control, position) for control in _CONTROLS[case.resource])
+    steps = [
+        Sentence("measured", _measured(case)),
+        Sentence("demand", _demand(case)),
+        Sentence("forecast", _forecast(case)),
+        Sentence("risk", _risk(case)),
+        Sentence("guaranteed", _guaranteed(case)),
+        Sentence("opportunistic", _opportunistic(case)),
+        Sentence("emergency", _emergency(case)),
+        Sentence("limit", _limit(case)),
+    ]
+    if case.is_cpu:
+        steps.append(Sentence("balance", _balance(case)))
+    steps += [Sentence("kernel", _kernel(control)) for control in controls]
+    return Chain(case.resource.value, tuple(steps), controls)
+
+
+def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:
+    cpu, memory = cases[Resource.CPU], cases[Resource.MEMORY]
+    start = f"{tenant.name} ({tenant.qos})"
+    if not cpu.is_present:
+        return f"{start} has no cgroup now: what it was promised is lent, and is returned first."
+    may = f"{start} may use {cpu.text(cpu.limit)} and {memory.text(memory.limit)} of memory"
+    reasons = [words for state, words in _STATE_WORDS.items() if state in tenant.states]
+    return may + (": " + "; ".join(reasons) if reasons else "") + "."
+
+
+def _measured(case: _Case) -> str:
+    if not case.is_present:
+        return "nothing: there is no cgroup."
+    used = f"{'used' if case.is_cpu else 'holds'} {case.text(case.usage)}"
+    if not math.isfinite(case.usage):
+        return "usage is unknown: there is no earlier sample of this cgroup to compare with."
+    if not case.is_cpu:
+        return used + (", and hit its limit in the last tick." if case.is_held_back else ".")
+    if not math.isfinite(case.throttled_fraction):
+        return f"{used} in the last tick."
+    throttled_pct = 100 * case.throttled_fraction
+    return f"{used} in the last tick, throttled in {throttled_pct:.0f} % of its periods."
+
+
+def _demand(case: _Case) -> str:
+    if not math.isfinite(case.demand):
+        return "unknown, and so not counted as zero."
+    if not case.is_held_back:
+        return f"{case.text(case.demand)}, as measured: nothing held it back."
+    return (
+        f"about {case.text(case.demand)}: it was held back, so what it used is only a lower bound."
+    )
+
+
+def _forecast(case: _Case) -> str:
+    if not math.isfinite(case.expected):
+        return "none yet: nothing is known of it but its ceiling."
+    expects = (
+        f"expects {case.text(case.expected)} in the next step, "
+        f"and at most {case.text(case.upper)} within the horizon"
+    )
+    return f"{_SOURCE_WORDS[case.source]} {expects}."
+
+
+def _risk(case: _Case) -> str:
+    if case.risk <= 0 or not math.isfinite(case.risk):
+        return "none: all of the expected demand is pre-allocated."
+    return (
+        f"{100 * case.risk:.0f} % of the expected demand above the floor is too uncertain to be "
+        f"pre-allocated to a {case.qos} tenant."
+    )
+
+
+def _guaranteed(case: _Case) -> str:
+    """Show floor + (expected - floor)+ x (1 - risk), and why the result is not just that."""
+    amount = case.text(case.guaranteed)
+    if case.is_more(case.floor, case.guaranteed) and case.is_present:
+        return f"{amount}: less than its floor of {case.text(case.floor)}, which does not fit now."
+    expected = case.expected if math.isfinite(case.expected) else case.floor
+    above = max(expected - case.floor, 0.0) * (1.0 - case.risk)
+    if not case.is_more(above, 0.0):
+        return f"{amount}: its floor{_more(case, case.floor)}."
+    terms = (
+        f"floor {case.text(case.floor)} + ({case.text(expected)} - {case.text(case.floor)}) "
+        f"x {1.0 - case.risk:.2f}"
+    )
+    return f"{amount}: {terms} = {case.text(case.floor + above)}{_more(case, case.floor + above)}."
+
+
+def _more(case: _Case, formula: float) -> str:
+    """Say why the guaranteed amount is not what the formula gives."""
+    if case.is_more(formula, case.guaranteed):
+        return ", cut to its fair share and ceiling"
+    if case.is_more(case.guaranteed, formula):
+        return ", raised since its demand is above the forecast now"
+    return ""
+
+
+def _opportunistic(case: _Case) -> str:
+    if not case.is_more(case.opportunistic, 0.0):
+        return "nothing: others need the rest more, or its ceiling is reached."
+    return (
+        f"{case.text(case.opportunistic)} lent on top, until others need it "
+        f"(chance of a shortage: {100 * case.pressure:.1f} %)."
+    )
+
+
+def _emergency(case: _Case) -> str:
+    if not case.is_more(case.emergency, 0.0):
+        return "no grant."
+    return f"{case.text(case.emergency)} granted for a short time, since its limit was hit."
+
+
+def _limit(case: _Case) -> str:
+    """Add the three pools up, and name the bound that the sum met."""
+    parts = (case.guaranteed, case.opportunistic, case.emergency)
+    summed = " + ".join(case.text(part) for part in parts)
+    if not math.isfinite(case.ceiling):
+        return f"{case.text(case.limit)} = {summed}; no ceiling of its own but the host."
+    at = "which is" if not case.is_more(case.ceiling, case.limit) else "below"
+    return f"{case.text(case.limit)} = {summed}, {at} its ceiling of {case.text(case.ceiling)}."
+
+
+def _balance(case: _Case) -> str:
+    if not math.isfinite(case.balance):
+        return "unknown."
+    if case.balance < 0:
+        return (
+            f"{-case.balance:.1f} core-seconds in debt (up to {case.burst:.0f} could be banked): "
+            "it is brought down first when the host fills up."
+        )
+    return f"{case.balance:.1f} of {case.burst:.0f} core-seconds banked: that is its priority."
+
+
+def _control(record: TickRecord, control: Control, position: int) -> ControlValue:
+    """Return what one control file held, what was wanted of it in this tick, what it kept."""
+    before = _kernel_text(control, float(record.sample.in_force.of(control)[position]))
+    for outcomes in record.outcomes:
+        places = np.flatnonzero(outcomes.tenant == position)
+        if outcomes.control is control and len(places):
+            place = int(places[-1])
+            result = _RESULT_WORDS[Result(int(outcomes.result[place]))]
+            why = outcomes.why.get(position)
+            return ControlValue(
+                control.value,
+                before,
+                _kernel_text(control, float(outcomes.wanted[place])),
+                _kernel_text(control, float(outcomes.kept[place])),
+                f"{result}: {why}" if why else result,
+            )
+    for changes in record.changes:
+        places = np.flatnonzero(changes.tenant == position)
+        if changes.control is control and len(places):
+            wanted = _kernel_text(control, float(changes.after[int(places[-1])]))
+            return ControlValue(control.value, before, wanted, before, "would be written")
+    return ControlValue(control.value, before, None, before, "unchanged")
+
+
+def _kernel(value: ControlValue) -> str:
+    if value.before is None and value.wanted is None:
+        return f"{value.control} cannot be read: configured but not enforced."
+    if value.wanted is None:
+        return f"{value.control} is {value.before}, unchanged in this tick."
+    if value.result == "written":
+        return f"{value.control} is now {value.kept}, was {value.before}."
+    return (
+        f"{value.control} is {value.kept or 'unknown'}, was {value.before or 'unknown'}, "
+        f"wanted {value.wanted}: {value.result}."
+    )
+
+
+def _kernel_text(control: Control, value: float) -> str | None:
+    return None if math.isnan(value) else text(control, value)

@@ -1,0 +1,222 @@
+"""From one tick's columns to what people and programs read: rows of status.  Pure.
+
+Nothing here decides or measures; every number was in the record.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.answers import (
+    CpuPools,
+    CpuStatus,
+    Health,
+    HostStatus,
+    MemoryPools,
+    MemoryStatus,
+    Status,
+    TenantStatus,
+)
+from agent.record import ResourceTick, TickRecord
+from agent.tenant import Bools, Floats, Resource
+from enforce.columns import Control
+from forecast.profile import Source
+
+Positions = NDArray[np.intp]
+
+_DECIMALS = 6
+_STALLED_AFTER_TICKS = 5
+_SOURCE_NAMES = {source.value: source.name.lower() for source in Source}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """What the daemon knows of itself beside the record; NaN is unknown."""
+
+    tick_s: float = 1.0
+    tick_cost_s: float = float("nan")
+    failed_ticks: int = 0
+    reload_problem: str | None = None
+
+
+def status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> Status:
+    """Return the whole host's status at `now_s` (CLOCK_MONOTONIC)."""
+    return Status(
+        host=host_status(record, facts, now_s=now_s),
+        tenants=tenant_rows(record, range(len(record.roster))),
+    )
+
+
+def host_status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> HostStatus:
+    """Return the host's part of the status."""
+    refused = () if facts.reload_problem is None else (f"reload refused: {facts.reload_problem}",)
+    return HostStatus(
+        tick=record.number,
+        age_s=round(max(now_s - record.taken_at_s, 0.0), 3),
+        tick_cost_s=_number(facts.tick_cost_s),
+        late_ticks=record.late_ticks,
+        failed_ticks=facts.failed_ticks,
+        is_observing=record.is_observing,
+        is_learning=record.is_learning,
+        forecaster=record.forecaster,
+        problems=(*refused, *record.problems),
+        cpu=_cpu_pools(record.resources[Resource.CPU]),
+        memory=_memory_pools(record.resources[Resource.MEMORY]),
+    )
+
+
+def health(record: TickRecord | None, facts: AgentFacts, *, now_s: float) -> Health:
+    """Say whether the agent does its work; state is "ok", "starting" or "stalled"."""
+    if record is None:
+        return Health("starting", "no tick has been completed yet")
+    age_s = now_s - record.taken_at_s
+    if age_s > _STALLED_AFTER_TICKS * facts.tick_s:
+        return Health("stalled", f"the last tick was {age_s:.1f} s ago")
+    return Health("ok", f"tick {record.number}, {age_s:.1f} s ago")
+
+
+def tenant_rows(record: TickRecord, positions: Iterable[int]) -> tuple[TenantStatus, ...]:
+    """Return the status of the tenants at `positions` of the roster."""
+    at = np.fromiter(positions, dtype=np.intp)
+    roster = record.roster
+    return tuple(
+        TenantStatus(roster.names[i], roster.qos_names[i], states, cpu, memory)
+        for i, states, cpu, memory in zip(
+            at.tolist(),
+            _states(record, at),
+            _cpu_rows(record, at),
+            _memory_rows(record, at),
+            strict=True,
+        )
+    )
+
+
+def _states(record: TickRecord, at: Positions) -> list[tuple[str, ...]]:
+    """Name what is out of the ordinary of each tenant, the most important first, or "live"."""
+    cpu, memory = record.resources[Resource.CPU], record.resources[Resource.MEMORY]
+    is_absent = record.sample.cgroup_id == 0
+    columns: dict[str, Bools] = {
+        "absent": is_absent,
+        "unenforced": ~is_absent & _is_unenforced(record),
+        "observed": record.roster.is_observed_only | record.is_observing,
+        "emergency": (cpu.emergency > 0) | (memory.emergency > 0),
+        "debt": cpu.balance < 0,
+        "throttled": record.throttled_fraction > 0,
+        "squeezed": memory.is_censored,
+        "learning": _is_from(Source.LEARNING, cpu, memory),
+        "fallback": _is_from(Source.FALLBACK, cpu, memory),
+    }
+    names = tuple(columns)
+    rows = np.stack([column[at] for column in columns.values()], axis=1).tolist()
+    return [
+        tuple(name for name, holds in zip(names, row, strict=True) if holds) or ("live",)
+        for row in rows
+    ]
+
+
+def _is_from(source: Source, cpu: ResourceTick, memory: ResourceTick) -> Bools:
+    return np.asarray((cpu.source == source) | (memory.source == source))
+
+
+def _is_unenforced(record: TickRecord) -> Bools:
+    in_force = np.stack([record.sample.in_force.of(control) for control in Control])
+    return np.asarray(np.isnan(in_force).any(axis=0))
+
+
+def _cpu_rows(record: TickRecord, at: Positions) -> list[CpuStatus]:
+    tick, terms = record.resources[Resource.CPU], record.roster.terms[Resource.CPU]
+    columns = (
+        _numbers(tick.usage[at]),
+        _numbers(tick.demand[at]),
+        tick.is_censored[at].tolist(),
+        _numbers(100 * record.throttled_fraction[at]),
+        _numbers(tick.expected[at]),
+        _numbers(tick.upper[at]),
+        _sources(tick, at),
+        _numbers(100 * tick.risk[at]),
+        _numbers(terms.floor[at]),
+        _numbers(terms.ceiling[at]),
+        _numbers(tick.guaranteed[at]),
+        _numbers(tick.opportunistic[at]),
+        _numbers(tick.emergency[at]),
+        _numbers(tick.limit[at]),
+        _numbers(tick.balance[at]),
+        _numbers(tick.burst[at]),
+        _numbers(tick.weight[at]),
+    )
+    return [CpuStatus(*row) for row in zip(*columns, strict=True)]
+
+
+def _memory_rows(record: TickRecord, at: Positions) -> list[MemoryStatus]:
+    tick, terms = record.resources[Resource.MEMORY], record.roster.terms[Resource.MEMORY]
+    columns = (
+        _wholes(tick.usage[at]),
+        _wholes(tick.demand[at]),
+        tick.is_censored[at].tolist(),
+        _wholes(tick.expected[at]),
+        _wholes(tick.upper[at]),
+        _sources(tick, at),
+        _numbers(100 * tick.risk[at]),
+        _wholes(terms.floor[at]),
+        _wholes(terms.ceiling[at]),
+        _wholes(tick.guaranteed[at]),
+        _wholes(tick.opportunistic[at]),
+        _wholes(tick.emergency[at]),
+        _wholes(tick.limit[at]),
+    )
+    return [MemoryStatus(*row) for row in zip(*columns, strict=True)]
+
+
+def _cpu_pools(tick: ResourceTick) -> CpuPools:
+    return CpuPools(
+        capacity_cores=round(tick.capacity, _DECIMALS),
+        usage_cores=_total(tick.usage),
+        guaranteed_cores=_total(tick.guaranteed),
+        opportunistic_cores=_total(tick.opportunistic),
+        emergency_cores=_total(tick.emergency),
+        emergency_pool_cores=round(tick.emergency_pool, _DECIMALS),
+        limits_cores=_total(tick.limit),
+        pressure_pct=round(100 * tick.pressure, _DECIMALS),
+        elasticity=_number(tick.elasticity),
+        marginal_need=_number(tick.marginal_need),
+    )
+
+
+def _memory_pools(tick: ResourceTick) -> MemoryPools:
+    return MemoryPools(
+        capacity_bytes=int(tick.capacity),
+        usage_bytes=int(_total(tick.usage)),
+        guaranteed_bytes=int(_total(tick.guaranteed)),
+        opportunistic_bytes=int(_total(tick.opportunistic)),
+        emergency_bytes=int(_total(tick.emergency)),
+        emergency_pool_bytes=int(tick.emergency_pool),
+        limits_bytes=int(_total(tick.limit)),
+        pressure_pct=round(100 * tick.pressure, _DECIMALS),
+        elasticity=_number(tick.elasticity),
+        marginal_need=_number(tick.marginal_need),
+    )
+
+
+def _sources(tick: ResourceTick, at: Positions) -> list[str]:
+    return [_SOURCE_NAMES[source] for source in tick.source[at].tolist()]
+
+
+def _numbers(column: Floats) -> list[float | None]:
+    """Return finite numbers to a millionth; what is unknown or without bound is None."""
+    rounded = np.where(np.isfinite(column), np.round(column, _DECIMALS), np.nan).tolist()
+    return [None if value != value else value for value in rounded]  # noqa: PLR0124 - NaN
+
+
+def _wholes(column: Floats) -> list[int | None]:
+    """Return finite numbers as whole ones; what is unknown or without bound is None."""
+    return [None if value is None else int(value) for value in _numbers(column)]
+
+
+def _number(value: float) -> float | None:
+    return _numbers(np.array([value]))[0]
+
+
+def _total(column: Floats) -> float:
+    return round(float(column[np.isfinite(column)].sum()), _DECIMALS)

@@ -1,0 +1,173 @@
+"""Tick records made by hand: a host of 2 cores and 2 GiB with a case of every kind."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from agent.record import ResourceTick, TickRecord
+from agent.settings import DEFAULT_QOS
+from agent.tenant import Entitlement, Floats, Resource, Roster, Tenant
+from enforce.columns import Changes, Control, HostSample, Limits, Outcomes, Result
+from forecast.profile import Source
+
+NAN, INF = float("nan"), float("inf")
+MIB = float(1 << 20)
+PLATINUM, GOLD, SILVER = DEFAULT_QOS
+NAMES = ("batch", "eater", "ghost", "hog", "web")
+CPU, MEMORY = Resource.CPU, Resource.MEMORY
+
+
+def column(*values: float) -> Floats:
+    """Return a column of float64."""
+    return np.array(values, dtype=np.float64)
+
+
+def five_tenants() -> Roster:
+    """Return a gold, three silver and a platinum tenant, in name order."""
+    classes = (GOLD, SILVER, SILVER, SILVER, PLATINUM)
+    floors = (0.25, 0.0, 0.5, 0.0, 0.5)
+    memory = (64 * MIB, 0.0, 0.0, 0.0, 256 * MIB)
+    return Roster.of(
+        Tenant(
+            name,
+            qos,
+            {
+                CPU: Entitlement(floor, 2.0 if name == "web" else INF),
+                MEMORY: Entitlement(held, 1024 * MIB),
+            },
+        )
+        for name, qos, floor, held in zip(NAMES, classes, floors, memory, strict=True)
+    )
+
+
+def sample_of(roster: Roster, in_force: Limits, cgroup_id: Sequence[int]) -> HostSample:
+    """Return a sample in which only ids and limits say anything."""
+    unknown = np.full(len(roster), NAN)
+    return HostSample(
+        100.0, np.array(cgroup_id, dtype=np.int64), *([unknown] * 12), in_force=in_force
+    )
+
+
+def cpu_tick() -> ResourceTick:
+    """Return cpu in a tick where the hog is throttled and in debt and web borrows."""
+    return ResourceTick(
+        capacity=1.9,
+        emergency_pool=0.095,
+        pressure=0.12,
+        elasticity=1.4,
+        marginal_need=0.03,
+        usage=column(0.2, 0.1, NAN, 0.5, 0.8),
+        demand=column(0.2, 0.1, NAN, 1.25, 0.8),
+        is_censored=np.array([False, False, False, True, False]),
+        expected=column(0.3, 0.1, NAN, 1.1, 0.7),
+        upper=column(0.45, 0.2, NAN, 1.6, 1.05),
+        source=np.array(
+            [Source.LIVE, Source.FALLBACK, Source.LEARNING, Source.LIVE, Source.LIVE],
+            dtype=np.uint8,
+        ),
+        risk=column(0.1, 0.25, 0.8, 0.3, 0.05),
+        guaranteed=column(0.295, 0.075, 0.0, 0.2, 0.69),
+        opportunistic=column(0.705, 0.425, 0.0, 0.3, 1.215),
+        emergency=column(0.0, 0.0, 0.0, 0.0, 0.095),
+        limit=column(1.0, 0.5, 0.0, 0.5, 2.0),
+        in_force=column(1.0, 0.5, NAN, 0.6, INF),
+        weight=column(900.0, 100.0, 1.0, 200.0, 4000.0),
+        balance=column(12.5, 0.0, 0.0, -31.5, 290.0),
+        burst=column(60.0, 18.0, 30.0, 18.0, 300.0),
+    )
+
+
+def memory_tick() -> ResourceTick:
+    """Return memory in a tick where the eater is held at its limit."""
+    nothing = np.full(len(NAMES), NAN)
+    return ResourceTick(
+        capacity=1920 * MIB,
+        emergency_pool=96 * MIB,
+        pressure=0.0,
+        elasticity=1.0,
+        marginal_need=0.0,
+        usage=column(48.0, 511.0, NAN, 20.0, 300.0) * MIB,
+        demand=column(48.0, 562.0, NAN, 20.0, 300.0) * MIB,
+        is_censored=np.array([False, True, False, False, False]),
+        expected=column(50.0, 540.0, NAN, 20.0, 310.0) * MIB,
+        upper=column(60.0, 700.0, NAN, 24.0, 350.0) * MIB,
+        source=np.array([Source.LIVE] * 2 + [Source.LEARNING] + [Source.LIVE] * 2, dtype=np.uint8),
+        risk=column(0.05, 0.2, 0.8, 0.1, 0.0),
+        guaranteed=column(64.0, 400.0, 0.0, 18.0, 310.0) * MIB,
+        opportunistic=column(100.0, 112.0, 0.0, 50.0, 200.0) * MIB,
+        emergency=column(0.0, 0.0, 0.0, 0.0, 0.0),
+        limit=column(164.0, 512.0, 0.0, 68.0, 510.0) * MIB,
+        in_force=column(164.0, 512.0, NAN, 64.0, 510.0) * MIB,
+        weight=nothing,
+        balance=nothing,
+        burst=nothing,
+    )
+
+
+def record() -> TickRecord:
+    """Return one tick of five tenants: the hog's quota is lowered, the eater's high held back."""
+    roster, cpu, memory = five_tenants(), cpu_tick(), memory_tick()
+    in_force = Limits(
+        cpu.in_force,
+        column(900.0, 100.0, NAN, 200.0, 4000.0),
+        memory.in_force,
+        column(64.0, 400.0, NAN, 18.0, 310.0) * MIB,
+    )
+    hog, eater = np.array([3]), np.array([1])
+    lowered = Changes(Control.CPU_MAX, hog, column(0.6), column(0.5))
+    squeezed = Changes(Control.MEMORY_HIGH, eater, column(512 * MIB), column(400 * MIB))
+    return TickRecord(
+        number=1234,
+        taken_at_s=100.0,
+        late_ticks=2,
+        is_observing=False,
+        is_learning=False,
+        roster=roster,
+        sample=sample_of(roster, in_force, [11, 12, 0, 14, 15]),
+        resources={CPU: cpu, MEMORY: memory},
+        throttled_fraction=column(0.0, NAN, NAN, 0.61, 0.0),
+        changes=(lowered, squeezed),
+        outcomes=(
+            Outcomes(
+                Control.CPU_MAX, hog, column(0.5), column(0.5), np.array([Result.APPLIED], np.uint8)
+            ),
+            Outcomes(
+                Control.MEMORY_HIGH,
+                eater,
+                column(400 * MIB),
+                column(498 * MIB),
+                np.array([Result.HELD_BACK], np.uint8),
+                {1: "482M cannot be reclaimed"},
+            ),
+        ),
+        forecaster="live",
+        problems=("memory.low: configured but not enforceable for 1 tenant(s)",),
+    )
+
+
+def crowd(size: int) -> TickRecord:
+    """Return a record of `size` tenants, all alike."""
+    one = record()
+    names = tuple(f"tenant-{number:05}" for number in range(size))
+    roster = Roster.of(Tenant(name, GOLD, {}) for name in names)
+    fifth = np.full(size, 4)
+
+    def spread(tick: ResourceTick) -> ResourceTick:
+        columns = {
+            name: getattr(tick, name)[fifth]
+            for name in ResourceTick.__dataclass_fields__
+            if isinstance(getattr(tick, name), np.ndarray)
+        }
+        return replace(tick, **columns)
+
+    limits = Limits(*(one.sample.in_force.of(control)[fifth] for control in Control))
+    return replace(
+        one,
+        roster=roster,
+        sample=sample_of(roster, limits, [1] * size),
+        resources={resource: spread(tick) for resource, tick in one.resources.items()},
+        throttled_fraction=one.throttled_fraction[fifth],
+        changes=(),
+        outcomes=(),
+    )
