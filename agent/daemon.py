@@ -5,7 +5,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
@@ -16,11 +16,14 @@ from agent.config import ConfigError, load_config
 from agent.control import ControlServer
 from agent.forecaster import Forecaster
 from agent.notify import Notifier
-from agent.policy import loop_settings, policy_of
+from agent.policy import forecast_settings, loop_settings, policy_of
 from agent.record import TickRecord
 from agent.schedule import Schedule
 from agent.settings import Config
+from agent.sole import sole_agent
+from agent.status import AgentFacts
 from agent.store import Store
+from agent.telemetry import configure
 from agent.tenant import Roster
 from agent.tick import ControlLoop, Kernel
 from enforce.apply import Applier
@@ -81,13 +84,16 @@ class Daemon:
         self.record: TickRecord | None = None
         self.reload_problem: str | None = None
         self.failed_ticks = 0
+        self._tick_cost_s = float("nan")
         self._store = Store(config.host.state_dir / "state.db")
         self._steps_saved = 0
         self._originals = Originals(config.host.state_dir / "originals.json")
         self._roster = Roster.of(config.tenants)
         self._make_cgroups()
         self._kernel = self._opened_kernel()
-        self._forecaster = Forecaster(forecaster_settings(config))
+        self._forecaster = Forecaster(
+            forecast_settings(config), hung_after_s=config.forecast.hung_after_s
+        )
         self._loop = ControlLoop(
             self._roster,
             policy_of(config),
@@ -104,8 +110,24 @@ class Daemon:
         self._forecaster.close()
         self._kernel.close()
 
+    def facts(self) -> AgentFacts:
+        """Return what the daemon knows of itself, for the control socket."""
+        return AgentFacts(
+            tick_s=self.config.periods.tick_s,
+            tick_cost_s=self._tick_cost_s,
+            failed_ticks=self.failed_ticks,
+            reload_problem=self.reload_problem,
+        )
+
+    def summary(self) -> str:
+        """Return one line for `systemctl status`."""
+        verb = "observing" if self.config.host.is_observing else "enforcing"
+        problem = f"; reload refused: {self.reload_problem}" if self.reload_problem else ""
+        return f"{verb} {len(self._roster)} tenants{problem}"
+
     def tick(self, now_s: float, late_ticks: int) -> None:
         """Run one tick; a fault in it is logged and counted, and the limits stay."""
+        began_s = time.process_time()
         try:
             if self.record is not None and (self.record.sample.cgroup_id == 0).any():
                 self._make_cgroups()
@@ -113,6 +135,7 @@ class Daemon:
         except Exception:
             self.failed_ticks += 1
             log.exception("tick failed; limits stay as they are", failed_ticks=self.failed_ticks)
+        self._tick_cost_s = time.process_time() - began_s
         if self._loop.steps_closed != self._steps_saved:
             self._store.save(self._roster, self._loop.ledgers)
             self._steps_saved = self._loop.steps_closed
@@ -159,22 +182,23 @@ def run(path: Path, tenants_dir: Path) -> None:
 
     Raises:
         ConfigError: The configuration is unusable at start.
+        AgentRunningError: Another agent runs on this host.
+        OSError: A folder of the agent's own cannot be used.
 
     """
 
     def reread() -> Config:
         return read_config(path, tenants_dir)
 
-    with ExitStack() as stack:
-        config = reread()
-        signals = Signals()
-        daemon = Daemon(config, reread)
-        stack.callback(daemon.close)
-        server = ControlServer(config.host.socket_path, lambda: daemon.record)
-        stack.enter_context(server)
-        signals.install()
-        _serve(daemon, signals, Notifier.from_environment())
-        log.info("stopped; limits stay in force (`tidegate release` takes them back)")
+    config = reread()
+    configure(config.log.level)
+    signals = Signals()
+    signals.install()
+    with sole_agent(config.host.runtime_dir), closing(Daemon(config, reread)) as daemon:
+        server = ControlServer(config.host.socket_path, lambda: daemon.record, daemon.facts)
+        with server:
+            _serve(daemon, signals, Notifier.from_environment())
+    log.info("stopped; limits stay in force (`tidegate release` takes them back)")
 
 
 def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
@@ -185,7 +209,7 @@ def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
         daemon.tick(time.monotonic(), schedule.late_ticks)
         notifier.watchdog()
         if not is_ready:
-            notifier.ready()
+            notifier.ready(daemon.summary())
             is_ready = True
         schedule = schedule.after_tick(time.monotonic())
         _wait(schedule, signals)
@@ -194,7 +218,7 @@ def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
             notifier.reloading()
             daemon.reload()
             schedule = Schedule(schedule.due_s, daemon.config.periods.tick_s, schedule.late_ticks)
-            notifier.ready()
+            notifier.ready(daemon.summary())
     notifier.stopping()
 
 

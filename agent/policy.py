@@ -3,6 +3,7 @@
 from agent.cycle import Policy
 from agent.settings import Config
 from agent.tick import LoopSettings
+from forecast.settings import ForecastSettings
 
 
 def policy_of(config: Config) -> Policy:
@@ -25,4 +26,15 @@ def loop_settings(config: Config) -> LoopSettings:
         step_s=config.periods.step_s,
         history_steps=config.forecast.history_steps,
         is_observing=config.host.is_observing,
+    )
+
+
+def forecast_settings(config: Config) -> ForecastSettings:
+    """Return the part of a configuration that the forecaster is told."""
+    return ForecastSettings(
+        step_s=config.periods.step_s,
+        horizon_steps=config.periods.horizon_steps,
+        refit_s=config.periods.refit_s,
+        level=config.forecast.level_pct / 100,
+        history_steps=config.forecast.history_steps,
     )
