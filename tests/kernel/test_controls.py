@@ -1,0 +1,122 @@
+"""Each control is written, read back and obeyed by the kernel."""
+
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tenants import MIB, SPIN, cpu_used_s, living_in
+
+from enforce.apply import Applier
+from enforce.cgroup import PAGE_BYTES, ensure
+from enforce.columns import Changes, Control, Outcomes, Result
+from enforce.originals import Originals
+
+pytestmark = pytest.mark.kernel
+
+MARGIN_BYTES = 16 * MIB
+
+
+@pytest.fixture
+def applier(cgroup_root: Path, tmp_path: Path) -> Applier:
+    names = ("a", "b")
+    assert ensure(cgroup_root, names) == {}
+    originals = Originals(tmp_path / "originals.json")
+    return Applier(cgroup_root, names, originals, memory_margin_bytes=MARGIN_BYTES)
+
+
+def write(applier: Applier, control: Control, *values: float) -> Outcomes:
+    before = np.full(len(values), np.inf)
+    return applier.apply(Changes(control, np.arange(len(values)), before, np.array(values)))
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "text"),
+    [
+        (Control.CPU_MAX, 0.5, "50000 100000"),
+        (Control.CPU_MAX, 0.01, "1000 100000"),
+        (Control.CPU_MAX, 0.001, "1000 100000"),
+        (Control.CPU_MAX, 1.23456, "123456 100000"),
+        (Control.CPU_MAX, math.inf, "max 100000"),
+        (Control.CPU_WEIGHT, 1, "1"),
+        (Control.CPU_WEIGHT, 250.4, "250"),
+        (Control.CPU_WEIGHT, 10_000, "10000"),
+        (Control.CPU_WEIGHT, 1e6, "10000"),
+        (Control.MEMORY_HIGH, math.inf, "max"),
+        (Control.MEMORY_LOW, 0, "0"),
+        (Control.MEMORY_LOW, math.inf, "max"),
+    ],
+)
+def test_the_kernel_keeps_what_is_written(
+    applier: Applier, cgroup_root: Path, control: Control, value: float, text: str
+) -> None:
+    outcomes = write(applier, control, value)
+    assert outcomes.result.tolist() == [Result.APPLIED]
+    assert (cgroup_root / "a" / control).read_text().strip() == text
+
+
+@pytest.mark.parametrize("control", [Control.MEMORY_HIGH, Control.MEMORY_LOW])
+def test_memory_limits_are_rounded_to_pages_and_count_as_applied(
+    applier: Applier, cgroup_root: Path, control: Control
+) -> None:
+    outcomes = write(applier, control, 100 * MIB + PAGE_BYTES + 1)
+    assert outcomes.result.tolist() == [Result.APPLIED]
+    assert outcomes.kept.tolist() == [100 * MIB + PAGE_BYTES]
+    assert (cgroup_root / "a" / control).read_text() == f"{100 * MIB + PAGE_BYTES}\n"
+
+
+def test_one_tenants_refusal_stops_no_other(applier: Applier, cgroup_root: Path) -> None:
+    (cgroup_root / "a").rmdir()
+    outcomes = write(applier, Control.CPU_MAX, 0.5, 0.25)
+    assert outcomes.result.tolist() == [Result.GONE, Result.APPLIED]
+    assert 0 in outcomes.why
+    assert outcomes.kept[1] == 0.25
+
+
+def test_a_value_that_is_no_number_is_refused(applier: Applier) -> None:
+    outcomes = write(applier, Control.CPU_WEIGHT, math.nan, 50)
+    assert outcomes.result.tolist() == [Result.REFUSED, Result.APPLIED]
+
+
+def test_a_control_without_its_controller_is_refused(applier: Applier, cgroup_root: Path) -> None:
+    (cgroup_root / "cgroup.subtree_control").write_text("-memory")
+    outcomes = write(applier, Control.MEMORY_LOW, 64 * MIB)
+    assert outcomes.result.tolist() == [Result.REFUSED]
+    assert "not enabled" in outcomes.why[0]
+
+
+def test_a_burst_above_the_quota_to_come_is_lowered_first(
+    applier: Applier, cgroup_root: Path, tmp_path: Path
+) -> None:
+    tenant = cgroup_root / "a"
+    (tenant / "cpu.max").write_text("50000 100000")
+    (tenant / "cpu.max.burst").write_text("40000")
+    (tenant / "child").mkdir()  # keeps it from being removed as empty
+    assert write(applier, Control.CPU_MAX, 0.2).result.tolist() == [Result.APPLIED]
+    assert (tenant / "cpu.max.burst").read_text() == "20000\n"
+    Originals(tmp_path / "originals.json").release(cgroup_root)
+    assert (tenant / "cpu.max").read_text() == "50000 100000\n"
+    assert (tenant / "cpu.max.burst").read_text() == "40000\n"
+
+
+def test_a_busy_tenant_is_held_to_its_limit_within_3_percent(
+    applier: Applier, cgroup_root: Path
+) -> None:
+    tenant = cgroup_root / "a"
+    assert write(applier, Control.CPU_MAX, 0.25).result.tolist() == [Result.APPLIED]
+    with living_in(tenant, SPIN):
+        began_s, used_s = time.monotonic(), cpu_used_s(tenant)
+        time.sleep(4.0)
+        used_s = cpu_used_s(tenant) - used_s
+        elapsed_s = time.monotonic() - began_s
+    assert used_s / elapsed_s == pytest.approx(0.25, rel=0.03)
+
+
+def test_the_root_is_given_the_protection_that_its_children_add_up_to(
+    applier: Applier, cgroup_root: Path, tmp_path: Path
+) -> None:
+    assert applier.protect_root(96 * MIB) is None
+    assert (cgroup_root / "memory.low").read_text() == f"{96 * MIB}\n"
+    Originals(tmp_path / "originals.json").release(cgroup_root)
+    assert (cgroup_root / "memory.low").read_text() == "0\n"
