@@ -24,7 +24,7 @@ DEFAULT_QOS = (
 class HostSettings:
     """Where tenants live, what of the host is theirs, and where the agent keeps its files."""
 
-    cgroup_root: Path = Path("/sys/fs/cgroup/tidegate.slice")
+    cgroup_root: Path = Path("/sys/fs/cgroup/tidegate.slice/tidegate-tenants.service")
     is_observing: bool = False
     cpu_capacity_cores: float | None = None  # None: what the host has
     cpu_reserve_cores: float = 0.1

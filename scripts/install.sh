@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs tidegate on this host: a venv of its own, the command, the units and a first configuration.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { echo "install: $*"; }
+die() { echo "install: $*" >&2; exit 1; }
+venv=/opt/tidegate/venv units=/usr/local/lib/systemd/system config=/etc/tidegate
+
+[ "$(id -u)" = 0 ] || die "not root"
+if ! $venv/bin/python -c '' 2>/dev/null; then
+  scripts/venv $venv
+fi
+
+pip_install() { $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$@"; }
+say "installing tidegate and its locked dependencies in $venv"
+pip_install --require-hashes -r requirements.lock || die "pip could not install requirements.lock"
+# From a copy: what an earlier build left beside the sources must not get into this one.
+source=$(mktemp -d)
+trap 'rm -rf "$source"' EXIT
+cp -r agent enforce forecast pyproject.toml README.md LICENSE "$source"
+pip_install --no-deps --no-build-isolation --force-reinstall "$source" || die "pip could not install tidegate"
+install -d /usr/local/bin
+ln -sfn $venv/bin/tidegate /usr/local/bin/tidegate
+
+say "installing units in $units"
+install -Dm644 -t $units systemd/tidegate.service systemd/tidegate-tenants.service systemd/tidegate.slice
+install -d $config/tenants.d
+[ -e $config/tidegate.toml ] || install -m644 docs/examples/tidegate.toml $config/tidegate.toml
+install -m644 docs/examples/tenant.toml $config/tenants.d/NAME.toml.example
+if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload
+fi
+say "done; next: one file a tenant in $config/tenants.d, tidegate check-config, systemctl enable --now tidegate"
