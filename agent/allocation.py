@@ -4,7 +4,7 @@ All columns have shape (tenants,) and the resource's base unit (cores, bytes).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -81,13 +81,15 @@ def allocate(
         emergency_fraction=emergency.fraction,
     )
     weight = claims.terms.weight * priority(claims.balance_fraction)
-    budget = max(capacity - promised.emergency_pool, float(promised.amount.sum()))
+    lower = _held(claims, promised.amount, capacity)
+    # What cannot be taken back now goes before what is kept for emergencies.
+    pool = min(promised.emergency_pool, max(capacity - float(lower.sum()), 0.0))
     placement = placed(
         DemandQuantiles.of(claims.levels, grid),
-        lower=_held(claims, promised.amount, budget),
+        lower=lower,
         upper=claims.ceiling,
         weight=weight,
-        capacity=budget,
+        capacity=capacity - pool,
     )
     need = Need(
         shortfall=np.minimum(_known(claims.demand), claims.ceiling) - placement.limit,
@@ -96,7 +98,6 @@ def allocate(
         rank=claims.terms.emergency_rank,
         weight=claims.terms.weight,
     )
-    pool = promised.emergency_pool
     amount, grants = granted(grants, need, pool=pool, settings=emergency)
     strict = placement.limit + amount
     pressure = pressure_of(expected, high, capacity)
@@ -106,7 +107,7 @@ def allocate(
         else opened(strict, claims, pressure=pressure, capacity=capacity)
     )
     return Allocation(
-        guarantee=promised,
+        guarantee=replace(promised, emergency_pool=pool),
         opportunistic=limit - promised.amount - amount,
         emergency=amount,
         limit=limit,
@@ -122,13 +123,13 @@ def surprised(claims: Claims) -> tuple[Floats, Floats]:
     """Lift expectation and quantiles of tenants whose demand now is above their interval.
 
     The fast path: a spike that no forecast saw counts from the next tick on.  Its quantiles keep
-    their spread above the median, on top of what is demanded now.
+    their spread above the expectation, on top of what is demanded now (above the median, a wider
+    interval could turn a surprise into none and raise what is guaranteed: law 5).
     """
     high = _row_at(claims.levels, claims.grid, _INTERVAL_LEVEL)
-    median = _row_at(claims.levels, claims.grid, 0.5)
     demand = _known(claims.demand)
     is_above = demand > high
-    lifted = np.maximum(claims.grid, demand + np.maximum(claims.grid - median, 0.0))
+    lifted = np.maximum(claims.grid, demand + np.maximum(claims.grid - claims.expected, 0.0))
     expected = np.where(is_above, np.maximum(claims.expected, demand), claims.expected)
     return expected, np.where(is_above, lifted, claims.grid)
 
@@ -160,14 +161,15 @@ def opened(strict: Floats, claims: Claims, *, pressure: float, capacity: float) 
     closes with the pressure itself, one without balance by a third of it, one whose bank is at
     least half full not at all.  A closed limit still leaves what those who are not in debt do
     not demand now: weights keep promises within microseconds, so a cap that idles the host
-    would protect nobody.
+    would protect nobody.  Nor does it fall below what cannot be taken back now.
     """
     closure = pressure * np.clip((1.0 - 2.0 * claims.balance_fraction) / 3.0, 0.0, 1.0)
     wanted_now = np.minimum(_known(claims.demand), claims.ceiling)
     in_credit = np.where(claims.balance_fraction >= 0, wanted_now, 0.0)
     left = capacity - (in_credit.sum() - in_credit)
     closed = np.maximum(strict, np.minimum(left, claims.ceiling))
-    return claims.ceiling - closure * (claims.ceiling - closed)
+    limit = claims.ceiling - closure * (claims.ceiling - closed)
+    return np.maximum(limit, np.minimum(claims.hold, claims.ceiling))
 
 
 def shares(guaranteed: Floats, weight: Floats, ceiling: Floats, capacity: float) -> Floats:
@@ -183,10 +185,10 @@ def shares(guaranteed: Floats, weight: Floats, ceiling: Floats, capacity: float)
     return guaranteed + (rest * present / total if total > 0 else 0.0)
 
 
-def _held(claims: Claims, guaranteed: Floats, budget: float) -> Floats:
+def _held(claims: Claims, guaranteed: Floats, capacity: float) -> Floats:
     """Return the least that each tenant is left with: its guarantee, and its hold if it fits."""
     room = np.maximum(np.minimum(claims.hold, claims.ceiling) - guaranteed, 0.0)
-    left = budget - float(guaranteed.sum())
+    left = capacity - float(guaranteed.sum())
     return guaranteed + filled(left, room=room, weight=claims.terms.weight)
 
 

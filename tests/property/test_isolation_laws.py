@@ -1,0 +1,73 @@
+"""Law 6, isolation: nothing that one tenant does takes another below its guaranteed part."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hosts import ROUNDING, Guest, Host, hosts
+
+positions = st.integers(0, 29)
+
+
+def at_worst(guest: Guest) -> Guest:
+    """Return a neighbour who is there and wants, with certainty, all that it may ever have."""
+    return replace(
+        guest,
+        low=1e4,
+        width=0.0,
+        demand=1e4,
+        hold=1e4,
+        balance=1.0,
+        is_hit=True,
+        is_present=True,
+    )
+
+
+def beside_the_worst(host: Host, position: int) -> Host:
+    """Return the host in which all neighbours of one tenant behave as badly as they can."""
+    guests = tuple(
+        guest if place == position else at_worst(guest) for place, guest in enumerate(host.guests)
+    )
+    return replace(host, guests=guests)
+
+
+@given(hosts(min_guests=1), positions)
+def test_neighbours_at_their_worst_leave_a_tenant_its_guaranteed_part(
+    host: Host, position: int
+) -> None:
+    """What neighbours do, by demand, debt or absence, can only add to what it has at worst."""
+    position %= len(host.guests)
+    worst = beside_the_worst(host, position).allocated().guarantee.amount[position]
+    allocation = host.allocated()
+    slack = ROUNDING * host.total
+    assert allocation.guarantee.amount[position] >= worst - slack
+    assert allocation.limit[position] >= worst - slack
+
+
+@given(hosts(min_guests=1), positions)
+def test_the_guaranteed_part_at_worst_follows_from_terms_and_own_forecast_alone(
+    host: Host, position: int
+) -> None:
+    """floor + min((expected - floor)+ (1 - risk), fair - floor, share of what floors leave)."""
+    position %= len(host.guests)
+    host = beside_the_worst(host, position)
+    claims, guarantee = host.claims(), host.allocated().guarantee
+    floor = np.minimum(claims.terms.floor, claims.ceiling)
+    if floor.sum() > host.total or not host.guests[position].is_present:
+        return
+    own = (claims.terms.weight / claims.terms.weight.sum())[position]
+    fair = min(host.total * own, claims.ceiling[position]) - floor[position]
+    left = host.total * (1 - host.emergency.fraction) - floor.sum()
+    expected = max(float(claims.expected[position]) - floor[position], 0.0)
+    promised = min(expected * (1 - guarantee.risk[position]), max(fair, 0.0), max(left, 0.0) * own)
+    assert guarantee.amount[position] >= floor[position] + promised - ROUNDING * host.total
+
+
+@given(hosts(min_guests=1), hosts(min_guests=1), positions)
+def test_ones_own_risk_depends_on_nobody_else(host: Host, other: Host, position: int) -> None:
+    position %= len(host.guests)
+    alone = replace(host, guests=(host.guests[position],))
+    crowded = replace(host, guests=(*other.guests, host.guests[position]))
+    assert alone.allocated().guarantee.risk[-1] == crowded.allocated().guarantee.risk[-1]

@@ -1,0 +1,55 @@
+"""Law 2, no overcommit of promises: what is promised, and what limits sum to, fits the host."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+
+from agent.allocation import Mode
+
+from hosts import ROUNDING, Host, hosts
+
+
+@given(hosts())
+def test_guarantees_and_the_emergency_pool_fit_the_capacity(host: Host) -> None:
+    guarantee = host.allocated().guarantee
+    assert guarantee.amount.sum() + guarantee.emergency_pool <= host.total * (1 + ROUNDING)
+
+
+@given(hosts(modes=(Mode.STRICT,)))
+def test_strict_limits_sum_to_at_most_the_capacity(host: Host) -> None:
+    assert host.allocated().limit.sum() <= host.total * (1 + ROUNDING)
+
+
+@given(hosts())
+def test_every_limit_is_its_three_pools_and_none_is_negative(host: Host) -> None:
+    a = host.allocated()
+    pools = np.stack((a.guarantee.amount, a.opportunistic, a.emergency))
+    assert np.all(pools >= -ROUNDING * host.total)
+    assert np.allclose(pools.sum(axis=0), a.limit, rtol=ROUNDING, atol=ROUNDING * host.total)
+
+
+@given(hosts(modes=(Mode.ELASTIC,)))
+def test_elastic_limits_sum_to_the_capacity_times_the_elasticity(host: Host) -> None:
+    """And to no less than strict ones would: the gate opens from the strict division upwards."""
+    elastic, strict = host.allocated(), replace(host, mode=Mode.STRICT).allocated()
+    slack = ROUNDING * host.total
+    assert elastic.limit.sum() <= host.total * elastic.elasticity + slack
+    assert np.all(elastic.limit >= strict.limit - slack)
+
+
+@given(hosts())
+def test_shares_keep_every_guarantee_and_sum_to_at_most_the_capacity(host: Host) -> None:
+    """Weights in proportion to these keep promises at any instant, whatever the limits are."""
+    allocation = host.allocated()
+    assert np.all(allocation.share >= allocation.guarantee.amount)
+    assert allocation.share.sum() <= host.total * (1 + ROUNDING)
+
+
+@given(hosts())
+def test_what_cannot_be_taken_back_now_is_left_where_it_fits(host: Host) -> None:
+    """Holds: limits adopted while learning, memory that cannot be reclaimed."""
+    claims, allocation = host.claims(), host.allocated()
+    least = np.maximum(claims.hold, allocation.guarantee.amount)
+    if least.sum() <= host.total:
+        assert np.all(allocation.limit >= least - ROUNDING * host.total)

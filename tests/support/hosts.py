@@ -1,0 +1,185 @@
+"""Hosts full of tenants, as drawn by Hypothesis: what one resource's allocation is asked with.
+
+Amounts are in units of which a host has between a thousandth and a thousand; `scale` turns them
+into cores or bytes, so that laws meet both small and large numbers.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from hypothesis import strategies as st
+
+from agent.allocation import Allocation, Claims, Mode, allocate
+from agent.emergency import EmergencySettings, Grants
+from agent.settings import DEFAULT_QOS
+from agent.tenant import Floats, QosClass, Terms
+from forecast.profile import LEVELS
+
+LADDER = DEFAULT_QOS  # highest class first
+PLATINUM, GOLD, SILVER = LADDER
+ROUNDING = 1e-9  # relative: what law 1 allows sums of floats to be off by
+GIB = float(1 << 30)
+EMERGENCY = EmergencySettings()
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One tenant: its promise, its forecast (low + width * level ** power) and its state."""
+
+    qos: QosClass = SILVER
+    weight: float = 1.0
+    floor: float = 0.0
+    ceiling: float = 1e3
+    low: float = 0.0
+    width: float = 1.0
+    power: float = 1.0
+    mean: float = 0.5  # where in its interval the expectation lies
+    demand: float = 0.0
+    balance: float = 0.0
+    hold: float = 0.0
+    is_hit: bool = False
+    is_present: bool = True
+
+    @property
+    def grid(self) -> Floats:
+        """Return the quantiles of the next step's demand, shape (levels,)."""
+        return np.maximum(self.low + self.width * LEVELS**self.power, 0.0)
+
+    @property
+    def expected(self) -> float:
+        """Return the expected demand."""
+        return self.low + self.width * self.mean
+
+    def demanding(self, place: float) -> "Guest":
+        """Return the guest with its demand at a place in its forecast interval: 0.5 is half-way."""
+        return replace(self, demand=self.low + self.width * place)
+
+
+@dataclass(frozen=True)
+class Host:
+    """Guests who share `capacity` of one resource."""
+
+    guests: tuple[Guest, ...]
+    capacity: float
+    mode: Mode = Mode.STRICT
+    scale: float = 1.0
+    emergency: EmergencySettings = EMERGENCY
+
+    @property
+    def total(self) -> float:
+        """Return the capacity in base units."""
+        return self.capacity * self.scale
+
+    def column(self, name: str, scale: float = 1.0) -> Floats:
+        """Return one number of every guest, shape (tenants,)."""
+        return np.array([getattr(guest, name) for guest in self.guests], dtype=np.float64) * scale
+
+    def changed(self, position: int, **changes: object) -> "Host":
+        """Return the host with one guest changed."""
+        guests = list(self.guests)
+        guests[position] = replace(guests[position], **changes)  # type: ignore[arg-type]
+        return replace(self, guests=tuple(guests))
+
+    def terms(self) -> Terms:
+        """Return the promises as columns."""
+        return Terms(
+            floor=self.column("floor", self.scale),
+            ceiling=self.column("ceiling", self.scale),
+            weight=np.array([g.weight * g.qos.weight for g in self.guests], dtype=np.float64),
+            risk_aversion=np.array([g.qos.risk_aversion for g in self.guests], dtype=np.float64),
+            emergency_rank=np.array([g.qos.emergency_rank for g in self.guests], dtype=np.int64),
+            burst_s=np.array([g.qos.burst_s for g in self.guests], dtype=np.float64),
+        )
+
+    def claims(self) -> Claims:
+        """Return what the cycle would ask the allocation with."""
+        terms = self.terms()
+        is_present = self.column("is_present") > 0
+        ceiling = np.where(is_present, np.minimum(terms.ceiling, 4 * self.total), 0.0)
+        grid = np.stack([g.grid for g in self.guests], axis=1) if self.guests else _no_grid()
+        return Claims(
+            terms=terms,
+            ceiling=ceiling,
+            expected=np.minimum(self.column("expected", self.scale), ceiling),
+            levels=LEVELS,
+            grid=grid * self.scale,
+            demand=self.column("demand", self.scale),
+            is_hit=self.column("is_hit") > 0,
+            balance_fraction=self.column("balance"),
+            hold=np.minimum(self.column("hold", self.scale), ceiling),
+        )
+
+    def allocated(
+        self, *, claims: Claims | None = None, grants: Grants | None = None
+    ) -> Allocation:
+        """Divide the capacity, by the guests' own claims or by altered ones."""
+        return allocate(
+            claims or self.claims(),
+            capacity=self.total,
+            mode=self.mode,
+            emergency=self.emergency,
+            grants=grants or Grants.none(len(self.guests)),
+        )
+
+
+def _no_grid() -> Floats:
+    return np.zeros((len(LEVELS), 0))
+
+
+# Each tenant is one drawn integer, read as digits into these tables: one draw a tenant is many
+# times faster than one a field, and still shrinks towards 0, the plainest tenant.  Zeros, equal
+# values, thirds (which no float holds exactly) and ratios of a million to one.
+_AMOUNTS = (0.0, 1.0, 0.5, 1 / 3, 2.0, 0.1, 1e-3, 1e3)
+_DIGITS: dict[str, tuple[object, ...]] = {
+    "qos": (SILVER, GOLD, PLATINUM),
+    "is_present": (True, True, True, False),
+    "demand": (*_AMOUNTS, float("nan"), 0.7, 1.0, 4.0),
+    "low": _AMOUNTS,
+    "width": _AMOUNTS,
+    "floor": _AMOUNTS,
+    "ceiling": (float("inf"), *_AMOUNTS),
+    "weight": (1.0, 1.0, 2.0, 1 / 3, 1e-3, 1e3),
+    "mean": (0.5, 0.0, 1.0, 0.1, 0.9, 0.97),
+    "power": (1.0, 0.2, 5.0, 60.0),
+    "is_hit": (False, True),
+    "balance": (0.0, 1.0, -1.0, 0.5, -0.01),
+    "hold": _AMOUNTS,
+    "surprise": (None, None, 0.5, 0.96, 1.0, 1.5),  # demand as a place in the forecast interval
+}
+_JITTER = 8
+
+
+def _guest(number: int) -> Guest:
+    """Read a drawn integer as a tenant; amounts vary by up to an eighth, floor <= ceiling."""
+    fields: dict[str, object] = {}
+    for name, table in _DIGITS.items():
+        number, digit = divmod(number, len(table))
+        value = table[digit]
+        if table[0 : len(_AMOUNTS)] == _AMOUNTS:
+            number, jitter = divmod(number, _JITTER)
+            value = float(value) * (1 + jitter / 64)  # type: ignore[arg-type]
+        fields[name] = value
+    surprise = fields.pop("surprise")
+    guest = Guest(**fields)  # type: ignore[arg-type]
+    if isinstance(surprise, float):
+        guest = guest.demanding(surprise)
+    return replace(guest, ceiling=max(guest.floor, guest.ceiling))
+
+
+_MOST = 2**60  # more than all the digits together
+guests = st.integers(0, _MOST).map(_guest)
+
+
+@st.composite
+def hosts(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode), min_guests: int = 0) -> Host:
+    """Draw a host; often its floors sum to exactly the capacity, or to more (a CPU went off)."""
+    who = tuple(draw(st.lists(guests, min_size=min_guests, max_size=30)))
+    floors = float(np.array([guest.floor for guest in who if guest.is_present]).sum())
+    factor = draw(st.sampled_from((None, None, None, 1.0, 0.5, 1.05, 4.0)))
+    drawn = draw(st.sampled_from((1.0, 2.0, 1e-3, 64.0)) | st.floats(0.01, 100.0))
+    return Host(
+        guests=who,
+        capacity=floors * factor if factor and floors else drawn,
+        mode=draw(st.sampled_from(modes)),
+        scale=draw(st.sampled_from((1.0, GIB))),
+    )
