@@ -155,3 +155,22 @@ class Refusal(Struct, frozen=True):
     """The answer to a request that cannot be met."""
 
     error: str
+
+
+class Finding(Struct, frozen=True):
+    """One line of `doctor`; state is "ok", "degraded" or "missing"."""
+
+    name: str
+    state: str
+    meaning: str
+    remedy: str
+
+
+class ReleasedValue(Struct, frozen=True):
+    """What `release` did with one control file; file "" is a cgroup that the agent had made."""
+
+    cgroup: str
+    file: str
+    value: str
+    result: str
+    why: str

@@ -66,6 +66,32 @@ def load_config(path: Path, tenants_dir: Path, *, cores: float, memory_bytes: fl
     return config
 
 
+def load_host(path: Path) -> HostSettings:
+    """Read only where things are from the host's file, whatever else may be wrong with it.
+
+    Raises:
+        ConfigError: The file cannot be read, or its [host] table is at fault.
+
+    """
+    file = _File(path, Faults())
+    _, keys = SECTIONS["host"]
+    found = read_table(_document(file).get("host", {}), keys, where="host", faults=file.faults)
+    if file.faults.lines:
+        raise ConfigError(tuple(file.problems()))
+    return HostSettings(**found)
+
+
+def summary(config: Config) -> list[str]:
+    """Return in a few lines what a valid configuration promises of what there is."""
+    lines = [f"{len(config.tenants)} tenant(s), no faults"]
+    for resource in Resource:
+        promised = sum(tenant.entitlements[resource].floor for tenant in config.tenants)
+        capacity = _amount_text(resource, config.capacity[resource])
+        floors = _amount_text(resource, promised)
+        lines.append(f"{resource}: floors sum to {floors} of {capacity}, {config.modes[resource]}")
+    return lines
+
+
 def _document(file: _File) -> dict[str, Any]:
     """Return a file's tables, or none of them and a fault."""
     try:

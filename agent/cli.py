@@ -1,0 +1,271 @@
+"""Command line: parse arguments, call one function, print what it returned.
+
+Everything heavy is imported by the command that needs it, so that `status` answers at once.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote
+
+import click
+import msgspec
+
+from agent import paths
+from agent.answers import Explanation, Status
+from agent.client import AgentRefusedError, AgentUnreachableError, get
+from agent.render import explanation_lines, finding_lines, released_lines, status_lines
+
+EXIT_FAULT = 1
+EXIT_UNREACHABLE = 3
+EXIT_DEGRADED = 4
+_PIPE_WIDTH = 200  # no terminal: room for every column, yet lines that a person can read
+_MAX_PROSE_WIDTH = 100
+
+_EXIT_CODES = """\b
+Exit codes:
+  0  done
+  1  a fault was found, or the request was refused
+  2  wrong usage of the command line
+  3  the agent is not running, or does not answer
+  4  (doctor) nothing is missing, but something is degraded
+"""
+_STATUS_HELP = """Show what each tenant uses, is promised and may use.
+
+\b
+USED     in the last tick (cpu in cores, memory in bytes: K, M, G)
+DEMAND   what it would have used; ~ marks an estimate, since it was held back
+BOUND    forecast bound of its highest demand within the horizon
+GUAR     guaranteed part; LENT in the host's line is what is opportunistic
+LIMIT    what it may use now
+THR      share of the last tick's cpu periods in which it was throttled
+BALANCE  core-seconds banked (positive) or overspent (negative)
+
+\b
+STATE, the most important first (+n: n more, all are in --json):
+  absent      there is no cgroup of that name now
+  unenforced  some limit of it cannot be enforced on this kernel
+  observed    decided for, but nothing is written
+  emergency   holds a grant from the emergency pool
+  debt        has overspent its tokens
+  throttled   the kernel throttles its cpu
+  squeezed    its memory is held at the limit
+  learning    too little history for a forecast
+  fallback    the forecaster does not answer; a simple rule stands in
+  live        none of these
+"""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _config_options(command: Command) -> Command:
+    """Add the options that say where the configuration is."""
+    for option in (
+        click.option(
+            "--tenants-dir",
+            envvar="TIDEGATE_TENANTS_DIR",
+            show_envvar=True,
+            type=click.Path(path_type=Path),
+            help=f"Folder with one file per tenant.  [default: {paths.TENANTS_DIR_NAME} beside it]",
+        ),
+        click.option(
+            "--config",
+            envvar="TIDEGATE_CONFIG",
+            show_envvar=True,
+            type=click.Path(path_type=Path),
+            default=paths.CONFIG_PATH,
+            show_default=True,
+            help="The host's configuration file.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+_socket_option = click.option(
+    "--socket",
+    "socket_path",
+    envvar="TIDEGATE_SOCKET",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default=paths.RUNTIME_DIR / paths.SOCKET_NAME,
+    show_default=True,
+    help="Where the agent answers.",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EXIT_CODES,
+)
+@click.version_option(package_name="tidegate", prog_name="tidegate")
+def main() -> None:
+    """Give each tenant of this host the capacity that it is likely to need."""
+
+
+@main.command(epilog=_EXIT_CODES)
+@_config_options
+def run(config: Path, tenants_dir: Path | None) -> None:
+    """Run the agent until it is told to stop; limits stay in force afterwards.
+
+    SIGHUP reads the configuration again; a faulty one is refused and the old one stays.
+    """
+    from agent.config import ConfigError
+    from agent.daemon import run as run_daemon
+    from agent.sole import AgentRunningError
+
+    try:
+        run_daemon(config, _tenants_dir(config, tenants_dir))
+    except ConfigError as error:
+        _fail(_fault_lines(error.problems))
+    except (AgentRunningError, OSError) as error:
+        _fail([str(error)])
+
+
+@main.command(help=_STATUS_HELP, epilog=_EXIT_CODES, short_help="Show all tenants.")
+@_socket_option
+@_json_option
+def status(socket_path: Path, as_json: bool) -> None:
+    """Show what each tenant uses, is promised and may use."""
+    body = _asked(socket_path, "/v1/status")
+    if as_json:
+        _print_json(body)
+        return
+    _print_lines(status_lines(msgspec.json.decode(body, type=Status), width=_width()))
+
+
+@main.command(epilog=_EXIT_CODES)
+@click.argument("tenant")
+@_socket_option
+@_json_option
+def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
+    """Show why TENANT has the limits that it has: from measurement to kernel, in numbers."""
+    body = _asked(socket_path, f"/v1/tenants/{quote(tenant, safe='')}")
+    if as_json:
+        _print_json(body)
+        return
+    answer = msgspec.json.decode(body, type=Explanation)
+    _print_lines(explanation_lines(answer, width=_prose_width()))
+
+
+@main.command("check-config", epilog=_EXIT_CODES)
+@_config_options
+@_json_option
+def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
+    """Report every fault of the configuration at once; exit 1 if there is one."""
+    from agent.config import ConfigError, summary
+    from agent.daemon import read_config
+
+    lines: Sequence[str] = ()
+    problems: Sequence[str] = ()
+    try:
+        lines = summary(read_config(config, _tenants_dir(config, tenants_dir)))
+    except ConfigError as error:
+        problems = error.problems
+    if as_json:
+        _print_value({"is_valid": not problems, "problems": list(problems)})
+    elif problems:
+        _fail(_fault_lines(problems))
+    _print_lines([] if as_json else lines)
+    sys.exit(EXIT_FAULT if problems else 0)
+
+
+@main.command(epilog=_EXIT_CODES)
+@_config_options
+@_socket_option
+@_json_option
+def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: bool) -> None:
+    """Say what this host can and cannot do, and what to do about it."""
+    from agent.doctor import examined, worst_state
+
+    findings = examined(config, _tenants_dir(config, tenants_dir), socket_path)
+    if as_json:
+        _print_value(findings)
+    else:
+        _print_lines(finding_lines(findings, width=_prose_width()))
+    codes = {"ok": 0, "degraded": EXIT_DEGRADED, "missing": EXIT_FAULT}
+    sys.exit(codes[worst_state(findings)])
+
+
+@main.command(epilog=_EXIT_CODES)
+@_config_options
+@_json_option
+def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
+    """Put every limit back to what it was before the agent's first start.
+
+    The agent must be stopped first, or it would set its limits again.
+    """
+    from agent.config import ConfigError, load_host
+    from agent.release import release as release_all
+    from agent.sole import AgentRunningError
+
+    try:
+        released, problem = release_all(load_host(config))
+    except ConfigError as error:
+        _fail(_fault_lines(error.problems))
+    except AgentRunningError as error:
+        _fail([f"{error}: stop it first (systemctl stop tidegate), or it sets its limits again"])
+    except OSError as error:
+        _fail([str(error)])
+    if problem is not None:
+        click.echo(f"Warning: {problem}", err=True)
+    if as_json:
+        _print_value(released)
+    else:
+        _print_lines(released_lines(released, width=_width()))
+    sys.exit(EXIT_FAULT if any(one.result == "refused" for one in released) else 0)
+
+
+def _asked(socket_path: Path, target: str) -> bytes:
+    """Return the agent's answer, or end with the reason why there is none."""
+    try:
+        return get(socket_path, target)
+    except AgentUnreachableError as error:
+        _fail([str(error), error.hint], EXIT_UNREACHABLE)
+    except AgentRefusedError as error:
+        _fail([str(error), error.hint])
+
+
+def _tenants_dir(config: Path, tenants_dir: Path | None) -> Path:
+    return tenants_dir or config.parent / paths.TENANTS_DIR_NAME
+
+
+def _fault_lines(problems: Sequence[str]) -> list[str]:
+    count = len(problems)
+    return [f"{count} fault{'' if count == 1 else 's'} in the configuration", *problems]
+
+
+def _fail(lines: Sequence[str], code: int = EXIT_FAULT) -> NoReturn:
+    """Print an error, its details below it, and end."""
+    first, *details = lines
+    click.echo(f"Error: {first}", err=True)
+    for detail in filter(None, details):
+        click.echo(f"  {detail}", err=True)
+    sys.exit(code)
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    if lines:
+        click.echo("\n".join(lines))
+
+
+def _print_json(body: bytes) -> None:
+    click.echo(msgspec.json.format(body, indent=2).decode())
+
+
+def _print_value(value: object) -> None:
+    _print_json(msgspec.json.encode(value))
+
+
+def _width() -> int:
+    """Return the terminal's columns; a pipe has room for every column."""
+    is_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return shutil.get_terminal_size().columns if is_terminal else _PIPE_WIDTH
+
+
+def _prose_width() -> int:
+    return min(_width(), _MAX_PROSE_WIDTH)

@@ -1,0 +1,34 @@
+"""Puts kernel state back to what it was before the agent's first start."""
+
+from agent.answers import ReleasedValue
+from agent.paths import ORIGINALS_NAME
+from agent.settings import HostSettings
+from agent.sole import sole_agent
+from enforce.columns import Result
+from enforce.originals import Originals
+
+_RESULT_WORDS = {
+    Result.APPLIED: "restored",
+    Result.HELD_BACK: "held back",
+    Result.GONE: "gone",
+    Result.REFUSED: "refused",
+}
+
+
+def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
+    """Put every recorded value back; return how each went, and what is wrong with the record.
+
+    Raises:
+        AgentRunningError: The agent runs, and would set its limits again.
+        OSError: The record of the original values cannot be used.
+
+    """
+    with sole_agent(host.runtime_dir):
+        originals = Originals(host.state_dir / ORIGINALS_NAME)
+        released = originals.release(
+            host.cgroup_root, memory_margin_bytes=float(host.memory_margin_bytes)
+        )
+    return [
+        ReleasedValue(one.cgroup, one.file, one.text, _RESULT_WORDS[one.result], one.why)
+        for one in released
+    ], originals.problem

@@ -1,0 +1,219 @@
+"""What the command line shows of the agent's answers, as lines for a terminal.  Pure."""
+
+from collections.abc import Callable, Sequence
+
+from click import style
+
+from agent.answers import (
+    CpuPools,
+    Explanation,
+    Finding,
+    HostStatus,
+    MemoryPools,
+    ReleasedValue,
+    Status,
+    TenantStatus,
+)
+from agent.table import Column, labelled, paragraph, table
+from agent.units import approximate_bytes, three_digits
+
+_UNKNOWN = "-"
+_STALE_AFTER_S = 10.0
+_STATE_WIDTH = len("degraded  ")
+_FINDING_COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
+_COLOURS = {
+    "live": "green",
+    "absent": "bright_black",
+    "observed": "blue",
+    "learning": "cyan",
+    "fallback": "magenta",
+    "debt": "yellow",
+    "throttled": "yellow",
+    "squeezed": "yellow",
+    "emergency": "red",
+    "unenforced": "red",
+}
+
+
+def status_lines(answer: Status, *, width: int) -> list[str]:
+    """Return the host's lines and the tenants' table."""
+    lines = [*host_lines(answer.host, width=width), ""]
+    if not answer.tenants:
+        return [*lines, "no tenants are configured"]
+    heads, rows, hidden = table(_TENANT_COLUMNS, answer.tenants, width=width)
+    lines += [*(style(head, bold=True) for head in heads), *rows]
+    if hidden:
+        note = f"Not shown at this width: {', '.join(hidden)} (try --json)."
+        lines += ["", *(style(line, dim=True) for line in paragraph(note, width=width))]
+    return lines
+
+
+def host_lines(host: HostStatus, *, width: int) -> list[str]:
+    """Return what the agent is doing, the pools, and what is wrong."""
+    pools: Sequence[Pools] = (("cpu", host.cpu), ("memory", host.memory))
+    heads, rows, _ = table(_POOL_COLUMNS, pools, width=width)
+    problems = labelled([("problem", text) for text in host.problems], width=width, indent=0)
+    return [
+        *paragraph(_doing(host), width=width),
+        "",
+        *(style(head, bold=True) for head in heads),
+        *rows,
+        *([""] if problems else []),
+        *(style(line, fg="red") for line in problems),
+    ]
+
+
+def explanation_lines(answer: Explanation, *, width: int) -> list[str]:
+    """Return the summary and each resource's chain."""
+    lines = [style(line, bold=True) for line in paragraph(answer.summary, width=width)]
+    for chain in answer.chains:
+        lines += ["", style(chain.resource, bold=True)]
+        lines += labelled([(step.stage, step.text) for step in chain.steps], width=width)
+    return [*lines, "", style(f"tick {answer.tick}, {answer.age_s:.1f} s ago", dim=True)]
+
+
+def finding_lines(findings: Sequence[Finding], *, width: int) -> list[str]:
+    """Return one paragraph a finding, with its remedy below where it is not well."""
+    margin = max((len(finding.name) for finding in findings), default=0)
+    lines = []
+    for finding in findings:
+        label = f"{finding.state:{_STATE_WIDTH}}{finding.name:{margin}}"
+        first, *rest = labelled([(label, finding.meaning)], width=width, indent=0)
+        colour = _FINDING_COLOURS[finding.state]
+        lines += [style(first[:_STATE_WIDTH], fg=colour) + first[_STATE_WIDTH:], *rest]
+        if finding.remedy and finding.state != "ok":
+            lines += labelled([(" " * len(label), f"-> {finding.remedy}")], width=width, indent=0)
+    return lines
+
+
+def released_lines(released: Sequence[ReleasedValue], *, width: int) -> list[str]:
+    """Return what became of each control file."""
+    if not released:
+        return ["nothing to release: tidegate holds no limits here"]
+    heads, rows, _ = table(_RELEASED_COLUMNS, released, width=width)
+    return [*(style(head, bold=True) for head in heads), *rows]
+
+
+def _doing(host: HostStatus) -> str:
+    """Return one sentence on the agent: what it did last and how it is."""
+    words = [f"tick {host.tick}, {host.age_s:.1f} s ago"]
+    if host.tick_cost_s is not None:
+        words.append(f"took {1000 * host.tick_cost_s:.1f} ms")
+    words.append(f"{host.late_ticks} late")
+    if host.failed_ticks:
+        words.append(f"{host.failed_ticks} FAILED")
+    words.append(f"forecaster {host.forecaster}")
+    if host.is_learning:
+        words.append("learning")
+    words.append("OBSERVING: nothing is written" if host.is_observing else "enforcing")
+    stale = "  STALE: the agent may be stuck." if host.age_s > _STALE_AFTER_S else ""
+    return f"tidegate: {', '.join(words)}.{stale}"
+
+
+def _cores(value: float | None) -> str:
+    return _UNKNOWN if value is None else three_digits(value)
+
+
+def _bytes(value: int | None) -> str:
+    return _UNKNOWN if value is None else approximate_bytes(value)
+
+
+def _percent(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.0f}%"
+
+
+def _tokens(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.0f}"
+
+
+def _demand(text: str, is_held_back: bool) -> str:
+    """Mark a demand that is estimated, since the tenant was held back."""
+    return f"~{text}" if is_held_back else text
+
+
+def _states(tenant: TenantStatus) -> str:
+    first, *others = tenant.states
+    return f"{first}+{len(others)}" if len(others) > 1 else ",".join(tenant.states)
+
+
+def _painted_states(text: str, tenant: TenantStatus) -> str:
+    return style(text, fg=_COLOURS.get(tenant.states[0]))
+
+
+Pools = tuple[str, CpuPools | MemoryPools]
+
+
+def _pool(cores: str, held: str) -> Callable[[Pools], str]:
+    """Return how to show one quantity of either kind of pools."""
+
+    def cell(row: Pools) -> str:
+        pools = row[1]
+        if isinstance(pools, CpuPools):
+            return three_digits(getattr(pools, cores))
+        return approximate_bytes(getattr(pools, held))
+
+    return cell
+
+
+def _used_pct(row: Pools) -> str:
+    pools = row[1]
+    used, capacity = (
+        (pools.usage_cores, pools.capacity_cores)
+        if isinstance(pools, CpuPools)
+        else (pools.usage_bytes, pools.capacity_bytes)
+    )
+    return _percent(100 * used / capacity if capacity > 0 else None)
+
+
+def _of_both(name: str) -> Callable[[Pools], str]:
+    return _pool(f"{name}_cores", f"{name}_bytes")
+
+
+_POOL_COLUMNS: Sequence[Column[Pools]] = (
+    Column("HOST", lambda row: row[0], is_left=True),
+    Column("CAPACITY", _of_both("capacity")),
+    Column("USED", _of_both("usage")),
+    Column("USED%", _used_pct),
+    Column("GUARANTEED", _of_both("guaranteed")),
+    Column("LENT", _of_both("opportunistic")),
+    Column("EMERGENCY", _of_both("emergency")),
+    Column("RESERVED", _of_both("emergency_pool"), rank=2),
+    Column("LIMITS", _of_both("limits"), rank=1),
+    Column("PRESSURE", lambda row: _percent(row[1].pressure_pct)),
+)
+
+_TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (
+    Column("TENANT", lambda t: t.name, is_left=True),
+    Column("QOS", lambda t: t.qos, is_left=True),
+    Column("USED", lambda t: _cores(t.cpu.usage_cores), "cpu cores"),
+    Column(
+        "DEMAND",
+        lambda t: _demand(_cores(t.cpu.demand_cores), t.cpu.is_held_back),
+        "cpu cores",
+        rank=2,
+    ),
+    Column("BOUND", lambda t: _cores(t.cpu.forecast_bound_cores), "cpu cores", rank=1),
+    Column("GUAR", lambda t: _cores(t.cpu.guaranteed_cores), "cpu cores"),
+    Column("LIMIT", lambda t: _cores(t.cpu.limit_cores), "cpu cores"),
+    Column("THR", lambda t: _percent(t.cpu.throttled_pct), "cpu cores"),
+    Column("BALANCE", lambda t: _tokens(t.cpu.balance_tokens), "cpu cores"),
+    Column("USED", lambda t: _bytes(t.memory.usage_bytes), "memory"),
+    Column(
+        "DEMAND",
+        lambda t: _demand(_bytes(t.memory.demand_bytes), t.memory.is_held_back),
+        "memory",
+        rank=5,
+    ),
+    Column("BOUND", lambda t: _bytes(t.memory.forecast_bound_bytes), "memory", rank=4),
+    Column("GUAR", lambda t: _bytes(t.memory.guaranteed_bytes), "memory", rank=3),
+    Column("LIMIT", lambda t: _bytes(t.memory.limit_bytes), "memory"),
+    Column("STATE", _states, is_left=True, paint=_painted_states),
+)
+
+_RELEASED_COLUMNS: Sequence[Column[ReleasedValue]] = (
+    Column("CGROUP", lambda one: one.cgroup, is_left=True),
+    Column("FILE", lambda one: one.file or "(the cgroup itself)", is_left=True),
+    Column("VALUE", lambda one: one.value or "removed", is_left=True),
+    Column("RESULT", lambda one: one.result, is_left=True),
+    Column("WHY", lambda one: one.why, is_left=True),
+)
