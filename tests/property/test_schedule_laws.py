@@ -13,11 +13,10 @@ durations = st.lists(st.floats(min_value=0, max_value=300), max_size=50)
 def test_ticks_keep_their_phase_and_the_missed_ones_are_counted(
     tick_s: float, durations: list[float]
 ) -> None:
-    schedule, now_s, done = Schedule(100.0, tick_s), 100.0, 0
-    for duration_s in durations:
+    schedule, now_s = Schedule(100.0, tick_s), 100.0
+    for done, duration_s in enumerate(durations, start=1):
         now_s = max(now_s, schedule.due_s) + duration_s
         schedule = schedule.after_tick(now_s)
-        done += 1
         # Every period since the start was either ticked or counted as late.
         periods = (schedule.due_s - 100.0) / tick_s
         assert math.isclose(periods, done + schedule.late_ticks, rel_tol=1e-6, abs_tol=1e-6)
