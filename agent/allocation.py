@@ -168,7 +168,7 @@ def opened(strict: Floats, claims: Claims, *, pressure: float, capacity: float) 
     in_credit = np.where(claims.balance_fraction >= 0, wanted_now, 0.0)
     left = capacity - (in_credit.sum() - in_credit)
     closed = np.maximum(strict, np.minimum(left, claims.ceiling))
-    limit = claims.ceiling - closure * (claims.ceiling - closed)
+    limit: Floats = claims.ceiling - closure * (claims.ceiling - closed)
     return np.maximum(limit, np.minimum(claims.hold, claims.ceiling))
 
 
