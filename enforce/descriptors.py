@@ -19,6 +19,7 @@ from enforce.columns import Ints
 
 _GONE = (errno.ENODEV, errno.ENOENT)
 _LARGEST_BYTES = 1 << 20
+FILES_PER_TENANT = 8  # descriptors that a sampler keeps, the directory's included
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from enforce.cgroup import name_problem
 from enforce.columns import Floats, HostSample, Ints, Limits
 from enforce.counters import io_totals, numbers, quotas, table
 from enforce.descriptors import (
+    FILES_PER_TENANT,
     KeptFiles,
     PolledFiles,
     raise_open_files_limit,
@@ -104,7 +105,7 @@ class Sampler:
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
         self._lasting = np.full((len(_COLUMN), len(names)), np.nan)
         self._controllers = self._controllers_of_children()
-        raise_open_files_limit(_OTHER_FILES + len(names) * (1 + len(_EVERY_TICK + _ON_SIGNAL)))
+        raise_open_files_limit(_OTHER_FILES + len(names) * FILES_PER_TENANT)
 
     def close(self) -> None:
         """Let go of all descriptors."""

@@ -1,0 +1,54 @@
+"""What `probe` says of a real kernel agrees with what its files do."""
+
+from pathlib import Path
+
+import pytest
+
+from enforce.capability import Capability, probe
+from enforce.cgroup import ensure
+
+
+def probed(root: Path) -> dict[str, Capability]:
+    return {capability.name: capability for capability in probe(root)}
+
+
+@pytest.mark.kernel
+def test_a_prepared_root_can_do_everything_that_limits_need(cgroup_root: Path) -> None:
+    assert ensure(cgroup_root, ["a"]) == {}
+    found = probed(cgroup_root)
+    needed = ("cgroup v2", "own cgroups", "cpu controller", "memory controller", "io controller")
+    assert {found[name].state for name in needed} == {"ok"}
+
+
+@pytest.mark.kernel
+def test_a_controller_that_does_not_reach_the_root_is_missing(cgroup_root: Path) -> None:
+    (cgroup_root / "cgroup.subtree_control").write_text("-memory")
+    root = cgroup_root / "root"
+    assert str(root) in ensure(root, [])
+    found = probed(root)
+    assert found["memory controller"].state == "missing"
+    assert "not enforceable" in found["memory controller"].meaning
+    assert "cgroup.subtree_control" in found["memory controller"].remedy
+    assert found["cpu controller"].state == "ok"
+
+
+@pytest.mark.kernel
+def test_an_ancestor_without_memory_low_undoes_protection(cgroup_root: Path) -> None:
+    root = cgroup_root / "root"
+    assert ensure(root, []) == {}
+    assert probed(root)["memory.low"].state == "degraded"
+    assert str(cgroup_root) in probed(root)["memory.low"].meaning
+    (cgroup_root / "memory.low").write_text("max")
+    assert probed(root)["memory.low"].state == "ok"
+
+
+@pytest.mark.kernel
+def test_a_kernel_without_pressure_files_is_said_to_have_none(cgroup_root: Path) -> None:
+    state = probed(cgroup_root)["pressure stall information"].state
+    assert (state == "ok") == Path("/proc/pressure/memory").exists()
+
+
+@pytest.mark.qemu
+def test_pressure_is_found_where_the_kernel_measures_it(cgroup_root: Path) -> None:
+    assert probed(cgroup_root)["pressure stall information"].state == "ok"
+    assert "some avg10=" in (cgroup_root / "memory.pressure").read_text()

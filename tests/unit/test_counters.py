@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from enforce.counters import io_totals, numbers, quotas, table
+
+CPU = b"usage_usec 100\nuser_usec 60\nsystem_usec 40\nnr_periods 7\nnr_throttled 3\n"
+BARE = b"usage_usec 5\nuser_usec 3\nsystem_usec 2\n"
+KEYS = (b"usage_usec", b"nr_throttled")
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([CPU], [[100, 3]]),
+        ([CPU, CPU.replace(b"100", b"123456789012345")], [[100, 3], [123456789012345, 3]]),
+        ([CPU, BARE], [[100, 3], [5, NAN]]),
+        ([BARE, BARE], [[5, NAN], [5, NAN]]),
+        ([CPU, b""], [[100, 3], [NAN, NAN]]),
+        ([b"", b""], [[NAN, NAN], [NAN, NAN]]),
+        ([b"k1 5\nusage_usec 6\n"] * 2, [[6, NAN], [6, NAN]]),  # a digit in a key
+        ([b"usage_usec\n", b"usage_usec x\n"], [[NAN, NAN], [NAN, NAN]]),
+    ],
+)
+def test_keyed_files_become_columns(rows: list[bytes], expected: list[list[float]]) -> None:
+    np.testing.assert_array_equal(table(rows, KEYS), expected)
+
+
+def test_no_rows_are_no_rows() -> None:
+    assert table([], KEYS).shape == (0, 2)
+    assert numbers([]).shape == (0, 1)
+    assert quotas([]).shape == (0, 1)
+    assert io_totals([]).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([b"0\n", b"18446744\n", b"max\n"], [0, 18446744, np.inf]),
+        ([b"5\n", b""], [5, NAN]),
+        ([b"5\n6\n", b""], [NAN, NAN]),  # a value never slips into another tenant's row
+        ([b"5\n", b"six\n"], [5, NAN]),
+    ],
+)
+def test_single_numbers_become_a_column(rows: list[bytes], expected: list[float]) -> None:
+    np.testing.assert_array_equal(numbers(rows)[:, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([b"max 100000\n", b"50000 100000\n", b"25000 10000\n"], [np.inf, 0.5, 2.5]),
+        ([b"50000 100000\n", b"50000\n"], [0.5, NAN]),
+        ([b"50000 100000\n", b""], [0.5, NAN]),
+    ],
+)
+def test_quotas_become_cores(rows: list[bytes], expected: list[float]) -> None:
+    np.testing.assert_array_equal(quotas(rows)[:, 0], expected)
+
+
+DISK = b"254:%d rbytes=%d wbytes=2 rios=3 wios=4 dbytes=50 dios=60\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([b"", DISK % (0, 1), b""], [[0] * 4, [1, 2, 3, 4], [0] * 4]),
+        ([DISK % (0, 1) + DISK % (16, 1000), DISK % (0, 9)], [[1001, 4, 6, 8], [9, 2, 3, 4]]),
+        ([DISK % (0, 1) + b"8:0 \n", b""], [[1, 2, 3, 4], [0] * 4]),  # a bare device
+        ([DISK[:-1] % (0, 1) + b" cost.usage=7\n"], [[1, 2, 3, 4]]),
+        ([b"", b""], [[0] * 4, [0] * 4]),
+    ],
+)
+def test_disk_counters_are_summed_over_devices(
+    rows: list[bytes], expected: list[list[float]]
+) -> None:
+    np.testing.assert_array_equal(io_totals(rows), expected)

@@ -1,0 +1,132 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from enforce.originals import Original, Originals
+
+ONE = Original("a", 7, "cpu.max", "max 100000")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "originals.json"
+
+
+def test_what_is_recorded_is_there_after_a_restart(path: Path) -> None:
+    Originals(path).record([ONE])
+    again = Originals(path)
+    assert again.problem is None
+    assert again.holds("a", 7, "cpu.max")
+    assert not again.holds("a", 7, "cpu.weight")
+    assert not again.holds("a", 8, "cpu.max"), "another incarnation"
+
+
+def test_the_first_value_stays(path: Path) -> None:
+    originals = Originals(path)
+    originals.record([ONE])
+    originals.record([Original("a", 7, "cpu.max", "5000 100000")])
+    assert json.loads(path.read_text())["cgroups"]["a"]["files"]["cpu.max"] == "max 100000"
+
+
+def test_a_new_incarnation_replaces_the_former_ones_values(path: Path) -> None:
+    originals = Originals(path)
+    originals.record([ONE, Original("b", 9, "cpu.weight", "100")])
+    originals.record([Original("a", 8, "cpu.weight", "50")])
+    said = json.loads(path.read_text())["cgroups"]
+    assert said["a"] == {"id": 8, "files": {"cpu.weight": "50"}}
+    assert said["b"] == {"id": 9, "files": {"cpu.weight": "100"}}
+
+
+def changed(**changes: object) -> Callable[[str], str]:
+    return lambda text: json.dumps(json.loads(text) | changes)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda _: "",
+        lambda _: "[]",
+        lambda _: "\0" * 64,
+        lambda text: text.replace("max 100000", "most 100000"),
+        lambda text: text.replace('"cpu.max"', '"cgroup.procs"'),
+        lambda text: text.replace('"a"', '"../a"'),
+        changed(version=99),
+        changed(cgroups=None),
+        changed(cgroups={"a": {"id": "7", "files": {}}}),
+    ],
+)
+def test_a_damaged_file_is_set_aside_whole_and_said(
+    path: Path, damage: Callable[[str], str]
+) -> None:
+    Originals(path).record([ONE])
+    damaged = damage(path.read_text())
+    path.write_text(damaged)
+    originals = Originals(path)
+    assert originals.problem is not None
+    assert "damaged-1" in originals.problem
+    assert path.with_name("originals.json.damaged-1").read_text() == damaged
+    originals.record([ONE])
+    assert Originals(path).problem is None
+
+
+def test_a_second_damage_does_not_overwrite_the_first(path: Path) -> None:
+    path.parent.mkdir()
+    for text in ("first", "second"):
+        path.write_text(text)
+        Originals(path)
+    kept = [path.with_name(f"originals.json.damaged-{n}").read_text() for n in (1, 2)]
+    assert kept == ["first", "second"]
+
+
+def test_values_of_another_boot_are_dropped_without_a_fuss(path: Path) -> None:
+    Originals(path).record([ONE])
+    path.write_text(changed(boot_id="before")(path.read_text()))
+    originals = Originals(path)
+    assert originals.problem is None
+    assert not originals.holds("a", 7, "cpu.max")
+
+
+def test_a_record_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
+    originals = Originals(path)
+    originals.record([ONE])
+    (path.parent / "originals.json.new").mkdir()  # nothing can be written there
+    with pytest.raises(OSError, match="directory"):
+        originals.record([Original("b", 9, "cpu.max", "max 100000")])
+    assert not originals.holds("b", 9, "cpu.max")
+    assert Originals(path).holds("a", 7, "cpu.max")
+
+
+def test_a_kill_while_recording_leaves_the_former_file(path: Path) -> None:
+    Originals(path).record([ONE])
+    path.with_name("originals.json.new").write_text('{"version": 1, "cgr')
+    originals = Originals(path)
+    assert originals.problem is None
+    assert originals.holds("a", 7, "cpu.max")
+
+
+def test_the_file_is_on_disk_before_it_takes_the_formers_place(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    sync, replace = os.fsync, Path.replace
+
+    def noted_sync(fd: int) -> None:
+        done.append("fsync")
+        sync(fd)
+
+    def noted_replace(self: Path, target: Path) -> Path:
+        done.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    Originals(path).record([ONE])
+    assert done == ["fsync", "replace", "fsync"]
+
+
+def test_releasing_where_nothing_was_recorded_does_nothing(path: Path, tmp_path: Path) -> None:
+    assert Originals(path).release(tmp_path) == []

@@ -1,0 +1,139 @@
+"""The sampler on plain directories: what it does when the kernel's files are not as expected."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from enforce.sampler import Sampler
+
+CPU = "usage_usec {0}\nuser_usec 1\nsystem_usec 1\nnr_periods 5\nnr_throttled 2\nthrottled_usec 9\n"
+FILES = {
+    "cpu.stat": CPU.format(1000),
+    "memory.current": "4096\n",
+    "io.stat": "254:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n",
+    "cpu.max": "max 100000\n",
+    "memory.high": "max\n",
+    "memory.events": "low 0\nhigh 7\noom 0\noom_kill 1\n",
+    "memory.events.local": "low 0\nhigh 4\noom 0\noom_kill 0\n",
+    "cpu.weight": "100\n",
+    "memory.low": "0\n",
+    "memory.stat": "anon 100\nshmem 0\ninactive_anon 100\nactive_anon 0\nunevictable 0\n",
+}
+
+
+def make(root: Path, *names: str, **changed: str) -> None:
+    for name in names:
+        (root / name).mkdir(exist_ok=True)
+        for file, text in (FILES | changed).items():
+            (root / name / file).write_text(text)
+
+
+def test_all_columns_are_filled_from_their_files(tmp_path: Path) -> None:
+    make(tmp_path, "a")
+    sampler = Sampler(tmp_path, ["a"])
+    sample = sampler.read(5.0)
+    sampler.close()
+    assert sample.taken_at_s == 5.0
+    assert sample.cgroup_id[0] == (tmp_path / "a").stat().st_ino
+    assert sample.cpu_usage_us[0] == 1000
+    assert (sample.cpu_periods[0], sample.cpu_throttled_periods[0]) == (5, 2)
+    assert sample.cpu_throttled_us[0] == 9
+    assert sample.memory_current_bytes[0] == 4096
+    assert (sample.memory_high_events[0], sample.memory_oom_kills[0]) == (4, 1)
+    assert sample.memory_unreclaimable_bytes[0] == 100
+    assert (sample.io_read_bytes[0], sample.io_write_bytes[0]) == (1, 2)
+    assert (sample.io_read_ops[0], sample.io_write_ops[0]) == (3, 4)
+    assert sample.in_force.cpu_max_cores[0] == np.inf
+    assert sample.in_force.cpu_weight[0] == 100
+    assert sample.in_force.memory_high_bytes[0] == np.inf
+    assert sample.in_force.memory_low_bytes[0] == 0
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_one_missing_file_makes_its_own_columns_unknowable_for_one_tenant(
+    tmp_path: Path, file: str
+) -> None:
+    make(tmp_path, "a", "b", "c")
+    (tmp_path / "b" / file).unlink()
+    sampler = Sampler(tmp_path, ["a", "b", "c"])
+    sample = sampler.read(0.0)
+    sampler.close()
+    columns = [
+        getattr(holder, name)
+        for holder in (sample, sample.in_force)
+        for name in type(holder).__dataclass_fields__
+        if name not in ("taken_at_s", "cgroup_id", "in_force")
+    ]
+    unknowable = np.isnan(np.stack(columns))
+    assert unknowable[:, 1].any()
+    assert not unknowable[:, [0, 2]].any()
+    assert (unknowable[:, 1].sum() == 4) == (file in ("cpu.stat", "io.stat"))
+
+
+@pytest.mark.parametrize("text", ["", "garbage\n", "usage_usec\n", "usage_usec -5\n", "\0\0"])
+def test_a_damaged_file_is_unknowable_and_stops_no_other(tmp_path: Path, text: str) -> None:
+    make(tmp_path, "a", "b")
+    (tmp_path / "b" / "cpu.stat").write_text(text)
+    (tmp_path / "b" / "memory.current").write_text(text)
+    sampler = Sampler(tmp_path, ["a", "b"])
+    sample = sampler.read(0.0)
+    sampler.close()
+    np.testing.assert_array_equal(sample.cpu_usage_us, [1000, np.nan])
+    np.testing.assert_array_equal(sample.memory_current_bytes, [4096, np.nan])
+
+
+def test_names_that_lead_out_of_the_root_are_never_opened(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    make(tmp_path, "outside")
+    make(root, "inside")
+    (root / "link").symlink_to(tmp_path / "outside")
+    names = ["../outside", "..", ".", "", "link", "in\0side", "inside/../../outside", "inside"]
+    sampler = Sampler(root, names)
+    sample = sampler.read(0.0)
+    sampler.close()
+    assert np.flatnonzero(sample.cgroup_id).tolist() == [len(names) - 1]
+
+
+def test_a_root_that_is_not_there_yet_is_looked_for_again(tmp_path: Path) -> None:
+    sampler = Sampler(tmp_path / "root", ["a"])
+    assert sampler.read(0.0).cgroup_id.tolist() == [0]
+    (tmp_path / "root").mkdir()
+    make(tmp_path / "root", "a")
+    assert sampler.read(1.0).cpu_usage_us.tolist() == [1000]
+    sampler.close()
+
+
+def test_slow_columns_follow_in_turn_and_all_come_with_the_first_read(tmp_path: Path) -> None:
+    names = ["a", "b", "c", "d"]
+    make(tmp_path, *names)
+    sampler = Sampler(tmp_path, names, slow_every=2)
+    assert sampler.read(0.0).in_force.cpu_weight.tolist() == [100] * 4
+    make(tmp_path, *names, **{"cpu.weight": "200\n", "memory.high": "8192\n"})
+    second, third = sampler.read(1.0), sampler.read(2.0)
+    sampler.close()
+    assert second.in_force.memory_high_bytes.tolist() == [8192] * 4, "read each time"
+    assert second.in_force.cpu_weight.tolist() == [100, 200, 100, 200]
+    assert third.in_force.cpu_weight.tolist() == [200] * 4
+
+
+def test_a_sample_is_not_changed_by_the_next_one(tmp_path: Path) -> None:
+    make(tmp_path, "a")
+    sampler = Sampler(tmp_path, ["a"], slow_every=1)
+    first = sampler.read(0.0)
+    make(tmp_path, "a", **{"cpu.stat": CPU.format(2000), "cpu.weight": "7\n"})
+    second = sampler.read(1.0)
+    sampler.close()
+    assert (first.cpu_usage_us[0], second.cpu_usage_us[0]) == (1000, 2000)
+    assert (first.in_force.cpu_weight[0], second.in_force.cpu_weight[0]) == (100, 7)
+
+
+def test_closing_lets_go_of_every_descriptor(tmp_path: Path) -> None:
+    make(tmp_path, "a", "b")
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are wanted
+    sampler = Sampler(tmp_path, ["a", "b", "absent"])
+    sampler.read(0.0)
+    sampler.close()
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
