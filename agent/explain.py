@@ -136,6 +136,11 @@ class _Case:
 
 def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
     controls = tuple(_control(record, control, position) for control in _CONTROLS[case.resource])
+    if not case.is_present:
+        lent = (
+            f"nothing: there is no cgroup; its floor of {case.text(case.floor)} is lent meanwhile."
+        )
+        return Chain(case.resource.value, (Sentence("measured", lent),), controls)
     steps = [
         Sentence("measured", _measured(case)),
         Sentence("demand", _demand(case)),
@@ -148,7 +153,10 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
     ]
     if case.is_cpu:
         steps.append(Sentence("balance", _balance(case)))
-    steps += [Sentence("kernel", _kernel(control)) for control in controls]
+    steps += [
+        Sentence("kernel", _kernel(case, value, _in_force(record, control, position)))
+        for control, value in zip(_CONTROLS[case.resource], controls, strict=True)
+    ]
     return Chain(case.resource.value, tuple(steps), controls)
 
 
@@ -163,8 +171,6 @@ def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:
 
 
 def _measured(case: _Case) -> str:
-    if not case.is_present:
-        return "nothing: there is no cgroup."
     used = f"{'used' if case.is_cpu else 'holds'} {case.text(case.usage)}"
     if not math.isfinite(case.usage):
         return "usage is unknown: there is no earlier sample of this cgroup to compare with."
@@ -208,7 +214,7 @@ def _risk(case: _Case) -> str:
 def _guaranteed(case: _Case) -> str:
     """Show floor + (expected - floor)+ x (1 - risk), and why the result is not just that."""
     amount = case.text(case.guaranteed)
-    if case.is_more(case.floor, case.guaranteed) and case.is_present:
+    if case.is_more(case.floor, case.guaranteed):
         return f"{amount}: less than its floor of {case.text(case.floor)}, which does not fit now."
     expected = case.expected if math.isfinite(case.expected) else case.floor
     above = max(expected - case.floor, 0.0) * (1.0 - case.risk)
@@ -266,9 +272,13 @@ def _balance(case: _Case) -> str:
     return f"{case.balance:.1f} of {case.burst:.0f} core-seconds banked: that is its priority."
 
 
+def _in_force(record: TickRecord, control: Control, position: int) -> float:
+    return float(record.sample.in_force.of(control)[position])
+
+
 def _control(record: TickRecord, control: Control, position: int) -> ControlValue:
     """Return what one control file held, what was wanted of it in this tick, what it kept."""
-    before = _kernel_text(control, float(record.sample.in_force.of(control)[position]))
+    before = _kernel_text(control, _in_force(record, control, position))
     for outcomes in record.outcomes:
         places = np.flatnonzero(outcomes.tenant == position)
         if outcomes.control is control and len(places):
@@ -290,18 +300,38 @@ def _control(record: TickRecord, control: Control, position: int) -> ControlValu
     return ControlValue(control.value, before, None, before, "unchanged")
 
 
-def _kernel(value: ControlValue) -> str:
+def _kernel(case: _Case, value: ControlValue, in_force: float) -> str:
+    """Say what the kernel holds now, and why that is not what was decided where it is not."""
     if value.before is None and value.wanted is None:
         return f"{value.control} cannot be read: configured but not enforced."
+    now = f"{value.control} is {value.kept or 'unknown'}"
     if value.wanted is None:
-        return f"{value.control} is {value.before}, unchanged in this tick."
+        return f"{now}, unchanged in this tick{_waiting(case, value.control, in_force)}."
+    was = f"was {value.before or 'unknown'}"
     if value.result == "written":
-        return f"{value.control} is now {value.kept}, was {value.before}."
-    return (
-        f"{value.control} is {value.kept or 'unknown'}, was {value.before or 'unknown'}, "
-        f"wanted {value.wanted}: {value.result}."
-    )
+        return f"{now} now, {was}."
+    return f"{now}, {was}, wanted {value.wanted}: {value.result}."
+
+
+def _waiting(case: _Case, control: str, in_force: float) -> str:
+    """Say why a limit that was decided is not written, if it differs from what is in force."""
+    if control not in (Control.CPU_MAX, Control.MEMORY_HIGH) or not math.isfinite(in_force):
+        return ""
+    if case.is_more(case.limit, in_force):
+        return f": the raise to {case.text(case.limit)} is small, or waits for room"
+    if case.is_more(in_force, case.limit):
+        return f": {case.text(case.limit)} is not far below"
+    return ""
 
 
 def _kernel_text(control: Control, value: float) -> str | None:
-    return None if math.isnan(value) else text(control, value)
+    """Return a value as the kernel writes it, and for a person where that is not the same."""
+    if math.isnan(value):
+        return None
+    kernel = text(control, value)
+    if control is Control.CPU_WEIGHT or not math.isfinite(value):
+        return kernel
+    person = (
+        f"{three_digits(value)} cores" if control is Control.CPU_MAX else approximate_bytes(value)
+    )
+    return f"{kernel} ({person})"

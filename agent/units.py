@@ -8,7 +8,7 @@ import re
 
 _BYTE_FACTORS = {"": 1, "B": 1} | {suffix: 1 << 10 * n for n, suffix in enumerate("KMGTP", start=1)}
 _SECOND_FACTORS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)\s?([A-Za-z]*)", re.ASCII)
+_QUANTITY = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)\s?([A-Za-z]*)", re.ASCII)
 _MAX_BYTES = 1 << 62
 
 

@@ -1,0 +1,297 @@
+"""The configuration as an operator writes it: defaults, units, and every fault with its place."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.allocation import Mode
+from agent.config import ConfigError, load_config, load_host, summary
+from agent.settings import Config, HostSettings
+from agent.tenant import Entitlement, Resource
+
+MIB = 1 << 20
+Loader = Callable[..., Config]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Loader:
+    """Return a loader of a host's text and tenants' texts on a host of 2 cores and 2 GiB."""
+
+    def loader(host: str = "", **tenants: str) -> Config:
+        folder = tmp_path / "tenants.d"
+        folder.mkdir(exist_ok=True)
+        (tmp_path / "tidegate.toml").write_text(host)
+        for name, text in tenants.items():
+            (folder / f"{name}.toml").write_text(text)
+        return load_config(
+            tmp_path / "tidegate.toml", folder, cores=2.0, memory_bytes=float(2048 * MIB)
+        )
+
+    return loader
+
+
+@pytest.fixture
+def faults(load: Loader, tmp_path: Path) -> Callable[..., list[str]]:
+    """Return what is wrong with texts, file names without their folder."""
+
+    def finder(host: str = "", **tenants: str) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            load(host, **tenants)
+        return [problem.replace(f"{tmp_path}/", "") for problem in caught.value.problems]
+
+    return finder
+
+
+def test_an_empty_file_is_a_whole_configuration(load: Loader) -> None:
+    config = load()
+    assert config.host == HostSettings()
+    assert config.modes == {Resource.CPU: Mode.ELASTIC, Resource.MEMORY: Mode.STRICT}
+    assert config.total == {Resource.CPU: 2.0, Resource.MEMORY: 2048 * MIB}
+    assert config.capacity == {Resource.CPU: 1.9, Resource.MEMORY: (2048 - 128) * MIB}
+    assert [qos.name for qos in config.qos] == ["platinum", "gold", "silver"]
+
+
+def test_quantities_may_carry_units(load: Loader) -> None:
+    config = load(
+        """
+        [host]
+        memory_capacity_bytes = "1G"
+        cpu_capacity_cores = 1.5
+        [periods]
+        tick_s = 0.25
+        step_s = "500ms"
+        horizon_s = "2s"
+        refit_s = "1m"
+        [emergency]
+        grant_s = 5
+        """
+    )
+    assert config.total == {Resource.CPU: 1.5, Resource.MEMORY: 1024 * MIB}
+    assert config.periods.horizon_steps == 4
+    assert (config.periods.step_s, config.periods.refit_s) == (0.5, 60.0)
+    assert config.emergency.grant_s == 5.0
+
+
+def test_a_tenant_is_named_by_its_file_and_ordered_by_name(load: Loader) -> None:
+    config = load(
+        web='qos = "platinum"\n[cpu]\nfloor_cores = 0.5\nceiling_cores = 2\n',
+        batch='qos = "gold"\nobserve = true\n[memory]\nfloor_bytes = "64M"\nweight = 2\n',
+    )
+    assert [tenant.name for tenant in config.tenants] == ["batch", "web"]
+    batch, web = config.tenants
+    assert web.entitlements[Resource.CPU] == Entitlement(0.5, 2.0, 1.0)
+    assert web.entitlements[Resource.MEMORY] == Entitlement()
+    assert batch.is_observed_only
+    assert batch.entitlements[Resource.MEMORY] == Entitlement(64 * MIB, float("inf"), 2.0)
+
+
+def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader) -> None:
+    config = load(
+        """
+        [qos.gold]
+        weight = 5
+        [qos.diamond]
+        weight = 20
+        risk_aversion = 1
+        emergency_rank = 0
+        burst_s = "10m"
+        """,
+        a='qos = "diamond"',
+    )
+    by_name = {qos.name: qos for qos in config.qos}
+    assert (by_name["gold"].weight, by_name["gold"].burst_s) == (5.0, 120.0)
+    assert config.tenants[0].qos.burst_s == 600.0
+
+
+@pytest.mark.parametrize(
+    ("host", "fault"),
+    [
+        ("[hots]", "hots: unknown section (did you mean 'host'?)"),
+        ("x = 1", "x: unknown section (known: host, periods, emergency, pace, forecast, log, "),
+        ("[host]\ncgroup_rot = '/x'", "host.cgroup_rot: unknown setting (did you mean"),
+        ("host = 3", "host: expected a table ([host]), got 3"),
+        ("[[host]]", "host: expected a table ([host]), got a list"),
+        ("[host]\nobserve = 1", "host.observe: expected true or false, got 1"),
+        ("[host]\ncgroup_root = 'x'", "host.cgroup_root: expected an absolute path, got 'x'"),
+        ("[host]\ncgroup_root = '/a/../b'", "host.cgroup_root: expected an absolute path"),
+        ("[host]\ncpu_reserve_cores = true", "host.cpu_reserve_cores: expected cores of at least"),
+        ("[host]\ncpu_reserve_cores = -1", "host.cpu_reserve_cores: expected cores of at least 0"),
+        ("[host]\ncpu_reserve_cores = nan", "host.cpu_reserve_cores: expected cores of at least"),
+        ("[host]\ncpu_reserve_cores = '1'", "host.cpu_reserve_cores: expected cores of at least"),
+        ("[host]\nmemory_margin_bytes = 1.5", "host.memory_margin_bytes: expected bytes of at"),
+        ("[host]\nmemory_margin_bytes = '1Q'", "host.memory_margin_bytes: expected bytes of at"),
+        ("[periods]\ntick_s = inf", "periods.tick_s: expected seconds of at least 0.05, such as"),
+        ("[periods]\ntick_s = 0", "periods.tick_s: expected seconds of at least 0.05, such as 60"),
+        ("[modes]\ncpu = 'elstic'", "got 'elstic' (did you mean 'elastic'?)"),
+        ("[log]\nlevel = []", 'log.level: expected "debug" or "info" or "warning" or "error", got'),
+        ("[forecast]\nlevel_pct = 120", "forecast.level_pct: expected per cent from 50 to 99.9"),
+        ("[forecast]\nhistory_steps = 1e3", "forecast.history_steps: expected a whole number"),
+        ("[pace]\nramp_down_fraction_per_s = 0", "expected a fraction per second above 0, at most"),
+        ("[emergency]\nfraction = 0.9", "emergency.fraction: expected a fraction from 0 to 0.5"),
+        ("[qos.gold]\nweight = 0", "qos.gold.weight: expected a weight above 0, at most 10000"),
+        ("qos = 1", "qos: expected a table of classes, got 1"),
+        ("[qos]\ngold = 1", "qos.gold: expected a table ([qos.gold]), got 1"),
+        (
+            "[qos.'Big One']\nweight = 1\nrisk_aversion = 0\nemergency_rank = 0\nburst_s = 1",
+            "qos.'Big One': expected a class name of a-z",
+        ),
+        (
+            "[periods]\nstep_s = 0.5\nhorizon_s = 10",
+            "periods.step_s: expected at least periods.tick_s (1s), got",
+        ),
+        ("[periods]\nhorizon_s = 100", "expected 1 to 1000 times periods.step_s (1m), got 100s"),
+        ("[periods]\nhorizon_s = 1e8", "expected 1 to 1000 times periods.step_s (1m), got"),
+        ("[periods]\nrefit_s = 30", "periods.refit_s: expected at least periods.step_s (1m), got"),
+        ("[host]\ncpu_capacity_cores = 3", "expected at most the 2 cores that this host has, got"),
+        ("[host]\ncpu_reserve_cores = 2", "host.cpu_reserve_cores: expected less than the capac"),
+        ("[host]\nmemory_reserve_bytes = '2G'", "host.memory_reserve_bytes: expected less than"),
+        ("a = [", "not valid TOML: "),
+        ("a = 1\na = 2", "not valid TOML: "),
+        ("a = " + "[" * 20_000, "not valid TOML: nested too deeply"),
+        ("a = " + "9" * 5000, "not valid TOML: "),
+        ("[host]\ncpu_reserve_cores = 1" + "0" * 400, "host.cpu_reserve_cores: expected cores"),
+        ("#" * ((1 << 20) + 1), "cannot be read: larger than 1048576 bytes"),
+    ],
+)
+def test_a_fault_names_its_place_what_was_expected_and_what_was_found(
+    faults: Callable[..., list[str]], host: str, fault: str
+) -> None:
+    found = faults(host)
+    assert len(found) == 1
+    assert found[0].startswith("tidegate.toml: ")
+    assert fault in found[0]
+
+
+def test_a_new_class_lacks_nothing(faults: Callable[..., list[str]]) -> None:
+    assert faults("[qos.diamond]\nweight = 9") == [
+        "tidegate.toml: qos.diamond.risk_aversion: expected a fraction from 0 to 1, got nothing",
+        "tidegate.toml: qos.diamond.emergency_rank: "
+        "expected a whole number from 0 to 1000, got nothing",
+        "tidegate.toml: qos.diamond.burst_s: "
+        'expected seconds of at least 0, such as 60, "60s" or "5m", got nothing',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tenant", "fault"),
+    [
+        ("", 'qos: expected a QoS class, "platinum" or "gold" or "silver", got nothing'),
+        ("qos = 'glod'", "got 'glod' (did you mean 'gold'?)"),
+        ("qos = 7", 'qos: expected a QoS class, "platinum" or "gold" or "silver", got 7'),
+        ("qos = 'gold'\ncup = 1", "cup: unknown setting (did you mean 'cpu'?)"),
+        ("qos = 'gold'\nmemory = 1", "memory: expected a table ([memory]), got 1"),
+        (
+            "qos = 'gold'\n[cpu]\nfloor = 1",
+            "cpu.floor: unknown setting (did you mean 'floor_cores'",
+        ),
+        (
+            "qos = 'gold'\n[memory]\nfloor_bytes = '2G'\nceiling_bytes = '1G'",
+            "memory.floor_bytes: expected at most memory.ceiling_bytes (1.00G (1073741824 bytes)), "
+            "got 2.00G (2147483648 bytes)",
+        ),
+    ],
+)
+def test_a_tenants_fault_names_its_file(
+    faults: Callable[..., list[str]], tenant: str, fault: str
+) -> None:
+    (found,) = faults(web=tenant)
+    assert found.startswith("tenants.d/web.toml: ")
+    assert fault in found
+
+
+def test_every_fault_of_every_file_is_told_at_once(faults: Callable[..., list[str]]) -> None:
+    found = faults("[periods]\ntick_s = 0\nstep_s = -1", a="qos = 1\n[cpu]\nweight = 0", b="x = [")
+    assert [problem.split(": ")[:2] for problem in found] == [
+        ["tidegate.toml", "periods.tick_s"],
+        ["tidegate.toml", "periods.step_s"],
+        ["tenants.d/a.toml", "qos"],
+        ["tenants.d/a.toml", "cpu.weight"],
+        ["tenants.d/b.toml", "not valid TOML"],
+    ]
+
+
+def test_floors_that_cannot_all_be_kept_are_refused_with_numbers(
+    faults: Callable[..., list[str]],
+) -> None:
+    one, two = (f"qos = 'gold'\n[cpu]\nfloor_cores = {cores}" for cores in (1.5, 0.5))
+    assert faults(a=one, b=two) == [
+        "tenants.d: sum of cpu.floor_cores: expected at most 1.9 cores (2 cores less a reserve of "
+        "0.1 cores), got 2 cores from 2 tenant(s), the largest being a 1.5 cores, b 0.5 cores"
+    ]
+
+
+def test_floors_up_to_the_whole_capacity_are_accepted(load: Loader) -> None:
+    ninth = "qos = 'gold'\n[cpu]\nfloor_cores = 0.1"
+    config = load(**{f"t{number}": ninth for number in range(19)})
+    assert len(config.tenants) == 19
+
+
+def test_hidden_and_backup_files_are_no_tenants(load: Loader, tmp_path: Path) -> None:
+    load()
+    for name in (".hidden.toml", "web.toml~", ".web.toml.swp", "README", "web.toml.rpmsave"):
+        (tmp_path / "tenants.d" / name).write_text("not = [ toml")
+    assert load().tenants == ()
+
+
+@pytest.mark.parametrize("name", ["Web", "-web", "_web", "web.shop", "w" * 64, "wéb", "a b"])
+def test_a_name_that_is_no_plain_word_is_refused(
+    faults: Callable[..., list[str]], name: str
+) -> None:
+    (found,) = faults(**{name: "qos = 'gold'"})
+    assert "expected a file name of a-z" in found
+
+
+def test_a_name_that_is_no_text_is_refused_and_can_be_printed(
+    faults: Callable[..., list[str]], load: Loader, tmp_path: Path
+) -> None:
+    load()
+    (tmp_path / "tenants.d" / os.fsdecode(b"\xff\x1b[31m.toml")).write_text("qos = 'gold'")
+    (found,) = faults()
+    assert found.startswith(r"tenants.d/\xff\x1b[31m.toml: expected a file name")
+
+
+def test_what_is_no_readable_file_is_a_fault_of_its_own(
+    faults: Callable[..., list[str]], load: Loader, tmp_path: Path
+) -> None:
+    load()
+    folder = tmp_path / "tenants.d"
+    (folder / "folder.toml").mkdir()
+    (folder / "loop.toml").symlink_to("loop.toml")
+    (folder / "nowhere.toml").symlink_to("missing")
+    os.mkfifo(folder / "pipe.toml")
+    (folder / "text.toml").write_bytes(b"qos = '\xff'")
+    assert faults() == [
+        "tenants.d/folder.toml: cannot be read: Is a directory",
+        "tenants.d/loop.toml: cannot be read: Too many levels of symbolic links",
+        "tenants.d/nowhere.toml: cannot be read: No such file or directory",
+        "tenants.d/pipe.toml: cannot be read: not a regular file",
+        "tenants.d/text.toml: not UTF-8: invalid start byte at byte 7",
+    ]
+
+
+def test_a_missing_file_and_a_missing_folder_are_both_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "a.toml", tmp_path / "b.d", cores=1.0, memory_bytes=1e9)
+    assert caught.value.problems == (
+        f"{tmp_path}/a.toml: cannot be read: No such file or directory",
+        f"{tmp_path}/b.d: the tenants' directory cannot be read: No such file or directory",
+    )
+
+
+def test_where_things_are_is_known_whatever_else_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "tidegate.toml"
+    path.write_text("[host]\nstate_dir = '/s'\n[periods]\ntick_s = -1\n")
+    assert load_host(path).state_dir == Path("/s")
+    path.write_text("[host]\nstate_dir = 's'\n")
+    with pytest.raises(ConfigError, match=r"host\.state_dir"):
+        load_host(path)
+
+
+def test_a_valid_configuration_is_summed_up(load: Loader) -> None:
+    assert summary(load(a="qos = 'gold'\n[memory]\nfloor_bytes = '960M'")) == [
+        "1 tenant(s), no faults",
+        "cpu: floors sum to 0 cores of 1.9 cores, elastic",
+        "memory: floors sum to 960M (1006632960 bytes) of 1.88G (2013265920 bytes), strict",
+    ]
