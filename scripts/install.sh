@@ -14,7 +14,7 @@ fi
 
 pip_install() { $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$@"; }
 say "installing tidegate and its locked dependencies in $venv"
-pip_install --require-hashes -r requirements.lock || die "pip could not install requirements.lock"
+pip_install --use-pep517 --require-hashes -r requirements.lock || die "pip could not install requirements.lock"
 # From a copy: what an earlier build left beside the sources must not get into this one.
 source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
