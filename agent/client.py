@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import struct
 from pathlib import Path
 from typing import Final
 
@@ -36,10 +37,16 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Connect to the socket."""
+        """Connect to the socket, waiting in line where the agent has many callers.
+
+        A timeout of Python's own would make the socket non-blocking, which the kernel answers
+        with EAGAIN at once when the line is full.
+        """
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self.sock.settimeout(TIMEOUT_S)
+        patience = struct.pack("ll", int(TIMEOUT_S), 0)  # struct timeval
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         self.sock.connect(str(self._path))
+        self.sock.settimeout(TIMEOUT_S)
 
 
 def get(socket_path: Path, target: str) -> bytes:

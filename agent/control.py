@@ -25,9 +25,10 @@ from agent.status import AgentFacts, health, status
 
 log = structlog.get_logger()
 
-_THREADS = 2
-_QUEUED_CONNECTIONS = 16
-_REQUEST_TIMEOUT_S = 5
+# A client that connects and says nothing keeps a thread for the timeout; only root can do that.
+_THREADS = 4
+_QUEUED_CONNECTIONS = 64
+_REQUEST_TIMEOUT_S = 2
 _SHUTDOWN_TIMEOUT_S = 1
 _MAX_HEADER_BYTES = 16 << 10
 _MAX_BODY_BYTES = 1 << 10

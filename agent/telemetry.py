@@ -33,7 +33,10 @@ def _rendering(stream: TextIO) -> list[Processor]:
     """Return the processors that turn an event into a line for whoever reads `stream`."""
     clock = structlog.processors.TimeStamper(fmt="iso", utc=True)
     if stream.isatty():
-        return [clock, structlog.dev.ConsoleRenderer()]
+        return [
+            clock,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
     if _is_journal(stream):  # which has a clock of its own
         return [structlog.processors.format_exc_info, _journal_line]
     return [clock, structlog.processors.format_exc_info, _json_line]

@@ -1,7 +1,7 @@
 """Tick records made by hand: a host of 2 cores and 2 GiB with a case of every kind."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -44,9 +44,13 @@ def five_tenants() -> Roster:
 def sample_of(roster: Roster, in_force: Limits, cgroup_id: Sequence[int]) -> HostSample:
     """Return a sample in which only ids and limits say anything."""
     unknown = np.full(len(roster), NAN)
-    return HostSample(
-        100.0, np.array(cgroup_id, dtype=np.int64), *([unknown] * 12), in_force=in_force
-    )
+    counters = {
+        field.name: unknown
+        for field in fields(HostSample)
+        if field.name not in ("taken_at_s", "cgroup_id", "in_force")
+    }
+    ids = np.array(cgroup_id, dtype=np.int64)
+    return HostSample(taken_at_s=100.0, cgroup_id=ids, in_force=in_force, **counters)
 
 
 def cpu_tick() -> ResourceTick:

@@ -1,0 +1,179 @@
+"""The control socket, served by the real server and asked over the real socket."""
+
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from records import crowd, record
+
+from agent.answers import Explanation, Status
+from agent.client import AgentRefusedError, AgentUnreachableError, get
+from agent.control import ControlApp, ControlServer
+from agent.record import TickRecord
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where the agent answers."""
+    return tmp_path / "run" / "control.sock"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Serve the standard record."""
+    path = tmp_path_factory.mktemp("served") / "run" / "control.sock"
+    with ControlServer(path, record):
+        yield path
+
+
+def test_status_is_answered(served: Path) -> None:
+    answer = msgspec.json.decode(get(served, "/v1/status"), type=Status)
+    assert [tenant.name for tenant in answer.tenants] == ["batch", "eater", "ghost", "hog", "web"]
+
+
+def test_an_explanation_is_answered(served: Path) -> None:
+    answer = msgspec.json.decode(get(served, "/v1/tenants/hog"), type=Explanation)
+    assert answer.tenant.name == "hog"
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("/v1/tenants/nobody", "there is no tenant 'nobody'"),
+        ("/v1/tenants/", "there is no tenant ''"),
+        ("/v1/tenants/..%2F..%2Fetc", "there is no tenant"),
+        ("/", "there is nothing at /"),
+        ("/v2/status", "there is nothing at /v2/status"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_the_reason(
+    served: Path, target: str, reason: str
+) -> None:
+    with pytest.raises(AgentRefusedError, match=reason):
+        get(served, target)
+
+
+def test_before_the_first_tick_the_agent_says_that_it_starts(path: Path) -> None:
+    with ControlServer(path, lambda: None):
+        for target, reason in (("/v1/status", "no tick yet"), ("/v1/health", "answered 503")):
+            with pytest.raises(AgentRefusedError, match=reason):
+                get(path, target)
+
+
+def test_only_the_owner_may_connect(served: Path) -> None:
+    assert stat.S_IMODE(served.stat().st_mode) == 0o600
+
+
+def test_a_dead_agents_socket_is_replaced(path: Path) -> None:
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with pytest.raises(AgentUnreachableError, match="not running"):
+        get(path, "/v1/status")
+    with ControlServer(path, record):
+        assert get(path, "/v1/status")
+    assert not path.exists()
+
+
+def test_each_answer_is_of_the_newest_record(path: Path) -> None:
+    records: list[TickRecord] = [crowd(1)]
+    with ControlServer(path, lambda: records[-1]):
+        assert b"tenant-00001" not in get(path, "/v1/status")
+        records.append(crowd(2))
+        assert b"tenant-00001" in get(path, "/v1/status")
+
+
+def test_silent_and_broken_clients_do_not_keep_others_from_their_answer(served: Path) -> None:
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(6)]
+    try:
+        for client in silent:
+            client.connect(str(served))
+        silent[0].sendall(b"\x00\xff garbage\r\n\r\n")
+        silent[1].sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        silent[1].close()
+        assert get(served, "/v1/status")
+    finally:
+        for client in silent:
+            client.close()
+        assert get(served, "/v1/status")  # the line is empty again
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"POST /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        b"GET /v1/status HTTP/1.1\r\nHost: x\r\nX: " + b"a" * (17 << 10) + b"\r\n\r\n",
+        b"POST /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
+        b"NONSENSE\r\n\r\n",
+    ],
+)
+def test_a_bad_request_is_answered_with_a_client_error(served: Path, request_head: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(served))
+        client.sendall(request_head)
+        assert client.recv(12).startswith(b"HTTP/1.1 4")
+
+
+def test_a_failing_answer_does_not_end_the_server(path: Path) -> None:
+    answers: list[Any] = [None, record()]
+
+    def failing() -> TickRecord | None:
+        if answers[0] is None:
+            answers[0] = True
+            raise RuntimeError("a bug")
+        return record()
+
+    with ControlServer(path, failing):
+        with pytest.raises(AgentRefusedError, match="answered 500"):
+            get(path, "/v1/status")
+        assert get(path, "/v1/status")
+
+
+def test_stopping_is_prompt_and_leaves_no_thread(path: Path) -> None:
+    before = set(threading.enumerate())
+    with ControlServer(path, record):
+        assert get(path, "/v1/status")
+        started_s = time.monotonic()
+    assert time.monotonic() - started_s < 5.0
+    assert [thread for thread in set(threading.enumerate()) - before if thread.is_alive()] == []
+
+
+@pytest.mark.parametrize(
+    ("uid", "code"), [("0", "200 OK"), (None, "403 Forbidden"), ("1000", "403 Forbidden")]
+)
+def test_who_is_not_root_gets_no_answer(uid: str | None, code: str) -> None:
+    said: list[str] = []
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/v1/status", "HTTP_X_REMOTE_UID": "0"}
+    if uid is not None:
+        environ["X_REMOTE_UID"] = uid
+    ControlApp(record)(environ, lambda status, headers: said.append(status))
+    assert said == [code]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_somebody_else_is_not_let_in_even_where_the_mode_allows_it(served: Path) -> None:
+    served.chmod(0o666)
+    for folder in (served.parent, *served.parent.parents[:-1]):
+        if folder.stat().st_uid == 0 and folder.name != "tmp":
+            folder.chmod(folder.stat().st_mode | 0o055)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setuid(65534)
+        try:
+            get(served, "/v1/status")
+        except AgentRefusedError as error:
+            os.write(writer, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    assert os.read(reader, 100) == b"only root may ask"
+    os.close(reader)

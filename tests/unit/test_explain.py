@@ -1,0 +1,80 @@
+"""The chain behind a limit: sentences whose numbers are those of the record."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from click import unstyle
+from records import CPU, MIB, NAMES, column, record
+
+from agent.answers import Explanation
+from agent.explain import explain
+from agent.record import TickRecord
+from agent.render import explanation_lines
+from enforce.columns import Changes, Control
+
+
+def explained(name: str, of: TickRecord | None = None) -> Explanation:
+    """Return the explanation of a tenant that exists."""
+    answer = explain(of or record(), name, now_s=100.4)
+    assert answer is not None
+    return answer
+
+
+def step(answer: Explanation, resource: int, stage: str) -> str:
+    """Return the first sentence of a stage."""
+    return next(s.text for s in answer.chains[resource].steps if s.stage == stage)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_whole_chain_reads_as_reviewed(
+    name: str, assert_golden: Callable[[str, str], None]
+) -> None:
+    lines = explanation_lines(explained(name), width=100)
+    assert_golden(f"explain-{name}.txt", unstyle("\n".join(lines)) + "\n")
+
+
+def test_an_unknown_tenant_has_no_explanation() -> None:
+    assert explain(record(), "nobody", now_s=100.0) is None
+
+
+def test_the_formula_of_the_guaranteed_part_is_shown_with_its_numbers() -> None:
+    text = step(explained("batch"), 0, "guaranteed")
+    assert text == "0.29 cores: floor 0.25 cores + (0.30 cores - 0.25 cores) x 0.90 = 0.29 cores."
+
+
+def test_a_guarantee_below_the_floor_says_so() -> None:
+    one = record()
+    cpu = replace(one.resources[CPU], guaranteed=column(0.1, 0, 0, 0, 0.2))
+    text = step(
+        explained("web", replace(one, resources={**one.resources, CPU: cpu})), 0, "guaranteed"
+    )
+    assert text == "0.20 cores: less than its floor of 0.50 cores, which does not fit now."
+
+
+def test_a_guarantee_above_the_forecast_names_the_surprise() -> None:
+    one = record()
+    cpu = replace(one.resources[CPU], guaranteed=column(1.2, 0, 0, 0, 0))
+    text = step(
+        explained("batch", replace(one, resources={**one.resources, CPU: cpu})), 0, "guaranteed"
+    )
+    assert text.endswith("= 0.29 cores, raised since its demand is above the forecast now.")
+
+
+def test_a_refused_write_carries_the_kernels_reason() -> None:
+    value = explained("eater").chains[1].controls[0]
+    assert value.control == "memory.high"
+    assert (value.wanted, value.kept) == ("419430400 (400M)", "522190848 (498M)")
+    assert value.result == "held back: 482M cannot be reclaimed"
+
+
+def test_observing_shows_what_would_have_been_written() -> None:
+    raised = Changes(
+        Control.MEMORY_HIGH, column(0).astype(int), column(164 * MIB), column(200 * MIB)
+    )
+    seen = explained("batch", replace(record(), changes=(raised,), outcomes=(), is_observing=True))
+    assert seen.chains[1].controls[0].result == "would be written"
+    assert step(seen, 1, "kernel") == (
+        "memory.high is 171966464 (164M), was 171966464 (164M), "
+        "wanted 209715200 (200M): would be written."
+    )

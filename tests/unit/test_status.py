@@ -1,0 +1,109 @@
+"""Rows of status: every number comes from the record, unknown is null, and states are named."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from records import CPU, INF, MIB, NAN, crowd, record
+
+from agent.answers import Status
+from agent.status import AgentFacts, health, status
+
+FACTS = AgentFacts()
+
+
+def answered(**facts: Any) -> dict[str, Any]:
+    """Return the JSON of the standard record."""
+    answer = status(record(), AgentFacts(**facts), now_s=100.4)
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(answer))
+    return decoded
+
+
+def test_the_host_is_summed_up_in_base_units() -> None:
+    host = answered(tick_cost_s=0.003, failed_ticks=1)["host"]
+    assert (host["tick"], host["age_s"], host["late_ticks"]) == (1234, 0.4, 2)
+    assert (host["tick_cost_s"], host["failed_ticks"]) == (0.003, 1)
+    assert host["cpu"]["capacity_cores"] == 1.9
+    assert host["cpu"]["usage_cores"] == 1.6
+    assert host["cpu"]["guaranteed_cores"] == 1.26
+    assert host["cpu"]["limits_cores"] == 4.0
+    assert host["cpu"]["pressure_pct"] == 12.0
+    assert host["memory"]["usage_bytes"] == 879 * MIB
+
+
+def test_a_tenants_numbers_are_those_of_its_column() -> None:
+    web = answered()["tenants"][4]
+    assert (web["name"], web["qos"], web["states"]) == ("web", "platinum", ["emergency"])
+    assert web["cpu"]["usage_cores"] == 0.8
+    assert web["cpu"]["forecast_bound_cores"] == 1.05
+    assert web["cpu"]["balance_tokens"] == 290.0
+    assert web["cpu"]["ceiling_cores"] == 2.0
+    assert web["memory"]["limit_bytes"] == 510 * MIB
+    assert web["memory"]["floor_bytes"] == 256 * MIB
+
+
+def test_what_is_unknown_or_without_bound_is_null() -> None:
+    batch, ghost = answered()["tenants"][0], answered()["tenants"][2]
+    assert ghost["cpu"]["usage_cores"] is None
+    assert ghost["memory"]["usage_bytes"] is None
+    assert batch["cpu"]["ceiling_cores"] is None
+
+
+def test_states_are_named_in_order_of_importance() -> None:
+    states = {tenant["name"]: tenant["states"] for tenant in answered()["tenants"]}
+    assert states == {
+        "batch": ["live"],
+        "eater": ["squeezed", "fallback"],
+        "ghost": ["absent", "learning"],
+        "hog": ["debt", "throttled"],
+        "web": ["emergency"],
+    }
+
+
+def test_a_control_that_is_missing_is_an_error_state_never_silence() -> None:
+    one = record()
+    high = one.sample.in_force.memory_high_bytes.copy()
+    high[0] = NAN
+    sample = replace(one.sample, in_force=replace(one.sample.in_force, memory_high_bytes=high))
+    rows = status(replace(one, sample=sample), FACTS, now_s=100.0).tenants
+    assert rows[0].states == ("unenforced",)
+
+
+def test_an_observing_host_observes_every_tenant() -> None:
+    rows = status(replace(record(), is_observing=True), FACTS, now_s=100.0).tenants
+    assert all("observed" in row.states for row in rows)
+
+
+def test_a_refused_reload_is_a_problem_until_it_is_mended() -> None:
+    problems = answered(reload_problem="a.toml: bad")["host"]["problems"]
+    assert problems[0] == "reload refused: a.toml: bad"
+    assert len(answered()["host"]["problems"]) == len(problems) - 1
+
+
+def test_what_the_agent_encodes_the_command_line_decodes() -> None:
+    answer = status(record(), FACTS, now_s=100.0)
+    assert msgspec.json.decode(msgspec.json.encode(answer), type=Status) == answer
+
+
+def test_numbers_without_bound_are_valid_json() -> None:
+    one = crowd(2)
+    cpu = one.resources[CPU]
+    endless = replace(cpu, limit=np.full(2, INF), elasticity=INF, marginal_need=NAN)
+    answer = status(replace(one, resources={**one.resources, CPU: endless}), FACTS, now_s=100.0)
+    decoded = msgspec.json.decode(msgspec.json.encode(answer))
+    assert decoded["host"]["cpu"]["elasticity"] is None
+    assert decoded["tenants"][0]["cpu"]["limit_cores"] is None
+
+
+@pytest.mark.parametrize(
+    ("age_s", "state"), [(0.0, "ok"), (9.9, "ok"), (10.1, "stalled"), (3600.0, "stalled")]
+)
+def test_an_agent_without_ticks_for_five_periods_is_stalled(age_s: float, state: str) -> None:
+    found = health(record(), AgentFacts(tick_s=2.0), now_s=100.0 + age_s)
+    assert found.state == state
+
+
+def test_an_agent_before_its_first_tick_is_starting() -> None:
+    assert health(None, FACTS, now_s=0.0).state == "starting"
