@@ -1,0 +1,74 @@
+"""A bounded ring of what many series did in recent steps, and what counts as a value.  Pure.
+
+Single precision: half the memory, and its rounding (6e-8) is far below what demand varies by.
+"""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Number = TypeVar("Number", np.float32, np.float64, np.int64)
+
+# No counter of any host reaches this; what does is a fault, and squares of it still fit.
+LARGEST_VALUE = 1e18
+
+
+def cleaned(values: Floats) -> Floats:
+    """Return `values` with NaN in place of what cannot be demand: infinite, huge or negative."""
+    is_demand = (values >= 0) & (values <= LARGEST_VALUE)
+    return np.where(is_demand, values, np.nan)
+
+
+def moved(columns: NDArray[Number], positions: Ints, missing: float) -> NDArray[Number]:
+    """Return columns (..., series) in a new order; position -1 is a newcomer, `missing` there."""
+    taken = np.full((*columns.shape[:-1], len(positions)), missing, dtype=columns.dtype)
+    taken[..., positions >= 0] = columns[..., positions[positions >= 0]]
+    return taken
+
+
+class History:
+    """The last `most_steps` rows of all series; NaN is a gap.  Memory is fixed at the start."""
+
+    def __init__(self, n_series: int, most_steps: int) -> None:
+        self._rows: Singles = np.full((most_steps, n_series), np.nan, dtype=np.float32)
+        self._appended = 0
+
+    def __len__(self) -> int:
+        return min(self._appended, len(self._rows))
+
+    @property
+    def n_series(self) -> int:
+        """Return how many series there are."""
+        return int(self._rows.shape[1])
+
+    def append(self, values: Floats) -> None:
+        """Add the newest row, dropping the oldest where the ring is full."""
+        self._rows[self._appended % len(self._rows)] = values
+        self._appended += 1
+
+    def recent(self, steps: int) -> Singles:
+        """Return the last rows, at most `steps`, oldest first: shape (rows, series)."""
+        return self._rows[self._places(steps)]
+
+    def recent_of(self, series: Ints, steps: int) -> Singles:
+        """Return the last rows of some series, oldest first: shape (rows, len(series))."""
+        return self._rows[self._places(steps)[:, None], series]
+
+    def recent_maximum(self, steps: int) -> Floats:
+        """Return each series' maximum over the last `steps` rows; NaN where all are gaps."""
+        highest: Singles = np.full(self.n_series, np.nan, dtype=np.float32)
+        for place in self._places(steps):
+            np.fmax(highest, self._rows[place], out=highest)
+        return highest.astype(np.float64)
+
+    def rearrange(self, positions: Ints) -> None:
+        """Put the series in a new order; -1 is a newcomer, without any past."""
+        self._rows = moved(self._rows, positions, np.nan)
+
+    def _places(self, steps: int) -> Ints:
+        count = min(steps, len(self))
+        return np.arange(self._appended - count, self._appended) % len(self._rows)

@@ -1,0 +1,46 @@
+"""What a forecaster is told once: how far to look, how sure to be, how much to keep.  Pure."""
+
+from dataclasses import dataclass
+
+# ETS(A,N,N) refuses to be fitted to fewer points.
+FEWEST_POINTS = 7
+# A bound at 95 % needs 20 scores to be seen at all.
+_FEWEST_SCORES = 20
+# A week of minutes, a day of them: rings are bounded whatever is asked for.
+_MOST_HISTORY_STEPS = 10_080
+_MOST_HORIZON_STEPS = 1_440
+_LEAST_LEVEL = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastSettings:
+    """Settings of one forecaster; periods in seconds, lengths in steps.
+
+    Raises:
+        ValueError: A value is outside of what the forecaster can work with.
+
+    """
+
+    step_s: float = 60.0
+    horizon_steps: int = 15
+    refit_s: float = 3600.0  # every series is refitted about this often
+    refit_share: float = 0.05  # of one core, at most; refits come later rather than cost more
+    level: float = 0.95  # of the bound on the maximum over the horizon
+    history_steps: int = 240  # what models are fitted on
+    score_steps: int = 144  # what calibration looks back on
+    min_points: int = 12  # fewer points than this, and a series is still being learned
+
+    def __post_init__(self) -> None:
+        conditions = {
+            "step_s": 0 < self.step_s < float("inf"),
+            "horizon_steps": 1 <= self.horizon_steps <= _MOST_HORIZON_STEPS,
+            "refit_s": 0 < self.refit_s < float("inf"),
+            "refit_share": 0 < self.refit_share <= 1,
+            "level": _LEAST_LEVEL <= self.level < 1,
+            "history_steps": self.min_points <= self.history_steps <= _MOST_HISTORY_STEPS,
+            "score_steps": _FEWEST_SCORES <= self.score_steps <= _MOST_HISTORY_STEPS,
+            "min_points": self.min_points >= FEWEST_POINTS,
+        }
+        problems = [name for name, is_good in conditions.items() if not is_good]
+        if problems:
+            raise ValueError(f"forecast settings out of range: {', '.join(problems)}")
