@@ -1,0 +1,195 @@
+"""The forecaster itself: step values in, profile out.  Pure: no clock; fitting is passed in.
+
+Each series has an ETS(A,N,N) state, rolled forward each step, and two calibrations: of the next
+step's value around that state, and of the maximum over the horizon around state and last maximum.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast.conformal import Calibrator
+from forecast.fallback import MAXIMUM_STEPS, fallback_profile, last_maximum_bound
+from forecast.history import Floats, History, Ints, cleaned, moved
+from forecast.profile import LEVELS, Profile, Source
+from forecast.rolling import DEFAULT_ALPHA, deviation_ahead, rolled
+from forecast.settings import ForecastSettings
+from forecast.windows import OpenWindows
+
+# The least standard deviation of a score, relative to the series: flat is not the same as certain.
+_FLAT_FRACTION = 0.002
+# The maximum's center looks back this many horizons.  On traces the mean of the smoothed state
+# and this maximum had the lowest or nearly the lowest pinball loss among seven centers.
+_RECENT_HORIZONS = 4
+# A ring with fewer maxima than this cannot show a bound: the last maximum plus prior helps out.
+_FEWEST_MAXIMA = 20
+# Series handled at a time where scratch memory would otherwise grow with their number.
+_BLOCK = 4096
+
+
+class Fitted(Protocol):
+    """Arrays of a fit, shape (series,); NaN where nothing could be fitted."""
+
+    @property
+    def alpha(self) -> Floats: ...  # noqa: D102
+    @property
+    def smoothed(self) -> Floats: ...  # noqa: D102
+    @property
+    def sigma(self) -> Floats: ...  # noqa: D102
+
+
+Fit = Callable[[NDArray[np.floating]], Fitted]
+
+
+class ForecastCore:
+    """All state of one forecaster; memory is fixed by the settings and the number of series."""
+
+    def __init__(self, n_series: int, settings: ForecastSettings, fit: Fit) -> None:
+        self._settings, self._fit = settings, fit
+        self._history = History(n_series, settings.history_steps)
+        self._alpha = np.full(n_series, DEFAULT_ALPHA)
+        self._smoothed = np.full(n_series, np.nan)
+        self._sigma = np.full(n_series, np.nan)  # NaN until a model is fitted
+        self._points = np.zeros(n_series, dtype=np.int64)
+        self._last_fit_step = np.full(n_series, -1, dtype=np.int64)
+        self._step_count = 0
+        self._upper_levels = np.array([settings.level])
+        self._next = Calibrator(n_series, LEVELS, settings.score_steps)
+        self._maximum = Calibrator(n_series, self._upper_levels, settings.score_steps)
+        self._next_window = OpenWindows(n_series, len(LEVELS), 1)
+        self._maximum_window = OpenWindows(n_series, 1, settings.horizon_steps)
+
+    @property
+    def n_series(self) -> int:
+        """Return how many series are forecast."""
+        return self._history.n_series
+
+    def learn(self, values: Floats) -> None:
+        """Take in one step of the past, for which nobody asks a forecast any more."""
+        self._take(values)
+        unbounded = np.full((1, self.n_series), np.nan)
+        self._next_window.open(self._smoothed, unbounded)
+        self._maximum_window.open(self._maximum_center(), unbounded)
+
+    def observe(self, step: int, values: Floats) -> Profile:
+        """Take in the newest step (series,), NaN a gap, and return what to expect next."""
+        self._take(values)
+        grid, upper = self._grid(), self._upper()
+        upper = np.maximum(upper, _row_at(grid, self._settings.level))
+        return self._without_the_unfitted(
+            Profile(
+                step=step,
+                levels=LEVELS,
+                grid=grid,
+                expected=np.maximum(self._smoothed, 0.0),
+                upper=upper,
+                source=np.full(self.n_series, Source.LIVE, dtype=np.uint8),
+            )
+        )
+
+    def due(self) -> Ints:
+        """Return the series that may be fitted, those never or longest not fitted first."""
+        fittable = np.flatnonzero(self._points >= self._settings.min_points)
+        order = np.argsort(self._last_fit_step[fittable], kind="stable")
+        return fittable[order]
+
+    def refit(self, series: Ints) -> None:
+        """Fit these series' models anew on their history; what cannot be fitted keeps its state."""
+        fits = self._fit(self._history.recent_of(series, self._settings.history_steps))
+        is_good = np.isfinite(fits.alpha) & np.isfinite(fits.smoothed) & np.isfinite(fits.sigma)
+        fitted = series[is_good]
+        self._alpha[fitted] = fits.alpha[is_good]
+        self._smoothed[fitted] = fits.smoothed[is_good]
+        self._sigma[fitted] = fits.sigma[is_good]
+        self._last_fit_step[series] = self._step_count
+
+    def rearrange(self, positions: Ints) -> None:
+        """Put the series in a new order, keeping all that is known; -1 is a newcomer."""
+        self._alpha = moved(self._alpha, positions, DEFAULT_ALPHA)
+        self._smoothed = moved(self._smoothed, positions, np.nan)
+        self._sigma = moved(self._sigma, positions, np.nan)
+        self._points = moved(self._points, positions, 0)
+        self._last_fit_step = moved(self._last_fit_step, positions, -1)
+        for part in (
+            self._history,
+            self._next,
+            self._maximum,
+            self._next_window,
+            self._maximum_window,
+        ):
+            part.rearrange(positions)
+
+    def _take(self, values: Floats) -> None:
+        """Settle what earlier steps expected of this one, then roll every state forward."""
+        values = cleaned(values)
+        for calibrator, window in (
+            (self._next, self._next_window),
+            (self._maximum, self._maximum_window),
+        ):
+            complete = window.close(values)
+            calibrator.enter(complete.maximum - complete.center)
+            calibrator.adapt(complete.maximum, complete.bounds)
+        self._smoothed = rolled(self._smoothed, self._alpha, values)
+        self._history.append(values)
+        self._points += np.isfinite(values)
+        self._step_count += 1
+
+    def _grid(self) -> Floats:
+        """Return quantiles of the next step's demand and keep them to be judged by it."""
+        flat = self._flat_spread()
+        scores = self._next.quantiles(np.fmax(self._sigma, flat), flat)
+        grid = np.maximum(self._smoothed + scores, 0.0)
+        self._next_window.open(self._smoothed, grid)
+        return grid
+
+    def _upper(self) -> Floats:
+        """Return the bound on the maximum over the horizon and keep it to be judged by it."""
+        sigma = deviation_ahead(self._sigma, self._alpha, self._settings.horizon_steps)
+        flat = self._flat_spread()
+        scores = self._maximum.quantiles(np.fmax(sigma, flat), flat)
+        center = self._maximum_center()
+        bound = np.maximum(center + scores, 0.0)
+        self._maximum_window.open(center, bound)
+        upper: Floats = bound[0]
+        few = np.flatnonzero(self._maximum.count < _FEWEST_MAXIMA)
+        if len(few):
+            upper[few] = np.fmax(
+                upper[few], last_maximum_bound(self._history.recent_of(few, MAXIMUM_STEPS))
+            )
+        return upper
+
+    def _maximum_center(self) -> Floats:
+        recent = self._history.recent_maximum(_RECENT_HORIZONS * self._settings.horizon_steps)
+        return np.asarray((self._smoothed + np.fmax(recent, self._smoothed)) / 2, dtype=np.float64)
+
+    def _without_the_unfitted(self, profile: Profile) -> Profile:
+        """Put the fallback rule's numbers where no model has been fitted yet.
+
+        After a gap that is longer than the rule looks back, the smoothed state is all there is.
+        """
+        unfitted = np.flatnonzero(np.isnan(self._sigma))
+        for start in range(0, len(unfitted), _BLOCK):
+            block = unfitted[start : start + _BLOCK]
+            instead = self._fallback(block, step=profile.step)
+            is_known = np.isfinite(instead.expected)
+            block = block[is_known]
+            profile.grid[:, block] = instead.grid[:, is_known]
+            profile.expected[block] = instead.expected[is_known]
+            profile.upper[block] = instead.upper[is_known]
+        profile.source[unfitted] = Source.LEARNING
+        return profile
+
+    def _fallback(self, series: Ints, *, step: int) -> Profile:
+        recent = self._history.recent_of(series, MAXIMUM_STEPS)
+        return fallback_profile(recent, step=step, min_points=self._settings.min_points)
+
+    def _flat_spread(self) -> Floats:
+        return np.asarray(_FLAT_FRACTION * np.abs(self._smoothed), dtype=np.float64)
+
+
+def _row_at(grid: Floats, level: float) -> Floats:
+    """Return the quantiles of the last grid level that is not above `level`."""
+    row = int(np.searchsorted(LEVELS, level, side="right")) - 1
+    return np.asarray(grid[max(row, 0)], dtype=np.float64)

@@ -1,0 +1,71 @@
+"""The rule that stands in where there is no model: recent values and maxima, plus a prior.  Pure.
+
+Cheap enough for the agent's tick, and sensible from the first point on.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecast.profile import LEVELS, Profile, Source
+
+Floats = NDArray[np.float64]
+
+# How many steps are looked back on: for the next step's spread, and for the last maximum.
+SPREAD_STEPS = 12
+MAXIMUM_STEPS = 24
+# What might happen that has not been seen yet, relative to the last maximum.
+_PRIOR_FRACTION = 0.1
+
+
+def fallback_profile(
+    history: NDArray[np.floating], *, step: int, min_points: int = 12, levels: Floats = LEVELS
+) -> Profile:
+    """Return a profile from the last rows of `history` (steps, series); NaN is a gap.
+
+    The sample of the next step is the last 12 values, the newest again, and the newest more or
+    less the prior; the bound on the maximum is the last maximum plus the prior.  A series with
+    fewer than `min_points` points is LEARNING, others FALLBACK; one with none is NaN throughout.
+    """
+    recent = history[-MAXIMUM_STEPS:].astype(np.float64)
+    prior = _PRIOR_FRACTION * _highest(recent)
+    newest = _newest(recent)
+    around = np.stack((newest, newest, newest + prior, np.maximum(newest - prior, 0.0)))
+    sample = np.concatenate((recent[-SPREAD_STEPS:], around))
+    points = np.isfinite(history[-max(min_points, 1) :]).sum(axis=0)
+    return Profile(
+        step=step,
+        levels=levels,
+        grid=_quantiles(sample, levels),
+        expected=newest,
+        upper=last_maximum_bound(recent),
+        source=np.where(points < min_points, Source.LEARNING, Source.FALLBACK).astype(np.uint8),
+    )
+
+
+def last_maximum_bound(rows: NDArray[np.floating]) -> Floats:
+    """Return each series' maximum over `rows` (steps, series) plus the prior; NaN without any."""
+    return (1.0 + _PRIOR_FRACTION) * _highest(rows)
+
+
+def _highest(rows: NDArray[np.floating]) -> Floats:
+    """Return each series' maximum, NaN where there is no value at all."""
+    return np.asarray(np.fmax.reduce(rows, axis=0, initial=np.nan), dtype=np.float64)
+
+
+def _newest(rows: Floats) -> Floats:
+    """Return each series' last value that is not a gap."""
+    newest = np.full(rows.shape[1], np.nan)
+    for row in rows:
+        newest = np.where(np.isfinite(row), row, newest)
+    return newest
+
+
+def _quantiles(sample: Floats, levels: Floats) -> Floats:
+    """Return quantiles of each column's known values, shape (levels, series)."""
+    ordered = np.sort(sample, axis=0)  # NaN goes last
+    top = np.maximum(np.isfinite(ordered).sum(axis=0) - 1, 0)
+    places = np.clip(levels[:, None] * (top + 2) - 1, 0, top)
+    low = places.astype(np.int64)
+    start = np.take_along_axis(ordered, low, axis=0)
+    end = np.take_along_axis(ordered, np.minimum(low + 1, top), axis=0)
+    return np.asarray(start + (end - start) * (places - low), dtype=np.float64)

@@ -1,0 +1,142 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from forecast.core import ForecastCore
+from forecast.ets import fitted
+from forecast.fallback import fallback_profile
+from forecast.history import LARGEST_VALUE
+from forecast.profile import LEVELS, Profile
+from forecast.settings import ForecastSettings
+
+Floats = NDArray[np.float64]
+
+SETTINGS = ForecastSettings(horizon_steps=3, history_steps=16, score_steps=20, min_points=8)
+LEVEL_ROW = LEVELS.tolist().index(SETTINGS.level)
+
+demands = st.one_of(
+    st.floats(min_value=0, max_value=100),
+    st.sampled_from([0.0, 1.0, 1e-9, 1e11, LARGEST_VALUE, np.nan]),
+)
+anything = st.one_of(demands, st.floats(allow_nan=True, allow_infinity=True))
+
+
+def tables(values: st.SearchStrategy[float]) -> st.SearchStrategy[Floats]:
+    """Up to 30 steps of one to four series."""
+    shapes = st.tuples(st.integers(1, 30), st.integers(1, 4))
+    return hnp.arrays(np.float64, shapes, elements=values, fill=values)
+
+
+def forecast(table: Floats) -> list[Profile]:
+    core = ForecastCore(table.shape[1], SETTINGS, fitted)
+    made = []
+    for step, row in enumerate(table):
+        made.append(core.observe(step, row))
+        core.refit(core.due())
+    return made
+
+
+def assert_sound(profile: Profile, is_known: NDArray[np.bool_]) -> None:
+    """A profile is finite, rising and not negative where anything is known, NaN elsewhere."""
+    grid = profile.grid[:, is_known]
+    assert np.isfinite(grid).all()
+    assert (np.diff(grid, axis=0) >= 0).all()
+    assert (grid >= 0).all()
+    for column in (profile.expected, profile.upper):
+        assert np.isfinite(column[is_known]).all()
+        assert (column[is_known] >= 0).all()
+        assert np.isnan(column[~is_known]).all()
+    assert np.isnan(profile.grid[:, ~is_known]).all()
+
+
+def assert_equal(one: Profile, other: Profile) -> None:
+    for name in ("grid", "expected", "upper", "source"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def taken(profile: Profile, series: NDArray[np.int64]) -> Profile:
+    return Profile(
+        step=profile.step,
+        levels=profile.levels,
+        grid=profile.grid[:, series],
+        expected=profile.expected[series],
+        upper=profile.upper[series],
+        source=profile.source[series],
+    )
+
+
+@given(tables(anything))
+def test_every_profile_is_monotone_finite_and_not_negative(table: Floats) -> None:
+    is_demand = (table >= 0) & (table <= LARGEST_VALUE)
+    for step, profile in enumerate(forecast(table)):
+        assert_sound(profile, np.logical_or.reduce(is_demand[: step + 1]))
+
+
+@given(tables(demands))
+def test_the_maximum_over_the_horizon_is_bounded_no_lower_than_the_next_step(table: Floats) -> None:
+    for profile in forecast(table):
+        if not np.isnan(profile.upper).any():
+            assert (profile.upper >= profile.grid[LEVEL_ROW] * (1 - 1e-12)).all()
+
+
+@given(tables(demands), st.data())
+def test_no_series_changes_another(table: Floats, data: st.DataObject) -> None:
+    victim = data.draw(st.integers(0, table.shape[1] - 1))
+    others = np.delete(np.arange(table.shape[1]), victim)
+    changed = table.copy()
+    changed[:, victim] = data.draw(hnp.arrays(np.float64, len(table), elements=anything))
+    for before, after in zip(forecast(table), forecast(changed), strict=True):
+        assert_equal(taken(before, others), taken(after, others))
+
+
+@given(tables(demands), st.data())
+def test_the_order_of_series_decides_nothing(table: Floats, data: st.DataObject) -> None:
+    order = np.array(data.draw(st.permutations(range(table.shape[1]))), dtype=np.int64)
+    for one, other in zip(forecast(table), forecast(table[:, order]), strict=True):
+        assert_equal(taken(one, order), other)
+
+
+@given(tables(demands))
+def test_the_same_values_give_the_same_forecast(table: Floats) -> None:
+    for one, other in zip(forecast(table), forecast(table.copy()), strict=True):
+        assert_equal(one, other)
+
+
+@given(tables(demands), st.data())
+def test_rearranged_series_go_on_as_if_nothing_had_happened(
+    table: Floats, data: st.DataObject
+) -> None:
+    before, after = table[: len(table) // 2], table[len(table) // 2 :]
+    kept = data.draw(st.lists(st.integers(0, table.shape[1] - 1), unique=True, max_size=4))
+    positions = np.array([*kept, -1], dtype=np.int64)
+    core, twin = (ForecastCore(table.shape[1], SETTINGS, fitted) for _ in range(2))
+    for one in (core, twin):
+        for step, row in enumerate(before):
+            one.observe(step, row)
+            one.refit(one.due())
+    core.rearrange(positions)
+    newcomer = np.full(len(after), 3.0)
+    fresh = forecast(newcomer[:, None])
+    for step, row in enumerate(after):
+        made = core.observe(step, np.append(row[positions[:-1]], newcomer[step]))
+        whole = twin.observe(step, row)
+        assert_equal(taken(made, np.arange(len(kept))), taken(whole, positions[:-1]))
+        assert_equal(taken(made, np.array([len(kept)])), fresh[step])
+        core.refit(core.due())
+        twin.refit(twin.due())
+
+
+@settings(max_examples=300)
+@given(tables(demands))
+def test_the_fallback_is_monotone_finite_and_not_negative(table: Floats) -> None:
+    profile = fallback_profile(table, step=len(table))
+    assert_sound(profile, np.logical_or.reduce(np.isfinite(table[-24:])))
+
+
+@given(tables(demands), st.data())
+def test_the_fallback_knows_each_series_alone(table: Floats, data: st.DataObject) -> None:
+    chosen = np.array([data.draw(st.integers(0, table.shape[1] - 1))])
+    whole, alone = (fallback_profile(of, step=1) for of in (table, table[:, chosen]))
+    assert_equal(taken(whole, chosen), alone)

@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+from series import maxima_ahead, profiles, share_held
+
+from forecast.core import ForecastCore
+from forecast.ets import fitted
+from forecast.profile import LEVELS, Source
+from forecast.settings import ForecastSettings
+
+SETTINGS = ForecastSettings(horizon_steps=5, history_steps=60, score_steps=100)
+ROWS = {level: row for row, level in enumerate(LEVELS.tolist())}
+
+
+def shaped(kind: str, steps: int = 900, series: int = 12) -> np.ndarray:
+    rng = np.random.default_rng(5)
+    noise = rng.normal(size=(steps, series))
+    time = np.arange(steps)[:, None]
+    values = {
+        "steady": 5 + 0.3 * noise,
+        "wandering": 30 + np.cumsum(noise, axis=0) * 0.2 + noise,
+        "daily": 5 + 3 * np.sin(2 * np.pi * time / 288) + 0.3 * noise,
+        "bursty": np.exp(0.8 * noise) * (1 + 5 * (rng.random((steps, series)) < 0.05)),
+    }[kind]
+    return np.asarray(np.maximum(values, 0.0))
+
+
+@pytest.mark.parametrize("kind", ["steady", "wandering", "daily", "bursty"])
+def test_the_bound_on_the_maximum_and_the_grid_cover_as_often_as_they_say(kind: str) -> None:
+    values = shaped(kind)
+    made = profiles(values, SETTINGS, fits_per_step=1)
+    late = slice(len(values) // 2, -SETTINGS.horizon_steps)
+    upper = np.stack([p.upper for p in made])[late]
+    ahead = maxima_ahead(values, SETTINGS.horizon_steps)[len(values) // 2 :]
+    assert share_held(ahead, upper) == pytest.approx(0.95, abs=0.025)
+    following = values[len(values) // 2 + 1 :]
+    for level in (0.9, 0.95, 0.99):
+        grid = np.stack([p.grid[ROWS[level]] for p in made])[len(values) // 2 : -1]
+        assert share_held(following, grid) == pytest.approx(level, abs=0.02)
+
+
+def test_a_series_is_learning_until_it_has_points_and_a_model() -> None:
+    core = ForecastCore(2, SETTINGS, fitted)
+    values = shaped("steady", steps=20, series=2)
+    values[:8, 1] = np.nan
+    sources = []
+    for step, row in enumerate(values):
+        sources.append(core.observe(step, row).source.tolist())
+        core.refit(core.due())
+    first, second = (list(of_series) for of_series in zip(*sources, strict=True))
+    assert first == [Source.LEARNING] * 12 + [Source.LIVE] * 8
+    assert second == [Source.LEARNING] * 20  # 12 points, but no step since the fit
+
+
+def test_a_profile_while_learning_follows_the_first_point() -> None:
+    profile = ForecastCore(1, SETTINGS, fitted).observe(1, np.array([3.0]))
+    assert profile.expected[0] == 3.0
+    assert profile.upper[0] == pytest.approx(3.3)
+
+
+def test_bounds_recover_after_a_change_of_regime() -> None:
+    rng = np.random.default_rng(8)
+    calm, wild = 2 + 0.05 * rng.normal(size=(300, 20)), 9 + rng.normal(size=(300, 20))
+    values = np.concatenate((calm, wild))
+    made = profiles(values, SETTINGS, fits_per_step=2)
+    upper = np.stack([p.upper for p in made])[:-5]
+    held = maxima_ahead(values, 5) <= upper
+    assert held[300:330].mean() < 0.95  # the first windows of the new regime
+    assert held[330:400].mean() > 0.9
+    assert held[400:].mean() == pytest.approx(0.95, abs=0.03)
+
+
+def test_a_flat_series_keeps_a_little_width() -> None:
+    flat = profiles(np.full((40, 1), 8.0), SETTINGS)[-1]
+    assert flat.source[0] == Source.LIVE
+    assert flat.grid[ROWS[0.5], 0] == pytest.approx(8.0)
+    assert 8.0 < flat.grid[ROWS[0.95], 0] <= flat.upper[0] < 8.2
+
+
+def test_a_gap_leaves_a_series_where_it_was() -> None:
+    core = ForecastCore(1, SETTINGS, fitted)
+    steady = shaped("steady", steps=50, series=1)
+    for step, row in enumerate(steady[:-1]):
+        core.observe(step, row)
+        core.refit(core.due()[: step < 40])
+    before = core.observe(49, steady[-1])
+    for step in range(50, 150):
+        core.observe(step, np.array([np.nan]))
+    after = core.observe(150, np.array([np.nan]))
+    np.testing.assert_array_equal(before.grid, after.grid)
+    assert before.expected[0] == after.expected[0]
+
+
+def test_a_long_gap_before_the_first_fit_leaves_the_state_to_go_by() -> None:
+    core = ForecastCore(1, SETTINGS, fitted)
+    for step in range(200):
+        core.observe(step, np.array([4.0 if step < 3 else np.nan]))
+    profile = core.observe(200, np.array([np.nan]))
+    assert profile.source[0] == Source.LEARNING
+    assert profile.expected[0] == pytest.approx(4.0)
+    assert profile.upper[0] >= 4.0
+
+
+def test_what_no_host_can_show_is_a_gap() -> None:
+    odd = np.array([np.inf, -np.inf, -1.0, 1e300, np.nan])
+    core, twin = ForecastCore(5, SETTINGS, fitted), ForecastCore(5, SETTINGS, fitted)
+    for step in range(30):
+        row = np.full(5, 1.0 + step % 3)
+        made = core.observe(step, row if step % 2 else odd)
+        expected = twin.observe(step, row if step % 2 else np.full(5, np.nan))
+        core.refit(core.due())
+        twin.refit(twin.due())
+        np.testing.assert_array_equal(made.grid, expected.grid)
+    assert np.isfinite(core.observe(30, odd).grid).all()
+
+
+def test_the_longest_unfitted_series_are_due_first() -> None:
+    core = ForecastCore(4, SETTINGS, fitted)
+    for step in range(12):
+        core.observe(step, np.array([1.0, 2.0, 3.0, 4.0 if step else np.nan]) + step % 4)
+    assert core.due().tolist() == [0, 1, 2]  # the last has one point too few
+    core.refit(np.array([1]))
+    core.observe(12, np.ones(4))
+    assert core.due().tolist() == [0, 2, 3, 1]
+
+
+def test_learning_from_the_past_is_as_good_as_having_lived_it() -> None:
+    values = shaped("wandering", steps=200, series=3)
+    lived, told = ForecastCore(3, SETTINGS, fitted), ForecastCore(3, SETTINGS, fitted)
+    for step, row in enumerate(values[:-1]):
+        lived.observe(step, row)
+        told.learn(row)
+    for core in (lived, told):
+        core.refit(core.due())
+    one, other = (core.observe(200, values[-1]) for core in (lived, told))
+    np.testing.assert_array_equal(one.expected, other.expected)
+    np.testing.assert_allclose(one.upper, other.upper, rtol=0.1)
+
+
+def test_memory_does_not_grow_with_time() -> None:
+    core = ForecastCore(
+        3, ForecastSettings(horizon_steps=2, history_steps=12, score_steps=20), fitted
+    )
+    sizes = set()
+    for step in range(100):
+        core.observe(step, np.ones(3) * (step % 5))
+        if step > 50:
+            sizes.add(_bytes_of(core))
+    assert len(sizes) == 1
+
+
+def _bytes_of(part: object) -> int:
+    """Sum the arrays that an object and its parts hold."""
+    if isinstance(part, np.ndarray):
+        return part.nbytes
+    return sum(_bytes_of(value) for value in getattr(part, "__dict__", {}).values())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"step_s": 0},
+        {"horizon_steps": 0},
+        {"refit_share": 1.5},
+        {"level": 1.0},
+        {"history_steps": 5},
+        {"score_steps": 3},
+        {"min_points": 6},
+        {"refit_s": float("nan")},
+    ],
+)
+def test_settings_that_cannot_work_are_refused_by_name(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        ForecastSettings(**bad)  # type: ignore[arg-type]
