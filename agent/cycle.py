@@ -11,7 +11,7 @@ import numpy as np
 from agent.allocation import Allocation, Claims, Mode, allocate
 from agent.demand import Demand, cpu_demand, memory_demand
 from agent.emergency import EmergencySettings, Grants
-from agent.plan import Pace, enforceable, stepped
+from agent.plan import Pace, Standing, enforceable, stepped
 from agent.pools import fair_share
 from agent.tenant import Bools, Floats, Ints, Resource, Roster, Terms, carried_over
 from agent.tokens import Ledger, balance_fraction, settled
@@ -117,6 +117,7 @@ class ResourceDecision:
     burst: Floats
     in_force: Floats  # finite: no limit counts as what the host has
     target: Floats  # what to aim for in this cycle, finite
+    allowed: float  # what limits in force may sum to
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +171,10 @@ def decide(
 
 
 def in_force(resource: Resource, sample: HostSample, total: float) -> Floats:
-    """Return the limits that the kernel holds, with no limit counted as what the host has."""
+    """Return the kernel's limits: none counts as what the host has, an absent tenant's as 0."""
     limit = sample.in_force.of(LIMIT_CONTROL[resource])
-    return np.where(np.isnan(limit), total, np.minimum(limit, total))
+    held = np.where(np.isnan(limit), total, np.minimum(limit, total))
+    return np.where(sample.cgroup_id == 0, 0.0, held)
 
 
 def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Policy) -> CoreState:
@@ -216,16 +218,21 @@ def _decided(
         emergency=policy.emergency,
         grants=state.grants[resource],
     )
-    before = in_force(resource, seen.sample, total)
+    control, before = LIMIT_CONTROL[resource], in_force(resource, seen.sample, total)
+    may_move = seen.usage.is_present & ~roster.is_observed_only
+    may_move &= ~np.isnan(seen.sample.in_force.of(control))
+    allowed = capacity * allocation.elasticity
+    if policy.modes[resource] is Mode.ELASTIC:
+        # Elastic limits follow demand: where some stay in the dead-band, others need not wait.
+        allowed /= 1.0 - policy.pace.dead_band_fraction
     target = stepped(
-        enforceable(LIMIT_CONTROL[resource], allocation.limit),
-        before,
-        guaranteed=allocation.guarantee.amount,
-        free=capacity * allocation.elasticity - float(before[seen.usage.is_present].sum()),
+        np.where(may_move, enforceable(control, allocation.limit), before),
+        Standing(before, allocation.guarantee.amount, claims.ceiling),
+        free=allowed - float(before.sum()),
         elapsed_s=seen.usage.elapsed_s,
         pace=policy.pace,
     )
-    return ResourceDecision(profile, allocation, burst, before, target)
+    return ResourceDecision(profile, allocation, burst, before, target, allowed)
 
 
 def _claims(
@@ -256,7 +263,7 @@ def _claims(
         demand=demand.value,
         is_hit=demand.is_censored,
         balance_fraction=balance_fraction(state.ledgers[resource].balance, burst),
-        hold=np.minimum(hold, pinned),
+        hold=np.minimum(enforceable(LIMIT_CONTROL[resource], hold), pinned),
     )
     return claims, burst
 

@@ -14,6 +14,8 @@ from enforce.columns import Changes, Control
 # The kernel's own grain: quotas below 1 ms of 100 ms are refused, weights are whole numbers.
 _MIN_CPU_CORES = 0.01
 _MIN_MEMORY_BYTES = 1 << 20
+# Quotas are kept to 1 us and bytes to a page: what is closer than this would be written for ever.
+_KERNEL_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,33 +26,41 @@ class Pace:
     ramp_down_fraction_per_s: float = 0.25
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What limits stand at and what bounds them, shape (tenants,), finite."""
+
+    in_force: Floats  # 0 where there is nothing to limit
+    guaranteed: Floats
+    ceiling: Floats
+
+
 def stepped(
-    wanted: Floats,
-    in_force: Floats,
-    *,
-    guaranteed: Floats,
-    free: float,
-    elapsed_s: float,
-    pace: Pace,
+    wanted: Floats, standing: Standing, *, free: float, elapsed_s: float, pace: Pace
 ) -> Floats:
     """Return the values to aim for in this tick: up at once, down in steps.
 
     A limit falls by at most `ramp_down_fraction_per_s` of itself a second, except as far as
     another tenant's guarantee waits for the capacity (law 6); `free` is what is not yet handed
-    out, `in_force` is finite.  Changes inside the dead-band are left out.
+    out, negative on an overcommitted host.  Changes inside the dead-band are left out, but for
+    those that a guarantee, a ceiling or an overcommitted host waits for.
     """
+    in_force = standing.in_force
+    owed = np.maximum(np.minimum(wanted, standing.guaranteed) - in_force, 0.0)
+    owed = np.where(owed > _KERNEL_ROUNDING * in_force, owed, 0.0)
     keep = np.power(1.0 - pace.ramp_down_fraction_per_s, max(elapsed_s, 0.0))
     ramped = np.maximum(np.minimum(wanted, in_force), in_force * keep)
-    missing = np.maximum(np.minimum(wanted, guaranteed) - in_force, 0.0).sum()
-    short = missing - max(free, 0.0) - float((in_force - ramped).sum())
+    short = float(owed.sum()) - max(free, 0.0) - float((in_force - ramped).sum())
     if short > 0:
         ramped = ramped - filled(
             short, room=ramped - np.minimum(wanted, ramped), weight=np.ones_like(wanted)
         )
     target = np.where(wanted > in_force, wanted, ramped)
-    is_small = np.abs(target - in_force) <= pace.dead_band_fraction * in_force
-    # A reduction that someone's guarantee waits for is never too small to make.
-    return np.where(is_small & ((target > in_force) | (missing <= 0)), in_force, target)
+    is_due = (owed > 0) | (in_force > standing.ceiling)
+    if owed.any() or free < -_KERNEL_ROUNDING * in_force.sum():
+        is_due |= target < in_force
+    band = np.where(is_due, _KERNEL_ROUNDING, pace.dead_band_fraction)
+    return np.where(np.abs(target - in_force) <= band * in_force, in_force, target)
 
 
 def reductions(control: Control, target: Floats, in_force: Floats, may_write: Bools) -> Changes:
@@ -75,6 +85,19 @@ def raises(
     after = np.where(rise > 0, in_force + first + rest, in_force)
     after = np.where(first + rest >= rise, np.where(rise > 0, target, in_force), after)
     return _changes(control, after, in_force, may_write & (after > in_force))
+
+
+def headroom(
+    target: Floats, before: Floats, now: Floats, *, guaranteed: Floats, allowed: float
+) -> float:
+    """Return how far the sum in force may rise once `before` has been lowered to `now` (law 2).
+
+    Up to `allowed`; on a host that was found overcommitted, only what guarantees wait for, and no
+    further than to where the sum was.
+    """
+    owed = float(np.maximum(np.minimum(target, guaranteed) - now, 0.0).sum())
+    in_force = float(now.sum())
+    return max(allowed - in_force, min(owed, float(before.sum()) - in_force))
 
 
 def differing(

@@ -19,7 +19,7 @@ from agent.cycle import (
     observed,
 )
 from agent.forecaster import Forecaster
-from agent.plan import differing, kernel_weights, raises, reductions
+from agent.plan import differing, headroom, kernel_weights, raises, reductions
 from agent.record import ResourceTick, TickRecord
 from agent.steps import Step, appended, rearranged
 from agent.tenant import Bools, Resource, Roster
@@ -208,18 +208,17 @@ class ControlLoop:
     ) -> Changes:
         """Plan raises into the headroom that confirmed reductions have left (law 2)."""
         control, total = LIMIT_CONTROL[resource], self.policy.total[resource]
-        present = seen.usage.is_present
         now = part.in_force.copy()
         if lowered is not None:
             is_read = np.isfinite(lowered.kept)
             now[lowered.tenant[is_read]] = np.minimum(lowered.kept[is_read], total)
-        capacity = self.policy.capacity[resource]
         guaranteed = part.allocation.guarantee.amount
-        in_force, before = float(now[present].sum()), float(part.in_force[present].sum())
-        owed = float(np.maximum(np.minimum(part.target, guaranteed) - now, 0.0)[present].sum())
-        headroom = max(
-            capacity * part.allocation.elasticity - in_force,
-            min(owed, max(before, capacity) - in_force),
+        room = headroom(
+            part.target,
+            part.in_force,
+            now,
+            guaranteed=guaranteed,
+            allowed=part.allowed,
         )
         return raises(
             control,
@@ -227,7 +226,7 @@ class ControlLoop:
             now,
             may_write & _known(seen, control),
             guaranteed=guaranteed,
-            headroom=headroom,
+            headroom=room,
         )
 
     def _write(self, changes: Changes) -> Outcomes | None:
