@@ -113,11 +113,17 @@ def _groups(fitted: Sequence[_Fitted[Row]], gap: str) -> str:
 
 
 def _body(fitted: Sequence[_Fitted[Row]], rows: Sequence[Row], gap: str) -> list[str]:
-    lines = []
-    for number, row in enumerate(rows):
-        texts = []
-        for one in fitted:
-            text = one.text(one.cells[number])
-            texts.append(one.column.paint(text, row) if one.column.paint else text)
-        lines.append(gap.join(texts).rstrip())
-    return lines
+    """Return a line for each row; nothing follows the last column, so it needs no padding."""
+    columns = [
+        [
+            _painted(one, cell, row, is_last=one is fitted[-1])
+            for cell, row in zip(one.cells, rows, strict=True)
+        ]
+        for one in fitted
+    ]
+    return [gap.join(cells).rstrip() for cells in zip(*columns, strict=True)]
+
+
+def _painted(one: _Fitted[Row], cell: str, row: Row, *, is_last: bool) -> str:
+    text = cell if is_last and one.column.is_left else one.text(cell)
+    return one.column.paint(text, row) if one.column.paint else text
