@@ -160,6 +160,9 @@ class Daemon:
             kernel=self._kernel,
         )
         old.close()
+        self._forecaster.reconfigure(
+            forecast_settings(config), hung_after_s=config.forecast.hung_after_s
+        )
         log.info("configuration reloaded", tenants=len(self._roster))
 
     def _make_cgroups(self) -> None:

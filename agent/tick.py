@@ -105,14 +105,17 @@ class ControlLoop:
         self, roster: Roster, policy: Policy, settings: LoopSettings, *, kernel: Kernel
     ) -> None:
         """Go on under a new configuration, keeping what is known of tenants that stay."""
-        positions = roster.positions_in(self.roster)
+        positions, before = roster.positions_in(self.roster), len(self.roster)
         self._state = self._state.rearranged(positions, policy)
         self._history = rearranged(self._history, positions, len(Resource))
         self.roster, self.policy, self.settings = roster, policy, settings
         self._kernel = kernel
         self._step = Step.begun(self._series)
-        self._profile = None
-        self._forecaster.reset(self._series, self._history)
+        resources = np.arange(len(Resource))[:, None] * before
+        series = np.where(positions >= 0, positions + resources, -1)
+        if self._profile is not None:
+            self._profile = self._profile.rearranged(series.reshape(-1))
+        self._forecaster.rearrange(series.reshape(-1), self._history)
 
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""

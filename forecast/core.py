@@ -95,6 +95,10 @@ class ForecastCore:
         order = np.argsort(self._last_fit_step[fittable], kind="stable")
         return fittable[order]
 
+    def never_fitted(self) -> int:
+        """Return how many series could be fitted and never were."""
+        return int((self._last_fit_step[self.due()] < 0).sum())
+
     def refit(self, series: Ints) -> None:
         """Fit these series' models anew on their history; what cannot be fitted keeps its state."""
         fits = self._fit(self._history.recent_of(series, self._settings.history_steps))

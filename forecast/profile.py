@@ -36,3 +36,21 @@ class Profile:
     expected: Floats
     upper: Floats
     source: NDArray[np.uint8]
+
+    def rearranged(self, positions: NDArray[np.int64]) -> "Profile":
+        """Return the profile with its series in a new order; -1 is a newcomer, unobserved."""
+
+        def moved(columns: Floats) -> Floats:
+            if columns.shape[-1] == 0:
+                return np.full((*columns.shape[:-1], len(positions)), np.nan)
+            return np.where(positions >= 0, columns[..., np.maximum(positions, 0)], np.nan)
+
+        source = moved(self.source.astype(np.float64))
+        return Profile(
+            step=self.step,
+            levels=self.levels,
+            grid=moved(self.grid),
+            expected=moved(self.expected),
+            upper=moved(self.upper),
+            source=np.where(np.isnan(source), Source.LEARNING, source).astype(np.uint8),
+        )
