@@ -125,6 +125,8 @@ def test_a_vanished_cgroup_is_unknowable_and_stops_no_other(
     assert np.isnan(sample.cpu_usage_us).tolist() == [False, True, False]
     assert np.isnan(sample.in_force.memory_high_bytes).tolist() == [False, True, False]
     assert np.isnan(sample.memory_unreclaimable_bytes).tolist() == [False, True, False]
+    assert np.isnan(sample.memory_high_events).tolist() == [False, True, False]
+    assert np.isnan(sample.memory_oom_kills).tolist() == [False, True, False]
 
 
 def test_a_recreated_cgroup_is_another_one_with_counters_from_zero(

@@ -1,0 +1,96 @@
+"""The worker that lowers memory.high, against a control file that takes its time: a FIFO.
+
+Each open of a FIFO waits for its other end, so the test decides when the "kernel" answers.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from enforce.lowering import STEP_BYTES, Lowering
+
+MIB = 1 << 20
+STAT = "anon 0\nshmem 0\ninactive_anon 0\nactive_anon 0\nunevictable 0\n"
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path) -> Path:
+    path = tmp_path / "a"
+    path.mkdir()
+    for file, text in {"cgroup.procs": "", "memory.stat": STAT}.items():
+        (path / file).write_text(text)
+    (path / "memory.current").write_text(f"{100 * MIB}\n")
+    os.mkfifo(path / "memory.high")
+    return path
+
+
+@pytest.fixture
+def lowering() -> Iterator[Lowering]:
+    lowering = Lowering(margin_bytes=16 * MIB)
+    yield lowering
+    lowering.close()
+
+
+def answer(cgroup: Path, value: str) -> None:
+    """Let the worker read `value` from memory.high; waits until it asks."""
+    (cgroup / "memory.high").write_text(value)
+
+
+def written(cgroup: Path) -> str:
+    """Return what the worker writes to memory.high; waits until it does."""
+    return (cgroup / "memory.high").read_text()
+
+
+def test_one_write_goes_at_most_one_step_below_usage(cgroup: Path, lowering: Lowering) -> None:
+    lowering.offer(cgroup, cgroup.stat().st_ino, 20 * MIB)
+    answer(cgroup, "max")
+    step = written(cgroup)
+    assert int(step) == 100 * MIB - STEP_BYTES
+    (cgroup / "memory.current").write_text(f"{40 * MIB}\n")
+    lowering.withdraw(cgroup, 0.0)
+    answer(cgroup, step)
+    assert written(cgroup) == "0"
+    answer(cgroup, "0")
+
+
+def test_a_raise_during_a_step_is_written_once_more_after_it(
+    cgroup: Path, lowering: Lowering
+) -> None:
+    lowering.offer(cgroup, cgroup.stat().st_ino, 40 * MIB)
+    answer(cgroup, "max")
+    lowering.withdraw(cgroup, 200 * MIB)  # the worker is at its write now
+    step = written(cgroup)
+    (cgroup / "memory.current").write_text(f"{int(step)}\n")
+    answer(cgroup, step)
+    assert written(cgroup) == str(200 * MIB)
+    answer(cgroup, str(200 * MIB))
+
+
+def test_what_reclaim_cannot_lower_gets_back_the_limit_that_it_had(
+    cgroup: Path, lowering: Lowering
+) -> None:
+    lowering.offer(cgroup, cgroup.stat().st_ino, 40 * MIB)
+    answer(cgroup, "max")
+    answer(cgroup, written(cgroup))  # kept, but usage stays where it was
+    assert written(cgroup) == "max"
+    answer(cgroup, "max")
+    lowering.close()
+    assert lowering.is_resting(cgroup)
+
+
+def test_an_offer_for_a_former_cgroup_of_that_name_is_dropped(
+    cgroup: Path, lowering: Lowering
+) -> None:
+    successor = cgroup.with_name("b")
+    shutil.copytree(cgroup, successor, ignore=shutil.ignore_patterns("memory.high"))
+    (successor / "memory.high").write_text("max")
+    lowering.offer(successor, successor.stat().st_ino + 1, 40 * MIB)
+    lowering.offer(cgroup, cgroup.stat().st_ino, 90 * MIB)
+    answer(cgroup, "max")  # the worker has come to the second offer
+    step = written(cgroup)
+    (cgroup / "memory.current").write_text(f"{int(step)}\n")
+    answer(cgroup, step)
+    assert (successor / "memory.high").read_text() == "max"
