@@ -107,7 +107,7 @@ def main() -> None:
     """Give each tenant of this host the capacity that it is likely to need."""
 
 
-@main.command(epilog=_EXIT_CODES)
+@main.command(epilog=_EXIT_CODES, short_help="Run the agent in the foreground.")
 @_config_options
 def run(config: Path, tenants_dir: Path | None) -> None:
     """Run the agent until it is told to stop; limits stay in force afterwards.
@@ -126,7 +126,7 @@ def run(config: Path, tenants_dir: Path | None) -> None:
         _fail([str(error)])
 
 
-@main.command(help=_STATUS_HELP, epilog=_EXIT_CODES, short_help="Show all tenants.")
+@main.command(help=_STATUS_HELP, epilog=_EXIT_CODES, short_help="Show what each tenant has.")
 @_socket_option
 @_json_option
 def status(socket_path: Path, as_json: bool) -> None:
@@ -138,7 +138,7 @@ def status(socket_path: Path, as_json: bool) -> None:
     _print_lines(status_lines(msgspec.json.decode(body, type=Status), width=_width()))
 
 
-@main.command(epilog=_EXIT_CODES)
+@main.command(epilog=_EXIT_CODES, short_help="Show why a tenant has its limits.")
 @click.argument("tenant")
 @_socket_option
 @_json_option
@@ -152,13 +152,13 @@ def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
     _print_lines(explanation_lines(answer, width=_prose_width()))
 
 
-@main.command("check-config", epilog=_EXIT_CODES)
+@main.command("check-config", epilog=_EXIT_CODES, short_help="Check all files at once.")
 @_config_options
 @_json_option
 def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     """Report every fault of the configuration at once; exit 1 if there is one."""
     from agent.config import ConfigError, summary
-    from agent.daemon import read_config
+    from agent.host import read_config
 
     lines: Sequence[str] = ()
     problems: Sequence[str] = ()
@@ -174,7 +174,7 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     sys.exit(EXIT_FAULT if problems else 0)
 
 
-@main.command(epilog=_EXIT_CODES)
+@main.command(epilog=_EXIT_CODES, short_help="Say what this host can and cannot do.")
 @_config_options
 @_socket_option
 @_json_option
@@ -191,7 +191,7 @@ def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: b
     sys.exit(codes[worst_state(findings)])
 
 
-@main.command(epilog=_EXIT_CODES)
+@main.command(epilog=_EXIT_CODES, short_help="Take the agent's limits back.")
 @_config_options
 @_json_option
 def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:

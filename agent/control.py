@@ -13,6 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 import structlog
@@ -70,7 +71,8 @@ class ControlApp:
             return HTTPStatus.FORBIDDEN, Refusal("only root may ask")
         if environ["REQUEST_METHOD"] != "GET":
             return HTTPStatus.METHOD_NOT_ALLOWED, Refusal("only GET is understood")
-        return self._routed(environ["PATH_INFO"])
+        # Not PATH_INFO, where an escaped slash stays escaped and UTF-8 is read as Latin-1.
+        return self._routed(unquote(environ["REQUEST_URI"].partition("?")[0]))
 
     def _routed(self, path: str) -> Answer:
         record, facts, now_s = self._record(), self._facts(), time.monotonic()

@@ -9,12 +9,12 @@ from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
-import psutil
 import structlog
 
-from agent.config import ConfigError, load_config
+from agent.config import ConfigError
 from agent.control import ControlServer
 from agent.forecaster import Forecaster
+from agent.host import read_config
 from agent.notify import Notifier
 from agent.policy import forecast_settings, loop_settings, policy_of
 from agent.record import TickRecord
@@ -59,21 +59,6 @@ class Signals:
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         self.reload = True
-
-
-def read_config(path: Path, tenants_dir: Path) -> Config:
-    """Load the configuration against what this host has.
-
-    Raises:
-        ConfigError: Something in it is wrong; every fault is named.
-
-    """
-    return load_config(
-        path,
-        tenants_dir,
-        cores=float(psutil.cpu_count() or 1),
-        memory_bytes=float(psutil.virtual_memory().total),
-    )
 
 
 class Daemon:

@@ -8,7 +8,7 @@ import msgspec
 from agent.answers import Finding, Health
 from agent.client import AgentError, get
 from agent.config import ConfigError, load_host
-from agent.daemon import read_config
+from agent.host import read_config
 from agent.settings import HostSettings
 from enforce.capability import probe
 

@@ -1,0 +1,194 @@
+"""The command line, against a real control server and real files."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from records import record
+
+from agent.cli import main
+from agent.control import ControlServer
+from agent.sole import sole_agent
+from agent.status import AgentFacts
+
+
+def ran(*arguments: str | Path, columns: int = 140) -> Result:
+    """Run the command line on a screen of `columns`."""
+    runner = CliRunner(env={"COLUMNS": str(columns), "LINES": "50"})
+    return runner.invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Serve the standard record, taken just now."""
+    path = tmp_path_factory.mktemp("cli") / "control.sock"
+    facts = AgentFacts(tick_s=1.0, tick_cost_s=0.0031)
+    # Seen from before it was taken, the record is always 0.0 s old.
+    with ControlServer(path, lambda: replace(record(), taken_at_s=1e12), lambda: facts):
+        yield path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Return a host's file whose folders are all below `tmp_path`; there are no tenants."""
+    (tmp_path / "tenants.d").mkdir()
+    (tmp_path / "root").mkdir()
+    path = tmp_path / "tidegate.toml"
+    path.write_text(
+        f'[host]\ncgroup_root = "{tmp_path}/root"\nstate_dir = "{tmp_path}/state"\n'
+        f'runtime_dir = "{tmp_path}/run"\n'
+    )
+    return path
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_status_reads_as_reviewed(
+    served: Path, columns: int, assert_golden: Callable[[str, str], None]
+) -> None:
+    result = ran("status", "--socket", served, columns=columns)
+    assert result.exit_code == 0
+    assert max(map(len, result.output.splitlines())) <= columns
+    assert_golden(f"status-{columns}.txt", result.output)
+
+
+def test_status_as_json_is_what_the_agent_said(served: Path) -> None:
+    answer = json.loads(ran("status", "--json", "--socket", served).output)
+    assert answer["tenants"][3]["cpu"]["balance_tokens"] == -31.5
+    assert answer["host"]["tick_cost_s"] == 0.0031
+
+
+def test_explain_shows_the_chain_or_its_json(served: Path) -> None:
+    text = ran("explain", "hog", "--socket", served)
+    assert "31.5 core-seconds in debt" in text.output
+    answer = json.loads(ran("explain", "hog", "--json", "--socket", served).output)
+    assert [chain["resource"] for chain in answer["chains"]] == ["cpu", "memory"]
+
+
+@pytest.mark.parametrize("name", ["nobody", "../status", "a b", "%2e", "é"])
+def test_an_unknown_tenant_is_an_error_with_its_name(served: Path, name: str) -> None:
+    result = ran("explain", name, "--socket", served)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: there is no tenant {name!r}\n"
+
+
+def test_without_an_agent_the_answer_is_exit_3_and_what_to_do(tmp_path: Path) -> None:
+    result = ran("status", "--socket", tmp_path / "none.sock")
+    assert result.exit_code == 3
+    assert "the agent is not running" in result.stderr
+    assert "systemctl start tidegate" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_valid_configuration_is_summed_up(config: Path) -> None:
+    result = ran("check-config", "--config", config)
+    assert (result.exit_code, result.output.splitlines()[0]) == (0, "0 tenant(s), no faults")
+
+
+def test_every_fault_is_told_and_the_exit_is_1(config: Path) -> None:
+    (config.parent / "tenants.d" / "web.toml").write_text("qos = 'glod'")
+    config.write_text("[hots]")
+    result = ran("check-config", "--config", config)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "Error: 2 faults in the configuration",
+        f"  {config}: hots: unknown section (did you mean 'host'?)",
+        f"  {config.parent}/tenants.d/web.toml: qos: expected a QoS class, "
+        '"platinum" or "gold" or "silver", got \'glod\' (did you mean \'gold\'?)',
+    ]
+
+
+def test_faults_as_json_are_a_list(config: Path) -> None:
+    config.write_text("x = [")
+    result = ran("check-config", "--json", "--config", config)
+    assert result.exit_code == 1
+    answer = json.loads(result.output)
+    assert answer["is_valid"] is False
+    assert len(answer["problems"]) == 1
+
+
+def test_the_environment_says_where_files_are(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "web.toml").write_text("qos = 'gold'")
+    monkeypatch.setenv("TIDEGATE_CONFIG", str(config))
+    monkeypatch.setenv("TIDEGATE_TENANTS_DIR", str(tmp_path / "elsewhere"))
+    assert ran("check-config").output.startswith("1 tenant(s)")
+
+
+def test_doctor_finds_what_is_missing_and_exits_1(config: Path, tmp_path: Path) -> None:
+    result = ran("doctor", "--config", config, "--socket", tmp_path / "none.sock", "--json")
+    found = {finding["name"]: finding for finding in json.loads(result.output)}
+    assert result.exit_code == 1
+    assert found["configuration"]["state"] == "ok"
+    assert found["agent"]["state"] == "degraded"
+    assert found["cgroup v2"]["state"] == "missing"
+    assert str(tmp_path / "root") in found["cgroup v2"]["meaning"]
+
+
+def test_doctor_goes_on_where_the_configuration_is_broken(config: Path, served: Path) -> None:
+    config.write_text("x = [")
+    result = ran("doctor", "--config", config, "--socket", served)
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[0].startswith("missing   configuration ")
+    assert any(line.startswith("ok        agent ") for line in lines)
+
+
+def test_release_without_limits_says_so(config: Path) -> None:
+    result = ran("release", "--config", config)
+    assert result.exit_code == 0
+    assert result.output == "nothing to release: tidegate holds no limits here\n"
+
+
+def test_release_tells_of_a_damaged_record_and_keeps_it(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "originals.json").write_text("{")
+    result = ran("release", "--config", config)
+    assert "Warning: " in result.stderr
+    assert (tmp_path / "state" / "originals.json.damaged-1").read_text() == "{"
+
+
+@pytest.mark.parametrize("command", ["release", "run"])
+def test_a_running_agent_is_left_alone_and_named(
+    config: Path, tmp_path: Path, command: str
+) -> None:
+    with sole_agent(tmp_path / "run"):
+        result = ran(command, "--config", config)
+    assert result.exit_code == 1
+    assert "the agent is running already (process " in result.stderr
+
+
+def test_run_refuses_a_faulty_configuration(config: Path) -> None:
+    config.write_text("[periods]\ntick_s = 0")
+    result = ran("run", "--config", config)
+    assert result.exit_code == 1
+    assert "periods.tick_s: expected seconds" in result.stderr
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_documents_its_exit_codes(command: str) -> None:
+    result = ran(command, "--help")
+    assert result.exit_code == 0
+    assert "3  the agent is not running, or does not answer" in result.output
+
+
+def test_status_never_loads_what_is_slow_to_load(served: Path) -> None:
+    program = (
+        "import sys\nfrom agent.cli import main\n"
+        "main(['status', '--socket', sys.argv[1]], standalone_mode=False)\n"
+        "slow = {'numpy', 'pandas', 'scipy', 'statsforecast', 'structlog', 'cheroot', 'psutil'}\n"
+        "print(sorted(slow & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, str(served)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
