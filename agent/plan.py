@@ -56,10 +56,11 @@ def stepped(
             short, room=ramped - np.minimum(wanted, ramped), weight=np.ones_like(wanted)
         )
     target = np.where(wanted > in_force, wanted, ramped)
-    is_due = (owed > 0) | (in_force > standing.ceiling)
-    if owed.any() or free < -_KERNEL_ROUNDING * in_force.sum():
-        is_due |= target < in_force
+    is_over = free < -_KERNEL_ROUNDING * in_force.sum()
+    is_falling = target < in_force
+    is_due = (owed > 0) | (in_force > standing.ceiling) | (is_falling & is_over)
     band = np.where(is_due, _KERNEL_ROUNDING, pace.dead_band_fraction)
+    band = np.where(is_falling & owed.any(), 0.0, band)
     return np.where(np.abs(target - in_force) <= band * in_force, in_force, target)
 
 

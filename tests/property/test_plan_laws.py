@@ -1,0 +1,156 @@
+"""Laws 2, 3 and 6 where decisions meet the kernel: writes that fail, ramps and dead-bands."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.allocation import Allocation, Mode
+from agent.plan import Pace, Standing, headroom, raises, reductions, stepped
+from agent.tenant import Floats
+from enforce.columns import Changes, Control
+
+from hosts import ROUNDING, Host, hosts
+
+PACE = Pace()
+KERNEL_ROUNDING = 1e-3
+# What stands in the kernel, as a multiple of what is wanted, and whether as much of the host.
+STANDINGS = (1.0, 1.015, 0.985, 1.5, 0.5, 4.0, 0.0)
+# How much of a wanted change the kernel makes: all, none (refused), half (held back).
+fates = st.lists(st.sampled_from((1.0, 1.0, 0.0, 0.5)), min_size=30, max_size=30).map(np.array)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """One tick's decision of one resource, and what stands in the kernel before it."""
+
+    allocation: Allocation
+    standing: Standing
+    allowed: float
+    elapsed_s: float
+
+    @property
+    def wanted(self) -> Floats:
+        """Return the limits decided."""
+        return self.allocation.limit
+
+    @property
+    def target(self) -> Floats:
+        """Return what to aim for in this tick."""
+        return stepped(
+            self.wanted,
+            self.standing,
+            free=self.allowed - float(self.standing.in_force.sum()),
+            elapsed_s=self.elapsed_s,
+            pace=PACE,
+        )
+
+
+@st.composite
+def ticks(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode)) -> Tick:
+    """Draw a decision and a kernel that holds it, nearly holds it, or holds anything else."""
+    host: Host = draw(hosts(modes=modes))
+    size, allocation = len(host.guests), host.allocated()
+    factors = np.array(draw(st.lists(st.sampled_from(STANDINGS), min_size=30, max_size=30)))
+    is_all = np.array(draw(st.lists(st.integers(0, 3), min_size=30, max_size=30))) == 3
+    in_force = np.where(is_all[:size], host.total, allocation.limit * factors[:size])
+    return Tick(
+        allocation,
+        Standing(in_force, allocation.guarantee.amount, host.claims().ceiling),
+        host.total * allocation.elasticity,
+        draw(st.sampled_from((1.0, 0.0, 0.3, 60.0))),
+    )
+
+
+def written(changes: Changes, in_force: Floats, fate: Floats) -> Iterator[Floats]:
+    """Yield what stands in the kernel after each write of `changes`."""
+    for tenant, before, after in zip(changes.tenant, changes.before, changes.after, strict=True):
+        in_force = in_force.copy()
+        in_force[tenant] = before + (after - before) * fate[tenant]
+        yield in_force
+
+
+def states(tick: Tick, fate: Floats) -> list[Floats]:
+    """Return what stands in the kernel before and after every write of one tick."""
+    control, may_write = Control.CPU_MAX, np.ones(len(tick.wanted), dtype=np.bool_)
+    before, target = tick.standing.in_force, tick.target
+    seen = [before]
+    seen += written(reductions(control, target, before, may_write), before, fate)
+    now, guaranteed = seen[-1], tick.standing.guaranteed
+    room = headroom(target, before, now, guaranteed=guaranteed, allowed=tick.allowed)
+    rising = raises(control, target, now, may_write, guaranteed=guaranteed, headroom=room)
+    return seen + list(written(rising, now, np.ones_like(fate)))
+
+
+@given(ticks(), fates)
+def test_no_write_raises_the_sum_in_force_above_what_it_was_or_may_be(
+    tick: Tick, fate: Floats
+) -> None:
+    sums = [float(state.sum()) for state in states(tick, fate)]
+    assert max(sums) <= max(sums[0], tick.allowed) * (1 + ROUNDING)
+
+
+@given(ticks(), fates)
+def test_all_that_is_freed_is_handed_out_while_a_raise_waits(tick: Tick, fate: Floats) -> None:
+    """Law 4, in the kernel: a raise waits only for confirmed reductions."""
+    after, target = states(tick, fate)[-1], tick.target
+    is_full = after.sum() >= tick.allowed * (1 - ROUNDING)
+    assert is_full or np.all(after >= target * (1 - ROUNDING))
+
+
+@given(ticks())
+def test_ramps_and_dead_bands_never_keep_what_a_guarantee_needs(tick: Tick) -> None:
+    """Every guarantee is in force after one tick in which all writes succeed."""
+    after = states(tick, np.ones(30))[-1]
+    owed = np.minimum(tick.wanted, tick.standing.guaranteed)
+    assert np.all(after >= owed * (1 - KERNEL_ROUNDING) - ROUNDING * tick.allowed)
+
+
+@given(ticks())
+def test_a_limit_falls_no_faster_than_its_ramp_unless_a_guarantee_waits(tick: Tick) -> None:
+    in_force, wanted = tick.standing.in_force, tick.wanted
+    least = np.maximum(
+        np.minimum(wanted, in_force),
+        in_force * (1 - PACE.ramp_down_fraction_per_s) ** tick.elapsed_s,
+    )
+    does_a_guarantee_wait = np.any(np.minimum(wanted, tick.standing.guaranteed) > in_force)
+    assert does_a_guarantee_wait or np.all(tick.target >= least * (1 - ROUNDING))
+    assert np.all(tick.target >= np.minimum(wanted, in_force) * (1 - ROUNDING))
+
+
+@given(ticks())
+def test_a_guarantee_that_waits_takes_no_more_than_it_needs(tick: Tick) -> None:
+    """What falls beyond the ramp is not more than what guarantees are short of."""
+    in_force, target = tick.standing.in_force, tick.target
+    ramp = in_force * (1 - PACE.ramp_down_fraction_per_s) ** tick.elapsed_s
+    beyond = np.maximum(np.maximum(ramp, tick.wanted) - target, 0.0)
+    beyond = np.where(target < in_force, beyond, 0.0)
+    owed = np.maximum(np.minimum(tick.wanted, tick.standing.guaranteed) - in_force, 0.0)
+    assert beyond.sum() <= owed.sum() * (1 + ROUNDING) + ROUNDING * in_force.sum()
+
+
+@given(ticks(modes=(Mode.STRICT,)))
+def test_overcommit_found_at_start_is_worked_off(tick: Tick) -> None:
+    """And so is whatever stands above a ceiling: the dead-band protects neither."""
+    for _ in range(4):
+        in_force = states(tick, np.ones(30))[-1]
+        standing = Standing(in_force, tick.standing.guaranteed, tick.standing.ceiling)
+        tick = Tick(tick.allocation, standing, tick.allowed, elapsed_s=60.0)
+    assert in_force.sum() <= tick.allowed * (1 + KERNEL_ROUNDING)
+    assert np.all(in_force <= tick.standing.ceiling * (1 + 2 * KERNEL_ROUNDING) + 1e-6)
+
+
+@given(ticks())
+def test_small_changes_that_nobody_waits_for_are_left_out(tick: Tick) -> None:
+    """Safety rule 3: write only what differs, outside a dead-band."""
+    in_force, target = tick.standing.in_force, tick.target
+    moved = np.abs(target - in_force)
+    is_anything_due = (
+        np.any(np.minimum(tick.wanted, tick.standing.guaranteed) > in_force)
+        or np.any(in_force > tick.standing.ceiling)
+        or in_force.sum() > tick.allowed
+    )
+    if not is_anything_due:
+        assert np.all((moved == 0) | (moved > PACE.dead_band_fraction * in_force))
