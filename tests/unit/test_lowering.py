@@ -87,7 +87,7 @@ def test_an_offer_for_a_former_cgroup_of_that_name_is_dropped(
     successor = cgroup.with_name("b")
     shutil.copytree(cgroup, successor, ignore=shutil.ignore_patterns("memory.high"))
     (successor / "memory.high").write_text("max")
-    lowering.offer(successor, successor.stat().st_ino + 1, 40 * MIB)
+    lowering.offer(successor, successor.stat().st_ino + 1, 98 * MIB)
     lowering.offer(cgroup, cgroup.stat().st_ino, 90 * MIB)
     answer(cgroup, "max")  # the worker has come to the second offer
     step = written(cgroup)
