@@ -81,6 +81,23 @@ def load_host(path: Path) -> HostSettings:
     return HostSettings(**found)
 
 
+def check_reload(before: Config, after: Config) -> None:
+    """Refuse a reload that would leave limits, records or the socket behind at another place.
+
+    Raises:
+        ConfigError: A setting differs that is read at start only.
+
+    """
+    problems = [
+        f"host.{name}: expected {getattr(before.host, name)} until the agent is restarted, "
+        f"got {getattr(after.host, name)}"
+        for name in ("cgroup_root", "state_dir", "runtime_dir")
+        if getattr(before.host, name) != getattr(after.host, name)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def summary(config: Config) -> list[str]:
     """Return in a few lines what a valid configuration promises of what there is."""
     lines = [f"{len(config.tenants)} tenant(s), no faults"]

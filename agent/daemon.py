@@ -11,7 +11,7 @@ from types import FrameType
 
 import structlog
 
-from agent.config import ConfigError
+from agent.config import ConfigError, check_reload
 from agent.control import ControlServer
 from agent.forecaster import Forecaster
 from agent.host import read_config
@@ -129,11 +129,13 @@ class Daemon:
         """Apply a changed configuration, or keep the old one and say why."""
         try:
             config = self._reread()
+            check_reload(self.config, config)
         except ConfigError as error:
             self.reload_problem = str(error)
             log.warning("reload refused: the old configuration stays", problems=error.problems)
             return
         self.reload_problem = None
+        configure(config.log.level)
         self.config, self._roster = config, Roster.of(config.tenants)
         self._make_cgroups()
         old = self._kernel

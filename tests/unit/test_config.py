@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.allocation import Mode
-from agent.config import ConfigError, load_config, load_host, summary
+from agent.config import ConfigError, check_reload, load_config, load_host, summary
 from agent.settings import Config, HostSettings
 from agent.tenant import Entitlement, Resource
 
@@ -295,3 +295,14 @@ def test_a_valid_configuration_is_summed_up(load: Loader) -> None:
         "cpu: floors sum to 0 cores of 1.9 cores, elastic",
         "memory: floors sum to 960M (1006632960 bytes) of 1.88G (2013265920 bytes), strict",
     ]
+
+
+def test_a_reload_does_not_move_what_is_in_place(load: Loader) -> None:
+    before = load("[host]\nstate_dir = '/a'\ncgroup_root = '/r'")
+    check_reload(before, load("[host]\nstate_dir = '/a'\ncgroup_root = '/r'\nobserve = true"))
+    with pytest.raises(ConfigError) as caught:
+        check_reload(before, load("[host]\nstate_dir = '/b'\ncgroup_root = '/c'"))
+    assert caught.value.problems == (
+        "host.cgroup_root: expected /r until the agent is restarted, got /c",
+        "host.state_dir: expected /a until the agent is restarted, got /b",
+    )

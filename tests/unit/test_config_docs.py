@@ -1,0 +1,93 @@
+"""docs/config.md against the keys themselves: every key, its values and its default."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import load_config
+from agent.keys import Key
+from agent.schema import MODE_KEYS, QOS_KEYS, SECTIONS, TENANT_KEYS
+from agent.settings import DEFAULT_QOS, Config
+from agent.tenant import Entitlement, Resource
+
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "config.md").read_text()
+NO_DEFAULT = {"what the host has": None, "the host": float("inf")}
+
+
+def rows(start: str) -> dict[str, list[str]]:
+    """Return the cells after the key of each row below the heading that begins with `start`."""
+    _, _, after = TEXT.partition(f"\n### {start}")
+    assert after, f"no heading {start}"
+    section = re.split(r"\n##", after)[0]
+    found = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section, flags=re.MULTILINE)
+    return {name: cells.split(" | ") for name, cells in found}
+
+
+def default_of(key: Key, cell: str) -> Any:
+    """Return what a documented default means."""
+    if cell in NO_DEFAULT:
+        return NO_DEFAULT[cell]
+    return key.kind.read(tomllib.loads(f"x = {cell.strip('`')}")["x"])
+
+
+def assert_documented(name: str, key: Key, default: Any, cells: list[str]) -> None:
+    """Check one row: what may be written, and what holds where nothing is."""
+    assert cells[0] == key.kind.expectation.split(", such as")[0], name
+    assert default_of(key, cells[1]) == default, name
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_of_the_host_is_documented_with_its_default(section: str) -> None:
+    made, keys = SECTIONS[section]
+    documented = rows(f"`[{section}]`")
+    assert list(documented) == [key.name for key in keys]
+    for key in keys:
+        default = getattr(made(), key.field)
+        assert_documented(key.name, key, default, documented[key.name])
+
+
+def test_modes_are_documented_with_their_defaults() -> None:
+    documented, modes = rows("`[modes]`"), Config(total={}).modes
+    assert list(documented) == [key.name for key in MODE_KEYS]
+    for key in MODE_KEYS:
+        assert_documented(key.name, key, modes[Resource(key.name)].value, documented[key.name])
+
+
+def test_classes_are_documented_with_their_numbers() -> None:
+    documented = rows("`[qos.CLASS]`")
+    assert list(documented) == [key.name for key in QOS_KEYS]
+    for key in QOS_KEYS:
+        for place, qos in enumerate(DEFAULT_QOS, start=1):
+            said = documented[key.name][place]
+            assert default_of(key, said) == getattr(qos, key.field), (key.name, qos.name)
+
+
+def test_every_key_of_a_tenant_is_documented_with_its_default() -> None:
+    documented = rows("`[cpu]` and `[memory]`")
+    expected = {f"{r}.{key.name}": key for r, keys in TENANT_KEYS.items() for key in keys}
+    assert list(documented) == list(expected)
+    for name, key in expected.items():
+        default = getattr(Entitlement(), key.field)
+        assert_documented(name, key, default, documented[name])
+    assert {"`qos`", "`observe`"} <= set(
+        re.findall(r"`\w+`", TEXT.partition("## A tenant's file")[2])
+    )
+
+
+def test_the_examples_are_valid(tmp_path: Path) -> None:
+    config = load_config(
+        DOCS / "examples" / "tidegate.toml",
+        DOCS / "examples" / "tenants.d",
+        cores=2.0,
+        memory_bytes=float(2 << 30),
+    )
+    assert {tenant.qos.name for tenant in config.tenants} == {"platinum", "gold", "silver"}
+    (tmp_path / "name.toml").write_text((DOCS / "examples" / "tenant.toml").read_text())
+    one = load_config(
+        DOCS / "examples" / "tidegate.toml", tmp_path, cores=2.0, memory_bytes=float(4 << 30)
+    )
+    assert len(one.tenants) == 1
