@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from scripts.demo_scene import show, stage, verdict
+from scripts.demo_scene import service, show, stage, verdict
 from scripts.demo_scene.perform import perform
 from scripts.demo_scene.record import Costs, Figures
 from scripts.demo_scene.regimes import REGIMES
@@ -29,6 +29,7 @@ def main(json_file: Path | None, names: tuple[str, ...], seed: int) -> None:
         raise click.ClickException("this sets up disks and cgroups: run it in the lab (make demo)")
     out = show.console()
     stage.set_up()
+    service.configure()
     costs = rehearse()
     arrivals = arrivals_s(costs.request_core_s, seed=seed)
     show.bill(out, costs)
@@ -38,6 +39,7 @@ def main(json_file: Path | None, names: tuple[str, ...], seed: int) -> None:
             show.opening(out, regime)
             figures = perform(regime, costs, arrivals, lambda now: out.print(show.line(now)))
             played.append(figures)
+            show.account(out, figures)
     out.print("", show.table(played))
     for line in (*verdict.lines(played, judged=_NAMES[-1]), *verdict.disturbances(played, costs)):
         out.print(f"- {line}", soft_wrap=True)
@@ -48,7 +50,7 @@ def main(json_file: Path | None, names: tuple[str, ...], seed: int) -> None:
 def _json(costs: Costs, played: list[Figures]) -> str:
     """Return everything measured; an endless wait and no limit are written as null."""
     document = {"costs": asdict(costs), "regimes": [asdict(figures) for figures in played]}
-    text = json.dumps(document)
+    text = json.dumps(document, default=json.loads)  # what a regime said of itself is JSON
     finite = json.loads(text, parse_constant=lambda _: None)
     return json.dumps(finite, indent=2) + "\n"
 

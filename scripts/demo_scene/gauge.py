@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.demo_scene import scene, stage
 from scripts.demo_scene.record import Answer, Moment, TenantNow, quantile
 
-_DAEMON = Path("/sys/fs/cgroup/system.slice/tidegate.service")
+_DAEMON = Path("/sys/fs/cgroup/tidegate.service")
 _US_PER_S = 1e6
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _IDLE, _IO_WAIT = 4, 5  # columns of /proc/stat's first line, the word "cpu" being 0

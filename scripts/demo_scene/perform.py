@@ -22,17 +22,22 @@ def perform(
         tenants = Tenants(programs(costs))
         visitors = Visitors(arrivals_s)
         try:
-            return _measured(regime.name, costs, tenants, visitors, show)
+            return _measured(regime, costs, tenants, visitors, show)
         finally:
             visitors.close()
             tenants.close()
 
 
 def _measured(
-    name: str, costs: Costs, tenants: Tenants, visitors: Visitors, show: Callable[[Moment], None]
+    regime: Regime,
+    costs: Costs,
+    tenants: Tenants,
+    visitors: Visitors,
+    show: Callable[[Moment], None],
 ) -> Figures:
     start_at_s = start([*tenants.progress.values(), visitors.progress])
     timeline: list[Moment] = []
+    asked: list[tuple[bytes, ...]] = []
     readings: dict[float, tuple[gauge.Meters, dict[str, Counters]]] = {}
     meters, seen, at_s = gauge.read_meters(), 0, 0.0
     while at_s < scene.PRELUDE_S + scene.COUNTED_S:
@@ -43,6 +48,7 @@ def _measured(
         ended = visitors.answers()
         timeline.append(gauge.moment(last, meters, ended[seen:], start_at_s))
         seen = len(ended)
+        asked.append(regime.asked())
         show(timeline[-1])
     visitors.wait()
     before, done_before = readings[scene.PRELUDE_S]
@@ -52,7 +58,7 @@ def _measured(
     work = work_done(costs, answers, done_before, done_after)
     reports = round(scene.COUNTED_S / scene.REPORT_EVERY_S)
     return Figures(
-        regime=name,
+        regime=regime.name,
         p50_s=quantile(latencies_s, 0.5),
         p99_s=quantile(latencies_s, 0.99),
         requests=len(answers),
@@ -65,4 +71,5 @@ def _measured(
         web_refaults=after.web_refaults - before.web_refaults,
         chunk_core_s=(after.usage_core_s["hog"] - before.usage_core_s["hog"]) / work["hog"].done,
         timeline=timeline,
+        asked=asked,
     )

@@ -87,6 +87,7 @@ class Figures:
     web_refaults: int
     chunk_core_s: float  # what the hog's CPU time bought: the machine's speed in this regime
     timeline: Sequence[Moment]
+    asked: Sequence[tuple[bytes, ...]]  # beside each moment, what the regime said of itself
 
 
 def quantile(latencies_s: Sequence[float], fraction: float) -> float:

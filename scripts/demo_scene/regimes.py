@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.settings import DEFAULT_QOS
-from scripts.demo_scene import scene
+from scripts.demo_scene import scene, service
 
 # The very weights that tidegate gives its classes: same knowledge, without the control.
 _CLASS_WEIGHT = {qos.name: qos.weight for qos in DEFAULT_QOS}
@@ -21,6 +21,7 @@ class Regime:
     name: str
     says: str
     over: Callable[[Path], AbstractContextManager[object]]
+    asked: Callable[[], tuple[bytes, ...]] = tuple  # what the regime says of itself, as JSON
 
 
 def _set(cgroup: Path, file: str, value: float) -> None:
@@ -34,9 +35,9 @@ def _no_control(root: Path) -> AbstractContextManager[object]:
 @contextmanager
 def _static_caps(root: Path) -> Iterator[None]:
     for role in scene.ROLES:
-        quota_us = role.peak_cores * _PERIOD_US
+        quota_us = role.share_cores * _PERIOD_US
         (root / role.name / "cpu.max").write_text(f"{quota_us:.0f} {_PERIOD_US}")
-        _set(root / role.name, "memory.high", role.memory_bytes)
+        _set(root / role.name, "memory.high", role.share_bytes)
     yield
 
 
@@ -51,4 +52,7 @@ REGIMES = (
     Regime("no control", "the kernel's defaults: every cgroup the same", _no_control),
     Regime("static caps", "cpu.max and memory.high fixed at what was sold", _static_caps),
     Regime("static weights", "cpu.weight by QoS class, nothing else", _static_weights),
+    Regime(
+        "tidegate", "the service, its periods scaled to seconds", service.running, service.asked
+    ),
 )

@@ -12,33 +12,48 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One tenant and what it was sold; `peak_cores` and `memory_bytes` of all fill the host."""
+    """One tenant and what it was sold: floors, and the share by which fixed caps are set."""
 
     name: str
     qos: str
-    floor_cores: float  # always there for it
-    peak_cores: float  # what a careful operator would size a fixed cap by
-    memory_bytes: int
+    floor_cores: float
+    share_cores: float  # a careful operator's: room for the peaks, all together the host
+    floor_bytes: int
+    share_bytes: int
     does: str
 
 
-WEB = Role("web", "platinum", 0.40, 0.65, 88 * MIB, "answers requests: reads its pages, packs them")
-REPORT = Role("report", "gold", 0.15, 0.17, 24 * MIB, "a report every 6 s, of use within 5 s")
-HOG = Role("hog", "silver", 0.05, 0.08, 24 * MIB, "burns all the CPU that it can get, always")
-EATER = Role("eater", "silver", 0.10, 0.10, 72 * MIB, "scans more data than fits, at a steady pace")
+WEB = Role(
+    "web",
+    "platinum",
+    0.40,
+    0.65,
+    60 * MIB,
+    88 * MIB,
+    "answers requests: reads its pages, packs them",
+)
+REPORT = Role(
+    "report", "gold", 0.15, 0.17, 16 * MIB, 24 * MIB, "a report every 6 s, of use within 5 s"
+)
+HOG = Role(
+    "hog", "silver", 0.05, 0.08, 16 * MIB, 24 * MIB, "burns all the CPU that it can get, always"
+)
+EATER = Role(
+    "eater", "silver", 0.10, 0.10, 40 * MIB, 72 * MIB, "scans more data than fits, at a steady pace"
+)
 ROLES = (WEB, REPORT, HOG, EATER)
 
 HOST_CORES = 1.0
-HOST_MEMORY_BYTES = sum(role.memory_bytes for role in ROLES)
-# A small cloud volume; the lab's own disk is its host's page cache, faster than any disk.
-DISK_READS_PER_S = 1500
-DISK_READ_BYTES_PER_S = 150 * MIB
+HOST_MEMORY_BYTES = sum(role.share_bytes for role in ROLES)
+# The baseline of common cloud volumes; the lab's own disk is its host's page cache, faster still.
+DISK_READS_PER_S = 3000
+DISK_READ_BYTES_PER_S = 125_000_000
 
 TIDE_S = 12.0  # quiet, rise, surge, fall: then again
 PRELUDE_S = TIDE_S  # the first tide warms caches and forecasts, and is not counted
 COUNTED_S = 3 * TIDE_S
 QUIET_CORES = 0.20
-SURGE_CORES = 0.55
+SURGE_CORES = 0.50
 _TIDE = ((0.0, QUIET_CORES), (5.0, QUIET_CORES), (6.0, SURGE_CORES), (11.0, SURGE_CORES))
 
 REQUEST_TIMEOUT_S = 2.0  # then the visitor is gone

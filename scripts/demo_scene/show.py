@@ -6,12 +6,13 @@ from math import inf, isnan
 from rich.console import Console
 from rich.table import Table
 
-from scripts.demo_scene import scene
+from scripts.demo_scene import scene, service
 from scripts.demo_scene.record import Costs, Figures, Moment, TenantNow
 from scripts.demo_scene.regimes import Regime
 
 _WIDTH = 118  # the lab's output is no terminal: say how wide it is
 _MS = 1e3
+_BEFORE_END_S = 2.0  # the height of the last surge
 
 Row = tuple[str, Callable[[Figures], str]]
 
@@ -56,6 +57,16 @@ def line(moment: Moment) -> str:
         f"{moment.at_s:5.0f}{moment.asked_cores:10.2f} {moment.answered:4}{lost:>4}"
         f"{_ms(moment.p50_s):>6}{_ms(moment.p99_s):>6} |{cores}{moment.idle_cores:6.2f} |{memory}"
     )
+
+
+def account(out: Console, figures: Figures) -> None:
+    """Show what the regime said of itself in the last surge, if it is one that speaks."""
+    at_s = scene.PRELUDE_S + scene.COUNTED_S - _BEFORE_END_S
+    for moment, asked in zip(figures.timeline, figures.asked, strict=True):
+        if asked and abs(moment.at_s - at_s) < 1.0:
+            out.print(f"\n[bold]{figures.regime}, {at_s:g} s into the scene[/bold]")
+            for text in service.shown(asked, width=_WIDTH):
+                out.print(f"  {text}", markup=False, soft_wrap=True)
 
 
 def table(played: Sequence[Figures]) -> Table:

@@ -10,15 +10,11 @@ from pathlib import Path
 from scripts.demo_scene import scene
 from scripts.demo_scene.work import text
 
-ROOT = Path("/sys/fs/cgroup/tidegate.slice/demo-tenants.service/tenants")
+_TENANTS_UNIT = "tidegate-tenants.service"
+ROOT = Path("/sys/fs/cgroup/tidegate.slice") / _TENANTS_UNIT
 DISK = Path("/mnt/tidegate-demo")
 WEB_FILE, SCAN_FILE = DISK / "web", DISK / "scan"
 PATIENCE_S = 20.0
-# The unit's own process must leave the unit's cgroup before that can hand controllers down.
-_KEEPER = (
-    'mkdir "$1/keeper" && echo 0 >"$1/keeper/cgroup.procs"'
-    " && systemd-notify --ready && exec sleep infinity"
-)
 
 
 def run(*command: str) -> str:
@@ -50,8 +46,9 @@ def wait_for(what: str, is_so: Callable[[], bool]) -> None:
 
 def set_up() -> None:
     """Make the disk, its files, and the subtree that stands for the whole host."""
-    _make_disk(os.environ["LAB_DISK"])
-    _make_root()
+    device = os.environ["LAB_DISK"]
+    _make_disk(device)
+    _make_root(device)
 
 
 def drop_caches() -> None:
@@ -82,26 +79,16 @@ def _make_disk(device: str) -> None:
     os.sync()
 
 
-def _make_root() -> None:
-    unit, tree = ROOT.parent.name, ROOT.parent.parent.name
-    run(
-        *("systemd-run", f"--unit={unit}", f"--slice={tree}", "--property=Delegate=yes"),
-        *("--property=Type=notify", "--property=NotifyAccess=all"),
-        *("sh", "-c", _KEEPER, "keeper", str(ROOT.parent)),
-    )
-    _hand_down(ROOT.parent)
-    ROOT.mkdir()
-    _hand_down(ROOT)
-    (ROOT / "memory.max").write_text(str(scene.HOST_MEMORY_BYTES))
-    disk = DISK.stat().st_dev
-    (ROOT / "io.max").write_text(
-        f"{os.major(disk)}:{os.minor(disk)} "
-        f"riops={scene.DISK_READS_PER_S} rbps={scene.DISK_READ_BYTES_PER_S}"
-    )
-
-
-def _hand_down(cgroup: Path) -> None:
-    (cgroup / "cgroup.subtree_control").write_text("+cpu +memory +io")
+def _make_root(device: str) -> None:
+    run("scripts/lab-install")
+    run("systemctl", "start", _TENANTS_UNIT)
+    host = f"MemoryMax={scene.HOST_MEMORY_BYTES}"
+    reads = f"IOReadIOPSMax={device} {scene.DISK_READS_PER_S}"
+    read_bytes = f"IOReadBandwidthMax={device} {scene.DISK_READ_BYTES_PER_S}"
+    run("systemctl", "set-property", "--runtime", _TENANTS_UNIT, host, reads, read_bytes)
+    # Visitors come from elsewhere: they never have to wait for this host's CPU.
+    run("systemctl", "set-property", "--runtime", "system.slice", "CPUWeight=10000")
+    (ROOT / "cgroup.subtree_control").write_text("+cpu +memory +io")
 
 
 def _are_removed() -> bool:
