@@ -6,6 +6,7 @@ from agent.settings import HostSettings
 from agent.sole import sole_agent
 from enforce.columns import Result
 from enforce.originals import Originals
+from enforce.systemd import unprotect
 
 _RESULT_WORDS = {
     Result.APPLIED: "restored",
@@ -28,7 +29,12 @@ def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
         released = originals.release(
             host.cgroup_root, memory_margin_bytes=float(host.memory_margin_bytes)
         )
-    return [
+        units = unprotect(host.cgroup_root)
+    values = [
         ReleasedValue(one.cgroup, one.file, one.text, _RESULT_WORDS[one.result], one.why)
         for one in released
-    ], originals.problem
+    ]
+    for path, why in units:
+        result = Result.REFUSED if why else Result.APPLIED
+        values.append(ReleasedValue(path.name, "memory.low", "0", _RESULT_WORDS[result], why or ""))
+    return values, originals.problem

@@ -169,7 +169,7 @@ class ControlLoop:
             )
         outcomes = [self._write(changes) for changes in lowered]
         sideways = self._sideways(decision, seen, may_write)
-        self._protect_root(sideways[-1], decision)
+        self._protect_root(decision)
         outcomes += [self._write(changes) for changes in sideways]
         raised = [
             self._raises(resource, part, seen, may_write, outcome)
@@ -195,9 +195,9 @@ class ControlLoop:
             for control, wanted in ((Control.CPU_WEIGHT, weight), (Control.MEMORY_LOW, low))
         ]
 
-    def _protect_root(self, low: Changes, decision: Decision) -> None:
+    def _protect_root(self, decision: Decision) -> None:
         """Give the root what its children's memory.low will add up to, before they get it."""
-        if len(low) and not self.settings.is_observing:
+        if not self.settings.is_observing:
             guaranteed = decision.resources[Resource.MEMORY].allocation.guarantee.amount
             self._root_problem = self._kernel.applier.protect_root(float(guaranteed.sum()))
 

@@ -23,6 +23,7 @@ from enforce.floor import memory_floor_bytes
 from enforce.limits import PERIOD_US, is_kept
 from enforce.lowering import Lowering
 from enforce.originals import BURST, ROOT, Original, Originals
+from enforce.systemd import UnitProtection
 
 _MIB = 1 << 20
 
@@ -49,10 +50,12 @@ class Applier:
         self._root, self._names, self._originals = root, names, originals
         self._margin_bytes = memory_margin_bytes
         self._lowering = Lowering(margin_bytes=memory_margin_bytes)
+        self._units = UnitProtection(root)
 
     def close(self) -> None:
         """Stop lowering; limits stay as they are."""
         self._lowering.close()
+        self._units.close()
 
     def apply(self, changes: Changes) -> Outcomes:
         """Write `changes` in their order and say what became of each."""
@@ -73,22 +76,25 @@ class Applier:
     def protect_root(self, total_low_bytes: float) -> str | None:
         """Give the root the memory.low that its children add up to; return why it cannot be.
 
-        The kernel protects no child beyond what its parent is given.  The top of the hierarchy
-        has no such file, and needs none.
+        To be called each tick.  The kernel protects no child beyond what its parent is given.
+        The top of the hierarchy has no such file, and needs none; a unit's is systemd's to set.
         """
+        problem = self._units.settle(total_low_bytes)
+        if self._root in self._units.paths:
+            return problem
         try:
             with TenantCgroup(self._root) as root:
                 if not root.has(Control.MEMORY_LOW):
-                    return None
+                    return problem
                 in_force = root.memory_low
                 if is_kept(Control.MEMORY_LOW, total_low_bytes, in_force, page_bytes=PAGE_BYTES):
-                    return None
+                    return problem
                 if not self._originals.holds(ROOT, root.cgroup_id, Control.MEMORY_LOW):
                     self._originals.record([_original(root, ROOT, Control.MEMORY_LOW)])
                 root.memory_low = total_low_bytes
         except (CgroupGoneError, LimitRejectedError, OSError) as error:
             return str(error)
-        return None
+        return problem
 
     def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | None:
         name = self._names[tenant]
