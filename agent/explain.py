@@ -7,15 +7,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
+from agent.enforced import control_value, in_force
 from agent.record import TickRecord
 from agent.status import tenant_rows
 from agent.tenant import Resource
 from agent.units import approximate_bytes, three_digits
-from enforce.columns import Control, Result
-from enforce.limits import text
+from enforce.columns import Control
 from forecast.profile import Source
 
 _CONTROLS = {
@@ -38,11 +36,9 @@ _STATE_WORDS = {
     "observed": "this is only observed, nothing is written",
     "unenforced": "part of this cannot be enforced here",
 }
-_RESULT_WORDS = {
-    Result.APPLIED: "written",
-    Result.HELD_BACK: "held back",
-    Result.GONE: "cgroup gone",
-    Result.REFUSED: "refused",
+_UNKNOWN_SINCE = {
+    Resource.CPU: "there are no two samples of this cgroup yet that can be compared",
+    Resource.MEMORY: "the kernel does not count it here (is the memory controller on?)",
 }
 
 
@@ -135,7 +131,9 @@ class _Case:
 
 
 def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
-    controls = tuple(_control(record, control, position) for control in _CONTROLS[case.resource])
+    controls = tuple(
+        control_value(record, control, position) for control in _CONTROLS[case.resource]
+    )
     if not case.is_present:
         lent = (
             f"nothing: there is no cgroup; its floor of {case.text(case.floor)} is lent meanwhile."
@@ -154,7 +152,7 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
     if case.is_cpu:
         steps.append(Sentence("balance", _balance(case)))
     steps += [
-        Sentence("kernel", _kernel(case, value, _in_force(record, control, position)))
+        Sentence("kernel", _kernel(case, value, in_force(record, control, position)))
         for control, value in zip(_CONTROLS[case.resource], controls, strict=True)
     ]
     return Chain(case.resource.value, tuple(steps), controls)
@@ -173,7 +171,7 @@ def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:
 def _measured(case: _Case) -> str:
     used = f"{'used' if case.is_cpu else 'holds'} {case.text(case.usage)}"
     if not math.isfinite(case.usage):
-        return "usage is unknown: there is no earlier sample of this cgroup to compare with."
+        return f"usage is unknown: {_UNKNOWN_SINCE[case.resource]}."
     if not case.is_cpu:
         return used + (", and hit its limit in the last tick." if case.is_held_back else ".")
     if not math.isfinite(case.throttled_fraction):
@@ -272,66 +270,25 @@ def _balance(case: _Case) -> str:
     return f"{case.balance:.1f} of {case.burst:.0f} core-seconds banked: that is its priority."
 
 
-def _in_force(record: TickRecord, control: Control, position: int) -> float:
-    return float(record.sample.in_force.of(control)[position])
-
-
-def _control(record: TickRecord, control: Control, position: int) -> ControlValue:
-    """Return what one control file held, what was wanted of it in this tick, what it kept."""
-    before = _kernel_text(control, _in_force(record, control, position))
-    for outcomes in record.outcomes:
-        places = np.flatnonzero(outcomes.tenant == position)
-        if outcomes.control is control and len(places):
-            place = int(places[-1])
-            result = _RESULT_WORDS[Result(int(outcomes.result[place]))]
-            why = outcomes.why.get(position)
-            return ControlValue(
-                control.value,
-                before,
-                _kernel_text(control, float(outcomes.wanted[place])),
-                _kernel_text(control, float(outcomes.kept[place])),
-                f"{result}: {why}" if why else result,
-            )
-    for changes in record.changes:
-        places = np.flatnonzero(changes.tenant == position)
-        if changes.control is control and len(places):
-            wanted = _kernel_text(control, float(changes.after[int(places[-1])]))
-            return ControlValue(control.value, before, wanted, before, "would be written")
-    return ControlValue(control.value, before, None, before, "unchanged")
-
-
-def _kernel(case: _Case, value: ControlValue, in_force: float) -> str:
+def _kernel(case: _Case, value: ControlValue, kept: float) -> str:
     """Say what the kernel holds now, and why that is not what was decided where it is not."""
     if value.before is None and value.wanted is None:
         return f"{value.control} cannot be read: configured but not enforced."
     now = f"{value.control} is {value.kept or 'unknown'}"
     if value.wanted is None:
-        return f"{now}, unchanged in this tick{_waiting(case, value.control, in_force)}."
+        return f"{now}, unchanged in this tick{_waiting(case, value.control, kept)}."
     was = f"was {value.before or 'unknown'}"
     if value.result == "written":
         return f"{now} now, {was}."
     return f"{now}, {was}, wanted {value.wanted}: {value.result}."
 
 
-def _waiting(case: _Case, control: str, in_force: float) -> str:
+def _waiting(case: _Case, control: str, kept: float) -> str:
     """Say why a limit that was decided is not written, if it differs from what is in force."""
-    if control not in (Control.CPU_MAX, Control.MEMORY_HIGH) or not math.isfinite(in_force):
+    if control not in (Control.CPU_MAX, Control.MEMORY_HIGH) or not math.isfinite(kept):
         return ""
-    if case.is_more(case.limit, in_force):
+    if case.is_more(case.limit, kept):
         return f": the raise to {case.text(case.limit)} is small, or waits for room"
-    if case.is_more(in_force, case.limit):
+    if case.is_more(kept, case.limit):
         return f": {case.text(case.limit)} is not far below"
     return ""
-
-
-def _kernel_text(control: Control, value: float) -> str | None:
-    """Return a value as the kernel writes it, and for a person where that is not the same."""
-    if math.isnan(value):
-        return None
-    kernel = text(control, value)
-    if control is Control.CPU_WEIGHT or not math.isfinite(value):
-        return kernel
-    person = (
-        f"{three_digits(value)} cores" if control is Control.CPU_MAX else approximate_bytes(value)
-    )
-    return f"{kernel} ({person})"
