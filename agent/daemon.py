@@ -182,6 +182,7 @@ def run(path: Path, tenants_dir: Path) -> None:
 
     config = reread()
     configure(config.log.level)
+    config.host.state_dir.mkdir(parents=True, exist_ok=True)  # systemd made it; a person may not
     signals = Signals()
     signals.install()
     with sole_agent(config.host.runtime_dir), closing(Daemon(config, reread)) as daemon:
