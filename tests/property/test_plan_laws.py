@@ -1,6 +1,5 @@
 """Laws 2, 3 and 6 where decisions meet the kernel: writes that fail, ramps and dead-bands."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,10 @@ from hypothesis import strategies as st
 from agent.allocation import Allocation, Mode
 from agent.plan import Pace, Standing, headroom, raises, reductions, stepped
 from agent.tenant import Floats
-from enforce.columns import Changes, Control
+from enforce.columns import Control
 
 from hosts import ROUNDING, Host, hosts
+from scenes import written
 
 PACE = Pace()
 KERNEL_ROUNDING = 1e-3
@@ -62,14 +62,6 @@ def ticks(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode)) -> Tick:
         host.total * allocation.elasticity,
         draw(st.sampled_from((1.0, 0.0, 0.3, 60.0))),
     )
-
-
-def written(changes: Changes, in_force: Floats, fate: Floats) -> Iterator[Floats]:
-    """Yield what stands in the kernel after each write of `changes`."""
-    for tenant, before, after in zip(changes.tenant, changes.before, changes.after, strict=True):
-        in_force = in_force.copy()
-        in_force[tenant] = before + (after - before) * fate[tenant]
-        yield in_force
 
 
 def states(tick: Tick, fate: Floats) -> list[Floats]:
@@ -134,6 +126,7 @@ def test_a_guarantee_that_waits_takes_no_more_than_it_needs(tick: Tick) -> None:
 @given(ticks(modes=(Mode.STRICT,)))
 def test_overcommit_found_at_start_is_worked_off(tick: Tick) -> None:
     """And so is whatever stands above a ceiling: the dead-band protects neither."""
+    in_force = tick.standing.in_force
     for _ in range(4):
         in_force = states(tick, np.ones(30))[-1]
         standing = Standing(in_force, tick.standing.guaranteed, tick.standing.ceiling)

@@ -1,0 +1,101 @@
+"""Law 1, conservation: no token appears or vanishes, over any sequence of ticks."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.allocation import Mode
+from agent.tenant import Resource
+from agent.tokens import Ledger, balance_fraction, settled
+
+from hosts import ROUNDING, Host, hosts
+from scenes import Scene, played, scenes
+
+CPU = Resource.CPU
+rates = st.sampled_from((0.0, 1.0, 1 / 3, 0.1, 1e-6, 1e6))
+usages = rates | st.just(float("nan"))
+bookings = st.lists(
+    st.tuples(
+        st.lists(rates, min_size=3, max_size=3).map(np.array),  # guaranteed
+        st.lists(usages, min_size=3, max_size=3).map(np.array),
+        st.lists(rates, min_size=3, max_size=3).map(np.array),  # burst
+        st.sampled_from((1.0, 0.0, 0.1, 300.0)),  # elapsed_s
+    ),
+    max_size=12,
+)
+
+
+@given(bookings)
+def test_tokens_issued_are_spent_banked_or_expired(
+    sequence: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]],
+) -> None:
+    ledger, guaranteed_total, spent_total = Ledger.opened(3), np.zeros(3), np.zeros(3)
+    for guaranteed, usage, burst, elapsed_s in sequence:
+        ledger = settled(
+            ledger, guaranteed=guaranteed, usage=usage, burst=burst, elapsed_s=elapsed_s
+        )
+        guaranteed_total += np.where(np.isnan(usage), 0.0, guaranteed * elapsed_s)
+        spent_total += np.where(np.isnan(usage), 0.0, usage * elapsed_s)
+        slack = ROUNDING * (ledger.issued + ledger.spent)
+        assert np.all(
+            np.abs(ledger.issued - ledger.spent - ledger.expired - ledger.balance) <= slack
+        )
+        assert np.allclose(ledger.spent, spent_total, rtol=ROUNDING)
+        assert np.all(ledger.issued >= guaranteed_total - slack)
+        assert np.all(np.where(np.isnan(usage), 0.0, np.abs(ledger.balance)) <= burst)
+
+
+@given(bookings)
+def test_tokens_expire_only_from_a_full_bank_and_are_given_only_beyond_all_debt(
+    sequence: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]],
+) -> None:
+    ledger = Ledger.opened(3)
+    for guaranteed, usage, burst, elapsed_s in sequence:
+        before = ledger
+        ledger = settled(
+            ledger, guaranteed=guaranteed, usage=usage, burst=burst, elapsed_s=elapsed_s
+        )
+        has_expired = ledger.expired > before.expired
+        income = np.where(np.isnan(usage), 0.0, guaranteed * elapsed_s)
+        has_been_given = ledger.issued - before.issued > income * (1 + ROUNDING)
+        assert np.all(ledger.balance[has_expired] == burst[has_expired])
+        is_lent = has_been_given & (ledger.issued - before.issued - income > 1e-6)
+        assert np.all(ledger.balance[is_lent] <= -burst[is_lent] + ROUNDING)
+
+
+@given(scenes())
+def test_ledgers_balance_over_any_sequence_of_ticks(scene: Scene) -> None:
+    """Spent is what was used, where it could be known."""
+    spent = np.zeros(len(scene.pairs))
+    for tick in played(scene):
+        ledger, usage = tick.decision.state.ledgers[CPU], tick.seen.usage
+        spent += np.nan_to_num(usage.cpu_cores * usage.elapsed_s)
+        assert np.allclose(ledger.spent, spent, rtol=ROUNDING)
+        left = ledger.issued - ledger.spent - ledger.expired - ledger.balance
+        assert np.all(np.abs(left) <= ROUNDING * (ledger.issued + ledger.spent))
+
+
+@given(hosts(modes=(Mode.STRICT,)))
+def test_held_lent_and_free_are_the_capacity(host: Host) -> None:
+    """What is held, not spent: guaranteed is held, the other pools are lent, and some is free."""
+    allocation = host.allocated()
+    lent = allocation.opportunistic + allocation.emergency
+    free = host.total - allocation.limit.sum()
+    assert free >= -ROUNDING * host.total
+    total = allocation.guarantee.amount.sum() + lent.sum() + free
+    assert np.isclose(total, host.total, rtol=ROUNDING)
+
+
+@given(
+    st.lists(
+        st.tuples(rates | rates.map(lambda rate: -rate), st.sampled_from((0.0, 1.0, 10.0))),
+        max_size=30,
+    )
+)
+def test_a_balance_counts_as_a_part_of_the_burst_and_never_beyond(
+    pairs: list[tuple[float, float]],
+) -> None:
+    balance, burst = (np.array([pair[place] for pair in pairs]) for place in (0, 1))
+    fraction = balance_fraction(balance, burst)
+    assert np.all(np.abs(fraction) <= 1)
+    assert np.all(np.sign(fraction) == np.where(burst > 0, np.sign(balance), 0))

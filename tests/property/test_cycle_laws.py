@@ -1,0 +1,86 @@
+"""Laws 2, 3, 4 and 6 over sequences of ticks, through the same core that the daemon runs."""
+
+import numpy as np
+from hypothesis import given
+
+from agent.allocation import Mode
+from agent.tenant import Resource
+
+from hosts import ROUNDING
+from scenes import RESOURCES, Scene, played, scenes
+
+
+@given(scenes())
+def test_every_decision_of_a_sequence_keeps_promises_within_the_host(scene: Scene) -> None:
+    for tick in played(scene):
+        for resource, part in tick.decision.resources.items():
+            capacity, allocation = scene.policy.capacity[resource], part.allocation
+            promised = allocation.guarantee.amount.sum() + allocation.guarantee.emergency_pool
+            assert promised <= capacity * (1 + ROUNDING)
+            if scene.policy.modes[resource] is Mode.STRICT:
+                assert allocation.limit.sum() <= capacity * (1 + ROUNDING)
+
+
+@given(scenes())
+def test_no_write_of_a_sequence_raises_the_sum_above_what_it_was_or_may_be(scene: Scene) -> None:
+    for tick in played(scene):
+        for resource, part in tick.decision.resources.items():
+            sums = tick.sums[resource]
+            assert max(sums) <= max(sums[0], part.allowed) * (1 + ROUNDING)
+
+
+@given(scenes())
+def test_every_limit_of_a_sequence_is_between_floor_and_ceiling(scene: Scene) -> None:
+    roster = scene.roster
+    for tick in played(scene):
+        for resource, part in tick.decision.resources.items():
+            allocation, terms = part.allocation, roster.terms[resource]
+            slack = ROUNDING * scene.policy.total[resource]
+            ceiling = np.minimum(terms.ceiling, scene.policy.total[resource])
+            assert np.all(allocation.limit <= ceiling + slack)
+            assert np.all(allocation.limit >= allocation.guarantee.floor - slack)
+            assert np.all(allocation.limit[~tick.seen.usage.is_present] == 0)
+
+
+@given(scenes())
+def test_strict_targets_fit_the_host_down_to_the_kernels_smallest_limits(scene: Scene) -> None:
+    """Unless the smallest limits that the kernel takes (10 mcores, 1 MiB) do not fit beside."""
+    smallest = {Resource.CPU: 0.01, Resource.MEMORY: float(1 << 20)}
+    for tick in played(scene):
+        for resource in RESOURCES:
+            part, present = tick.decision.resources[resource], tick.seen.usage.is_present
+            allocation, capacity = part.allocation, scene.policy.capacity[resource]
+            wanted = np.where(present, np.maximum(allocation.limit, smallest[resource]), 0.0)
+            least = np.where(
+                present, np.maximum(allocation.guarantee.amount, smallest[resource]), 0.0
+            )
+            is_pinned_lower = scene.roster.terms[resource].ceiling < smallest[resource]
+            if scene.policy.modes[resource] is Mode.STRICT and not is_pinned_lower.any():
+                assert wanted.sum() <= max(capacity, least.sum()) * (1 + ROUNDING)
+
+
+@given(scenes())
+def test_a_limit_moves_only_where_it_may_be_written(scene: Scene) -> None:
+    """Observed-only tenants (safety rule 9) and absent ones are decided for, never aimed at."""
+    for tick in played(scene):
+        for part in tick.decision.resources.values():
+            still = scene.roster.is_observed_only | ~tick.seen.usage.is_present
+            assert np.array_equal(part.target[still], part.in_force[still])
+
+
+@given(scenes())
+def test_an_unknowable_or_recreated_counter_is_never_a_spike(scene: Scene) -> None:
+    """Usage is what it really was, or NaN: never a number made of two cgroups.
+
+    A counter that was reset and has overtaken itself within a tick shows less, never more.
+    """
+    previous = np.zeros(len(scene.pairs), dtype=np.int64)
+    for tick, moments in zip(played(scene), scene.story, strict=True):
+        usage, cgroup_id = tick.seen.usage.cpu_cores, tick.seen.sample.cgroup_id
+        known = np.isfinite(usage)
+        is_reset = np.array([moment.event == "reset" for moment in moments], dtype=np.bool_)
+        assert np.all(usage[known] <= tick.usage_cores[known] + 1e-6)
+        exact = known & ~is_reset
+        assert np.allclose(usage[exact], tick.usage_cores[exact], rtol=1e-6, atol=1e-6)
+        assert not known[cgroup_id != previous].any()
+        previous = cgroup_id

@@ -1,0 +1,282 @@
+"""Hosts over several ticks: a kernel that exists only in arrays, and Hypothesis stories for it.
+
+The kernel here obeys the rules that laws rely on (counters rise, a new cgroup starts at zero and
+without limits, usage stays within the quota) and does to tenants what real hosts do.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from hypothesis import strategies as st
+
+from agent.allocation import Mode
+from agent.cycle import (
+    LIMIT_CONTROL,
+    CoreState,
+    Decision,
+    Observation,
+    Policy,
+    ResourceDecision,
+    decide,
+    observed,
+)
+from agent.emergency import EmergencySettings
+from agent.plan import Pace, headroom, raises, reductions
+from agent.tenant import Entitlement, Floats, Ints, Resource, Roster, Tenant
+from enforce.columns import Changes, Control, HostSample, Limits
+from forecast.profile import LEVELS, Profile
+
+from hosts import GIB, Guest, guests
+
+RESOURCES = tuple(Resource)
+_US = 1e6
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What happens to one tenant in one tick."""
+
+    event: str = "none"  # or recreated, gone, reset (counters fall to 0), unread
+    wants_cores: float = 0.0
+    memory_bytes: float = 0.0
+    is_memory_held: bool = False
+
+
+_EVENTS = ("none", "none", "none", "none", "recreated", "gone", "reset", "unread")
+_WANTS = (0.0, 0.1, 1.0, 1 / 3, 4.0, 100.0)
+_HELD = (0.0, 0.1 * GIB, GIB, 3 * GIB)
+
+
+def _moment(number: int) -> tuple[int, Moment]:
+    number, event = divmod(number, len(_EVENTS))
+    number, wants = divmod(number, len(_WANTS))
+    number, held = divmod(number, len(_HELD))
+    number, is_held = divmod(number, 2)
+    return number, Moment(_EVENTS[event], _WANTS[wants], _HELD[held], bool(is_held))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Tenants (one guest for cpu, one for memory each), a policy, and what happens when."""
+
+    pairs: tuple[tuple[Guest, Guest], ...]
+    policy: Policy
+    elapsed_s: tuple[float, ...]
+    story: tuple[tuple[Moment, ...], ...]  # by tick, by tenant
+    has_history: bool = True
+    adopted: tuple[float, ...] = ()  # limits in force at start, as parts of what the host has
+
+    @property
+    def roster(self) -> Roster:
+        """Return the tenants in name order, which is the order of `pairs`."""
+        return Roster.of(self.tenants)
+
+    @property
+    def tenants(self) -> list[Tenant]:
+        """Return the tenants as a configuration would give them."""
+        return [
+            Tenant(
+                name=f"tenant-{position:02}",
+                qos=cpu.qos,
+                entitlements={
+                    Resource.CPU: Entitlement(cpu.floor, cpu.ceiling, cpu.weight),
+                    Resource.MEMORY: Entitlement(
+                        memory.floor * GIB, memory.ceiling * GIB, memory.weight
+                    ),
+                },
+                is_observed_only=cpu.is_hit and memory.is_hit,
+            )
+            for position, (cpu, memory) in enumerate(self.pairs)
+        ]
+
+    @property
+    def profile(self) -> Profile:
+        """Return the forecast of all series; of a tenant that is not `present` there is none."""
+        series = [(cpu, 1.0) for cpu, _ in self.pairs] + [(memory, GIB) for _, memory in self.pairs]
+        known = np.array([self.has_history and guest.is_present for guest, _ in series], dtype=bool)
+        grid = np.full((len(LEVELS), len(series)), np.nan)
+        expected = np.full(len(series), np.nan)
+        for place, (guest, scale) in enumerate(series):
+            if known[place]:
+                grid[:, place], expected[place] = guest.grid * scale, guest.expected * scale
+        upper = grid[-1] if series else expected
+        return Profile(0, LEVELS, grid, expected, upper, np.zeros(len(series), dtype=np.uint8))
+
+
+@dataclass
+class Kernel:
+    """Counters and limits of all tenants' cgroups; `usage_cores` is the truth of the last tick."""
+
+    limits: dict[Control, Floats]
+    cgroup_id: Ints
+    now_s: float = 1000.0
+    next_id: int = 100
+    counters: dict[str, Floats] = field(default_factory=dict)
+    usage_cores: Floats = field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def holding(cls, scene: Scene) -> "Kernel":
+        """Return a kernel with every cgroup there, at the limits that the scene starts with."""
+        size = len(scene.pairs)
+        parts = np.array(scene.adopted or (np.inf,) * size)
+        total = scene.policy.total
+        return cls(
+            limits={LIMIT_CONTROL[r]: parts * total[r] for r in RESOURCES},
+            cgroup_id=np.arange(1, size + 1, dtype=np.int64),
+            counters={name: np.zeros(size) for name in ("usage", "throttled", "memory", "events")},
+        )
+
+    def pass_time(self, elapsed_s: float, moments: tuple[Moment, ...]) -> HostSample:
+        """Let `moments` happen for `elapsed_s` seconds, then read all files."""
+        self.now_s += elapsed_s
+        self._change_cgroups(moments)
+        wants = np.array([moment.wants_cores for moment in moments])
+        self.usage_cores = np.minimum(wants, self.limits[Control.CPU_MAX])
+        self.counters["usage"] += self.usage_cores * elapsed_s * _US
+        self.counters["throttled"] += (wants - self.usage_cores) * elapsed_s * _US
+        self.counters["memory"] = np.array([moment.memory_bytes for moment in moments])
+        self.counters["events"] += np.array([float(m.is_memory_held) for m in moments])
+        return self._read(moments)
+
+    def _change_cgroups(self, moments: tuple[Moment, ...]) -> None:
+        for tenant, moment in enumerate(moments):
+            is_back = self.cgroup_id[tenant] == 0 and moment.event != "gone"
+            if moment.event == "recreated" or is_back:
+                self.cgroup_id[tenant], self.next_id = self.next_id, self.next_id + 1
+                for limit in self.limits.values():
+                    limit[tenant] = np.inf
+            if moment.event == "gone":
+                self.cgroup_id[tenant] = 0
+            if moment.event in {"reset", "recreated"} or is_back:
+                for counter in self.counters.values():
+                    counter[tenant] = 0.0
+
+    def _read(self, moments: tuple[Moment, ...]) -> HostSample:
+        """Return the counters, NaN where there is no cgroup or a file cannot be read."""
+        is_there = self.cgroup_id != 0
+        is_read = is_there & np.array([m.event != "unread" for m in moments], dtype=np.bool_)
+        nothing = np.full(len(moments), np.nan)
+
+        def seen(counter: Floats) -> Floats:
+            return np.where(is_read, counter, np.nan)
+
+        return HostSample(
+            taken_at_s=self.now_s,
+            cgroup_id=self.cgroup_id.copy(),
+            cpu_usage_us=seen(self.counters["usage"]),
+            cpu_periods=nothing,
+            cpu_throttled_periods=nothing,
+            cpu_throttled_us=seen(self.counters["throttled"]),
+            memory_current_bytes=seen(self.counters["memory"]),
+            memory_high_events=seen(self.counters["events"]),
+            memory_oom_kills=nothing,
+            memory_unreclaimable_bytes=seen(self.counters["memory"] / 2),
+            io_read_bytes=nothing,
+            io_write_bytes=nothing,
+            io_read_ops=nothing,
+            io_write_ops=nothing,
+            in_force=Limits(
+                cpu_max_cores=np.where(is_there, self.limits[Control.CPU_MAX], np.nan),
+                cpu_weight=nothing,
+                memory_high_bytes=np.where(is_there, self.limits[Control.MEMORY_HIGH], np.nan),
+                memory_low_bytes=nothing,
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Played:
+    """One tick of a scene, as it was seen, decided and written."""
+
+    seen: Observation
+    decision: Decision
+    usage_cores: Floats  # what it really was
+    sums: dict[Resource, list[float]]  # in force before and after each write
+
+
+def played(scene: Scene, kernel: Kernel | None = None) -> Iterator[Played]:
+    """Run the real core over a scene, writing what it decides into the kernel of arrays."""
+    kernel = kernel or Kernel.holding(scene)
+    roster, policy, profile = scene.roster, scene.policy, scene.profile
+    state = CoreState.fresh(len(roster), policy)
+    for elapsed_s, moments in zip(scene.elapsed_s, scene.story, strict=True):
+        sample = kernel.pass_time(elapsed_s, moments)
+        seen = observed(state, sample, roster=roster, policy=policy)
+        decision = decide(state, seen, profile, roster=roster, policy=policy)
+        state = decision.state
+        sums = {
+            resource: _enforced(kernel, resource, part, seen, roster)
+            for resource, part in decision.resources.items()
+        }
+        yield Played(seen, decision, kernel.usage_cores, sums)
+
+
+def written(changes: Changes, in_force: Floats, fate: Floats) -> Iterator[Floats]:
+    """Yield what stands in the kernel after each write, of which it does the part `fate`."""
+    for tenant, before, after in zip(changes.tenant, changes.before, changes.after, strict=True):
+        in_force = in_force.copy()
+        in_force[tenant] = before + (after - before) * fate[tenant]
+        yield in_force
+
+
+def _enforced(
+    kernel: Kernel, resource: Resource, part: ResourceDecision, seen: Observation, roster: Roster
+) -> list[float]:
+    """Write one resource's targets: all reductions, then the raises that fit."""
+    control, all_of_it = LIMIT_CONTROL[resource], np.ones(len(roster))
+    may_write = seen.usage.is_present & ~roster.is_observed_only
+    guaranteed = part.allocation.guarantee.amount
+    states = [part.in_force]
+    falling = reductions(control, part.target, states[-1], may_write)
+    states += written(falling, states[-1], all_of_it)
+    room = headroom(part.target, states[0], states[-1], guaranteed=guaranteed, allowed=part.allowed)
+    rising = raises(
+        control, part.target, states[-1], may_write, guaranteed=guaranteed, headroom=room
+    )
+    states += written(rising, states[-1], all_of_it)
+    kernel.limits[control] = np.where(may_write, states[-1], kernel.limits[control])
+    return [float(state.sum()) for state in states]
+
+
+def policy_of(cores: float, memory_bytes: float, **changes: object) -> Policy:
+    """Return a policy in which the host keeps a tenth for itself, modes as by default."""
+    policy = Policy(
+        total={Resource.CPU: cores, Resource.MEMORY: memory_bytes},
+        capacity={Resource.CPU: 0.9 * cores, Resource.MEMORY: 0.9 * memory_bytes},
+        modes={Resource.CPU: Mode.ELASTIC, Resource.MEMORY: Mode.STRICT},
+        emergency=EmergencySettings(),
+        pace=Pace(),
+        learning_s=0.0,
+        memory_margin_bytes=float(1 << 24),
+    )
+    return replace(policy, **changes)  # type: ignore[arg-type]
+
+
+@st.composite
+def scenes(draw: st.DrawFn, *, learning_s: tuple[float, ...] = (0.0, 0.0, 3.0, 1e6)) -> Scene:
+    """Draw up to six tenants and up to six ticks of a second, of none, or of five minutes."""
+    pairs = tuple(draw(st.lists(st.tuples(guests, guests), max_size=6)))
+    elapsed_s = tuple(draw(st.lists(st.sampled_from((1.0, 1.0, 0.5, 0.0, 300.0)), max_size=6)))
+    story = []
+    for _ in elapsed_s:
+        number, tick = draw(st.integers(0, 2**64)), []
+        for _ in pairs:
+            number, moment = _moment(number)
+            tick.append(moment)
+        story.append(tuple(tick))
+    modes = st.sampled_from((Mode.STRICT, Mode.ELASTIC))
+    adopted = st.sampled_from((float("inf"), 1.0, 0.5, 0.1, 0.03))
+    return Scene(
+        pairs=pairs,
+        policy=policy_of(
+            draw(st.sampled_from((2.0, 0.5, 64.0))),
+            draw(st.sampled_from((4.0, 0.5, 256.0))) * GIB,
+            modes={resource: draw(modes) for resource in RESOURCES},
+            learning_s=draw(st.sampled_from(learning_s)),
+        ),
+        elapsed_s=elapsed_s,
+        story=tuple(story),
+        has_history=draw(st.booleans()),
+        adopted=tuple(draw(adopted) for _ in pairs),
+    )
