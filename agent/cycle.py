@@ -227,7 +227,13 @@ def _decided(
         allowed /= 1.0 - policy.pace.dead_band_fraction
     target = stepped(
         np.where(may_move, enforceable(control, allocation.limit), before),
-        Standing(before, allocation.guarantee.amount, claims.ceiling),
+        Standing(
+            in_force=before,
+            guaranteed=allocation.guarantee.amount,
+            ceiling=claims.ceiling,
+            in_use=_in_use(resource, seen.usage, before),
+            is_hit=claims.is_hit,
+        ),
         free=allowed - float(before.sum()),
         elapsed_s=seen.usage.elapsed_s,
         pace=policy.pace,
@@ -309,6 +315,12 @@ def _burst(terms: Terms, usage: Usage, policy: Policy) -> Floats:
     ceiling = _ceiling(terms, usage, policy.total[Resource.CPU])
     fair = fair_share(terms.weight, ceiling, policy.capacity[Resource.CPU])
     return terms.burst_s * np.maximum(terms.floor, np.minimum(fair, ceiling))
+
+
+def _in_use(resource: Resource, usage: Usage, limit: Floats) -> Floats:
+    """Return what each tenant uses; where that is unknowable, all that it may."""
+    measured = usage.cpu_cores if resource is Resource.CPU else usage.memory_bytes
+    return np.where(np.isfinite(measured), measured, limit)
 
 
 def _first_known(adopted: Floats, limit: Floats, total: float) -> Floats:

@@ -33,6 +33,8 @@ class Standing:
     in_force: Floats  # 0 where there is nothing to limit
     guaranteed: Floats
     ceiling: Floats
+    in_use: Floats  # in the last tick
+    is_hit: Bools  # was held at its limit in the last tick
 
 
 def stepped(
@@ -41,20 +43,23 @@ def stepped(
     """Return the values to aim for in this tick: up at once, down in steps.
 
     A limit falls by at most `ramp_down_fraction_per_s` of itself a second, except as far as
-    another tenant's guarantee waits for the capacity (law 6); `free` is what is not yet handed
-    out, negative on an overcommitted host.  Changes inside the dead-band are left out, but for
-    those that a guarantee, a ceiling or an overcommitted host waits for.
+    another tenant's guarantee waits for the capacity (law 6), or one that is held at its limit
+    could have what is not in use; `free` is what is not yet handed out, negative on an
+    overcommitted host.  Changes inside the dead-band are left out, but for those that a
+    guarantee, a ceiling or an overcommitted host waits for.
     """
     in_force = standing.in_force
+    rise = np.maximum(wanted - in_force, 0.0)
     owed = np.maximum(np.minimum(wanted, standing.guaranteed) - in_force, 0.0)
     owed = np.where(owed > _KERNEL_ROUNDING * in_force, owed, 0.0)
     keep = np.power(1.0 - pace.ramp_down_fraction_per_s, max(elapsed_s, 0.0))
-    ramped = np.maximum(np.minimum(wanted, in_force), in_force * keep)
-    short = float(owed.sum()) - max(free, 0.0) - float((in_force - ramped).sum())
-    if short > 0:
-        ramped = ramped - filled(
-            short, room=ramped - np.minimum(wanted, ramped), weight=np.ones_like(wanted)
-        )
+    lowest = np.minimum(wanted, in_force)
+    ramped = np.maximum(lowest, in_force * keep)
+    unused = np.maximum(lowest, np.minimum(standing.in_use, ramped))
+    for needed, least in ((np.where(standing.is_hit, rise, 0.0), unused), (owed, lowest)):
+        short = float(needed.sum()) - max(free, 0.0) - float((in_force - ramped).sum())
+        room = np.maximum(ramped - least, 0.0)
+        ramped = ramped - filled(short, room=room, weight=np.ones_like(wanted))
     target = np.where(wanted > in_force, wanted, ramped)
     is_over = free < -_KERNEL_ROUNDING * in_force.sum()
     is_falling = target < in_force

@@ -1,8 +1,9 @@
 """Laws 2, 3 and 6 where decisions meet the kernel: writes that fail, ramps and dead-bands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,9 +57,17 @@ def ticks(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode)) -> Tick:
     factors = np.array(draw(st.lists(st.sampled_from(STANDINGS), min_size=30, max_size=30)))
     is_all = np.array(draw(st.lists(st.integers(0, 3), min_size=30, max_size=30))) == 3
     in_force = np.where(is_all[:size], host.total, allocation.limit * factors[:size])
+    shares = np.array(draw(st.lists(st.sampled_from((0.0, 0.5, 1.0)), min_size=30, max_size=30)))
+    claims = host.claims()
     return Tick(
         allocation,
-        Standing(in_force, allocation.guarantee.amount, host.claims().ceiling),
+        Standing(
+            in_force=in_force,
+            guaranteed=allocation.guarantee.amount,
+            ceiling=claims.ceiling,
+            in_use=in_force * shares[:size],
+            is_hit=claims.is_hit,
+        ),
         host.total * allocation.elasticity,
         draw(st.sampled_from((1.0, 0.0, 0.3, 60.0))),
     )
@@ -101,26 +110,30 @@ def test_ramps_and_dead_bands_never_keep_what_a_guarantee_needs(tick: Tick) -> N
 
 
 @given(ticks())
-def test_a_limit_falls_no_faster_than_its_ramp_unless_a_guarantee_waits(tick: Tick) -> None:
+def test_what_is_in_use_falls_no_faster_than_its_ramp_unless_a_guarantee_waits(
+    tick: Tick,
+) -> None:
     in_force, wanted = tick.standing.in_force, tick.wanted
-    least = np.maximum(
-        np.minimum(wanted, in_force),
-        in_force * (1 - PACE.ramp_down_fraction_per_s) ** tick.elapsed_s,
-    )
+    ramp = in_force * (1 - PACE.ramp_down_fraction_per_s) ** tick.elapsed_s
+    is_anyone_held = np.any(tick.standing.is_hit & (wanted > in_force))
+    ramp = np.minimum(ramp, tick.standing.in_use) if is_anyone_held else ramp
+    least = np.maximum(np.minimum(wanted, in_force), ramp)
     does_a_guarantee_wait = np.any(np.minimum(wanted, tick.standing.guaranteed) > in_force)
     assert does_a_guarantee_wait or np.all(tick.target >= least * (1 - ROUNDING))
     assert np.all(tick.target >= np.minimum(wanted, in_force) * (1 - ROUNDING))
 
 
 @given(ticks())
-def test_a_guarantee_that_waits_takes_no_more_than_it_needs(tick: Tick) -> None:
-    """What falls beyond the ramp is not more than what guarantees are short of."""
+def test_whoever_waits_takes_no_more_than_it_needs(tick: Tick) -> None:
+    """What falls beyond the ramp is not more than guarantees and held tenants are short of."""
     in_force, target = tick.standing.in_force, tick.target
     ramp = in_force * (1 - PACE.ramp_down_fraction_per_s) ** tick.elapsed_s
     beyond = np.maximum(np.maximum(ramp, tick.wanted) - target, 0.0)
     beyond = np.where(target < in_force, beyond, 0.0)
     owed = np.maximum(np.minimum(tick.wanted, tick.standing.guaranteed) - in_force, 0.0)
-    assert beyond.sum() <= owed.sum() * (1 + ROUNDING) + ROUNDING * in_force.sum()
+    rise = np.where(tick.standing.is_hit, np.maximum(tick.wanted - in_force, 0.0), 0.0)
+    needed = max(float(owed.sum()), float(rise.sum()), float(np.maximum(owed, rise).sum()))
+    assert beyond.sum() <= needed * (1 + ROUNDING) + ROUNDING * in_force.sum()
 
 
 @given(ticks(modes=(Mode.STRICT,)))
@@ -129,7 +142,7 @@ def test_overcommit_found_at_start_is_worked_off(tick: Tick) -> None:
     in_force = tick.standing.in_force
     for _ in range(4):
         in_force = states(tick, np.ones(30))[-1]
-        standing = Standing(in_force, tick.standing.guaranteed, tick.standing.ceiling)
+        standing = replace(tick.standing, in_force=in_force)
         tick = Tick(tick.allocation, standing, tick.allowed, elapsed_s=60.0)
     assert in_force.sum() <= tick.allowed * (1 + KERNEL_ROUNDING)
     assert np.all(in_force <= tick.standing.ceiling * (1 + 2 * KERNEL_ROUNDING) + 1e-6)
@@ -147,3 +160,18 @@ def test_small_changes_that_nobody_waits_for_are_left_out(tick: Tick) -> None:
     )
     if not is_anything_due:
         assert np.all((moved == 0) | (moved > PACE.dead_band_fraction * in_force))
+
+
+def test_capacity_that_nobody_uses_reaches_a_held_tenant_at_once() -> None:
+    standing = Standing(
+        in_force=np.array([0.45, 0.45]),
+        guaranteed=np.array([0.1, 0.1]),
+        ceiling=np.array([1.0, 1.0]),
+        in_use=np.array([0.02, 0.45]),
+        is_hit=np.array([False, True]),
+    )
+    target = stepped(np.array([0.1, 0.8]), standing, free=0.0, elapsed_s=0.5, pace=PACE)
+    assert target.tolist() == pytest.approx([0.1, 0.8])
+    calm = replace(standing, is_hit=np.array([False, False]))
+    target = stepped(np.array([0.1, 0.8]), calm, free=0.0, elapsed_s=0.5, pace=PACE)
+    assert target[0] == pytest.approx(0.45 * 0.75**0.5)

@@ -1,0 +1,193 @@
+"""The whole agent on a real kernel: the daemon's ticks, the real forecaster beside it."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tenants import SPIN, living_in, wait_until
+
+from agent.daemon import Daemon
+from agent.host import read_config
+from agent.record import TickRecord
+from agent.settings import Config
+from agent.tenant import Resource
+
+pytestmark = pytest.mark.kernel
+
+TICK_S = 0.5
+HOST = """
+[host]
+observe = {observe}
+cgroup_root = "{root}"
+state_dir = "{state}"
+cpu_capacity_cores = 1.0
+cpu_reserve_cores = 0.1
+[periods]
+tick_s = {tick}
+step_s = 1
+horizon_s = 5
+refit_s = 10
+learning_s = {learning}
+[modes]
+cpu = "strict"
+"""
+TENANT = 'qos = "silver"\n[cpu]\nfloor_cores = 0.1\n'
+
+
+class Agent:
+    """A daemon ticked by the test, on a schedule of its own."""
+
+    def __init__(
+        self, folder: Path, root: Path, *, learning_s: float, observe: str = "false"
+    ) -> None:
+        self._path, self._tenants = folder / "tidegate.toml", folder / "tenants.d"
+        self._tenants.mkdir(exist_ok=True)
+        state = folder / "state"
+        state.mkdir(exist_ok=True)
+        self._path.write_text(
+            HOST.format(root=root, state=state, tick=TICK_S, learning=learning_s, observe=observe)
+        )
+        for name in ("calm", "spiky"):
+            (self._tenants / f"{name}.toml").write_text(TENANT)
+        self.daemon = Daemon(self.reread(), self.reread)
+
+    def close(self) -> None:
+        self.daemon.close()
+
+    def reread(self) -> Config:
+        return read_config(self._path, self._tenants)
+
+    def reload_problem(self) -> str | None:
+        self.daemon.reload()
+        return self.daemon.reload_problem
+
+    def tick(self, count: int = 1) -> TickRecord:
+        for _ in range(count):
+            time.sleep(TICK_S)
+            self.daemon.tick(time.monotonic(), 0)
+        assert self.daemon.failed_ticks == 0
+        record = self.daemon.record
+        assert record is not None
+        return record
+
+
+@pytest.fixture
+def agent(cgroup_root: Path, tmp_path: Path) -> Iterator[Agent]:
+    with closing(Agent(tmp_path, cgroup_root, learning_s=0)) as agent:
+        yield agent
+
+
+def quota_cores(cgroup: Path) -> float:
+    quota, period = (cgroup / "cpu.max").read_text().split()
+    return math.inf if quota == "max" else int(quota) / int(period)
+
+
+def test_a_spike_raises_the_limit_within_two_ticks(agent: Agent, cgroup_root: Path) -> None:
+    agent.tick(8)
+    before = quota_cores(cgroup_root / "spiky")
+    with living_in(cgroup_root / "spiky", SPIN):
+        agent.tick(2)
+        after = quota_cores(cgroup_root / "spiky")
+    # Two idle tenants share 0.9 cores; one that spins is worth all but the other's floor.
+    assert before == pytest.approx(0.45, abs=0.05)
+    assert after >= 0.7
+
+
+def test_limits_never_sum_to_more_than_the_capacity_while_demand_moves(
+    agent: Agent, cgroup_root: Path
+) -> None:
+    agent.tick(12)  # what was found without a limit is worked off first
+    for spinning in ("spiky", "calm"):
+        with living_in(cgroup_root / spinning, SPIN):
+            for _ in range(6):
+                agent.tick()
+                total = sum(quota_cores(cgroup_root / name) for name in ("calm", "spiky"))
+                assert total <= 0.9 + 1e-4
+
+
+def test_a_cgroup_that_is_removed_is_made_again_and_limited_again(
+    agent: Agent, cgroup_root: Path
+) -> None:
+    agent.tick(4)
+    with living_in(cgroup_root / "calm", SPIN):
+        agent.tick(4)
+        (cgroup_root / "spiky").rmdir()
+        record = agent.tick()
+        gone = record.roster.names.index("spiky")
+        # Unknowable, not zero and no spike; the other tenant is sampled and limited as ever.
+        assert np.isnan(record.resources[Resource.CPU].usage[gone])
+        assert record.resources[Resource.CPU].usage[1 - gone] > 0.1
+        record = agent.tick(4)
+    assert (cgroup_root / "spiky").is_dir()
+    assert quota_cores(cgroup_root / "spiky") < 1
+    assert record.resources[Resource.CPU].usage[gone] == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_cgroup_that_another_makes_again_at_once_is_taken_over(
+    agent: Agent, cgroup_root: Path
+) -> None:
+    agent.tick(6)
+    (cgroup_root / "spiky").rmdir()
+    (cgroup_root / "spiky").mkdir()
+    assert quota_cores(cgroup_root / "spiky") == math.inf
+    record = agent.tick(3)
+    usage = record.resources[Resource.CPU].usage[record.roster.names.index("spiky")]
+    assert usage == pytest.approx(0.0, abs=0.02)
+    assert quota_cores(cgroup_root / "spiky") < 1
+
+
+def test_a_restart_adopts_what_is_in_force_and_moves_nothing_while_it_learns(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    with closing(Agent(tmp_path, cgroup_root, learning_s=0)) as first:
+        spinner = ExitStack()
+        spinner.enter_context(living_in(cgroup_root / "calm", SPIN))
+        first.tick(12)
+    with spinner:
+        before = {name: quota_cores(cgroup_root / name) for name in ("calm", "spiky")}
+        with closing(Agent(tmp_path, cgroup_root, learning_s=60)) as second:
+            for _ in range(6):
+                second.tick()
+                now = {name: quota_cores(cgroup_root / name) for name in ("calm", "spiky")}
+                assert now == before
+
+
+def test_balances_outlive_a_restart(cgroup_root: Path, tmp_path: Path) -> None:
+    with (
+        closing(Agent(tmp_path, cgroup_root, learning_s=0)) as first,
+        living_in(cgroup_root / "calm", SPIN),
+    ):
+        spent = first.tick(10).resources[Resource.CPU].balance
+    with closing(Agent(tmp_path, cgroup_root, learning_s=0)) as second:
+        kept = second.tick().resources[Resource.CPU].balance
+    assert spent[0] < -1  # `calm` overspent
+    # At most one tick's worth of tokens away from where it was.
+    assert kept == pytest.approx(spent, abs=TICK_S)
+
+
+def test_a_bad_change_keeps_the_old_configuration_and_a_good_one_is_applied(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    agent.tick(2)
+    newcomer = tmp_path / "tenants.d" / "newcomer.toml"
+    newcomer.write_text('qos = "diamond"\n')
+    assert "newcomer" in (agent.reload_problem() or "")
+    assert agent.tick().roster.names == ("calm", "spiky")
+    newcomer.write_text(TENANT)
+    assert agent.reload_problem() is None
+    assert agent.tick(3).roster.names == ("calm", "newcomer", "spiky")
+    wait_until(lambda: agent.tick() is not None and quota_cores(cgroup_root / "newcomer") < 1)
+
+
+def test_an_observing_agent_writes_nothing(cgroup_root: Path, tmp_path: Path) -> None:
+    with closing(Agent(tmp_path, cgroup_root, learning_s=0, observe="true")) as observer:
+        for name in ("calm", "spiky"):
+            (cgroup_root / name).mkdir()
+        record = observer.tick(3)
+    assert sum(len(changes) for changes in record.changes) > 0
+    assert record.outcomes == ()
+    assert quota_cores(cgroup_root / "calm") == math.inf
