@@ -167,7 +167,10 @@ class Finding(Struct, frozen=True):
 
 
 class ReleasedValue(Struct, frozen=True):
-    """What `release` did with one control file; file "" is a cgroup that the agent had made."""
+    """What `release` did with one control file; file "" is a cgroup that the agent had made.
+
+    `result` is "restored", "held back", "gone", "refused"; of a cgroup "removed" or "kept".
+    """
 
     cgroup: str
     file: str

@@ -24,7 +24,7 @@ _NOTICEABLE = 0.005  # of a core, or of an amount of memory
 _SOURCE_WORDS = {
     Source.LIVE: "the fitted model",
     Source.LEARNING: "the rule for tenants with little history",
-    Source.FALLBACK: "the fallback rule (the forecaster is not answering)",
+    Source.FALLBACK: "the fallback rule",
 }
 _STATE_WORDS = {
     "debt": "it has overspent its tokens",
@@ -32,7 +32,7 @@ _STATE_WORDS = {
     "squeezed": "its memory is held at the limit",
     "emergency": "it holds an emergency grant",
     "learning": "there is little history of it yet",
-    "fallback": "the forecaster is not answering",
+    "fallback": "a simple rule stands in for the forecaster",
     "observed": "this is only observed, nothing is written",
     "unenforced": "part of this cannot be enforced here",
 }
@@ -85,6 +85,7 @@ class _Case:
     balance: float
     burst: float
     pressure: float
+    forecaster: str
 
     @classmethod
     def of(cls, record: TickRecord, resource: Resource, position: int) -> "_Case":
@@ -111,6 +112,7 @@ class _Case:
             balance=float(tick.balance[position]),
             burst=float(tick.burst[position]),
             pressure=tick.pressure,
+            forecaster=record.forecaster,
         )
 
     @property
@@ -193,11 +195,14 @@ def _demand(case: _Case) -> str:
 def _forecast(case: _Case) -> str:
     if not math.isfinite(case.expected):
         return "none yet: nothing is known of it but its ceiling."
+    who = _SOURCE_WORDS[case.source]
+    if case.source is Source.FALLBACK and case.forecaster != "live":
+        who += f" (the forecaster is {case.forecaster})"
     expects = (
         f"expects {case.text(case.expected)} in the next step, "
         f"and at most {case.text(case.upper)} within the horizon"
     )
-    return f"{_SOURCE_WORDS[case.source]} {expects}."
+    return f"{who} {expects}."
 
 
 def _risk(case: _Case) -> str:

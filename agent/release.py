@@ -5,7 +5,7 @@ from agent.paths import ORIGINALS_NAME
 from agent.settings import HostSettings
 from agent.sole import sole_agent
 from enforce.columns import Result
-from enforce.originals import Originals
+from enforce.originals import Originals, Released
 from enforce.systemd import unprotect
 
 _RESULT_WORDS = {
@@ -31,10 +31,16 @@ def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
         )
         units = unprotect(host.cgroup_root)
     values = [
-        ReleasedValue(one.cgroup, one.file, one.text, _RESULT_WORDS[one.result], one.why)
-        for one in released
+        ReleasedValue(one.cgroup, one.file, one.text, _words(one), one.why) for one in released
     ]
     for path, why in units:
         result = Result.REFUSED if why else Result.APPLIED
         values.append(ReleasedValue(path.name, "memory.low", "0", _RESULT_WORDS[result], why or ""))
     return values, originals.problem
+
+
+def _words(one: Released) -> str:
+    """Name a result; a cgroup of ours in which processes live on is kept, which is no failure."""
+    if one.file:
+        return _RESULT_WORDS[one.result]
+    return "removed" if one.result is Result.APPLIED else "kept"

@@ -98,7 +98,7 @@ def _doing(host: HostStatus) -> str:
     """Return one sentence on the agent: what it did last and how it is."""
     words = [f"tick {host.tick}, {host.age_s:.1f} s ago"]
     if host.tick_cost_s is not None:
-        words.append(f"took {1000 * host.tick_cost_s:.1f} ms")
+        words.append(f"{1000 * host.tick_cost_s:.1f} ms of cpu")
     words.append(f"{host.late_ticks} late")
     if host.failed_ticks:
         words.append(f"{host.failed_ticks} FAILED")
@@ -212,8 +212,8 @@ _TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (
 
 _RELEASED_COLUMNS: Sequence[Column[ReleasedValue]] = (
     Column("CGROUP", lambda one: one.cgroup, is_left=True),
-    Column("FILE", lambda one: one.file or "(the cgroup itself)", is_left=True),
-    Column("VALUE", lambda one: one.value or "removed", is_left=True),
+    Column("FILE", lambda one: one.file or "(the cgroup)", is_left=True),
+    Column("VALUE", lambda one: one.value or _UNKNOWN, is_left=True),
     Column("RESULT", lambda one: one.result, is_left=True),
     Column("WHY", lambda one: one.why, is_left=True),
 )
