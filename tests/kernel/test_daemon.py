@@ -164,9 +164,9 @@ def test_balances_outlive_a_restart(cgroup_root: Path, tmp_path: Path) -> None:
         spent = first.tick(10).resources[Resource.CPU].balance
     with closing(Agent(tmp_path, cgroup_root, learning_s=0)) as second:
         kept = second.tick().resources[Resource.CPU].balance
-    assert spent[0] < -1  # `calm` overspent
-    # At most one tick's worth of tokens away from where it was.
-    assert kept == pytest.approx(spent, abs=TICK_S)
+    assert spent[0] < -0.3  # `calm` overspent
+    # The first tick after a restart knows no usage yet: it settles nothing.
+    assert kept == pytest.approx(spent, abs=0.05)
 
 
 def test_a_bad_change_keeps_the_old_configuration_and_a_good_one_is_applied(
