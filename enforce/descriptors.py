@@ -19,7 +19,7 @@ from enforce.columns import Ints
 
 _GONE = (errno.ENODEV, errno.ENOENT)
 _LARGEST_BYTES = 1 << 20
-FILES_PER_TENANT = 8  # descriptors that a sampler keeps, the directory's included
+FILES_PER_TENANT = 7  # descriptors that a sampler keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,9 @@ class KeptFiles:
 
     def __contains__(self, position: int) -> bool:
         return position in self._fds
+
+    def __len__(self) -> int:
+        return len(self._fds)
 
     def open(self, position: int, dir_fd: int) -> None:
         """Open the file in the directory `dir_fd`; where it is missing, it stays unread."""
@@ -141,10 +144,10 @@ def read_each(fds: Sequence[int], size_bytes: int) -> tuple[list[bytes], dict[in
     return rows, failures
 
 
-def read_below(dir_fd: int, name: str, size_bytes: int) -> bytes:
+def read_once(path: str, size_bytes: int) -> bytes:
     """Open, read and close one file; empty where that fails."""
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
     try:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import psutil
-
 from enforce.cgroup import PAGE_BYTES, CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.counters import numbers, table
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
+
+_MEMINFO = Path("/proc/meminfo")
 
 
 def memory_floor_bytes(cgroup: TenantCgroup, *, margin_bytes: float) -> float:
@@ -24,7 +24,7 @@ def memory_floor_bytes(cgroup: TenantCgroup, *, margin_bytes: float) -> float:
 
 def swap_room_bytes(path: Path) -> float:
     """Return how much more the cgroup at `path` can swap out: free swap, cut by its limits."""
-    room = float(psutil.swap_memory().free)
+    room = _free_swap_bytes()
     for level in (path, *path.parents):
         if room <= 0:
             return 0.0
@@ -33,6 +33,13 @@ def swap_room_bytes(path: Path) -> float:
             break
         room = min(room, limit)
     return max(room, 0.0)
+
+
+def _free_swap_bytes() -> float:
+    """Return the host's free swap; psutil reads two files for it, and takes ten times as long."""
+    text = _MEMINFO.read_bytes()
+    at = text.find(b"SwapFree:")
+    return float(text[at:].split(maxsplit=2)[1]) * 1024 if at >= 0 else 0.0
 
 
 def _swap_left_bytes(path: Path) -> float | None:

@@ -5,7 +5,7 @@ the rest in turns.  Nothing here compares two samples.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from enforce.descriptors import (
     KeptFiles,
     PolledFiles,
     raise_open_files_limit,
-    read_below,
+    read_once,
 )
 from enforce.floor import swap_room_bytes
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
@@ -34,7 +34,9 @@ _COUNTERS = tuple(
     if field.name not in ("taken_at_s", "cgroup_id", "in_force")
 )
 _COLUMN = {name: place for place, name in enumerate((*_COUNTERS, *_LIMITS))}
-_OTHER_FILES = 256  # descriptors that the process needs beside those kept here
+_VISITED_AT_ONCE = 16
+# Descriptors that the process needs beside those kept here.
+_OTHER_FILES = 256 + _VISITED_AT_ONCE * FILES_PER_TENANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,31 +101,30 @@ class Sampler:
         self._paths = [f"{root}/{name}" if name_problem(name) is None else None for name in names]
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in _EVERY_TICK]
         self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in _ON_SIGNAL]
-        self._dirs: dict[int, int] = {}
         self._missing = {place for place, path in enumerate(self._paths) if path is not None}
+        self._visited: set[int] = set()  # for whom no descriptors are left to keep
         self._fresh: set[int] = set()  # slow columns not read since the cgroup was opened
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
         self._lasting = np.full((len(_COLUMN), len(names)), np.nan)
         self._controllers = self._controllers_of_children()
-        raise_open_files_limit(_OTHER_FILES + len(names) * FILES_PER_TENANT)
+        wanted = _OTHER_FILES + len(names) * FILES_PER_TENANT
+        self._room = raise_open_files_limit(wanted) - _OTHER_FILES
 
     def close(self) -> None:
         """Let go of all descriptors."""
         for files in (*self._each, *self._polled):
             files.close_all()
-        for dir_fd in self._dirs.values():
-            os.close(dir_fd)
-        self._dirs.clear()
 
     def read(self, taken_at_s: float) -> HostSample:
         """Return the counters and limits of all tenants as of `taken_at_s` (CLOCK_MONOTONIC)."""
         self._notice_controllers()
-        for position in list(self._missing):
-            self._open(position)
+        for position in list(self._missing - self._visited):
+            self._keep(position)
         values = np.full(self._lasting.shape, np.nan)
-        gone = self._read_kept(values, None)
-        gone |= self._read_signalled()
-        self._read_in_turn({p for p in self._dirs if p % self._slow_every == self._turn})
+        gone = self._read_kept(values, None) | self._read_signalled()
+        self._read_visited(values)
+        present = np.flatnonzero(self._cgroup_id)
+        self._read_in_turn(set(present[present % self._slow_every == self._turn].tolist()))
         self._turn = (self._turn + 1) % self._slow_every
         if gone:
             self._reopen(gone, values)
@@ -156,6 +157,20 @@ class Sampler:
             gone.update(reading.gone)
         return gone
 
+    def _read_visited(self, values: Floats) -> None:
+        """Open, read and close the files of those whose descriptors cannot be kept."""
+        visited = sorted(self._visited)
+        for start in range(0, len(visited), _VISITED_AT_ONCE):
+            group = visited[start : start + _VISITED_AT_ONCE]
+            for position in group:
+                self._open(position)
+            gone = self._read_kept(values, group) | self._read_signalled()
+            for position in gone:
+                self._forget(position)
+            values[:, list(gone)] = np.nan
+            for position in group:
+                self._close_files(position)
+
     def _read_in_turn(self, turn: set[int]) -> None:
         """Read the slow columns of those whose turn it is, and of those never read."""
         turn |= self._fresh
@@ -179,21 +194,31 @@ class Sampler:
         room = np.fmin(room, limit - current)
         return np.where(room > 0, room, 0.0)
 
-    def _rows_below(self, positions: Iterable[int], file: str, size_bytes: int) -> list[bytes]:
-        return [read_below(self._dirs[position], file, size_bytes) for position in positions]
+    def _rows_below(self, positions: Sequence[int], file: str, size_bytes: int) -> list[bytes]:
+        """Read one file of each, or nothing where its controller is known to be missing."""
+        controller = file.partition(".")[0]
+        if self._controllers is not None and controller not in self._controllers:
+            return [b""] * len(positions)
+        return [read_once(f"{self._paths[position]}/{file}", size_bytes) for position in positions]
 
     def _reopen(self, gone: set[int], values: Floats) -> None:
         """Drop removed cgroups, and read those that are there again under their new identity."""
         for position in gone:
             self._forget(position)
-            self._open(position)
-        back = gone & self._dirs.keys()
+            self._keep(position)
         values[:, list(gone)] = np.nan
-        gone_again = self._read_kept(values, back) | self._read_signalled()
+        gone_again = self._read_kept(values, gone - self._missing) | self._read_signalled()
         self._read_in_turn(set())
         for position in gone_again:
             self._forget(position)
             values[:, position] = np.nan
+
+    def _keep(self, position: int) -> None:
+        """Open one tenant's files for good, or for a visit each read where that is too many."""
+        self._open(position)
+        if sum(map(len, (*self._each, *self._polled))) > self._room:
+            self._close_files(position)
+            self._visited.add(position)
 
     def _open(self, position: int) -> None:
         """Open one tenant's cgroup, if it is there; a symbolic link is not followed."""
@@ -203,21 +228,25 @@ class Sampler:
         try:
             dir_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
+            self._forget(position)
             return
+        cgroup_id = os.fstat(dir_fd).st_ino
+        if cgroup_id != self._cgroup_id[position]:
+            self._forget(position)
+            self._cgroup_id[position] = cgroup_id
+            self._fresh.add(position)
         self._missing.discard(position)
-        self._dirs[position] = dir_fd
-        self._cgroup_id[position] = os.fstat(dir_fd).st_ino
-        self._fresh.add(position)
         for files in (*self._each, *self._polled):
             files.open(position, dir_fd)
+        os.close(dir_fd)
+
+    def _close_files(self, position: int) -> None:
+        for files in (*self._each, *self._polled):
+            files.close(position)
 
     def _forget(self, position: int) -> None:
         """Let go of one tenant's cgroup; what was known of it is unknowable now."""
-        for files in (*self._each, *self._polled):
-            files.close(position)
-        dir_fd = self._dirs.pop(position, None)
-        if dir_fd is not None:
-            os.close(dir_fd)
+        self._close_files(position)
         self._fresh.discard(position)
         self._missing.add(position)
         self._cgroup_id[position] = 0
@@ -229,11 +258,11 @@ class Sampler:
         if controllers == self._controllers:
             return
         self._controllers = controllers
-        for position in list(self._dirs):
+        for position in np.flatnonzero(self._cgroup_id).tolist():
             self._forget(position)
 
-    def _controllers_of_children(self) -> bytes:
+    def _controllers_of_children(self) -> str | None:
         try:
-            return (self._root / "cgroup.subtree_control").read_bytes()
+            return (self._root / "cgroup.subtree_control").read_text()
         except OSError:
-            return b""
+            return None

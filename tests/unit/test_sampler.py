@@ -1,6 +1,7 @@
 """The sampler on plain directories: what it does when the kernel's files are not as expected."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,33 @@ def test_slow_columns_follow_in_turn_and_all_come_with_the_first_read(tmp_path: 
     assert second.in_force.memory_high_bytes.tolist() == [8192] * 4, "read each time"
     assert second.in_force.cpu_weight.tolist() == [100, 200, 100, 200]
     assert third.in_force.cpu_weight.tolist() == [200] * 4
+
+
+def test_tenants_beyond_the_limit_of_open_files_are_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"t{number:02}" for number in range(40)]
+    make(tmp_path, *names)
+    monkeypatch.setattr("enforce.sampler.raise_open_files_limit", lambda _: 368 + 3 * 7)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    sampler = Sampler(tmp_path, names, slow_every=1)
+    first = sampler.read(0.0)
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= 3 * 7 + 3
+    make(tmp_path, "t39", **{"cpu.stat": CPU.format(2000), "cpu.weight": "7\n"})
+    shutil.rmtree(tmp_path / "t38")
+    second = sampler.read(1.0)
+    make(tmp_path, "t38")
+    third = sampler.read(2.0)
+    sampler.close()
+    assert (first.cpu_usage_us == 1000).all()
+    assert (first.memory_oom_kills == 1).all()
+    assert second.cpu_usage_us[39] == 2000
+    assert second.in_force.cpu_weight[39] == 7
+    assert np.isnan(second.cpu_usage_us[38])
+    assert np.isnan(second.memory_oom_kills[38])
+    assert (second.cgroup_id[37], second.cgroup_id[38]) == (first.cgroup_id[37], 0)
+    assert third.cpu_usage_us[38] == 1000
+    assert third.cgroup_id[38] == (tmp_path / "t38").stat().st_ino
 
 
 def test_a_sample_is_not_changed_by_the_next_one(tmp_path: Path) -> None:
