@@ -96,7 +96,7 @@ def released_lines(released: Sequence[ReleasedValue], *, width: int) -> list[str
 
 def _doing(host: HostStatus) -> str:
     """Return one sentence on the agent: what it did last and how it is."""
-    words = [f"tick {host.tick}, {host.age_s:.1f} s ago"]
+    words = [f"Tick {host.tick}, {host.age_s:.1f} s ago"]
     if host.tick_cost_s is not None:
         words.append(f"{1000 * host.tick_cost_s:.1f} ms of cpu")
     words.append(f"{host.late_ticks} late")
@@ -107,7 +107,7 @@ def _doing(host: HostStatus) -> str:
         words.append("learning")
     words.append("OBSERVING: nothing is written" if host.is_observing else "enforcing")
     stale = "  STALE: the agent may be stuck." if host.age_s > _STALE_AFTER_S else ""
-    return f"tidegate: {', '.join(words)}.{stale}"
+    return f"{', '.join(words)}.{stale}"
 
 
 def _cores(value: float | None) -> str:
