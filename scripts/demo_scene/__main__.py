@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from scripts.demo_scene import service, show, stage, verdict
+from scripts.demo_scene import service, show, stage
 from scripts.demo_scene.perform import perform
 from scripts.demo_scene.record import Costs, Figures
 from scripts.demo_scene.regimes import REGIMES
@@ -40,9 +40,7 @@ def main(json_file: Path | None, names: tuple[str, ...], seed: int) -> None:
             figures = perform(regime, costs, arrivals, lambda now: out.print(show.line(now)))
             played.append(figures)
             show.account(out, figures)
-    out.print("", show.table(played))
-    for line in (*verdict.lines(played, judged=_NAMES[-1]), *verdict.disturbances(played, costs)):
-        out.print(f"- {line}", soft_wrap=True)
+    show.closing(out, played, costs)
     if json_file is not None:
         json_file.write_text(_json(costs, played))
 

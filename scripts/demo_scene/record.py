@@ -110,7 +110,8 @@ def work_done(
 
     report_wanted = after["report"].wanted - before["report"].wanted
     hog_wanted = scene.HOG_CORES * scene.COUNTED_S / costs.chunk_core_s
-    scan_wanted = scene.SCAN_BYTES_PER_S * scene.COUNTED_S
+    end_s = scene.PRELUDE_S + scene.COUNTED_S
+    scan_wanted = scene.SCAN_BYTES_PER_S * end_s - before["eater"].done  # its backlog included
     return {
         "web": Work("requests", len(answers), served, costs.request_core_s),
         "report": Work("chunks", report_wanted, made("report"), costs.chunk_core_s),

@@ -66,7 +66,11 @@ def configure() -> None:
 @contextmanager
 def running(_root: Path) -> Iterator[None]:
     """Start the service and wait until it also forecasts; afterwards undo what it did."""
-    stage.run("systemctl", "start", UNIT)
+    try:
+        stage.run("systemctl", "start", UNIT)
+    except RuntimeError as error:
+        said = stage.run("journalctl", f"--unit={UNIT}", "--output=cat", "--no-pager", "-n20")
+        raise RuntimeError(f"{error}\n{said}") from error
     try:
         stage.wait_for("the forecaster is live", _is_live)
         yield

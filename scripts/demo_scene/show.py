@@ -6,7 +6,7 @@ from math import inf, isnan
 from rich.console import Console
 from rich.table import Table
 
-from scripts.demo_scene import scene, service
+from scripts.demo_scene import regimes, scene, service, verdict
 from scripts.demo_scene.record import Costs, Figures, Moment, TenantNow
 from scripts.demo_scene.regimes import Regime
 
@@ -20,6 +20,15 @@ Row = tuple[str, Callable[[Figures], str]]
 def console() -> Console:
     """Return where everything is written: standard output."""
     return Console(width=_WIDTH, highlight=False)
+
+
+def closing(out: Console, played: Sequence[Figures], costs: Costs) -> None:
+    """Print the table and, in words, what it says."""
+    out.print("", table(played))
+    for text in verdict.lines(played, judged=regimes.REGIMES[-1].name):
+        out.print(f"- {text}")
+    for text in verdict.disturbances(played, costs):
+        out.print(f"- {text}")
 
 
 def bill(out: Console, costs: Costs) -> None:
@@ -129,5 +138,6 @@ _ROWS: tuple[Row, ...] = (
     ("CPU left idle, core-seconds", lambda f: f"{f.idle_core_s:.2f}"),
     ("web: pages read again from disk", lambda f: f"{f.web_refaults}"),
     ("tidegate's own CPU, core-seconds", lambda f: f"{f.daemon_core_s:.2f}"),
+    ("this machine's speed, ms per chunk", lambda f: f"{f.chunk_core_s * _MS:.1f}"),
 )
 _LAST = ("eater (silver): MiB scanned", f"  {scene.ROLES[-1].name}")

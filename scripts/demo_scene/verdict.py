@@ -9,68 +9,68 @@ from math import inf
 
 from scripts.demo_scene.record import Costs, Figures
 
-NOISE = 0.15  # repeated runs of one regime differ by as much on a shared machine
+NOISE = 0.15  # repeated runs of one regime differ by as much
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure to compare, with the sign that makes less of it better (+1) or worse (-1)."""
+    """One figure to compare; differences up to `least` mean nothing."""
 
     name: str
     unit: str
     value: Callable[[Figures], float]
-    is_less_better: bool
-    floor: float  # differences below this mean nothing
+    least: float
+    is_more_better: bool = False
 
 
 MEASURES = (
-    Measure("web p99", "ms", lambda f: f.p99_s * 1e3, is_less_better=True, floor=20.0),
-    Measure("web p50", "ms", lambda f: f.p50_s * 1e3, is_less_better=True, floor=5.0),
-    Measure("requests lost", "", lambda f: f.requests - f.answered, is_less_better=True, floor=3),
-    Measure(
-        "reports late", "", lambda f: f.reports - f.reports_in_time, is_less_better=True, floor=0
-    ),
-    Measure("hog's work", "chunks", lambda f: f.work["hog"].done, is_less_better=False, floor=20),
-    Measure(
-        "eater's unmet demand", "core-s", lambda f: f.work["eater"].unmet_core_s,
-        is_less_better=True, floor=0.2,
-    ),
-    Measure("CPU left idle", "core-s", lambda f: f.idle_core_s, is_less_better=True, floor=1.0),
-)  # fmt: skip
+    Measure("web p99", " ms", lambda f: f.p99_s * 1e3, 20),
+    Measure("web p50", " ms", lambda f: f.p50_s * 1e3, 5),
+    Measure("requests lost", "", lambda f: f.requests - f.answered, 3),
+    Measure("reports late", "", lambda f: f.reports - f.reports_in_time, 0),
+    Measure("hog's work", " chunks", lambda f: f.work["hog"].done, 20, is_more_better=True),
+    Measure("eater's unmet demand", " core-s", lambda f: f.work["eater"].unmet_core_s, 0.2),
+    Measure("CPU left idle", " core-s", lambda f: f.idle_core_s, 1),
+)
 
 
 def lines(played: Sequence[Figures], judged: str) -> Iterator[str]:
-    """Compare the regime called `judged` with each other one, measure by measure."""
+    """Compare the regime called `judged` with each of the others."""
     ours = next((figures for figures in played if figures.regime == judged), None)
-    others = [figures for figures in played if figures.regime != judged]
-    if ours is None or not others:
-        return
-    for measure in MEASURES:
-        parts = [f"{_compared(measure, ours, other)} {other.regime}" for other in others]
-        value = _shown(measure.value(ours), measure.unit)
-        yield f"{measure.name}: {judged} {value}: {', '.join(parts)}"
+    for other in played:
+        if ours is not None and other is not ours:
+            yield f"{judged} against {other.regime}: {_against(ours, other)}"
 
 
 def disturbances(played: Sequence[Figures], costs: Costs) -> Iterator[str]:
     """Name regimes in which the machine itself was slower or faster than in the rehearsal."""
     for figures in played:
-        ratio = figures.chunk_core_s / costs.chunk_core_s
-        if abs(ratio - 1.0) > NOISE:
+        speed = costs.chunk_core_s / figures.chunk_core_s
+        if abs(speed - 1.0) > NOISE:
             yield (
-                f"{figures.regime}: the machine gave {1 / ratio:.2f} of the rehearsal's speed"
-                " (other work on it?); its figures compare poorly"
+                f"under {figures.regime} this machine ran at {speed:.0%} of the rehearsal's speed:"
+                " other work on it disturbs these figures"
             )
 
 
-def _compared(measure: Measure, ours: Figures, other: Figures) -> str:
-    own, theirs = measure.value(ours), measure.value(other)
-    shown = _shown(theirs, "")
-    if own == theirs or abs(own - theirs) <= max(measure.floor, NOISE * min(own, theirs)):
-        return f"as good as {shown} under"
-    is_better = (own < theirs) == measure.is_less_better
-    return f"{'better' if is_better else 'WORSE'} than {shown} under"
+def _against(ours: Figures, other: Figures) -> str:
+    """Return the measures in which `ours` is better, as good and worse, in this order."""
+    found: dict[str, list[str]] = {"better": [], "as good": [], "WORSE": []}
+    for measure in MEASURES:
+        own, theirs = measure.value(ours), measure.value(other)
+        found[_judged(measure, own, theirs)].append(
+            f"{measure.name} ({_shown(own)} to {_shown(theirs)}{measure.unit})"
+        )
+    return "; ".join(f"{word}: {', '.join(names)}" for word, names in found.items() if names)
 
 
-def _shown(value: float, unit: str) -> str:
-    text = "without end" if value == inf else f"{value:.3g}" if value < 100 else f"{value:.0f}"
-    return f"{text} {unit}".strip()
+def _judged(measure: Measure, own: float, theirs: float) -> str:
+    if own == theirs or abs(own - theirs) <= max(measure.least, NOISE * min(own, theirs)):
+        return "as good"
+    return "better" if (own > theirs) == measure.is_more_better else "WORSE"
+
+
+def _shown(value: float) -> str:
+    if value == inf:
+        return "no end"
+    return f"{value:.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
