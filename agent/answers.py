@@ -87,7 +87,10 @@ class MemoryPools(Struct, frozen=True):
 
 
 class HostStatus(Struct, frozen=True):
-    """The agent and the host as of its last tick; `age_s` is how long ago that was."""
+    """The agent and the host as of its last tick; `age_s` is how long ago that was.
+
+    Totals count writes since the start; `would_have_total` those left out while observing.
+    """
 
     tick: int
     age_s: float
@@ -98,6 +101,10 @@ class HostStatus(Struct, frozen=True):
     is_learning: bool
     forecaster: str
     problems: tuple[str, ...]
+    written_total: int
+    held_back_total: int
+    refused_total: int
+    would_have_total: int
     cpu: CpuPools
     memory: MemoryPools
 

@@ -40,6 +40,16 @@ class ResourceTick:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """Writes since the agent's start, by how they went."""
+
+    written: int = 0
+    held_back: int = 0  # safety rule 4 put another value in place
+    refused: int = 0
+    would_have: int = 0  # left out, since the host or the tenant is only observed
+
+
+@dataclass(frozen=True, slots=True)
 class TickRecord:
     """One whole tick."""
 
@@ -56,3 +66,4 @@ class TickRecord:
     outcomes: tuple[Outcomes, ...]
     forecaster: str  # "live", "starting", "late", "dead": the child's state in words
     problems: tuple[str, ...]  # configured but not enforceable, and other lasting faults
+    totals: Totals = Totals()

@@ -105,7 +105,8 @@ def _doing(host: HostStatus) -> str:
     words.append(f"forecaster {host.forecaster}")
     if host.is_learning:
         words.append("learning")
-    words.append("OBSERVING: nothing is written" if host.is_observing else "enforcing")
+    observing = f"OBSERVING: {host.would_have_total} writes left out"
+    words.append(observing if host.is_observing else "enforcing")
     stale = "  STALE: the agent may be stuck." if host.age_s > _STALE_AFTER_S else ""
     return f"{', '.join(words)}.{stale}"
 

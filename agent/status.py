@@ -62,6 +62,10 @@ def host_status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> HostS
         is_learning=record.is_learning,
         forecaster=record.forecaster,
         problems=(*refused, *record.problems),
+        written_total=record.totals.written,
+        held_back_total=record.totals.held_back,
+        refused_total=record.totals.refused,
+        would_have_total=record.totals.would_have,
         cpu=_cpu_pools(record.resources[Resource.CPU]),
         memory=_memory_pools(record.resources[Resource.MEMORY]),
     )
