@@ -115,7 +115,7 @@ class ControlLoop:
         series = np.where(positions >= 0, positions + resources, -1)
         if self._profile is not None:
             self._profile = self._profile.rearranged(series.reshape(-1))
-        self._forecaster.rearrange(series.reshape(-1), self._history)
+        self._forecaster.rearrange(series.reshape(-1))
 
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""

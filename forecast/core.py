@@ -47,7 +47,7 @@ class ForecastCore:
     """All state of one forecaster; memory is fixed by the settings and the number of series."""
 
     def __init__(self, n_series: int, settings: ForecastSettings, fit: Fit) -> None:
-        self._settings, self._fit = settings, fit
+        self.settings, self._fit = settings, fit
         self._history = History(n_series, settings.history_steps)
         self._alpha = np.full(n_series, DEFAULT_ALPHA)
         self._smoothed = np.full(n_series, np.nan)
@@ -77,7 +77,7 @@ class ForecastCore:
         """Take in the newest step (series,), NaN a gap, and return what to expect next."""
         self._take(values)
         grid, upper = self._grid(), self._upper()
-        upper = np.maximum(upper, _row_at(grid, self._settings.level))
+        upper = np.maximum(upper, _row_at(grid, self.settings.level))
         return self._without_the_unfitted(
             Profile(
                 step=step,
@@ -91,7 +91,7 @@ class ForecastCore:
 
     def due(self) -> Ints:
         """Return the series that may be fitted, those never or longest not fitted first."""
-        fittable = np.flatnonzero(self._points >= self._settings.min_points)
+        fittable = np.flatnonzero(self._points >= self.settings.min_points)
         order = np.argsort(self._last_fit_step[fittable], kind="stable")
         return fittable[order]
 
@@ -101,7 +101,7 @@ class ForecastCore:
 
     def refit(self, series: Ints) -> None:
         """Fit these series' models anew on their history; what cannot be fitted keeps its state."""
-        fits = self._fit(self._history.recent_of(series, self._settings.history_steps))
+        fits = self._fit(self._history.recent_of(series, self.settings.history_steps))
         is_good = np.isfinite(fits.alpha) & np.isfinite(fits.smoothed) & np.isfinite(fits.sigma)
         fitted = series[is_good]
         self._alpha[fitted] = fits.alpha[is_good]
@@ -150,7 +150,7 @@ class ForecastCore:
 
     def _upper(self) -> Floats:
         """Return the bound on the maximum over the horizon and keep it to be judged by it."""
-        sigma = deviation_ahead(self._sigma, self._alpha, self._settings.horizon_steps)
+        sigma = deviation_ahead(self._sigma, self._alpha, self.settings.horizon_steps)
         flat = self._flat_spread()
         scores = self._maximum.quantiles(np.fmax(sigma, flat), flat)
         center = self._maximum_center()
@@ -165,7 +165,7 @@ class ForecastCore:
         return upper
 
     def _maximum_center(self) -> Floats:
-        recent = self._history.recent_maximum(_RECENT_HORIZONS * self._settings.horizon_steps)
+        recent = self._history.recent_maximum(_RECENT_HORIZONS * self.settings.horizon_steps)
         return np.asarray((self._smoothed + np.fmax(recent, self._smoothed)) / 2, dtype=np.float64)
 
     def _without_the_unfitted(self, profile: Profile) -> Profile:
@@ -187,7 +187,7 @@ class ForecastCore:
 
     def _fallback(self, series: Ints, *, step: int) -> Profile:
         recent = self._history.recent_of(series, MAXIMUM_STEPS)
-        return fallback_profile(recent, step=step, min_points=self._settings.min_points)
+        return fallback_profile(recent, step=step, min_points=self.settings.min_points)
 
     def _flat_spread(self) -> Floats:
         return np.asarray(_FLAT_FRACTION * np.abs(self._smoothed), dtype=np.float64)

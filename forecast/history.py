@@ -45,10 +45,15 @@ class History:
         """Return how many series there are."""
         return int(self._rows.shape[1])
 
-    def append(self, values: Floats) -> None:
+    def append(self, values: NDArray[np.floating]) -> None:
         """Add the newest row, dropping the oldest where the ring is full."""
         self._rows[self._appended % len(self._rows)] = values
         self._appended += 1
+
+    def row(self, place: int) -> Singles:
+        """Return one row: 0 is the oldest kept."""
+        found: Singles = self._rows[int(self._places(len(self))[place])]
+        return found
 
     def recent(self, steps: int) -> Singles:
         """Return the last rows, at most `steps`, oldest first: shape (rows, series)."""

@@ -1,29 +1,29 @@
 """Messages between the agent and its forecaster: versioned, bounded, checked before use.  Pure.
 
-A frame is a header (magic, version, length) and a msgpack body; arrays travel as raw bytes of
-known type and shape.  Anything else is refused with a typed error, never half believed.
+A frame is a header (magic, version, length, checksum) and a msgpack body; arrays travel as raw
+single-precision bytes of known shape.  Anything else is refused with a typed error.
 """
 
 import struct
-from typing import Final
+import zlib
+from collections.abc import Iterator
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.profile import Profile
+from forecast.history import Floats, Ints
+from forecast.profile import Profile, Source
 from forecast.settings import ForecastSettings
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 MAGIC: Final = b"TIDE"
 VERSION: Final = 1
-_HEADER = struct.Struct("!4sHQ")
-HEADER_BYTES: Final = _HEADER.size
-# 50,000 series with 240 steps of history are 48 MB.
-MOST_BYTES: Final = 1 << 29
-_MOST_SERIES: Final = 1_000_000
+_HEADER: Final = struct.Struct("!4sHII")
+# A profile of 50,000 series is 4 MB.
+MOST_BODY_BYTES: Final = 1 << 26
+MOST_SERIES: Final = 1 << 20
+_MOST_LEVELS: Final = 256
 
 
 class MessageError(Exception):
@@ -31,31 +31,44 @@ class MessageError(Exception):
 
 
 class Begin(msgspec.Struct, tag=True, frozen=True):
-    """Start afresh with so many series; `rows` holds past steps, float32, oldest first."""
+    """Start afresh with `n_series` series.  `generation` comes back in every answer."""
 
+    generation: int
     settings: ForecastSettings
-    n_series: int
-    rows: bytes
+    n_series: Annotated[int, msgspec.Meta(ge=0, le=MOST_SERIES)]
 
 
 class Rearrange(msgspec.Struct, tag=True, frozen=True):
     """Put the series in a new order: int64 positions among the old ones, -1 for a newcomer."""
 
+    generation: int
     positions: bytes
 
 
 class Step(msgspec.Struct, tag=True, frozen=True):
-    """One closed step of all series, float64; NaN is a gap."""
+    """One closed step of all series, float32; NaN is a gap.  A past one is only learned from."""
 
     step: int
+    is_past: bool
     values: bytes
 
 
-class Answer(msgspec.Struct, tag=True, frozen=True):
-    """The profile that follows a step."""
+class Hello(msgspec.Struct, tag=True, frozen=True):
+    """The forecaster runs, and is about to load its model library."""
 
+
+class Learned(msgspec.Struct, tag=True, frozen=True):
+    """A past step has been taken in."""
+
+    generation: int
     step: int
-    n_series: int
+
+
+class Answer(msgspec.Struct, tag=True, frozen=True):
+    """The profile that follows a step: levels float64, source uint8, all else float32."""
+
+    generation: int
+    step: int
     levels: bytes
     grid: bytes
     expected: bytes
@@ -63,65 +76,61 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
     source: bytes
 
 
-Message = Begin | Rearrange | Step | Answer
-_DECODER = msgspec.msgpack.Decoder(Message)
-_ENCODER = msgspec.msgpack.Encoder()
+Message = Begin | Rearrange | Step | Hello | Learned | Answer
+
+_DECODER: Final = msgspec.msgpack.Decoder(Message)
+_ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 def encoded(message: Message) -> bytes:
-    """Return the frame that carries `message`."""
+    """Return the frame that carries `message`.
+
+    Raises:
+        ValueError: It is larger than any receiver takes.
+
+    """
     body = _ENCODER.encode(message)
-    return _HEADER.pack(MAGIC, VERSION, len(body)) + body
+    if len(body) > MOST_BODY_BYTES:
+        raise ValueError(f"message of {len(body)} bytes, at most {MOST_BODY_BYTES} are taken")
+    return _HEADER.pack(MAGIC, VERSION, len(body), zlib.crc32(body)) + body
 
 
-def body_bytes(header: bytes) -> int:
-    """Return how long the body is that follows `header`.
+class Frames:
+    """Bytes as they arrive, cut into messages; holds at most one message that is incomplete."""
 
-    Raises:
-        MessageError: It is no header of ours, or announces more than any message holds.
+    def __init__(self) -> None:
+        self._pending = bytearray()
 
-    """
-    magic, version, length = _HEADER.unpack(header)
-    if magic != MAGIC or version != VERSION:
-        raise MessageError(f"expected a message of version {VERSION}, got {header!r}")
-    if length > MOST_BYTES:
-        raise MessageError(f"message of {length} bytes, at most {MOST_BYTES} are taken")
-    return int(length)
+    def fed(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that `data` completes.
+
+        Raises:
+            MessageError: The bytes are no message of ours; nothing after them can be trusted.
+
+        """
+        self._pending += data
+        while (message := self._next()) is not None:
+            yield message
+
+    def _next(self) -> Message | None:
+        if len(self._pending) < _HEADER.size:
+            return None
+        magic, version, length, checksum = _HEADER.unpack_from(self._pending)
+        if (magic, version) != (MAGIC, VERSION):
+            raise MessageError(f"not of version {VERSION}: {bytes(self._pending[:6])!r}")
+        if length > MOST_BODY_BYTES:
+            raise MessageError(f"{length} bytes announced, at most {MOST_BODY_BYTES} are taken")
+        end = _HEADER.size + length
+        if len(self._pending) < end:
+            return None
+        body = bytes(self._pending[_HEADER.size : end])
+        del self._pending[:end]
+        return _decoded(body, checksum)
 
 
-def decoded(body: bytes) -> Message:
-    """Return the message in `body`.
-
-    Raises:
-        MessageError: It is none.
-
-    """
-    try:
-        message: Message = _DECODER.decode(body)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise MessageError(f"not a message: {error}") from error
-    return message
-
-
-def begin(settings: ForecastSettings, n_series: int, history: NDArray[np.floating]) -> Begin:
-    """Return the message that starts a forecaster on `history` (steps, series)."""
-    return Begin(settings, n_series, np.ascontiguousarray(history, dtype=np.float32).tobytes())
-
-
-def history_of(message: Begin) -> NDArray[np.float32]:
-    """Return the past steps, shape (steps, series).
-
-    Raises:
-        MessageError: The bytes do not fill whole steps.
-
-    """
-    if not 0 <= message.n_series <= _MOST_SERIES:
-        raise MessageError(f"{message.n_series} series")
-    row_bytes = 4 * message.n_series
-    if len(message.rows) % max(row_bytes, 1) != 0:
-        raise MessageError(f"history of {len(message.rows)} bytes, rows of {row_bytes}")
-    flat = np.frombuffer(message.rows, dtype=np.float32)
-    return flat.reshape(-1, message.n_series) if message.n_series else flat.reshape(0, 0)
+def step_message(step: int, values: NDArray[np.floating], *, is_past: bool) -> Step:
+    """Return the message that carries one step's values (series,)."""
+    return Step(step, is_past, values.astype(np.float32).tobytes())
 
 
 def values_of(message: Step, n_series: int) -> Floats:
@@ -131,61 +140,91 @@ def values_of(message: Step, n_series: int) -> Floats:
         MessageError: There are more or fewer of them.
 
     """
-    return _array(message.values, np.dtype(np.float64), (n_series,))
+    return _singles(message.values, (n_series,))
+
+
+def rearrange_message(generation: int, positions: Ints) -> Rearrange:
+    """Return the message that puts series in a new order."""
+    return Rearrange(generation, positions.astype(np.int64).tobytes())
 
 
 def positions_of(message: Rearrange, n_series: int) -> Ints:
-    """Return the positions among `n_series` old series.
+    """Return positions among `n_series` old series, -1 for newcomers.
 
     Raises:
-        MessageError: One of them is not among these.
+        MessageError: They are cut off, or one is not among the old series.
 
     """
-    if len(message.positions) % 8:
+    if len(message.positions) % np.dtype(np.int64).itemsize:
         raise MessageError("positions are cut off")
     positions = np.frombuffer(message.positions, dtype=np.int64)
-    if np.any((positions < -1) | (positions >= n_series)):
+    if ((positions < -1) | (positions >= n_series)).any():
         raise MessageError("a position beyond the series that there are")
     return positions
 
 
-def answer(profile: Profile) -> Answer:
+def answer_message(generation: int, profile: Profile) -> Answer:
     """Return the message that carries `profile`."""
     return Answer(
+        generation=generation,
         step=profile.step,
-        n_series=len(profile.expected),
         levels=profile.levels.astype(np.float64).tobytes(),
-        grid=np.ascontiguousarray(profile.grid, dtype=np.float64).tobytes(),
-        expected=profile.expected.astype(np.float64).tobytes(),
-        upper=profile.upper.astype(np.float64).tobytes(),
+        grid=profile.grid.astype(np.float32).tobytes(),
+        expected=profile.expected.astype(np.float32).tobytes(),
+        upper=profile.upper.astype(np.float32).tobytes(),
         source=profile.source.astype(np.uint8).tobytes(),
     )
 
 
-def profile_of(message: Answer) -> Profile:
+def profile_of(message: Answer, n_series: int) -> Profile:
     """Return the profile in an answer.
 
     Raises:
-        MessageError: Its parts do not fit together, or its quantiles fall along the levels.
+        MessageError: Its parts do not fit together, or are nothing that a forecast can say.
 
     """
-    series, floats = message.n_series, np.dtype(np.float64)
-    levels = _array(message.levels, floats, (len(message.levels) // 8,))
-    grid = _array(message.grid, floats, (len(levels), series))
-    if np.any(np.diff(levels) <= 0) or np.any(np.diff(grid, axis=0) < 0) or np.any(grid < 0):
-        raise MessageError("quantiles must be at least 0 and rise with their levels")
-    return Profile(
+    if len(message.levels) > _MOST_LEVELS * 8 or len(message.levels) % 8:
+        raise MessageError(f"levels of {len(message.levels)} bytes")
+    levels = np.frombuffer(message.levels, dtype=np.float64)
+    if len(message.source) != n_series:
+        raise MessageError(f"sources of {len(message.source)} series, expected {n_series}")
+    profile = Profile(
         step=message.step,
         levels=levels,
-        grid=grid,
-        expected=_array(message.expected, floats, (series,)),
-        upper=_array(message.upper, floats, (series,)),
-        source=np.array(_array(message.source, np.dtype(np.uint8), (series,)), dtype=np.uint8),
+        grid=_singles(message.grid, (len(levels), n_series)),
+        expected=_singles(message.expected, (n_series,)),
+        upper=_singles(message.upper, (n_series,)),
+        source=np.frombuffer(message.source, dtype=np.uint8),
+    )
+    if not _is_sound(profile):
+        raise MessageError("quantiles must be finite, at least 0, and rise with their levels")
+    return profile
+
+
+def _is_sound(profile: Profile) -> bool:
+    """Say whether levels rise within (0, 1), quantiles with them, and all else is demand."""
+    bounded = np.concatenate(([0.0], profile.levels, [1.0]))
+    columns = (profile.grid, profile.expected, profile.upper)
+    return bool(
+        (np.diff(bounded) > 0).all()
+        and not (np.diff(profile.grid, axis=0) < 0).any()
+        and not any((column < 0).any() or np.isinf(column).any() for column in columns)
+        and (profile.source <= max(Source)).all()
     )
 
 
-def _array(data: bytes, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    expected = int(np.prod(shape)) * dtype.itemsize
+def _decoded(body: bytes, checksum: int) -> Message:
+    if zlib.crc32(body) != checksum:
+        raise MessageError("the checksum does not match")
+    try:
+        message: Message = _DECODER.decode(body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise MessageError(f"not a message: {error}") from error
+    return message
+
+
+def _singles(data: bytes, shape: tuple[int, ...]) -> Floats:
+    expected = int(np.prod(shape)) * np.dtype(np.float32).itemsize
     if len(data) != expected:
         raise MessageError(f"array of {len(data)} bytes, expected {expected}")
-    return np.asarray(np.frombuffer(data, dtype=dtype).reshape(shape))
+    return np.frombuffer(data, dtype=np.float32).reshape(shape).astype(np.float64)

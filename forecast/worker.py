@@ -1,7 +1,7 @@
 """The forecaster process: steps in on standard input, profiles out on standard output.
 
-It ends when its input does, so that it never outlives the agent.  Between steps it refits models,
-within its share of a core.
+It ends when its input does, so it never outlives the agent.  Between steps it refits models,
+within its share of a core.  `python -I -m forecast.worker`
 """
 
 import ctypes
@@ -11,140 +11,204 @@ import select
 import signal
 import sys
 import time
-from io import FileIO
-from typing import BinaryIO
+from collections.abc import Callable
 
-from forecast.core import ForecastCore
+import numpy as np
+
+from forecast.core import Fit, ForecastCore
+from forecast.history import Ints
 from forecast.message import (
-    HEADER_BYTES,
     Begin,
+    Frames,
+    Hello,
+    Learned,
     Message,
     MessageError,
     Rearrange,
     Step,
-    answer,
-    body_bytes,
-    decoded,
+    answer_message,
     encoded,
-    history_of,
     positions_of,
     values_of,
 )
 from forecast.settings import ForecastSettings
 
 _NICENESS = 10
-_DATA_BYTES = 1 << 30  # far above what 50,000 series take (see `make bench`)
+# 50,000 series take 345 MiB, of which 190 are libraries; twice that is a fault.
+_DATA_BYTES = 768 << 20
+_READ_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
-# Refits look for the next step after this many models: some 10 ms.
-_SERIES_AT_A_TIME = 8
+# A step that arrives during refits waits for so many of them: some 10 ms.
+_REFITS_AT_A_TIME = 16
+# The first answer after a restart waits so long, at most, for models of what is known already.
+_FIRST_FITS_S = 1.0
+
+
+class Refits:
+    """Which series are to be refitted now: each in its turn, within a share of a core.
+
+    A round of all series takes `refit_s`, or longer where it would cost more than the share.
+    """
+
+    def __init__(self, settings: ForecastSettings, n_series: int, spent_s: float) -> None:
+        self._settings, self._n_series = settings, n_series
+        self._queue: Ints = np.empty(0, dtype=np.int64)
+        self._owed = 0.0
+        self._credit_s = 0.0
+        self._counted_s = spent_s
+
+    def grant(self, core: ForecastCore, spent_s: float) -> None:
+        """Begin another step, at `spent_s` seconds of the process's own time."""
+        share_s = self._settings.refit_share * self._settings.step_s
+        # What a step costs counts too; what it leaves is not saved up.
+        self._credit_s = min(self._credit_s, 0.0) + share_s
+        self._account(spent_s)
+        self._queue = core.due()
+        self._n_series = core.n_series
+        turn = self._n_series * self._settings.step_s / self._settings.refit_s
+        self._owed = min(self._owed + turn, self._n_series)
+        self._owed = max(self._owed, float(core.never_fitted()))
+
+    def next(self, spent_s: float) -> Ints:
+        """Return the series to refit next; none when turn or share are used up."""
+        self._account(spent_s)
+        count = min(_REFITS_AT_A_TIME, int(self._owed)) if self._credit_s > 0 else 0
+        series, self._queue = self._queue[:count], self._queue[count:]
+        self._owed -= len(series)
+        return series
+
+    def _account(self, spent_s: float) -> None:
+        self._credit_s -= spent_s - self._counted_s
+        self._counted_s = spent_s
 
 
 class Worker:
-    """Answers messages and spends what is left of its share of a core on refits."""
+    """Answers messages from one descriptor on another."""
 
-    def __init__(self, reader: FileIO, writer: BinaryIO) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, read_fd: int, write_fd: int, fit: Fit) -> None:
+        self._read_fd, self._write_fd, self._fit = read_fd, write_fd, fit
+        self._frames = Frames()
         self._core: ForecastCore | None = None
-        self._settings = ForecastSettings()
-        self._refits_left = 0
-        self._refit_time_left_s = 0.0
+        self._refits: Refits | None = None
+        self._generation = 0
+        self._has_answered = False
 
     def run(self) -> None:
         """Answer until the input ends.
 
         Raises:
-            MessageError: What came in is not for this process: it had better start anew.
+            MessageError: What came in is not for this process; it cannot go on from there.
+            BrokenPipeError: Nobody reads the answers any more.
 
         """
-        while (message := self._next()) is not None:
-            self._handle(message)
-            self._refit_until_spoken_to()
+        while True:
+            if not self._has_input() and self._refit():
+                continue
+            data = os.read(self._read_fd, _READ_BYTES)  # waits
+            if not data:
+                return
+            for message in self._frames.fed(data):
+                self._handle(message)
 
-    def _next(self) -> Message | None:
-        """Wait for a message; None when the input has ended."""
-        header = self._read(HEADER_BYTES)
-        if len(header) < HEADER_BYTES:
-            return None
-        length = body_bytes(header)
-        body = self._read(length)
-        return decoded(body) if len(body) == length else None
-
-    def _read(self, count: int) -> bytes:
-        """Return the next `count` bytes, fewer where the input ends."""
-        parts, left = [], count
-        while left and (part := self._reader.read(left)):
-            parts.append(part)
-            left -= len(part)
-        return b"".join(parts)
+    def _has_input(self) -> bool:
+        return bool(select.select([self._read_fd], [], [], 0)[0])
 
     def _handle(self, message: Message) -> None:
-        if isinstance(message, Begin):
-            self._begin(message)
-        elif self._core is None:
-            raise MessageError("expected to be told how to begin")
-        elif isinstance(message, Step):
-            profile = self._core.observe(message.step, values_of(message, self._core.n_series))
-            self._writer.write(encoded(answer(profile)))
-            self._writer.flush()
-            self._grant_refits(self._core)
-        elif isinstance(message, Rearrange):
-            self._core.rearrange(positions_of(message, self._core.n_series))
-        else:
-            raise MessageError("expected a step, got an answer")
+        match message:
+            case Begin():
+                self._begin(message)
+            case Step():
+                self._step(message, self._begun())
+            case Rearrange():
+                core = self._begun()
+                core.rearrange(positions_of(message, core.n_series))
+                self._generation = message.generation
+                # Positions in the queue are those of before.
+                self._refits = Refits(core.settings, core.n_series, time.process_time())
+            case _:
+                raise MessageError(f"{type(message).__name__} is for the agent to get")
 
     def _begin(self, message: Begin) -> None:
-        # Slow to load (1 s, 100 MB), and first needed here.
-        from forecast.ets import fitted  # noqa: PLC0415
+        self._core = ForecastCore(message.n_series, message.settings, self._fit)
+        self._refits = Refits(message.settings, message.n_series, time.process_time())
+        self._generation = message.generation
+        self._has_answered = False
 
-        history = history_of(message)
-        self._settings = message.settings
-        self._core = ForecastCore(message.n_series, message.settings, fitted)
-        for row in history:
-            self._core.learn(row.astype("float64"))
-        self._grant_refits(self._core)
-        if len(history):  # after a restart models are needed at once, not in an hour
-            self._refits_left = message.n_series
+    def _step(self, message: Step, core: ForecastCore) -> None:
+        values = values_of(message, core.n_series)
+        if message.is_past:
+            core.learn(values)
+            send(self._write_fd, Learned(self._generation, message.step))
+            return
+        if not self._has_answered:
+            fit_what_is_known(core, min(_FIRST_FITS_S, core.settings.step_s / 2))
+            self._has_answered = True
+        profile = core.observe(message.step, values)
+        send(self._write_fd, answer_message(self._generation, profile))
+        if self._refits is not None:
+            self._refits.grant(core, time.process_time())
 
-    def _grant_refits(self, core: ForecastCore) -> None:
-        """Allow as many refits as this step's turn, and no more time than its share."""
-        settings = self._settings
-        steps_a_round = max(settings.refit_s / settings.step_s, 1.0)
-        in_turn = -int(-core.n_series // steps_a_round)
-        self._refits_left = max(in_turn, core.never_fitted())
-        self._refit_time_left_s = settings.refit_share * settings.step_s
+    def _begun(self) -> ForecastCore:
+        if self._core is None:
+            raise MessageError("expected to be told how to begin")
+        return self._core
 
-    def _refit_until_spoken_to(self) -> None:
-        core = self._core
-        while core is not None and self._refits_left > 0 and self._refit_time_left_s > 0:
-            if select.select([self._reader], [], [], 0)[0]:
-                return
-            series = core.due()[: min(_SERIES_AT_A_TIME, self._refits_left)]
-            if not len(series):
-                return
-            began_s = time.process_time()
-            core.refit(series)
-            self._refits_left -= len(series)
-            self._refit_time_left_s -= time.process_time() - began_s
+    def _refit(self) -> bool:
+        """Refit a few models; say whether there was anything to do."""
+        if self._core is None or self._refits is None:
+            return False
+        series = self._refits.next(time.process_time())
+        if len(series) == 0:
+            return False
+        self._core.refit(series)
+        return True
 
 
-def main() -> None:
-    """Run as a child: of low priority, bounded in memory, gone when its parent is."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before it could be watched
-        return
+def fit_what_is_known(core: ForecastCore, most_s: float) -> None:
+    """Fit models that were never fitted, for at most `most_s` seconds of processor time."""
+    until_s = time.process_time() + most_s
+    series = core.due()[: core.never_fitted()]
+    while len(series) and time.process_time() < until_s:
+        core.refit(series[:_REFITS_AT_A_TIME])
+        series = series[_REFITS_AT_A_TIME:]
+
+
+def send(write_fd: int, message: Message) -> None:
+    """Write one whole message; waits while the pipe is full."""
+    frame = memoryview(encoded(message))
+    while frame:
+        frame = frame[os.write(write_fd, frame) :]
+
+
+def settle_down() -> None:
+    """Become a background process: niced, bounded in memory, gone when the parent is."""
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # whatever the agent itself was handed open
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the agent, who closes our input
-    # Unbuffered, so that select() sees everything that has not been read.
-    reader = FileIO(0, "rb")
-    writer = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is a log line, not a message
+        signal.signal(number, signal.SIG_IGN)  # meant for the agent, which closes our input
+
+
+def load_ets() -> Fit:
+    """Load the model library, which takes 2 s and 180 MiB, and return what fits models."""
+    from forecast.ets import fitted  # noqa: PLC0415
+
+    return fitted
+
+
+def main(load: Callable[[], Fit] = load_ets) -> None:
+    """Serve the agent that started this process, until it is gone."""
+    settle_down()
+    write_fd = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is a log line
     try:
-        Worker(reader, writer).run()
+        send(write_fd, Hello())  # before it loads: starting is not the same as hung
+        Worker(sys.stdin.fileno(), write_fd, load()).run()
     except MessageError as error:
         sys.exit(f"forecaster: {error}")
+    except BrokenPipeError:
+        sys.exit("forecaster: the agent is gone")
 
 
 if __name__ == "__main__":
