@@ -1,0 +1,78 @@
+"""Fail static: a restart adopts what is in force, and until there is history nothing jumps."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.allocation import Mode
+from agent.tenant import Floats, Resource
+
+from hosts import ROUNDING
+from scenes import Kernel, Moment, Played, Scene, played, scenes
+
+FOR_EVER_S = (1e6,)
+
+
+def adopted(tick: Played, resource: Resource) -> Floats:
+    """Return the limits that were found in force at first sight."""
+    return tick.decision.state.adopted[resource]
+
+
+@given(scenes(learning_s=FOR_EVER_S))
+def test_while_learning_no_limit_rises_unless_it_is_hit_or_below_its_floor(scene: Scene) -> None:
+    """One that is hit rises to its fair share at most; memory to what cannot be reclaimed."""
+    for tick in played(scene):
+        for resource, part in tick.decision.resources.items():
+            terms, guarantee = scene.roster.terms[resource], part.allocation.guarantee
+            is_hit = tick.seen.demands[resource].is_censored
+            most = np.maximum(adopted(tick, resource), terms.floor)
+            most = np.maximum(most, np.where(is_hit, guarantee.fair, 0.0))
+            if resource is Resource.MEMORY:
+                stuck = np.nan_to_num(tick.seen.usage.memory_unreclaimable_bytes)
+                most = np.maximum(most, stuck + scene.policy.memory_margin_bytes)
+            is_known = np.isfinite(adopted(tick, resource))
+            limit = part.allocation.limit
+            assert np.all(limit[is_known] <= most[is_known] * (1 + ROUNDING))
+
+
+@given(scenes(learning_s=FOR_EVER_S))
+def test_while_learning_no_limit_falls_unless_guarantees_or_ceilings_need_it(scene: Scene) -> None:
+    for tick in played(scene):
+        for resource, part in tick.decision.resources.items():
+            total, present = scene.policy.total[resource], tick.seen.usage.is_present
+            ceiling = np.minimum(scene.roster.terms[resource].ceiling, total) * present
+            kept = np.minimum(np.nan_to_num(adopted(tick, resource)), ceiling)
+            stuck = np.zeros_like(kept)
+            if resource is Resource.MEMORY:
+                stuck = np.nan_to_num(tick.seen.usage.memory_unreclaimable_bytes)
+                stuck = np.minimum(stuck + scene.policy.memory_margin_bytes, ceiling)
+            least = np.maximum.reduce([kept, stuck, part.allocation.guarantee.amount])
+            if least.sum() <= scene.policy.capacity[resource]:
+                assert np.all(part.allocation.limit >= kept - ROUNDING * total)
+
+
+@given(scenes(), st.sampled_from((1.0, 300.0)))
+def test_a_restarted_agent_leaves_limits_that_fit_where_they_are(
+    scene: Scene, elapsed_s: float
+) -> None:
+    """Whatever one agent left behind, its successor without history writes nothing."""
+    kernel = Kernel.holding(scene)
+    for _ in played(scene, kernel):
+        pass
+    quiet = (Moment(),) * len(scene.pairs)
+    policy = replace(scene.policy, learning_s=1e6)
+    successor = replace(
+        scene, elapsed_s=(elapsed_s,) * 3, story=(quiet,) * 3, has_history=False, policy=policy
+    )
+    for tick in played(successor, kernel):
+        for resource, part in tick.decision.resources.items():
+            terms, in_force = scene.roster.terms[resource], part.in_force
+            ceiling = np.minimum(terms.ceiling, policy.total[resource])
+            margin = policy.memory_margin_bytes if resource is Resource.MEMORY else 0.0
+            must_move = (in_force < np.maximum(terms.floor, margin)) | (in_force > ceiling)
+            least = np.maximum(in_force, part.allocation.guarantee.amount)
+            is_elastic = policy.modes[resource] is Mode.ELASTIC
+            if not must_move.any() and (is_elastic or least.sum() <= policy.capacity[resource]):
+                assert np.array_equal(part.target, in_force)
