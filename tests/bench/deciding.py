@@ -1,0 +1,209 @@
+"""Measures what a tick of N tenants costs after sampling, and the agent's memory with it.
+
+    deciding.py MOUNT RESULT_FILE N
+
+The kernel is a function here: usage walks at random, and limits are what the last tick decided.
+Memory is that of a whole agent: all its modules loaded, and cgroups of its own kept open.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TypeVar
+
+import numpy as np
+from scratch import cgroups
+from timing import median_ms, memory_mib, progress
+
+import agent.daemon  # what the agent loads counts as its memory
+import agent.tick
+from agent.cycle import decide, observed
+from agent.policy import loop_settings, policy_of
+from agent.record import TickRecord
+from agent.settings import DEFAULT_QOS, Config, HostSettings
+from agent.tenant import Entitlement, Resource, Roster, Tenant
+from agent.tick import ControlLoop, Kernel
+from agent.tokens import Ledger
+from enforce.columns import Floats, HostSample, Limits
+from enforce.sampler import Sampler
+from forecast.fallback import fallback_profile
+from forecast.profile import Profile
+
+T = TypeVar("T")
+
+GIB = 1 << 30
+ROUNDS = {100: 101, 1_000: 51, 10_000: 15}
+HISTORY_STEPS = 60
+CORES_PER_TENANT, BYTES_PER_TENANT = 0.04, GIB // 4
+
+
+def config_of(count: int) -> Config:
+    """Return a host of `count` tenants of mixed classes, with floors on a third of what it has."""
+    cores, memory = CORES_PER_TENANT * count, BYTES_PER_TENANT * count
+    floors = {
+        Resource.CPU: Entitlement(floor=cores / count / 3),
+        Resource.MEMORY: Entitlement(floor=memory / count / 3),
+    }
+    tenants = tuple(
+        Tenant(f"t{n:05}", DEFAULT_QOS[n % len(DEFAULT_QOS)], floors) for n in range(count)
+    )
+    return Config(
+        total={Resource.CPU: cores, Resource.MEMORY: float(memory)},
+        tenants=tenants,
+        host=HostSettings(is_observing=True),
+    )
+
+
+class World:
+    """A kernel as a function: counters that move by a random walk of usage, limits that hold."""
+
+    def __init__(self, count: int) -> None:
+        self._random = np.random.default_rng(7)
+        self._cpu = self._random.gamma(0.7, CORES_PER_TENANT, count)
+        self._memory = self._random.uniform(0.2, 1.0, count) * BYTES_PER_TENANT
+        self._used_us, self._count = np.zeros(count), count
+        self.read_s = 0.0  # CPU time of making the last sample, which is no part of a tick
+        nothing = np.full(count, np.inf)
+        self.limits = Limits(nothing.copy(), np.full(count, 100.0), nothing, np.zeros(count))
+
+    def usage(self) -> Floats:
+        """Return one instant's usage as the forecaster's series: cpu, then memory."""
+        noise = self._random.lognormal(0.0, 0.3, self._count)
+        return np.concatenate([self._cpu * noise, self._memory])
+
+    def read(self, taken_at_s: float) -> HostSample:
+        """Return the next sample, a second later."""
+        began_s = time.process_time()
+        zero = np.zeros(self._count)
+        cpu = np.minimum(self.usage()[: self._count], self.limits.cpu_max_cores)
+        self._used_us = self._used_us + cpu * 1e6
+        sample = HostSample(
+            taken_at_s=taken_at_s,
+            cgroup_id=np.arange(1, self._count + 1),
+            cpu_usage_us=self._used_us,
+            cpu_periods=np.full(self._count, taken_at_s * 10),
+            cpu_throttled_periods=zero,
+            cpu_throttled_us=zero,
+            memory_current_bytes=self._memory,
+            memory_high_events=zero,
+            memory_oom_kills=zero,
+            memory_unreclaimable_bytes=self._memory * 0.6,
+            io_read_bytes=zero,
+            io_write_bytes=zero,
+            io_read_ops=zero,
+            io_write_ops=zero,
+            in_force=self.limits,
+        )
+        self.read_s = time.process_time() - began_s
+        return sample
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def obey(self, record: TickRecord) -> None:
+        """Let the limits that a tick wanted be in force at the next."""
+        for changes in record.changes:
+            column = self.limits.of(changes.control).copy()
+            column[changes.tenant] = changes.after
+            name = str(changes.control).replace(".", "_") + {
+                "cpu.max": "_cores",
+                "memory.high": "_bytes",
+                "memory.low": "_bytes",
+            }.get(str(changes.control), "")
+            self.limits = replace(self.limits, **{name: column})
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A forecaster whose last answer is good: 59 of 60 ticks meet it so."""
+
+    profile: Profile
+
+    def reset(self, *_: object) -> None:
+        """Begin."""
+
+    def offer(self, *_: object) -> None:
+        """Take a step's values; no step ends here."""
+
+    def poll(self, _: float) -> Profile:
+        """Return the answer."""
+        return self.profile
+
+    def state(self, _: float) -> str:
+        """Say that it is good."""
+        return "live"
+
+
+class Bench:
+    """One host of `count` tenants, ticked on a clock of its own."""
+
+    def __init__(self, count: int) -> None:
+        config = config_of(count)
+        self.world, self.now_s = World(count), 1.0
+        self.history = np.stack([self.world.usage() for _ in range(HISTORY_STEPS)])
+        profile = fallback_profile(self.history, step=HISTORY_STEPS)
+        self.loop = ControlLoop(
+            Roster.of(config.tenants),
+            policy_of(config),
+            replace(loop_settings(config), step_s=1e9),
+            kernel=Kernel(self.world, SimpleNamespace(close=lambda: None)),  # type: ignore[arg-type]
+            forecaster=Ready(profile),  # type: ignore[arg-type]
+            ledgers={resource: Ledger.opened(count) for resource in Resource},
+        )
+        self.decided_s = 0.0
+        for part in (observed, decide):
+            setattr(agent.tick, part.__name__, self.timed(part))
+
+    def tick(self) -> tuple[float, float]:
+        """Run one tick; return the CPU seconds of its decision and of all the rest but reading."""
+        self.now_s += 1.0
+        self.decided_s = 0.0
+        began_s = time.process_time()
+        record = self.loop.tick(self.now_s, late_ticks=0)
+        whole_s = time.process_time() - began_s
+        self.world.obey(record)
+        return self.decided_s, whole_s - self.decided_s - self.world.read_s
+
+    def timed(self, part: Callable[..., T]) -> Callable[..., T]:
+        """Return `part` with its CPU time added to the decision's."""
+
+        def run(*arguments: object, **options: object) -> T:
+            began_s = time.process_time()
+            answer = part(*arguments, **options)
+            self.decided_s += time.process_time() - began_s
+            return answer
+
+        return run
+
+
+def main() -> None:
+    """Measure one size in this process, and write the result."""
+    mount, result, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    progress(f"deciding for {count} tenants")
+    rounds = ROUNDS.get(count, 21)
+    with cgroups(mount, count) as (root, names):
+        bench = Bench(count)
+        sampler = Sampler(root, names)
+        for _ in range(20):
+            sampler.read(0.0)
+            bench.tick()
+        decide_s, plan_s = np.median([bench.tick() for _ in range(rounds)], axis=0)
+        fallback_ms = median_ms(lambda: fallback_profile(bench.history[-10:], step=0), rounds)
+        sampler.close()
+    said = {
+        "tenants": count,
+        "decide_ms": decide_s * 1e3,
+        "plan_ms": plan_s * 1e3,
+        "fallback_ms": fallback_ms,
+        "rss_mib": memory_mib("VmRSS"),
+        "peak_rss_mib": memory_mib("VmHWM"),
+    }
+    result.write_text(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()

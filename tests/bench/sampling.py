@@ -1,0 +1,84 @@
+"""Measures sampling of N cgroups against a C program that preads the same files.
+
+    sampling.py MOUNT PREAD_PROGRAM RESULT_FILE N...
+
+Makes cgroups of its own below MOUNT and removes them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from scratch import cgroups
+from timing import median_ms, progress, unreclaimable_slab_bytes
+
+from enforce.descriptors import raise_open_files_limit
+from enforce.sampler import Sampler
+
+EACH_TICK = ("cpu.stat", "memory.current", "io.stat", "cpu.max", "memory.high")
+IN_TURN = ("cpu.weight", "memory.low", "memory.stat")
+SLOW_EVERY = 10
+ROUNDS = {100: 201, 1_000: 51, 10_000: 9}
+SYSTEM_CALLS = 2_000
+
+
+def files_of_a_tick(root: Path, names: list[str]) -> list[Path]:
+    """Return the files that one read of the sampler touches, event counters at rest."""
+    each = [root / name / file for file in EACH_TICK for name in names]
+    turn = [root / name / file for file in IN_TURN for name in names[::SLOW_EVERY]]
+    return [path for path in (*each, *turn) if path.exists()]
+
+
+def measured(mount: Path, program: Path, count: int, *, is_wall: bool) -> dict[str, float]:
+    """Return the cost of one read of `count` tenants, ours and C's, in milliseconds."""
+    rounds = ROUNDS.get(count, 21)
+    with cgroups(mount, count) as (root, names):
+        raise_open_files_limit(64 * 1024)
+        paths = files_of_a_tick(root, names)
+        command = [str(program), str(rounds)]
+        said = subprocess.run(
+            command, input="\n".join(map(str, paths)), text=True, check=True, capture_output=True
+        ).stdout.split()
+        before_bytes = unreclaimable_slab_bytes()
+        sampler = Sampler(root, names, slow_every=SLOW_EVERY)
+        sampler.read(0.0)
+        kernel_bytes = unreclaimable_slab_bytes() - before_bytes
+        ours_ms = median_ms(lambda: sampler.read(0.0), rounds, is_wall=is_wall)
+        sampler.close()
+    c_ms = float(said[1 if is_wall else 0]) / 1e3
+    return {
+        "tenants": count,
+        "reads": len(paths),
+        "sample_ms": ours_ms,
+        "c_ms": c_ms,
+        "ratio": ours_ms / c_ms,
+        "kernel_bytes_per_tenant": kernel_bytes / count,
+    }
+
+
+def system_call_us(*, is_wall: bool) -> float:
+    """Return what one system call that does nothing costs from Python."""
+
+    def call_many() -> None:
+        for _ in range(SYSTEM_CALLS):
+            os.getppid()
+
+    return median_ms(call_many, 21, is_wall=is_wall) * 1e3 / SYSTEM_CALLS
+
+
+def main() -> None:
+    """Measure every size and write the result."""
+    mount, program, result = (Path(argument) for argument in sys.argv[1:4])
+    is_wall = os.environ.get("LAB_KERNEL") == "uml"
+    rows = []
+    for count in map(int, sys.argv[4:]):
+        progress(f"sampling {count} tenants below {mount}")
+        rows.append(measured(mount, program, count, is_wall=is_wall))
+    said = {"system_call_us": system_call_us(is_wall=is_wall), "is_wall": is_wall, "rows": rows}
+    result.write_text(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()
