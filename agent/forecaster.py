@@ -132,6 +132,10 @@ class Forecaster:
             return "late"
         return "live"
 
+    def recent(self, steps: int) -> NDArray[np.float32]:
+        """Return the last closed steps, at most `steps`, oldest first: shape (steps, series)."""
+        return self._history.recent(steps)
+
     def close(self) -> None:
         """End the child; unlike all else here this waits, a few seconds at most."""
         for child in (self._child, self._dying):

@@ -24,7 +24,6 @@ def loop_settings(config: Config) -> LoopSettings:
     return LoopSettings(
         tick_s=config.periods.tick_s,
         step_s=config.periods.step_s,
-        history_steps=config.forecast.history_steps,
         is_observing=config.host.is_observing,
     )
 

@@ -1,10 +1,10 @@
-"""Ticks gathered into steps, which the forecaster sees, and their recent history.  Pure."""
+"""Ticks gathered into steps, which the forecaster sees.  Pure."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from agent.tenant import Floats, Ints, carried_over
+from agent.tenant import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,7 @@ class Step:
         )
 
 
-def appended(history: Floats, values: Floats, most_steps: int) -> Floats:
-    """Return `history` (steps, series) with one more row, bounded to `most_steps` rows."""
-    return np.concatenate((history, values[None]))[-most_steps:]
-
-
-def rearranged(columns: Floats, positions: Ints, resources: int) -> Floats:
-    """Return columns (..., resources * tenants before) in the order of a new roster."""
-    by_resource = columns.reshape(*columns.shape[:-1], resources, -1)
-    moved = carried_over(by_resource, positions)
-    return moved.reshape(*columns.shape[:-1], resources * len(positions))
+def series_positions(positions: Ints, *, resources: int, tenants_before: int) -> Ints:
+    """Return positions of a new roster's series, resource by resource, among the old; -1: none."""
+    offsets = np.arange(resources)[:, None] * tenants_before
+    return np.where(positions >= 0, positions + offsets, -1).reshape(-1)

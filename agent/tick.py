@@ -20,14 +20,14 @@ from agent.cycle import (
 )
 from agent.forecaster import Forecaster
 from agent.plan import differing, headroom, kernel_weights, raises, reductions
-from agent.record import ResourceTick, TickRecord
-from agent.steps import Step, appended, rearranged
+from agent.record import ResourceTick, TickRecord, Totals
+from agent.steps import Step, series_positions
 from agent.tenant import Bools, Resource, Roster
 from agent.tokens import Ledger
 from enforce.apply import Applier
 from enforce.columns import Changes, Control, HostSample, Outcomes, Result
 from enforce.sampler import Sampler
-from forecast.fallback import fallback_profile
+from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.profile import Profile
 
 # Weights and memory.low take nothing from anyone at once: small moves are not worth a write.
@@ -40,18 +40,7 @@ class LoopSettings:
 
     tick_s: float
     step_s: float
-    history_steps: int
     is_observing: bool
-
-
-@dataclass(slots=True)
-class Counts:
-    """Running totals since start."""
-
-    written: int = 0
-    refused: int = 0
-    held_back: int = 0
-    would_have: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +74,10 @@ class ControlLoop:
         self._state = replace(CoreState.fresh(len(roster), policy), ledgers=ledgers)
         self._step = Step.begun(self._series)
         self.steps_closed = 0
-        self._history = np.empty((0, self._series))
-        self._profile: Profile | None = None
         self._number = 0
         self._root_problem: str | None = None
-        self.counts = Counts()
-        forecaster.reset(self._series, self._history)
+        self._totals = Totals()
+        forecaster.reset(self._series, np.empty((0, self._series)))
 
     @property
     def _series(self) -> int:
@@ -107,15 +94,11 @@ class ControlLoop:
         """Go on under a new configuration, keeping what is known of tenants that stay."""
         positions, before = roster.positions_in(self.roster), len(self.roster)
         self._state = self._state.rearranged(positions, policy)
-        self._history = rearranged(self._history, positions, len(Resource))
         self.roster, self.policy, self.settings = roster, policy, settings
         self._kernel = kernel
         self._step = Step.begun(self._series)
-        resources = np.arange(len(Resource))[:, None] * before
-        series = np.where(positions >= 0, positions + resources, -1)
-        if self._profile is not None:
-            self._profile = self._profile.rearranged(series.reshape(-1))
-        self._forecaster.rearrange(series.reshape(-1))
+        series = series_positions(positions, resources=len(Resource), tenants_before=before)
+        self._forecaster.rearrange(series)
 
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""
@@ -134,26 +117,22 @@ class ControlLoop:
         self._step = self._step.with_tick(values, seen.usage.elapsed_s)
         if self._step.elapsed_s >= self.settings.step_s - self.settings.tick_s / 2:
             self._close_step(now_s)
-        self._profile = self._forecaster.poll(now_s) or self._profile
-        is_usable = (
-            self._profile is not None
-            and self._profile.expected.shape == (self._series,)
-            and self._forecaster.state(now_s) == "live"
-        )
-        if is_usable and self._profile is not None:
-            return self._profile
+        profile = self._forecaster.poll(now_s)
+        if profile is not None and self._forecaster.state(now_s) == "live":
+            return profile
         return self._fallback()
 
     def _close_step(self, now_s: float) -> None:
         mean = self._step.mean()
-        self._history = appended(self._history, mean, self.settings.history_steps)
         self.steps_closed += 1
         self._step = Step.begun(self._series)
         self._forecaster.offer(self.steps_closed, mean, now_s)
 
     def _fallback(self) -> Profile:
         """Return the rule-based profile: from closed steps, or from the one in the making."""
-        history = self._history if len(self._history) else self._step.mean()[None]
+        history = self._forecaster.recent(MAXIMUM_STEPS)
+        if not len(history):
+            history = self._step.mean()[None].astype(np.float32)
         return fallback_profile(history, step=self.steps_closed)
 
     def _enforce(
@@ -161,6 +140,7 @@ class ControlLoop:
     ) -> tuple[tuple[Changes, ...], tuple[Outcomes, ...]]:
         """Write reductions, then what takes from nobody, then raises into what was freed."""
         may_write = seen.usage.is_present & ~self.roster.is_observed_only
+        self._count_observed(decision)
         lowered: list[Changes] = []
         for resource, part in decision.resources.items():
             control = LIMIT_CONTROL[resource]
@@ -235,17 +215,30 @@ class ControlLoop:
     def _write(self, changes: Changes) -> Outcomes | None:
         """Write changes, or count them where the agent only observes."""
         if self.settings.is_observing:
-            self.counts.would_have += len(changes)
+            self._count(would_have=len(changes))
             return None
         total = {LIMIT_CONTROL[r]: self.policy.total[r] for r in Resource}.get(changes.control)
         if total is not None:  # the host's all is no limit
             after = np.where(changes.after >= total * (1 - 1e-9), np.inf, changes.after)
             changes = replace(changes, after=after)
         outcomes = self._kernel.applier.apply(changes)
-        self.counts.written += int((outcomes.result == Result.APPLIED).sum())
-        self.counts.held_back += int((outcomes.result == Result.HELD_BACK).sum())
-        self.counts.refused += int((outcomes.result == Result.REFUSED).sum())
+        self._count(
+            written=int((outcomes.result == Result.APPLIED).sum()),
+            held_back=int((outcomes.result == Result.HELD_BACK).sum()),
+            refused=int((outcomes.result == Result.REFUSED).sum()),
+        )
         return outcomes
+
+    def _count(self, **more: int) -> None:
+        totals = self._totals
+        self._totals = replace(totals, **{k: getattr(totals, k) + n for k, n in more.items()})
+
+    def _count_observed(self, decision: Decision) -> None:
+        """Count the limits of tenants that are only observed which would be moved by now."""
+        for part in decision.resources.values():
+            moved_by = np.abs(part.allocation.limit - part.in_force)
+            is_off = moved_by > self.policy.pace.dead_band_fraction * part.in_force
+            self._count(would_have=int((is_off & self.roster.is_observed_only).sum()))
 
     def _record(
         self,
@@ -272,6 +265,7 @@ class ControlLoop:
             changes=changes,
             outcomes=outcomes,
             forecaster=self._forecaster.state(now_s),
+            totals=self._totals,
             problems=(
                 *problems(seen.sample),
                 *(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.cycle import CoreState
 from agent.emergency import Grants
-from agent.steps import rearranged
+from agent.steps import series_positions
 from agent.tenant import Resource, Roster, Tenant, carried_over
 from agent.tokens import Ledger
 
@@ -36,7 +36,7 @@ def test_columns_follow_their_tenants(before: list[str], after: list[str]) -> No
 
 
 @given(names, names)
-def test_ledgers_grants_and_history_follow_their_tenants(
+def test_ledgers_grants_and_series_follow_their_tenants(
     before: list[str], after: list[str]
 ) -> None:
     old, new = roster(before), roster(after)
@@ -47,9 +47,10 @@ def test_ledgers_grants_and_history_follow_their_tenants(
     assert np.array_equal(ledger.expired, expected)
     grants = Grants(column, column).rearranged(positions)
     assert np.array_equal(grants.grant_left_s, expected)
-    history = rearranged(np.tile(column, (3, len(Resource))), positions, len(Resource))
-    rows = np.tile(carried_over(column, positions), (3, len(Resource)))
-    assert np.array_equal(history, rows, equal_nan=True)
+    series = series_positions(positions, resources=len(Resource), tenants_before=len(old))
+    moved = carried_over(np.tile(column, len(Resource)), series)
+    expected = np.tile(carried_over(column, positions), len(Resource))
+    assert np.array_equal(moved, expected, equal_nan=True)
 
 
 @given(names)
