@@ -36,9 +36,9 @@ def bill(out: Console, costs: Costs) -> None:
     out.print("[bold]Four tenants on one CPU, the same scene under each regime[/bold]")
     for role in scene.ROLES:
         out.print(f"  {role.name:<7}{role.qos:<9} {role.does}")
+    out.print(f"  {scene.COUNTED_S:g} s are counted after {scene.PRELUDE_S:g} s of prelude")
     out.print(
-        f"  {scene.COUNTED_S:g} s are counted after {scene.PRELUDE_S:g} s of prelude;"
-        f" the web service's visitors ask for {scene.QUIET_CORES:g} of the CPU when quiet and"
+        f"  the web service's visitors ask for {scene.QUIET_CORES:g} of the CPU when quiet,"
         f" {scene.SURGE_CORES:g} in a surge, every {scene.TIDE_S:g} s"
     )
     out.print(
