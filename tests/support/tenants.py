@@ -51,7 +51,7 @@ def living_in(
         assert _said(process) == "ready"
         yield process
     finally:
-        process.kill()
+        (cgroup / "cgroup.kill").write_text("1")  # its children too
         process.communicate()
         wait_until(lambda: "populated 0" in (cgroup / "cgroup.events").read_text())
 
