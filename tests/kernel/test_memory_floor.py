@@ -1,7 +1,10 @@
 """memory.high never goes below what a tenant cannot give back plus a margin (safety rule 4)."""
 
+import os
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ from enforce.cgroup import TenantCgroup, ensure
 from enforce.columns import Changes, Control, Outcomes, Result
 from enforce.floor import memory_floor_bytes
 from enforce.originals import Originals
+from enforce.sampler import Sampler
 
 pytestmark = pytest.mark.kernel
 
@@ -92,6 +96,43 @@ def test_locked_memory_is_counted_once(applier: Applier, cgroup_root: Path) -> N
             floor = memory_floor_bytes(tenant, margin_bytes=0)
             usage = tenant.memory_current
         assert HELD_MIB * MIB <= floor <= usage + SLACK_BYTES
+
+
+@pytest.fixture
+def swap() -> Iterator[None]:
+    disk = os.environ.get("LAB_DISK")
+    if not disk:
+        pytest.skip("needs a disk of its own to swap on: run in the lab")
+    subprocess.run(["/sbin/mkswap", "--quiet", disk], check=True)
+    subprocess.run(["/sbin/swapon", disk], check=True)
+    yield
+    subprocess.run(["/sbin/swapoff", disk], check=True)
+
+
+@pytest.mark.usefixtures("swap")
+def test_free_swap_takes_its_part_as_far_as_every_limit_lets_it(
+    applier: Applier, cgroup_root: Path
+) -> None:
+    tenant = cgroup_root / "a"
+    with living_in(tenant, HOLD_ANON) as process, TenantCgroup(tenant) as cgroup:
+        order(process, HELD_MIB)
+
+        def swappable_mib(of_tenant: str, of_root: str) -> int:
+            (tenant / "memory.swap.max").write_text(of_tenant)
+            (cgroup_root / "memory.swap.max").write_text(of_root)
+            return round((usage - memory_floor_bytes(cgroup, margin_bytes=0)) / MIB)
+
+        (tenant / "memory.swap.max").write_text("0")
+        usage = memory_floor_bytes(cgroup, margin_bytes=0)
+        assert usage >= HELD_MIB * MIB
+        assert swappable_mib("max", "max") >= HELD_MIB
+        assert swappable_mib(str(20 * MIB), "max") == 20
+        assert swappable_mib("max", str(30 * MIB)) == 30
+        assert swappable_mib(str(20 * MIB), "0") == 0
+        with closing(Sampler(cgroup_root, ["a"])) as sampler:
+            (cgroup_root / "memory.swap.max").write_text("max")
+            sampled = sampler.read(0.0).memory_unreclaimable_bytes[0]
+        assert round((usage - sampled) / MIB) == 20, "the sampler says the same"
 
 
 def test_cache_counts_as_what_can_be_given_back(
