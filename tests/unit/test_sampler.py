@@ -134,6 +134,8 @@ def test_tenants_beyond_the_limit_of_open_files_are_read_all_the_same(
     shutil.rmtree(tmp_path / "t38")
     second = sampler.read(1.0)
     make(tmp_path, "t38")
+    (tmp_path / "t37").rename(tmp_path / "former")
+    make(tmp_path, "t37")
     third = sampler.read(2.0)
     sampler.close()
     assert (first.cpu_usage_us == 1000).all()
@@ -144,6 +146,7 @@ def test_tenants_beyond_the_limit_of_open_files_are_read_all_the_same(
     assert np.isnan(second.memory_oom_kills[38])
     assert (second.cgroup_id[37], second.cgroup_id[38]) == (first.cgroup_id[37], 0)
     assert third.cpu_usage_us[38] == 1000
+    assert third.cgroup_id[37] == (tmp_path / "t37").stat().st_ino != first.cgroup_id[37]
     assert third.cgroup_id[38] == (tmp_path / "t38").stat().st_ino
 
 
