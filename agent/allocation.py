@@ -47,7 +47,7 @@ class Claims:
     grid: Floats  # (levels, tenants): quantiles of the next step's demand
     demand: Floats  # in the last tick; NaN where unknowable
     is_hit: Bools  # was held at its limit in the last tick
-    balance_fraction: Floats  # -1 (deep in debt) to 1
+    credit: Floats  # what the balance is worth, from -1 (deep in debt) to 1
     hold: Floats
 
 
@@ -80,7 +80,7 @@ def allocate(
         capacity=capacity,
         emergency_fraction=emergency.fraction,
     )
-    weight = claims.terms.weight * priority(claims.balance_fraction)
+    weight = claims.terms.weight * priority(claims.credit)
     lower = _held(claims, promised.amount, capacity)
     # What cannot be taken back now goes before what is kept for emergencies.
     pool = min(promised.emergency_pool, max(capacity - float(lower.sum()), 0.0))
@@ -94,7 +94,7 @@ def allocate(
     need = Need(
         shortfall=np.minimum(_known(claims.demand), claims.ceiling) - placement.limit,
         is_hit=claims.is_hit,
-        is_in_debt=claims.balance_fraction < 0,
+        is_in_debt=claims.credit < 0,
         rank=claims.terms.emergency_rank,
         weight=claims.terms.weight,
     )
@@ -134,10 +134,10 @@ def surprised(claims: Claims) -> tuple[Floats, Floats]:
     return expected, np.where(is_above, lifted, claims.grid)
 
 
-def priority(balance_fraction: Floats) -> Floats:
-    """Return the factor, rising with the balance, by which it multiplies a tenant's weight."""
-    base = np.where(balance_fraction >= 0, _CREDIT_BASE, _DEBT_BASE)
-    return np.power(base, balance_fraction)
+def priority(credit: Floats) -> Floats:
+    """Return the factor, rising with the credit, by which it multiplies a tenant's weight."""
+    base = np.where(credit >= 0, _CREDIT_BASE, _DEBT_BASE)
+    return np.power(base, credit)
 
 
 def pressure_of(expected: Floats, high: Floats, capacity: float) -> float:
@@ -157,15 +157,15 @@ def pressure_of(expected: Floats, high: Floats, capacity: float) -> float:
 def opened(strict: Floats, claims: Claims, *, pressure: float, capacity: float) -> Floats:
     """Return elastic limits: the ceiling while pressure is low, debtors closing first.
 
-    closure = pressure * clip((1 - 2 b) / 3, 0, 1) with balance fraction b: a tenant deep in debt
-    closes with the pressure itself, one without balance by a third of it, one whose bank is at
-    least half full not at all.  A closed limit still leaves what those who are not in debt do
+    closure = pressure * clip((1 - 2 c) / 3, 0, 1) with credit c: a tenant deep in debt closes
+    with the pressure itself, one without balance by a third of it, one with half the credit that
+    can be had not at all.  A closed limit still leaves what those who are not in debt do
     not demand now: weights keep promises within microseconds, so a cap that idles the host
     would protect nobody.  Nor does it fall below what cannot be taken back now.
     """
-    closure = pressure * np.clip((1.0 - 2.0 * claims.balance_fraction) / 3.0, 0.0, 1.0)
+    closure = pressure * np.clip((1.0 - 2.0 * claims.credit) / 3.0, 0.0, 1.0)
     wanted_now = np.minimum(_known(claims.demand), claims.ceiling)
-    in_credit = np.where(claims.balance_fraction >= 0, wanted_now, 0.0)
+    in_credit = np.where(claims.credit >= 0, wanted_now, 0.0)
     left = capacity - (in_credit.sum() - in_credit)
     closed = np.maximum(strict, np.minimum(left, claims.ceiling))
     limit: Floats = claims.ceiling - closure * (claims.ceiling - closed)

@@ -14,7 +14,7 @@ from agent.emergency import EmergencySettings, Grants
 from agent.plan import Pace, Standing, enforceable, stepped
 from agent.pools import fair_share
 from agent.tenant import Bools, Floats, Ints, Resource, Roster, Terms, carried_over
-from agent.tokens import Ledger, balance_fraction, settled
+from agent.tokens import Ledger, credit_of, settled
 from agent.usage import Usage, rearranged, usage_between
 from enforce.columns import Control, HostSample
 from forecast.profile import Profile
@@ -268,7 +268,7 @@ def _claims(
         grid=grid,
         demand=demand.value,
         is_hit=demand.is_censored,
-        balance_fraction=balance_fraction(state.ledgers[resource].balance, burst),
+        credit=credit_of(state.ledgers[resource].balance, burst=burst, expected=expected),
         hold=np.minimum(enforceable(LIMIT_CONTROL[resource], hold), pinned),
     )
     return claims, burst

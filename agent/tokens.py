@@ -11,6 +11,10 @@ import numpy as np
 
 from agent.tenant import Floats, Ints, carried_over
 
+# A bank that pays for a whole step of what is expected in it is worth all that a bank can be.
+_FULL_CREDIT_S = 60.0
+_LEAST = 1e-9  # any bank lasts as good as for ever where nothing is expected
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
@@ -60,6 +64,12 @@ def settled(
     )
 
 
-def balance_fraction(balance: Floats, burst: Floats) -> Floats:
-    """Return balances relative to the most that can be banked, from -1 (debt) to 1."""
-    return np.clip(np.divide(balance, burst, out=np.zeros_like(balance), where=burst > 0), -1, 1)
+def credit_of(balance: Floats, *, burst: Floats, expected: Floats) -> Floats:
+    """Return what balances are worth as priority, from -1 (as deep in debt as can be) to 1.
+
+    A debt counts as a part of the burst, a bank by how long it pays for the expected demand:
+    both are worth no less to a higher class or weight, whose burst is larger (law 5).
+    """
+    most = np.where(balance < 0, burst, _FULL_CREDIT_S * np.maximum(expected, _LEAST))
+    worth = np.divide(balance, most, out=np.zeros_like(balance), where=burst > 0)
+    return np.clip(worth, -1.0, 1.0)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.allocation import Mode
 from agent.tenant import Resource
-from agent.tokens import Ledger, balance_fraction, settled
+from agent.tokens import Ledger, credit_of, settled
 
 from hosts import ROUNDING, Host, hosts
 from scenes import Scene, played, scenes
@@ -86,16 +86,18 @@ def test_held_lent_and_free_are_the_capacity(host: Host) -> None:
     assert np.isclose(total, host.total, rtol=ROUNDING)
 
 
-@given(
-    st.lists(
-        st.tuples(rates | rates.map(lambda rate: -rate), st.sampled_from((0.0, 1.0, 10.0))),
-        max_size=30,
-    )
-)
-def test_a_balance_counts_as_a_part_of_the_burst_and_never_beyond(
-    pairs: list[tuple[float, float]],
+balances = rates | rates.map(lambda rate: -rate)
+bursts = st.sampled_from((0.0, 1.0, 10.0))
+
+
+@given(st.lists(st.tuples(balances, bursts, rates), max_size=30))
+def test_credit_has_the_sign_of_the_balance_and_grows_with_it_up_to_one(
+    tenants: list[tuple[float, float, float]],
 ) -> None:
-    balance, burst = (np.array([pair[place] for pair in pairs]) for place in (0, 1))
-    fraction = balance_fraction(balance, burst)
-    assert np.all(np.abs(fraction) <= 1)
-    assert np.all(np.sign(fraction) == np.where(burst > 0, np.sign(balance), 0))
+    balance, burst, expected = np.array(tenants).reshape(-1, 3).T
+    credit = credit_of(balance, burst=burst, expected=expected)
+    assert np.all(np.abs(credit) <= 1)
+    assert np.all(np.sign(credit) == np.where(burst > 0, np.sign(balance), 0))
+    richer = credit_of(balance + 0.5, burst=burst, expected=expected)
+    assert np.all(richer >= credit)
+    assert np.all(credit_of(balance, burst=2 * burst, expected=expected) >= credit)

@@ -19,7 +19,7 @@ def at_worst(guest: Guest) -> Guest:
         width=0.0,
         demand=1e4,
         hold=1e4,
-        balance=1.0,
+        credit=1.0,
         is_hit=True,
         is_present=True,
     )

@@ -6,7 +6,11 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from agent.cycle import CoreState, Decision, decide, observed
+from agent.tenant import Floats, Resource
+
 from hosts import LADDER, ROUNDING, Host, hosts
+from scenes import Kernel, Scene, scenes
 
 positions = st.integers(0, 29)
 
@@ -37,9 +41,56 @@ def test_a_larger_weight_never_lowers_the_limit(host: Host, position: int, facto
 @given(hosts(min_guests=1), positions, st.sampled_from((0.001, 0.1, 0.5, 2.0)))
 def test_a_larger_balance_never_lowers_the_limit(host: Host, position: int, more: float) -> None:
     position %= len(host.guests)
-    richer = host.changed(position, balance=min(host.guests[position].balance + more, 1.0))
+    richer = host.changed(position, credit=min(host.guests[position].credit + more, 1.0))
     before, after = own_limits(host, richer, position)
     assert after >= before
+
+
+def begun(scene: Scene) -> tuple[Kernel, Decision]:
+    """Return a host after the first tick of a scene, and what was decided then."""
+    kernel, roster, policy = Kernel.holding(scene), scene.roster, scene.policy
+    state = CoreState.fresh(len(roster), policy)
+    sample = kernel.pass_time(1.0, scene.story[0])
+    seen = observed(state, sample, roster=roster, policy=policy)
+    return kernel, decide(state, seen, scene.profile, roster=roster, policy=policy)
+
+
+def decided_with(scene: Scene, tokens: Floats) -> Decision:
+    """Return the second tick's decision of tenants who have `tokens` in the bank."""
+    kernel, first = begun(scene)
+    roster, policy = scene.roster, scene.policy
+    ledger = replace(first.state.ledgers[Resource.CPU], balance=tokens)
+    nothing = {resource: np.zeros(len(roster)) for resource in Resource}
+    ledgers = {**first.state.ledgers, Resource.CPU: ledger}
+    state = replace(first.state, ledgers=ledgers, guaranteed=nothing)
+    sample = kernel.pass_time(1.0, scene.story[0])
+    seen = observed(state, sample, roster=roster, policy=policy)
+    return decide(state, seen, scene.profile, roster=roster, policy=policy)
+
+
+@given(
+    scenes(learning_s=(0.0,), least=1),
+    positions,
+    st.sampled_from((None, 1.1, 2.0)),
+    st.sampled_from((1.0, 0.5, 0.1, 0.0, -0.3, -1.0)),
+)
+def test_in_a_whole_cycle_neither_class_nor_weight_lowers_a_limit_at_the_same_tokens(
+    scene: Scene, position: int, factor: float | None, part_of_burst: float
+) -> None:
+    """All else equal is the same tokens in the bank: a larger burst must not make them less."""
+    position %= len(scene.pairs)
+    cpu, memory = scene.pairs[position]
+    rung = LADDER.index(cpu.qos)
+    better = replace(cpu, qos=LADDER[max(rung - 1, 0)])
+    if factor is not None:
+        better = replace(cpu, weight=cpu.weight * factor)
+    pairs = (*scene.pairs[:position], (better, memory), *scene.pairs[position + 1 :])
+    tokens = part_of_burst * begun(scene)[1].resources[Resource.CPU].burst
+    before, after = (decided_with(s, tokens) for s in (scene, replace(scene, pairs=pairs)))
+    for resource, part in after.resources.items():
+        slack = ROUNDING * scene.policy.capacity[resource]
+        limit = before.resources[resource].allocation.limit[position]
+        assert part.allocation.limit[position] >= limit - slack
 
 
 @given(hosts(min_guests=1), positions, st.sampled_from((0.01, 0.1, 0.5)))

@@ -35,7 +35,7 @@ class Guest:
     power: float = 1.0
     mean: float = 0.5  # where in its interval the expectation lies
     demand: float = 0.0
-    balance: float = 0.0
+    credit: float = 0.0
     hold: float = 0.0
     is_hit: bool = False
     is_present: bool = True
@@ -105,7 +105,7 @@ class Host:
             grid=grid * self.scale,
             demand=self.column("demand", self.scale),
             is_hit=self.column("is_hit") > 0,
-            balance_fraction=self.column("balance"),
+            credit=self.column("credit"),
             hold=np.minimum(self.column("hold", self.scale), ceiling),
         )
 
@@ -142,7 +142,7 @@ _DIGITS: dict[str, tuple[object, ...]] = {
     "mean": (0.5, 0.0, 1.0, 0.1, 0.9, 0.97),
     "power": (1.0, 0.2, 5.0, 60.0),
     "is_hit": (False, True),
-    "balance": (0.0, 1.0, -1.0, 0.5, -0.01),
+    "credit": (0.0, 1.0, -1.0, 0.5, -0.01),
     "hold": _AMOUNTS,
     "surprise": (None, None, 0.5, 0.96, 1.0, 1.5),  # demand as a place in the forecast interval
 }

@@ -254,10 +254,16 @@ def policy_of(cores: float, memory_bytes: float, **changes: object) -> Policy:
 
 
 @st.composite
-def scenes(draw: st.DrawFn, *, learning_s: tuple[float, ...] = (0.0, 0.0, 3.0, 1e6)) -> Scene:
-    """Draw up to six tenants and up to six ticks of a second, of none, or of five minutes."""
-    pairs = tuple(draw(st.lists(st.tuples(guests, guests), max_size=6)))
-    elapsed_s = tuple(draw(st.lists(st.sampled_from((1.0, 1.0, 0.5, 0.0, 300.0)), max_size=6)))
+def scenes(
+    draw: st.DrawFn, *, learning_s: tuple[float, ...] = (0.0, 0.0, 3.0, 1e6), least: int = 0
+) -> Scene:
+    """Draw up to six tenants and up to six ticks of a second, of none, or of five minutes.
+
+    There are at least `least` of either.
+    """
+    pairs = tuple(draw(st.lists(st.tuples(guests, guests), min_size=least, max_size=6)))
+    periods = st.sampled_from((1.0, 1.0, 0.5, 0.0, 300.0))
+    elapsed_s = tuple(draw(st.lists(periods, min_size=least, max_size=6)))
     story = []
     for _ in elapsed_s:
         number, tick = draw(st.integers(0, 2**64)), []
