@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
+from forecast.conformal import Calibrator
 from forecast.core import ForecastCore
 from forecast.ets import fitted
 from forecast.fallback import fallback_profile
@@ -72,6 +73,23 @@ def test_every_profile_is_monotone_finite_and_not_negative(table: Floats) -> Non
     is_demand = (table >= 0) & (table <= LARGEST_VALUE)
     for step, profile in enumerate(forecast(table)):
         assert_sound(profile, np.logical_or.reduce(is_demand[: step + 1]))
+
+
+@given(
+    hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(-10, 10)),
+    st.lists(st.tuples(st.integers(0, len(LEVELS)), st.integers(1, 30)), max_size=5),
+)
+def test_quantiles_never_cross_however_often_some_levels_miss(
+    scores: Floats, misses: list[tuple[int, int]]
+) -> None:
+    calibrator, spread = Calibrator(1, LEVELS, 20), np.ones(1)
+    for score in scores:
+        calibrator.enter(np.array([score]))
+    for missing_levels, times in misses:
+        bounds = np.where(np.arange(len(LEVELS)) < missing_levels, 0.0, 2.0)[:, None]
+        for _ in range(times):
+            calibrator.adapt(np.ones(1), bounds)
+    assert (np.diff(calibrator.quantiles(spread, 0 * spread), axis=0) >= 0).all()
 
 
 @given(tables(demands))
