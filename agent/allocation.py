@@ -46,6 +46,7 @@ class Claims:
     levels: Floats  # (levels,)
     grid: Floats  # (levels, tenants): quantiles of the next step's demand
     demand: Floats  # in the last tick; NaN where unknowable
+    usage: Floats  # what was served of it; NaN where unknowable
     is_hit: Bools  # was held at its limit in the last tick
     credit: Floats  # what the balance is worth, from -1 (deep in debt) to 1
     hold: Floats
@@ -160,12 +161,11 @@ def opened(strict: Floats, claims: Claims, *, pressure: float, capacity: float) 
     closure = pressure * clip((1 - 2 c) / 3, 0, 1) with credit c: a tenant deep in debt closes
     with the pressure itself, one without balance by a third of it, one with half the credit that
     can be had not at all.  A closed limit still leaves what those who are not in debt do
-    not demand now: weights keep promises within microseconds, so a cap that idles the host
+    not use now: weights keep promises within microseconds, so a cap that idles the host
     would protect nobody.  Nor does it fall below what cannot be taken back now.
     """
     closure = pressure * np.clip((1.0 - 2.0 * claims.credit) / 3.0, 0.0, 1.0)
-    wanted_now = np.minimum(_known(claims.demand), claims.ceiling)
-    in_credit = np.where(claims.credit >= 0, wanted_now, 0.0)
+    in_credit = np.where(claims.credit >= 0, _known(claims.usage), 0.0)
     left = capacity - (in_credit.sum() - in_credit)
     closed = np.maximum(strict, np.minimum(left, claims.ceiling))
     limit: Floats = claims.ceiling - closure * (claims.ceiling - closed)

@@ -231,7 +231,7 @@ def _decided(
             in_force=before,
             guaranteed=allocation.guarantee.amount,
             ceiling=claims.ceiling,
-            in_use=_in_use(resource, seen.usage, before),
+            in_use=np.where(np.isfinite(claims.usage), claims.usage, before),
             is_hit=claims.is_hit,
         ),
         free=allowed - float(before.sum()),
@@ -267,6 +267,7 @@ def _claims(
         levels=profile.levels,
         grid=grid,
         demand=demand.value,
+        usage=measured(resource, seen.usage),
         is_hit=demand.is_censored,
         credit=credit_of(state.ledgers[resource].balance, burst=burst, expected=expected),
         hold=np.minimum(enforceable(LIMIT_CONTROL[resource], hold), pinned),
@@ -295,15 +296,17 @@ def _pinned(
 
 
 def _without_gaps(profile: ResourceProfile, terms: Terms, ceiling: Floats) -> tuple[Floats, Floats]:
-    """Return expectation and quantiles, with the widest guess for tenants never observed.
+    """Return expectation and quantiles up to the ceiling, the widest guess where there are none.
 
-    Of a tenant without data nothing is known but that its demand is below its ceiling: all
-    values up to it are as likely (the maximum-entropy distribution on an interval).
+    Demand beyond the ceiling can never be served: it is no reason to hold anything back.  Of a
+    tenant without data nothing is known but that its demand is below its ceiling: all values up
+    to it are as likely (the maximum-entropy distribution on an interval).
     """
     is_known = np.isfinite(profile.expected)
     expected = np.where(is_known, profile.expected, np.minimum(terms.floor, ceiling))
     flat = profile.levels[:, None] * ceiling[None, :]
-    return np.minimum(expected, ceiling), np.where(is_known, profile.grid, flat)
+    grid = np.where(is_known, profile.grid, flat)
+    return np.minimum(expected, ceiling), np.minimum(grid, ceiling)
 
 
 def _ceiling(terms: Terms, usage: Usage, total: float) -> Floats:
@@ -317,10 +320,9 @@ def _burst(terms: Terms, usage: Usage, policy: Policy) -> Floats:
     return terms.burst_s * np.maximum(terms.floor, np.minimum(fair, ceiling))
 
 
-def _in_use(resource: Resource, usage: Usage, limit: Floats) -> Floats:
-    """Return what each tenant uses; where that is unknowable, all that it may."""
-    measured = usage.cpu_cores if resource is Resource.CPU else usage.memory_bytes
-    return np.where(np.isfinite(measured), measured, limit)
+def measured(resource: Resource, usage: Usage) -> Floats:
+    """Return what each tenant used of `resource`; NaN where that is unknowable."""
+    return usage.cpu_cores if resource is Resource.CPU else usage.memory_bytes
 
 
 def _first_known(adopted: Floats, limit: Floats, total: float) -> Floats:

@@ -41,12 +41,13 @@ class DemandQuantiles:
         )
 
     def at(self, probability: Floats) -> Floats:
-        """Return each tenant's demand quantile at its own probability, shape (tenants,)."""
-        right = np.clip(np.searchsorted(self.levels, probability), 1, len(self.levels) - 1)
+        """Return each tenant's quantile at its own probability, 0 to 1, shape (tenants,)."""
+        left = np.searchsorted(self.levels[1:-1], probability)
         tenants = np.arange(self.values.shape[1])
-        below, above = self.values[right - 1, tenants], self.values[right, tenants]
-        start, end = self.levels[right - 1], self.levels[right]
-        return below + (above - below) * np.clip((probability - start) / (end - start), 0.0, 1.0)
+        below, above = self.values[left, tenants], self.values[left + 1, tenants]
+        start, end = self.levels[left], self.levels[left + 1]
+        found: Floats = below + (above - below) * ((probability - start) / (end - start))
+        return found
 
 
 def placed(
@@ -60,7 +61,9 @@ def placed(
     """
 
     def limits(need: float) -> Floats:
-        return np.clip(quantiles.at(np.clip(1.0 - need / weight, 0.0, 1.0)), lower, upper)
+        # minimum and maximum: np.clip costs three times as much on a hundred tenants.
+        wanted = quantiles.at(np.maximum(1.0 - need / weight, 0.0))
+        return np.minimum(np.maximum(wanted, lower), upper)
 
     at_rest = limits(0.0)
     left = capacity - at_rest.sum()

@@ -16,6 +16,7 @@ from agent.cycle import (
     Policy,
     ResourceDecision,
     decide,
+    measured,
     observed,
 )
 from agent.forecaster import Forecaster
@@ -288,11 +289,11 @@ class ControlLoop:
             pressure=allocation.pressure,
             elasticity=allocation.elasticity,
             marginal_need=allocation.marginal_need,
-            usage=seen.usage.cpu_cores if is_cpu else seen.usage.memory_bytes,
+            usage=measured(resource, seen.usage),
             demand=seen.demands[resource].value,
             is_censored=seen.demands[resource].is_censored,
             expected=part.profile.expected,
-            upper=part.profile.upper,
+            upper=np.minimum(part.profile.upper, self.policy.total[resource]),
             source=part.profile.source.astype(np.uint8),
             risk=allocation.guarantee.risk,
             guaranteed=allocation.guarantee.amount,

@@ -104,6 +104,7 @@ class Host:
             levels=LEVELS,
             grid=grid * self.scale,
             demand=self.column("demand", self.scale),
+            usage=np.minimum(self.column("demand", self.scale), ceiling),
             is_hit=self.column("is_hit") > 0,
             credit=self.column("credit"),
             hold=np.minimum(self.column("hold", self.scale), ceiling),
