@@ -1,0 +1,61 @@
+"""Host samples and usage from a few numbers; what is not given is unknowable (NaN)."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+
+from agent.usage import Usage
+from enforce.columns import Floats, HostSample, Limits
+
+NAN, INF = float("nan"), float("inf")
+MIB = float(1 << 20)
+
+
+def column(*values: float) -> Floats:
+    """Return a column of float64."""
+    return np.array(values, dtype=np.float64)
+
+
+def limits(size: int, **given: Sequence[float]) -> Limits:
+    """Return limits in force, by the names of their columns."""
+    unknown = [NAN] * size
+    return Limits(**{f.name: column(*given.get(f.name, unknown)) for f in fields(Limits)})
+
+
+def sample(
+    taken_at_s: float,
+    *,
+    cgroup_id: Sequence[int] = (1,),
+    in_force: Limits | None = None,
+    **given: Sequence[float],
+) -> HostSample:
+    """Return a sample of as many tenants as there are cgroup ids."""
+    size = len(cgroup_id)
+    counters = {
+        f.name: column(*given.get(f.name, [NAN] * size))
+        for f in fields(HostSample)
+        if f.name not in ("taken_at_s", "cgroup_id", "in_force")
+    }
+    return HostSample(
+        taken_at_s=taken_at_s,
+        cgroup_id=np.array(cgroup_id, dtype=np.int64),
+        in_force=in_force or limits(size),
+        **counters,
+    )
+
+
+def usage(*, cores: Sequence[float], elapsed_s: float = 1.0, **given: Sequence[float]) -> Usage:
+    """Return what tenants used, by the names of its columns; all of them are present."""
+    size = len(cores)
+    rates = {
+        f.name: column(*given.get(f.name, [NAN] * size))
+        for f in fields(Usage)
+        if f.name not in ("elapsed_s", "is_present", "cpu_cores")
+    }
+    return Usage(
+        elapsed_s=elapsed_s,
+        is_present=np.ones(size, dtype=np.bool_),
+        cpu_cores=column(*cores),
+        **rates,
+    )

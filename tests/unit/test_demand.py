@@ -1,0 +1,75 @@
+"""agent.demand: throttled usage is a lower bound, and what is made of it."""
+
+import numpy as np
+import pytest
+from samples import INF, MIB, NAN, column, usage
+
+from agent.demand import Demand, cpu_demand, memory_demand
+
+
+def cores(
+    used: float, throttled: float = 0.0, *, ceiling: float = 8.0, fair: float = 2.0
+) -> Demand:
+    """Return the demand of one tenant on a host of 8 cores that is otherwise idle."""
+    seen = usage(cores=[used], cpu_throttled_cores=[throttled])
+    return cpu_demand(seen, ceiling=column(ceiling), fair=column(2.0), capacity=8.0)
+
+
+def test_two_spinners_held_to_a_fifth_of_a_core_demand_two() -> None:
+    """Measured on two CPUs under cpu.max 20 %: 0.2 cores used, 1.78 core-seconds throttled."""
+    demand = cores(0.2, 1.78)
+    assert demand.value == pytest.approx([1.98])
+    assert demand.is_censored.all()
+
+
+def test_demand_is_estimated_up_to_the_ceiling_only() -> None:
+    assert cores(0.2, 5.0, ceiling=1.5).value == pytest.approx([1.5])
+
+
+def test_usage_above_a_lowered_ceiling_is_still_what_was_used() -> None:
+    assert cores(3.0, 0.0, ceiling=1.5).value == pytest.approx([3.0])
+
+
+def test_demand_of_one_that_is_not_held_is_its_usage() -> None:
+    demand = cores(1.25, 0.0)
+    assert demand.value == pytest.approx([1.25])
+    assert not demand.is_censored.any()
+
+
+def test_on_a_saturated_host_those_at_their_fair_share_may_be_waiting() -> None:
+    seen = usage(cores=[6.0, 1.9, 0.1], cpu_throttled_cores=[0, 0, 0])
+    demand = cpu_demand(seen, ceiling=column(8, 8, 8), fair=column(4.0, 2.0, 2.0), capacity=8.0)
+    assert demand.is_censored.tolist() == [True, True, False]
+    assert demand.value == pytest.approx([7.5, 2.375, 0.1])
+
+
+def test_unknowable_usage_is_unknowable_demand_and_no_sign_of_saturation() -> None:
+    seen = usage(cores=[NAN, 1.0], cpu_throttled_cores=[NAN, NAN])
+    demand = cpu_demand(seen, ceiling=column(8, 8), fair=column(1, 1), capacity=8.0)
+    assert demand.value == pytest.approx([NAN, 1.0], nan_ok=True)
+    assert not demand.is_censored.any()
+
+
+@pytest.mark.parametrize(
+    ("held_mib", "high_mib", "events", "expected_mib", "is_censored"),
+    [
+        pytest.param(100, 100, 3, 110, True, id="held back: probe upwards"),
+        pytest.param(100, 100, 0, 100, False, id="full, but never held back"),
+        pytest.param(50, 100, 3, 50, False, id="an event long before it shrank"),
+        pytest.param(100, INF, 3, 100, False, id="no limit"),
+        pytest.param(100, NAN, NAN, 100, False, id="unread"),
+        pytest.param(1000, 1000, 1, 1024, True, id="up to the ceiling"),
+    ],
+)
+def test_memory_demand(
+    held_mib: float, high_mib: float, events: float, expected_mib: float, is_censored: bool
+) -> None:
+    seen = usage(cores=[0.0], memory_bytes=[held_mib * MIB], memory_high_events=[events])
+    demand = memory_demand(seen, ceiling=column(1024 * MIB), high=column(high_mib * MIB))
+    assert demand.value == pytest.approx([expected_mib * MIB])
+    assert demand.is_censored.tolist() == [is_censored]
+
+
+def test_unknowable_memory_is_unknowable_demand() -> None:
+    seen = usage(cores=[0.0])
+    assert np.isnan(memory_demand(seen, ceiling=column(MIB), high=column(INF)).value).all()

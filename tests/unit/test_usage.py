@@ -1,0 +1,68 @@
+"""agent.usage: rates between two samples, and what is unknowable."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from samples import NAN, column, limits, sample
+
+from agent.usage import rearranged, usage_between
+
+
+def test_rates_are_differences_over_the_time_between() -> None:
+    earlier = sample(10.0, cpu_usage_us=[1e6], cpu_throttled_us=[0], memory_current_bytes=[5])
+    later = sample(12.0, cpu_usage_us=[4e6], cpu_throttled_us=[1e6], memory_current_bytes=[7])
+    usage = usage_between(earlier, later)
+    assert usage.elapsed_s == 2.0
+    assert usage.cpu_cores == pytest.approx([1.5])
+    assert usage.cpu_throttled_cores == pytest.approx([0.5])
+    assert usage.memory_bytes == pytest.approx([7])
+
+
+def test_throttling_is_a_share_of_the_periods_that_passed() -> None:
+    earlier = sample(0.0, cgroup_id=(1, 2), cpu_periods=[10, 10], cpu_throttled_periods=[0, 0])
+    later = sample(1.0, cgroup_id=(1, 2), cpu_periods=[20, 10], cpu_throttled_periods=[4, 0])
+    fraction = usage_between(earlier, later).cpu_throttled_fraction
+    assert fraction == pytest.approx([0.4, NAN], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("ids", "counters"),
+    [
+        pytest.param((1, 2), (5e6, 9e6), id="recreated"),
+        pytest.param((1, 1), (5e6, 4e6), id="backwards"),
+        pytest.param((0, 1), (NAN, 9e6), id="new"),
+        pytest.param((1, 1), (NAN, 9e6), id="unread before"),
+        pytest.param((1, 1), (5e6, NAN), id="unread now"),
+        pytest.param((0, 0), (5e6, 9e6), id="absent"),
+    ],
+)
+def test_what_two_samples_cannot_tell_is_a_gap_and_never_a_spike(
+    ids: tuple[int, int], counters: tuple[float, float]
+) -> None:
+    earlier = sample(0.0, cgroup_id=ids[:1], cpu_usage_us=counters[:1])
+    later = sample(1.0, cgroup_id=ids[1:], cpu_usage_us=counters[1:])
+    usage = usage_between(earlier, later)
+    assert np.isnan(usage.cpu_cores).all()
+    assert usage.is_present.tolist() == [ids[1] != 0]
+
+
+@pytest.mark.parametrize("elapsed_s", [0.0, -1.0])
+def test_without_time_between_there_are_no_rates(elapsed_s: float) -> None:
+    earlier = sample(5.0, cpu_usage_us=[1.0])
+    later = replace(earlier, taken_at_s=5.0 + elapsed_s)
+    assert np.isnan(usage_between(earlier, later).cpu_cores).all()
+
+
+def test_a_sample_follows_its_tenants_into_a_new_roster() -> None:
+    before = sample(
+        3.0,
+        cgroup_id=(11, 12),
+        cpu_usage_us=[1.0, 2.0],
+        in_force=limits(2, cpu_max_cores=[0.5, 1.0]),
+    )
+    after = rearranged(before, np.array([1, -1, 0]))
+    assert after.taken_at_s == 3.0
+    assert after.cgroup_id.tolist() == [12, 0, 11]
+    assert after.cpu_usage_us == pytest.approx(column(2.0, NAN, 1.0), nan_ok=True)
+    assert after.in_force.cpu_max_cores == pytest.approx(column(1.0, NAN, 0.5), nan_ok=True)
