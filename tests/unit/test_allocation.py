@@ -1,0 +1,108 @@
+"""agent.allocation: the steps from a claim to a limit, one by one."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from samples import column
+
+from agent.allocation import Mode, opened, pressure_of, priority, shares, surprised
+
+from hosts import GOLD, PLATINUM, SILVER, Guest, Host
+
+
+def certain(amount: float, **terms: object) -> Guest:
+    """Return a guest who is known to want `amount` and wants it now."""
+    return replace(Guest(low=amount, width=0.0, demand=amount), **terms)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("credit", "factor"), [(1, 2), (0.5, math.sqrt(2)), (0, 1), (-0.5, 0.25), (-1, 1 / 16)]
+)
+def test_balance_buys_priority(credit: float, factor: float) -> None:
+    assert priority(column(credit)) == pytest.approx([factor])
+
+
+@pytest.mark.parametrize(
+    ("expected", "high", "pressure"),
+    [
+        pytest.param((4, 5), (4, 5), 0.0, id="certain to fit"),
+        pytest.param((6, 5), (6, 5), 1.0, id="certain not to"),
+        pytest.param((5, 5), (6, 7), 0.5, id="as likely as not"),
+        pytest.param((6, 0), (7.645, 0), 0.5 * math.erfc(4 / math.sqrt(2)), id="4 deviations"),
+        pytest.param(
+            (4, 4), (5.645, 5.645), 0.5 * math.erfc(2 / math.sqrt(4.4)), id="variance 0.9*2 + 0.1*4"
+        ),
+        pytest.param((), (), 0.0, id="nobody"),
+    ],
+)
+def test_pressure_on_ten_cores(
+    expected: tuple[float, ...], high: tuple[float, ...], pressure: float
+) -> None:
+    assert pressure_of(column(*expected), column(*high), 10.0) == pytest.approx(pressure)
+
+
+def test_a_surprise_lifts_the_forecast_and_keeps_its_spread() -> None:
+    """Forecast anything up to 1, expected 0.5: 2 is demanded now."""
+    claims = Host((Guest(demand=2.0), Guest(demand=0.9)), capacity=10.0).claims()
+    expected, grid = surprised(claims)
+    assert expected == pytest.approx([2.0, 0.5])
+    assert grid[-1] == pytest.approx([2.0 + 0.999 - 0.5, 0.999])
+    assert grid[:, 1] == pytest.approx(claims.grid[:, 1])
+    assert np.all(grid[:, 0] >= 2.0)
+
+
+def test_shares_are_the_guarantee_and_a_weighted_part_of_the_rest() -> None:
+    """4 of 10 are not guaranteed: 2 to 1 to the two who are present."""
+    found = shares(column(4, 2, 0), column(2, 1, 7), column(9, 9, 0), 10.0)
+    assert found == pytest.approx([4 + 4 * 2 / 3, 2 + 4 / 3, 0])
+
+
+def test_on_an_idle_host_elastic_limits_stand_at_the_ceiling_whatever_the_debt() -> None:
+    host = Host((certain(1.0, ceiling=4.0, credit=-1.0), certain(1.0, ceiling=2.0)), capacity=10.0)
+    elastic = replace(host, mode=Mode.ELASTIC).allocated()
+    assert elastic.pressure == 0.0
+    assert elastic.limit == pytest.approx([4.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("credit", "limit"),
+    [
+        pytest.param(-1.0, 3.0, id="in full debt: all the way"),
+        pytest.param(-0.25, 5.5, id="in some debt: half-way"),
+        pytest.param(0.0, 8 - 5 / 3, id="without balance: a third of it"),
+        pytest.param(0.5, 8.0, id="with half the credit: not at all"),
+    ],
+)
+def test_under_full_pressure_debtors_close_first(credit: float, limit: float) -> None:
+    """A ceiling of 8; strict limits would leave 2, the other uses 7 of 10 cores: 3 are left."""
+    guests = (certain(8.0, ceiling=8.0, credit=credit), certain(7.0, ceiling=7.0))
+    host = Host(guests, capacity=10.0)
+    found = opened(column(2.0, 7.0), host.claims(), pressure=1.0, capacity=10.0)
+    assert found[0] == pytest.approx(limit)
+
+
+def test_strict_limits_in_a_shortage() -> None:
+    """Ten cores, 9.5 to place; each is certain to want 9: weights 8, 4 and 1 promise the parts."""
+    host = Host((certain(9.0, qos=PLATINUM), certain(9.0, qos=GOLD), certain(9.0)), capacity=10.0)
+    allocation = host.allocated()
+    assert allocation.guarantee.amount == pytest.approx(9.5 * np.array([8, 4, 1]) / 13)
+    assert allocation.limit == pytest.approx(allocation.guarantee.amount)
+    assert allocation.emergency == pytest.approx([0, 0, 0])
+
+
+def test_the_emergency_pool_goes_to_who_is_hit() -> None:
+    host = Host((certain(9.0, qos=GOLD, is_hit=True), certain(9.0, qos=SILVER)), capacity=10.0)
+    allocation = host.allocated()
+    assert allocation.emergency == pytest.approx([0.5, 0.0])
+    assert allocation.limit.sum() == pytest.approx(10.0)
+    assert allocation.grants.grant_left_s == pytest.approx([30.0, 0.0])
+
+
+def test_what_must_be_held_goes_before_the_emergency_pool() -> None:
+    """9.9 cannot be taken back now, but the other's guaranteed core comes first."""
+    host = Host((certain(1.0, hold=9.9), certain(1.0, floor=0.1)), capacity=10.0)
+    allocation = host.allocated()
+    assert allocation.limit == pytest.approx([9.0, 1.0])
+    assert allocation.guarantee.emergency_pool == pytest.approx(0.0)

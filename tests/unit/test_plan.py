@@ -1,0 +1,152 @@
+"""agent.plan: which values are written in a tick, how far they go, and in which order."""
+
+import numpy as np
+import pytest
+from samples import INF, NAN, column
+
+from agent.plan import (
+    Pace,
+    Standing,
+    differing,
+    enforceable,
+    headroom,
+    kernel_weights,
+    raises,
+    reductions,
+    stepped,
+)
+from enforce.columns import Control
+
+CPU, MEMORY = Control.CPU_MAX, Control.MEMORY_HIGH
+PACE = Pace(dead_band_fraction=0.02, ramp_down_fraction_per_s=0.25)
+BOTH = np.array([True, True])
+
+
+def aimed(
+    in_force: tuple[float, float],
+    wanted: tuple[float, float],
+    *,
+    elapsed_s: float = 1.0,
+    free: float = 0.0,
+    **bounds: tuple[float, float],
+) -> list[float]:
+    """Return what two tenants' limits aim for; both use all that they may unless said."""
+    standing = Standing(
+        in_force=column(*in_force),
+        guaranteed=column(*bounds.get("guaranteed", (0, 0))),
+        ceiling=column(*bounds.get("ceiling", (10, 10))),
+        in_use=column(*bounds.get("in_use", in_force)),
+        is_hit=np.array(bounds.get("hit", (0, 0)), dtype=np.bool_),
+    )
+    target = stepped(column(*wanted), standing, free=free, elapsed_s=elapsed_s, pace=PACE)
+    return [round(float(value), 9) for value in target]
+
+
+@pytest.mark.parametrize(
+    ("found", "target"),
+    [
+        pytest.param(aimed((1, 1), (3, 1)), [3, 1], id="up at once"),
+        pytest.param(aimed((4, 1), (1, 1)), [3, 1], id="down by a quarter a second"),
+        pytest.param(aimed((4, 1), (1, 1), elapsed_s=2), [2.25, 1], id="and another"),
+        pytest.param(aimed((4, 1), (1, 1), elapsed_s=0), [4, 1], id="not without time"),
+        pytest.param(aimed((4, 1), (3.5, 1)), [3.5, 1], id="no further than wanted"),
+        pytest.param(aimed((1, 1), (1.015, 0.985)), [1, 1], id="small changes are left out"),
+        pytest.param(
+            aimed((4, 1), (1, 3), guaranteed=(0, 3)), [2, 3], id="a guarantee does not wait"
+        ),
+        pytest.param(
+            aimed((4, 1), (1, 3), guaranteed=(0, 3), free=2), [3, 3], id="but where there is room"
+        ),
+        pytest.param(
+            aimed((4, 1), (1, 3), hit=(0, 1), in_use=(2.5, 1)), [2.5, 3], id="nor who is held"
+        ),
+        pytest.param(
+            aimed((4, 1), (1, 3), hit=(0, 1), in_use=(4, 1)), [3, 3], id="for what is in use"
+        ),
+        pytest.param(
+            aimed((1, 1), (0.99, 1.01), guaranteed=(0, 1.01)), [0.99, 1.01], id="however small"
+        ),
+        pytest.param(
+            aimed((1, 1), (0.99, 1), ceiling=(0.99, 9)), [0.99, 1], id="nor does a lowered ceiling"
+        ),
+        pytest.param(
+            aimed((1, 1), (0.99, 1), free=-0.01), [0.99, 1], id="nor an overcommitted host"
+        ),
+        pytest.param(
+            aimed((1, 1), (0.9995, 1), free=-0.01), [1, 1], id="but for what the kernel rounds"
+        ),
+    ],
+)
+def test_targets(found: list[float], target: list[float]) -> None:
+    assert found == pytest.approx(target)
+
+
+def test_reductions_come_largest_drop_first() -> None:
+    target, in_force = column(1, 5, 2, 1), column(2, 4, 5, 9)
+    may_write = np.array([True, True, True, False])
+    changes = reductions(CPU, target, in_force, may_write)
+    assert changes.tenant.tolist() == [2, 0]
+    assert changes.before.tolist() == [5, 2]
+    assert changes.after.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("room", "tenants", "after"),
+    [
+        pytest.param(3.0, [1, 0], [2.0, 3.0], id="all fits"),
+        pytest.param(1.0, [0, 1], [1.4, 1.6], id="the guarantee first, the rest in proportion"),
+        pytest.param(0.5, [1], [1.5], id="only the guarantee"),
+        pytest.param(0.0, [], [], id="no room"),
+        pytest.param(-1.0, [], [], id="less than none"),
+    ],
+)
+def test_raises_wait_for_room(room: float, tenants: list[int], after: list[float]) -> None:
+    """Both would rise, from 1 to 3 and to 2; half of the second's rise is guaranteed."""
+    changes = raises(
+        CPU, column(3, 2), column(1, 1), BOTH, guaranteed=column(0, 1.5), headroom=room
+    )
+    assert changes.tenant.tolist() == tenants
+    assert changes.after == pytest.approx(after)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "room"),
+    [
+        pytest.param((3, 3), (3, 3), 4.0, id="up to what is allowed"),
+        pytest.param((8, 6), (7, 6), 0.0, id="overcommitted: not for what nobody guaranteed"),
+        pytest.param((9, 4), (5, 4), 1.0, id="what reductions have freed of it"),
+        pytest.param((9, 2), (7, 2), 2.0, id="for a guarantee, to where the sum was"),
+        pytest.param((14, 1), (10, 1), 3.0, id="overcommitted: for a guarantee, what was freed"),
+        pytest.param((14, 1), (14, 1), 0.0, id="and nothing that was not"),
+    ],
+)
+def test_headroom(before: tuple[float, float], now: tuple[float, float], room: float) -> None:
+    """Ten are allowed; 4 of the second's target of 5 are guaranteed."""
+    found = headroom(
+        column(0, 5), column(*before), column(*now), guaranteed=column(0, 4), allowed=10.0
+    )
+    assert found == pytest.approx(room)
+
+
+def test_values_that_take_nothing_from_others_move_outside_their_dead_band() -> None:
+    wanted, in_force = column(100, 104, 120, 50), column(100, 100, 100, NAN)
+    changes = differing(
+        Control.CPU_WEIGHT, wanted, in_force, np.ones(4, dtype=np.bool_), dead_band=0.1
+    )
+    assert sorted(changes.tenant.tolist()) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("share", "weight"), [(5.0, 5000), (1.234, 1200), (0.0014, 1), (0.0, 1), (10.0, 10000)]
+)
+def test_kernel_weights_keep_two_digits(share: float, weight: float) -> None:
+    assert kernel_weights(column(share), 10.0).tolist() == [weight]
+
+
+def test_without_capacity_all_weights_are_the_kernels_default() -> None:
+    assert kernel_weights(column(0, 0), 0.0).tolist() == [100, 100]
+
+
+def test_limits_are_at_least_what_the_kernel_takes() -> None:
+    assert enforceable(CPU, column(0, 0.5, INF)).tolist() == [0.01, 0.5, INF]
+    assert enforceable(MEMORY, column(0, 2.0**21)).tolist() == [2.0**20, 2.0**21]
