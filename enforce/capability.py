@@ -13,6 +13,7 @@ import psutil
 
 from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.descriptors import FILES_PER_TENANT
+from enforce.systemd import own_units
 
 State = Literal["ok", "degraded", "missing"]
 
@@ -116,9 +117,13 @@ def _disk_weight(home: Path) -> Capability:
 
 
 def _protection(root: Path) -> Capability:
-    """Look for the ancestor that protects least: memory.low counts no further than that."""
+    """Look for the ancestor that protects least: memory.low counts no further than that.
+
+    Our own units do not count: the agent has systemd give them what tenants need.
+    """
     name = "memory.low"
-    lows = {level: low for level in root.parents if (low := _memory_low(level)) is not None}
+    others = [level for level in root.parents if level not in own_units(root)]
+    lows = {level: low for level in others if (low := _memory_low(level)) is not None}
     weakest = min(lows, key=lambda level: lows[level], default=None)
     if weakest is None or lows[weakest] > 0:
         return Capability(name, "ok", "no cgroup above the tenants' parent undoes protection")

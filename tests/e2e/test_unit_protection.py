@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from enforce.capability import probe
 from enforce.systemd import UnitProtection, own_units, unprotect
 
 pytestmark = pytest.mark.e2e
@@ -65,6 +66,8 @@ def test_release_takes_the_protection_back(protection: UnitProtection) -> None:
     assert unprotect(TENANTS) == [(SLICE, None), (TENANTS, None)]
     assert (low_mib(SLICE), low_mib(TENANTS)) == (0, 0)
     assert unprotect(TENANTS) == []
+    (found,) = [each for each in probe(TENANTS) if each.name == "memory.low"]
+    assert found.state == "ok"
 
 
 def test_a_refusal_is_told(protection: UnitProtection) -> None:
