@@ -49,6 +49,7 @@ class Claims:
     usage: Floats  # what was served of it; NaN where unknowable
     is_hit: Bools  # was held at its limit in the last tick
     credit: Floats  # what the balance is worth, from -1 (deep in debt) to 1
+    least: Floats  # the smallest limit that the kernel can hold
     hold: Floats
 
 
@@ -186,10 +187,15 @@ def shares(guaranteed: Floats, weight: Floats, ceiling: Floats, capacity: float)
 
 
 def _held(claims: Claims, guaranteed: Floats, capacity: float) -> Floats:
-    """Return the least that each tenant is left with: its guarantee, and its hold if it fits."""
-    room = np.maximum(np.minimum(claims.hold, claims.ceiling) - guaranteed, 0.0)
-    left = capacity - float(guaranteed.sum())
-    return guaranteed + filled(left, room=room, weight=claims.terms.weight)
+    """Return the least that each tenant is left with: its guarantee, and as far as it fits more.
+
+    First the kernel's smallest limit, then what cannot be taken back now.
+    """
+    lower, weight = guaranteed, claims.terms.weight
+    for wanted in (claims.least, claims.hold):
+        room = np.maximum(np.minimum(wanted, claims.ceiling) - lower, 0.0)
+        lower = lower + filled(capacity - float(lower.sum()), room=room, weight=weight)
+    return lower
 
 
 def _known(demand: Floats) -> Floats:

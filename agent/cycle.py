@@ -43,7 +43,7 @@ class CoreState:
     ledgers: Mapping[Resource, Ledger]
     grants: Mapping[Resource, Grants]
     guaranteed: Mapping[Resource, Floats]  # in the last cycle: what usage is settled against
-    adopted: Mapping[Resource, Floats]  # limits found in force at first sight; NaN before it
+    adopted: Mapping[Resource, Floats]  # limits found at first sight; NaN before it, inf is none
     learning_left_s: Floats
 
     @classmethod
@@ -194,7 +194,7 @@ def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Polic
         grants={r: g.elapsed(elapsed_s, policy.emergency) for r, g in state.grants.items()},
         guaranteed=state.guaranteed,
         adopted={
-            r: _first_known(adopted, seen.sample.in_force.of(LIMIT_CONTROL[r]), policy.total[r])
+            r: _first_known(adopted, seen.sample.in_force.of(LIMIT_CONTROL[r]))
             for r, adopted in state.adopted.items()
         },
         learning_left_s=np.maximum(state.learning_left_s - elapsed_s, 0.0),
@@ -270,7 +270,8 @@ def _claims(
         usage=measured(resource, seen.usage),
         is_hit=demand.is_censored,
         credit=credit_of(state.ledgers[resource].balance, burst=burst, expected=expected),
-        hold=np.minimum(enforceable(LIMIT_CONTROL[resource], hold), pinned),
+        least=np.minimum(enforceable(LIMIT_CONTROL[resource], np.zeros(len(roster))), pinned),
+        hold=np.minimum(hold, pinned),
     )
     return claims, burst
 
@@ -325,6 +326,6 @@ def measured(resource: Resource, usage: Usage) -> Floats:
     return usage.cpu_cores if resource is Resource.CPU else usage.memory_bytes
 
 
-def _first_known(adopted: Floats, limit: Floats, total: float) -> Floats:
-    """Remember the first limit seen of each tenant; no limit counts as what the host has."""
-    return np.where(np.isnan(adopted), np.minimum(limit, total), adopted)
+def _first_known(adopted: Floats, limit: Floats) -> Floats:
+    """Remember the first limit seen of each tenant; inf is none, which nobody is held to."""
+    return np.where(np.isnan(adopted), limit, adopted)

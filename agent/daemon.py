@@ -4,11 +4,12 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import structlog
 
 from agent.config import ConfigError, check_reload
@@ -16,6 +17,7 @@ from agent.control import ControlServer
 from agent.forecaster import Forecaster
 from agent.host import read_config
 from agent.notify import Notifier
+from agent.paths import ORIGINALS_NAME
 from agent.policy import forecast_settings, loop_settings, policy_of
 from agent.record import TickRecord
 from agent.schedule import Schedule
@@ -72,9 +74,12 @@ class Daemon:
         self._tick_cost_s = float("nan")
         self._store = Store(config.host.state_dir / "state.db")
         self._steps_saved = 0
-        self._originals = Originals(config.host.state_dir / "originals.json")
+        self._originals = Originals(config.host.state_dir / ORIGINALS_NAME)
+        if self._originals.problem is not None:
+            log.warning("originals damaged", problem=self._originals.problem)
         self._roster = Roster.of(config.tenants)
-        self._make_cgroups()
+        self._unmade: dict[str, str] = {}
+        self._make_cgroups(self._roster.names)
         self._kernel = self._opened_kernel()
         self._forecaster = Forecaster(
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
@@ -108,14 +113,17 @@ class Daemon:
         """Return one line for `systemctl status`."""
         verb = "observing" if self.config.host.is_observing else "enforcing"
         problem = f"; reload refused: {self.reload_problem}" if self.reload_problem else ""
-        return f"{verb} {len(self._roster)} tenants{problem}"
+        failing = f"; {self.failed_ticks} ticks FAILED" if self.failed_ticks else ""
+        return f"{verb} {len(self._roster)} tenants{failing}{problem}"
 
-    def tick(self, now_s: float, late_ticks: int) -> None:
-        """Run one tick; a fault in it is logged and counted, and the limits stay."""
-        began_s = time.process_time()
+    def tick(self, now_s: float, late_ticks: int) -> bool:
+        """Run one tick; return whether it went well.
+
+        A fault in it is logged and counted, and the limits stay.
+        """
+        began_s, failed_before = time.process_time(), self.failed_ticks
         try:
-            if self.record is not None and (self.record.sample.cgroup_id == 0).any():
-                self._make_cgroups()
+            self._make_cgroups(self._absent())
             self.record = self._loop.tick(now_s, late_ticks=late_ticks)
         except Exception:
             self.failed_ticks += 1
@@ -124,6 +132,7 @@ class Daemon:
         if self._loop.steps_closed != self._steps_saved:
             self._store.save(self._roster, self._loop.ledgers)
             self._steps_saved = self._loop.steps_closed
+        return self.failed_ticks == failed_before
 
     def reload(self) -> None:
         """Apply a changed configuration, or keep the old one and say why."""
@@ -137,7 +146,7 @@ class Daemon:
         self.reload_problem = None
         configure(config.log.level)
         self.config, self._roster = config, Roster.of(config.tenants)
-        self._make_cgroups()
+        self._make_cgroups(self._roster.names)
         old = self._kernel
         self._kernel = self._opened_kernel()
         self._loop.reconfigure(
@@ -152,12 +161,22 @@ class Daemon:
         )
         log.info("configuration reloaded", tenants=len(self._roster))
 
-    def _make_cgroups(self) -> None:
+    def _absent(self) -> tuple[str, ...]:
+        """Return the tenants whose cgroup the last tick did not find."""
+        if self.record is None or self.record.roster is not self._roster:
+            return ()
+        absent = np.flatnonzero(self.record.sample.cgroup_id == 0)
+        return tuple(self._roster.names[position] for position in absent)
+
+    def _make_cgroups(self, names: Sequence[str]) -> None:
         """Make the cgroups that are missing, except where the agent only observes."""
-        if self.config.host.is_observing:
+        if self.config.host.is_observing or not names:
             return
-        for name, problem in ensure(self.config.host.cgroup_root, self._roster.names).items():
-            log.warning("cgroup cannot be made", tenant=name, problem=problem)
+        problems = ensure(self.config.host.cgroup_root, names)
+        for name, problem in problems.items():
+            if self._unmade.get(name) != problem:  # said once, not every tick
+                log.warning("cgroup cannot be made", tenant=name, problem=problem)
+        self._unmade = problems
 
     def _opened_kernel(self) -> Kernel:
         root, names = self.config.host.cgroup_root, self._roster.names
@@ -193,18 +212,20 @@ def run(path: Path, tenants_dir: Path) -> None:
 
 
 def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
-    """Tick on schedule until told to stop."""
+    """Tick on schedule until told to stop; systemd hears only of ticks that went well."""
     schedule = Schedule(time.monotonic(), daemon.config.periods.tick_s)
-    is_ready = False
+    said = ""
     while not signals.stop:
-        daemon.tick(time.monotonic(), schedule.late_ticks)
-        notifier.watchdog()
-        if not is_ready:
-            notifier.ready(daemon.summary())
-            is_ready = True
+        if daemon.tick(time.monotonic(), schedule.late_ticks):
+            notifier.watchdog()
+            summary = daemon.summary()
+            if not said:
+                notifier.ready(summary)
+            elif summary != said:
+                notifier.status(summary)
+            said = summary
         schedule = schedule.after_tick(time.monotonic())
-        _wait(schedule, signals)
-        if signals.reload:
+        while not _waited(schedule, signals) and signals.reload:
             signals.reload = False
             notifier.reloading()
             daemon.reload()
@@ -213,10 +234,10 @@ def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
     notifier.stopping()
 
 
-def _wait(schedule: Schedule, signals: Signals) -> None:
-    """Sleep until the next tick is due, or a signal asks for something."""
-    while not (signals.stop or signals.reload):
-        wait_s = schedule.wait_s(time.monotonic())
-        if wait_s == 0:
-            return
+def _waited(schedule: Schedule, signals: Signals) -> bool:
+    """Sleep until the next tick is due; return False where a signal comes before it."""
+    while (wait_s := schedule.wait_s(time.monotonic())) > 0:
+        if signals.stop or signals.reload:
+            return False
         signals.wait(wait_s)
+    return True

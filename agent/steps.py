@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.tenant import Floats, Ints
+from agent.tenant import Floats, Ints, carried_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,14 @@ class Step:
             self.total + np.where(known, values, 0.0),
             self.ticks + known,
             self.elapsed_s + elapsed_s,
+        )
+
+    def rearranged(self, positions: Ints) -> "Step":
+        """Return the step with its series in a new order; position -1 is a newcomer."""
+        return Step(
+            carried_over(self.total, positions, 0.0),
+            carried_over(self.ticks, positions, 0.0),
+            self.elapsed_s,
         )
 
     def mean(self) -> Floats:

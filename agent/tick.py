@@ -97,8 +97,8 @@ class ControlLoop:
         self._state = self._state.rearranged(positions, policy)
         self.roster, self.policy, self.settings = roster, policy, settings
         self._kernel = kernel
-        self._step = Step.begun(self._series)
         series = series_positions(positions, resources=len(Resource), tenants_before=before)
+        self._step = self._step.rearranged(series)
         self._forecaster.rearrange(series)
 
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
@@ -267,15 +267,19 @@ class ControlLoop:
             outcomes=outcomes,
             forecaster=self._forecaster.state(now_s),
             totals=self._totals,
-            problems=(
-                *problems(seen.sample),
-                *(
-                    [f"memory.low without effect: {self._root_problem}"]
-                    if self._root_problem
-                    else []
-                ),
-            ),
+            problems=(*problems(seen.sample), *self._own_problems(now_s)),
         )
+
+    def _own_problems(self, now_s: float) -> list[str]:
+        """Name what does not work beside the tenants' own limits."""
+        found = []
+        if self._root_problem is not None:
+            found.append(f"memory.low without effect: {self._root_problem}")
+        state = self._forecaster.state(now_s)
+        if state in ("late", "dead"):
+            why = f" ({self._forecaster.problem})" if self._forecaster.problem else ""
+            found.append(f"forecaster {state}{why}: a rule on recent values stands in")
+        return found
 
     def _resource_tick(
         self, resource: Resource, part: ResourceDecision, seen: Observation

@@ -183,6 +183,23 @@ def test_a_bad_change_keeps_the_old_configuration_and_a_good_one_is_applied(
     wait_until(lambda: agent.tick() is not None and quota_cores(cgroup_root / "newcomer") < 1)
 
 
+def test_a_newcomer_without_a_limit_takes_nothing_from_a_busy_tenant(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    with (
+        closing(Agent(tmp_path, cgroup_root, learning_s=5)) as agent,
+        living_in(cgroup_root / "calm", SPIN),
+    ):
+        agent.tick(16)
+        before = quota_cores(cgroup_root / "calm")
+        (tmp_path / "tenants.d" / "newcomer.toml").write_text('qos = "silver"\n')
+        assert agent.reload_problem() is None
+        agent.tick(4)  # while the newcomer is still learned
+        assert before >= 0.65
+        # It is unknown what the newcomer will need; the busy tenant keeps what it is known to.
+        assert quota_cores(cgroup_root / "calm") >= 0.5
+
+
 def test_an_observing_agent_writes_nothing(cgroup_root: Path, tmp_path: Path) -> None:
     with closing(Agent(tmp_path, cgroup_root, learning_s=0, observe="true")) as observer:
         for name in ("calm", "spiky"):

@@ -107,6 +107,7 @@ class Host:
             usage=np.minimum(self.column("demand", self.scale), ceiling),
             is_hit=self.column("is_hit") > 0,
             credit=self.column("credit"),
+            least=np.minimum(1e-9 * self.scale, ceiling),
             hold=np.minimum(self.column("hold", self.scale), ceiling),
         )
 
