@@ -43,7 +43,8 @@ def test_while_learning_no_limit_falls_unless_guarantees_or_ceilings_need_it(sce
         for resource, part in tick.decision.resources.items():
             total, present = scene.policy.total[resource], tick.seen.usage.is_present
             ceiling = np.minimum(scene.roster.terms[resource].ceiling, total) * present
-            kept = np.minimum(np.nan_to_num(adopted(tick, resource)), ceiling)
+            found = adopted(tick, resource)
+            kept = np.minimum(np.where(np.isfinite(found), found, 0.0), ceiling)
             stuck = np.zeros_like(kept)
             if resource is Resource.MEMORY:
                 stuck = np.nan_to_num(tick.seen.usage.memory_unreclaimable_bytes)
@@ -57,7 +58,10 @@ def test_while_learning_no_limit_falls_unless_guarantees_or_ceilings_need_it(sce
 def test_a_restarted_agent_leaves_limits_that_fit_where_they_are(
     scene: Scene, elapsed_s: float
 ) -> None:
-    """Whatever one agent left behind, its successor without history writes nothing."""
+    """Whatever one agent left behind, its successor without history writes nothing.
+
+    Only a tenant that nobody ever limited gets its first limit.
+    """
     kernel = Kernel.holding(scene)
     for _ in played(scene, kernel):
         pass
@@ -72,6 +76,7 @@ def test_a_restarted_agent_leaves_limits_that_fit_where_they_are(
             ceiling = np.minimum(terms.ceiling, policy.total[resource])
             margin = policy.memory_margin_bytes if resource is Resource.MEMORY else 0.0
             must_move = (in_force < np.maximum(terms.floor, margin)) | (in_force > ceiling)
+            must_move |= np.isinf(adopted(tick, resource)) | (in_force >= policy.total[resource])
             least = np.maximum(in_force, part.allocation.guarantee.amount)
             is_elastic = policy.modes[resource] is Mode.ELASTIC
             if not must_move.any() and (is_elastic or least.sum() <= policy.capacity[resource]):

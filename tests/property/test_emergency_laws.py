@@ -1,0 +1,71 @@
+"""The emergency pool: lent by rank, for a time, and to nobody in debt but the first rank."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.emergency import EmergencySettings, Grants, Need, granted
+
+from hosts import ROUNDING, Host, hosts
+
+Rows = list[tuple[float, bool, bool, int, float]]
+TENANTS = 4
+SETTINGS = EmergencySettings(fraction=0.05, grant_s=30.0, cooldown_s=60.0)
+tenants = st.lists(
+    st.tuples(
+        st.sampled_from((-1.0, 0.0, 0.3, 1.0, 100.0)),  # shortfall
+        st.booleans(),  # is hit
+        st.booleans(),  # is in debt
+        st.integers(0, 2),  # rank
+        st.sampled_from((1.0, 0.25, 8.0)),  # weight
+    ),
+    min_size=TENANTS,
+    max_size=TENANTS,
+)
+
+
+def need_of(rows: Rows) -> Need:
+    """Return drawn rows as columns."""
+    shortfall, is_hit, is_in_debt, rank, weight = (
+        np.array(column) for column in zip(*rows, strict=True)
+    )
+    return Need(shortfall, is_hit, is_in_debt, rank, weight)
+
+
+@given(tenants, st.sampled_from((0.0, 0.5, 1.0, 50.0)))
+def test_the_pool_is_lent_by_rank_to_those_who_may_have_it(rows: Rows, pool: float) -> None:
+    need = need_of(rows)
+    amount, _ = granted(Grants.none(TENANTS), need, pool=pool, settings=SETTINGS)
+    may_ask = need.is_hit & (~need.is_in_debt | (need.rank == 0))
+    asked = np.where(may_ask, np.maximum(need.shortfall, 0.0), 0.0)
+    assert np.all((amount >= 0) & (amount <= asked * (1 + ROUNDING)))
+    assert np.isclose(amount.sum(), min(pool, asked.sum()), rtol=ROUNDING)
+    for tenant in np.flatnonzero(amount > 0):
+        ahead = need.rank < need.rank[tenant]
+        assert np.allclose(amount[ahead], asked[ahead], rtol=ROUNDING)
+
+
+@given(st.lists(st.tuples(tenants, st.sampled_from((1.0, 5.0, 10.0))), max_size=40))
+def test_no_grant_outlasts_its_time_or_follows_too_soon(
+    ticks: list[tuple[Rows, float]],
+) -> None:
+    grants, now_s = Grants.none(TENANTS), 0.0
+    since, until = np.full(TENANTS, np.nan), np.full(TENANTS, -np.inf)
+    for rows, elapsed_s in ticks:
+        now_s += elapsed_s
+        grants = grants.elapsed(elapsed_s, SETTINGS)
+        amount, grants = granted(grants, need_of(rows), pool=1.0, settings=SETTINGS)
+        for tenant in np.flatnonzero(amount > 0):
+            if np.isnan(since[tenant]) or now_s - since[tenant] >= SETTINGS.grant_s:
+                assert now_s >= until[tenant] + SETTINGS.cooldown_s
+                since[tenant] = now_s
+                until[tenant] = now_s + SETTINGS.grant_s
+            assert now_s < until[tenant]
+
+
+@given(hosts())
+def test_emergency_grants_come_out_of_the_pool_alone(host: Host) -> None:
+    allocation = host.allocated()
+    pool = allocation.guarantee.emergency_pool
+    assert allocation.emergency.sum() <= pool * (1 + ROUNDING)
+    assert pool <= host.emergency.fraction * host.total * (1 + ROUNDING)

@@ -1,0 +1,126 @@
+"""agent.cycle: a few tenants over a few ticks, through the whole decision."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from samples import NAN, column
+
+from agent.allocation import Mode
+from agent.cycle import CoreState, ResourceProfile
+from agent.tenant import Resource
+from enforce.columns import Control
+from forecast.profile import Profile
+
+from hosts import GIB, PLATINUM, SILVER, Guest
+from scenes import Kernel, Moment, Scene, played, policy_of
+
+CPU, MEMORY = Resource.CPU, Resource.MEMORY
+STRICT = {CPU: Mode.STRICT, MEMORY: Mode.STRICT}
+IDLE, SPIKE = Moment(), Moment(wants_cores=4.0)
+GONE, RECREATED = Moment("gone"), Moment("recreated", wants_cores=1.0)
+# A web service with a floor of one core, and a hog that is sure to want all there is.
+WEB = Guest(qos=PLATINUM, floor=1.0, low=0.2, width=0.1)
+HOG = Guest(qos=SILVER, low=10.0, width=0.0)
+LITTLE_MEMORY = Guest(low=0.1, width=0.1)
+
+
+def scene(*guests: Guest, ticks: tuple[tuple[Moment, ...], ...], **given: object) -> Scene:
+    """Return a host of 4 cores, 3.6 of them for tenants, in strict mode unless said."""
+    policy = policy_of(4.0, 8 * GIB, modes=STRICT)
+    pairs = tuple((guest, LITTLE_MEMORY) for guest in guests)
+    elapsed_s = (1.0,) * len(ticks)
+    return replace(Scene(pairs, policy, elapsed_s, ticks), **given)  # type: ignore[arg-type]
+
+
+def limits(of: Scene, kernel: Kernel | None = None) -> list[list[float]]:
+    """Return the cpu limits in force after each tick."""
+    kernel = kernel or Kernel.holding(of)
+    return [kernel.limits[Control.CPU_MAX].tolist() for _ in played(of, kernel)]
+
+
+def test_nothing_is_lowered_before_time_has_passed() -> None:
+    first = next(played(scene(WEB, HOG, ticks=((IDLE, SPIKE),))))
+    assert first.seen.usage.elapsed_s == 0.0
+    assert first.decision.resources[CPU].target.tolist() == [4.0, 4.0]
+
+
+def test_overcommit_is_worked_off_in_steps() -> None:
+    """Found without limits: a quarter a second, until 3.42 of 3.6 cores are handed out."""
+    found = limits(scene(WEB, HOG, ticks=((IDLE, SPIKE),) * 8))
+    assert found[1] == pytest.approx([3.0, 3.0])
+    assert sum(found[-1]) == pytest.approx(3.6, abs=0.2)
+    assert found[-1][0] >= 1.0
+
+
+def test_a_spike_has_its_floor_in_the_tick_that_sees_it_and_more_in_the_next() -> None:
+    kernel = Kernel.holding(scene(WEB, HOG, ticks=()))
+    kernel.limits[Control.CPU_MAX][:] = (0.5, 3.0)
+    found = limits(scene(WEB, HOG, ticks=((SPIKE, SPIKE),) * 3), kernel)
+    assert found[0][0] >= 1.0
+    assert found[1][0] > 1.5
+
+
+def test_an_absent_tenants_floor_is_lent_and_returned_first() -> None:
+    story = ((GONE, SPIKE),) * 12 + ((SPIKE, SPIKE),) * 3
+    ticks = list(played(scene(WEB, HOG, ticks=story)))
+    lent = ticks[11].decision.resources[CPU].allocation
+    assert lent.limit == pytest.approx([0.0, 3.6], abs=0.2)
+    returned = ticks[12].decision.resources[CPU].allocation
+    assert returned.guarantee.amount[0] >= 1.0
+    assert returned.limit[1] <= 2.6
+
+
+def test_a_recreated_cgroup_is_a_gap_and_gets_its_limit_back_in_steps() -> None:
+    story = ((IDLE, SPIKE),) * 10 + ((IDLE, RECREATED), (IDLE, SPIKE), (IDLE, SPIKE))
+    ticks = list(played(scene(WEB, HOG, ticks=story)))
+    assert np.isnan(ticks[10].seen.usage.cpu_cores[1])
+    parts = [tick.decision.resources[CPU] for tick in ticks]
+    before = parts[9].in_force[1]
+    assert parts[10].in_force[1] == 4.0
+    assert before <= parts[12].target[1] < 4.0
+
+
+def test_a_tenant_that_is_only_observed_is_decided_for_and_never_moved() -> None:
+    watched = replace(HOG, is_hit=True)  # observed only where both guests say so
+    host = scene(WEB, watched, ticks=((IDLE, SPIKE),) * 5)
+    host = replace(host, pairs=(host.pairs[0], (watched, replace(LITTLE_MEMORY, is_hit=True))))
+    last = list(played(host))[-1].decision.resources[CPU]
+    assert last.target[1] == last.in_force[1] == 4.0
+    assert last.allocation.limit[1] < 4.0
+
+
+def test_of_a_tenant_never_observed_any_demand_up_to_the_ceiling_is_as_likely() -> None:
+    """Equal weights, no forecasts: ceilings of 1 and 3 get 3.42 cores in proportion."""
+    low, high = Guest(ceiling=1.0), Guest(ceiling=3.0)
+    first = next(played(scene(low, high, ticks=((IDLE, IDLE),), has_history=False)))
+    limit = first.decision.resources[CPU].allocation.limit
+    assert limit == pytest.approx(column(0.855, 2.565), rel=0.01)
+
+
+def test_while_learning_limits_stand_but_who_is_held_may_rise_to_its_fair_share() -> None:
+    host = scene(
+        Guest(), Guest(), ticks=((IDLE, SPIKE),) * 3, has_history=False, adopted=(0.25, 0.25)
+    )
+    found = limits(replace(host, policy=replace(host.policy, learning_s=60.0)))
+    assert [limit[0] for limit in found] == pytest.approx([1.0, 1.0, 1.0])
+    assert found[-1][1] == pytest.approx(1.8)
+
+
+def test_a_resource_cuts_its_own_series_out_of_a_profile() -> None:
+    series = np.arange(4.0)
+    grid = np.stack((series, series + 0.5))
+    profile = Profile(7, column(0.5, 0.9), grid, series, series + 1, np.arange(4, dtype=np.uint8))
+    memory = ResourceProfile.of(profile, MEMORY)
+    assert memory.expected.tolist() == [2, 3]
+    assert memory.grid.tolist() == [[2, 3], [2.5, 3.5]]
+    assert memory.source.tolist() == [2, 3]
+
+
+def test_newcomers_start_learning_and_those_who_stay_go_on() -> None:
+    policy = policy_of(4.0, 8 * GIB, learning_s=60.0)
+    state = CoreState.fresh(2, policy)
+    state = replace(state, learning_left_s=column(5, 6), adopted={CPU: column(1, 2)})
+    moved = state.rearranged(np.array([1, -1]), policy)
+    assert moved.learning_left_s.tolist() == [6, 60]
+    assert moved.adopted[CPU] == pytest.approx(column(2, NAN), nan_ok=True)
