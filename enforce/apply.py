@@ -26,6 +26,8 @@ from enforce.originals import BURST, ROOT, Original, Originals
 from enforce.systemd import UnitProtection
 
 _MIB = 1 << 20
+# Each cgroup of a batch takes a descriptor, of which a process may have few.
+_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,8 @@ class Applier:
         count = len(changes)
         kept, results = np.full(count, np.nan), np.zeros(count, dtype=np.uint8)
         why: dict[int, str] = {}
-        with ExitStack() as stack:
-            cgroups = [self._opened(stack, int(tenant)) for tenant in changes.tenant]
-            unrecorded = self._record(changes, cgroups)
-            for place, cgroup in enumerate(cgroups):
-                value = float(changes.after[place])
-                outcome = unrecorded.get(place) or self._written(cgroup, changes.control, value)
+        for start in range(0, count, _BATCH):
+            for place, outcome in enumerate(self._carried_out(changes, start), start):
                 kept[place], results[place] = outcome.kept, outcome.result
                 if outcome.why:
                     why[int(changes.tenant[place])] = outcome.why
@@ -96,26 +94,40 @@ class Applier:
             return str(error)
         return problem
 
-    def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | None:
+    def _carried_out(self, changes: Changes, start: int) -> list[_Outcome]:
+        """Record and write one batch of `changes`; return the outcomes in its order."""
+        batch = slice(start, start + _BATCH)
+        with ExitStack() as stack:
+            cgroups = [self._opened(stack, int(tenant)) for tenant in changes.tenant[batch]]
+            unrecorded = self._record(changes.control, cgroups)
+            return [
+                unrecorded.get(place) or self._written(cgroup, changes.control, float(value))
+                for place, (cgroup, value) in enumerate(
+                    zip(cgroups, changes.after[batch], strict=True)
+                )
+            ]
+
+    def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | _Outcome:
+        """Open a tenant's cgroup, or say what becomes of its change where that fails."""
         name = self._names[tenant]
         if name_problem(name):
-            return None
+            return _Outcome(Result.GONE, why="no such cgroup")
         try:
             return stack.enter_context(TenantCgroup(self._root / name))
-        except CgroupGoneError:
-            return None
+        except (CgroupGoneError, LimitRejectedError) as error:
+            return _failure(error)
 
     def _record(
-        self, changes: Changes, cgroups: Sequence[TenantCgroup | None]
+        self, control: Control, cgroups: Sequence[TenantCgroup | _Outcome]
     ) -> dict[int, _Outcome]:
         """Put the values in force on disk where they are not yet; return whom that fails for."""
         failed: dict[int, _Outcome] = {}
         originals: dict[int, Original] = {}
         for place, cgroup in enumerate(cgroups):
-            if cgroup is None or self._holds(cgroup, changes.control):
+            if isinstance(cgroup, _Outcome) or self._holds(cgroup, control):
                 continue
             try:
-                originals[place] = _original(cgroup, cgroup.path.name, changes.control)
+                originals[place] = _original(cgroup, cgroup.path.name, control)
             except (CgroupGoneError, LimitRejectedError) as error:
                 failed[place] = _failure(error)
         if not originals:
@@ -130,9 +142,9 @@ class Applier:
     def _holds(self, cgroup: TenantCgroup, file: str) -> bool:
         return self._originals.holds(cgroup.path.name, cgroup.cgroup_id, file)
 
-    def _written(self, cgroup: TenantCgroup | None, control: Control, value: float) -> _Outcome:
-        if cgroup is None:
-            return _Outcome(Result.GONE, why="no such cgroup")
+    def _written(self, cgroup: TenantCgroup | _Outcome, control: Control, value: float) -> _Outcome:
+        if isinstance(cgroup, _Outcome):
+            return cgroup
         try:
             if control is Control.MEMORY_HIGH:
                 return self._memory_high(cgroup, value)

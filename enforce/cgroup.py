@@ -81,13 +81,15 @@ class TenantCgroup:
 
         Raises:
             CgroupGoneError: There is no such cgroup.
+            LimitRejectedError: It cannot be opened: no descriptor is left, or no permission.
 
         """
         self.path = path
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
-            raise CgroupGoneError(f"{path}: {error.strerror}") from error
+            kind = CgroupGoneError if error.errno in _GONE else LimitRejectedError
+            raise kind(f"{path}: {error.strerror}") from error
         self.cgroup_id = os.fstat(self._fd).st_ino
 
     def __enter__(self) -> Self:
@@ -232,7 +234,7 @@ def ensure(root: Path, names: Iterable[str]) -> dict[str, str]:
     try:
         with TenantCgroup(root) as parent:
             problem = _enable_controllers(parent)
-    except CgroupGoneError as error:
+    except (CgroupGoneError, LimitRejectedError) as error:
         problem = str(error)
     if problem:
         problems[str(root)] = problem

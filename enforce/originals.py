@@ -179,6 +179,9 @@ def _put_back(
             if cgroup.cgroup_id == cgroup_id:
                 order = sorted(files, key=_place)
                 return [_restored(cgroup, name, f, files[f], margin_bytes) for f in order]
+    except LimitRejectedError as error:
+        why = str(error)
+        return [Released(name, file, text, Result.REFUSED, why) for file, text in files.items()]
     except CgroupGoneError:
         pass
     return [Released(name, file, text, Result.GONE) for file, text in files.items()]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from enforce.columns import Result
 from enforce.originals import Original, Originals
 
 ONE = Original("a", 7, "cpu.max", "max 100000")
@@ -130,3 +131,13 @@ def test_the_file_is_on_disk_before_it_takes_the_formers_place(
 
 def test_releasing_where_nothing_was_recorded_does_nothing(path: Path, tmp_path: Path) -> None:
     assert Originals(path).release(tmp_path) == []
+
+
+def test_a_cgroup_that_cannot_be_opened_keeps_its_record(path: Path, tmp_path: Path) -> None:
+    name = "x" * 300  # longer than any file system takes: not the same as gone
+    originals = Originals(path)
+    originals.record([Original(name, 7, "cpu.max", "max 100000")])
+    released = originals.release(tmp_path)
+    assert [one.result for one in released] == [Result.REFUSED]
+    assert "too long" in released[0].why
+    assert originals.holds(name, 7, "cpu.max")

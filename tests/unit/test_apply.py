@@ -1,0 +1,82 @@
+"""Limits written to plain directories: descriptors, and what becomes of a change that fails."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scarcity import few_descriptors
+
+from enforce.apply import Applier
+from enforce.cgroup import LimitRejectedError, TenantCgroup, ensure
+from enforce.columns import Changes, Control, Outcomes, Result
+from enforce.originals import Originals
+
+MIB = 1 << 20
+MARGIN_BYTES = 16 * MIB
+
+
+def make(root: Path, count: int, **files: str) -> list[str]:
+    names = [f"t{n}" for n in range(count)]
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for file, text in ({"cgroup.procs": ""} | files).items():
+            (root / name / file).write_text(text)
+    return names
+
+
+@contextmanager
+def applier(root: Path, names: list[str], originals: Originals) -> Iterator[Applier]:
+    applier = Applier(root, names, originals, memory_margin_bytes=MARGIN_BYTES)
+    yield applier
+    applier.close()
+
+
+def apply(applier: Applier, count: int, control: Control, value: float) -> Outcomes:
+    before, after = np.full(count, math.inf), np.full(count, value)
+    return applier.apply(Changes(control, np.arange(count), before, after))
+
+
+def test_more_changes_than_descriptors_are_all_written_and_recorded(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    names = make(root, 400, **{"cpu.weight": "100\n"})
+    originals = Originals(tmp_path / "originals.json")
+    with applier(root, names, originals) as writer, few_descriptors():
+        outcomes = apply(writer, len(names), Control.CPU_WEIGHT, 7.0)
+    assert set(outcomes.result.tolist()) == {Result.APPLIED}
+    assert set(outcomes.kept.tolist()) == {7.0}
+    assert {(root / name / "cpu.weight").read_text() for name in names} == {"7"}
+    for name in names:
+        assert originals.holds(name, (root / name).stat().st_ino, Control.CPU_WEIGHT)
+
+
+def test_each_outcome_is_its_own_tenants_across_batches(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    names = make(root, 130, **{"cpu.weight": "100\n"})
+    for place in (3, 64, 129):
+        (root / names[place]).rename(tmp_path / names[place])
+    (root / names[100] / "cpu.weight").unlink()
+    with applier(root, names, Originals(tmp_path / "originals.json")) as writer:
+        outcomes = apply(writer, len(names), Control.CPU_WEIGHT, 7.0)
+    expected = [Result.APPLIED] * 130
+    for place in (3, 64, 129):
+        expected[place] = Result.GONE
+    expected[100] = Result.REFUSED
+    assert outcomes.result.tolist() == expected
+    assert outcomes.why.keys() == {3, 64, 100, 129}
+
+
+def test_a_cgroup_that_cannot_be_opened_for_lack_of_descriptors_is_not_gone(
+    tmp_path: Path,
+) -> None:
+    names = make(tmp_path, 1, **{"cpu.weight": "100\n"})
+    originals = Originals(tmp_path / "originals.json")
+    with applier(tmp_path, names, originals) as writer, few_descriptors(left=0):
+        outcomes = apply(writer, 1, Control.CPU_WEIGHT, 7.0)
+        with pytest.raises(LimitRejectedError, match="Too many open files"):
+            TenantCgroup(tmp_path / "t0")
+        assert "Too many open files" in ensure(tmp_path, [])[str(tmp_path)]
+    assert outcomes.result.tolist() == [Result.REFUSED]
+    assert "Too many open files" in outcomes.why[0]
