@@ -256,9 +256,9 @@ def _claims(
     burst = _burst(terms, seen.usage, policy) if resource.is_spent else np.zeros(len(roster))
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
     if resource is Resource.MEMORY:
-        held = np.nan_to_num(seen.usage.memory_unreclaimable_bytes, nan=0.0)
-        hold = np.maximum(hold, held + policy.memory_margin_bytes)
-        pinned = np.minimum(np.maximum(pinned, hold), ceiling)
+        hold = np.maximum(hold, _stuck_bytes(seen, policy))
+        # Safety rule 4 outranks the ceiling: below this a tenant would only crawl.
+        pinned = np.where(seen.usage.is_present, np.maximum(pinned, hold), 0.0)
     expected, grid = _without_gaps(profile, terms, ceiling)
     claims = Claims(
         terms=terms,
@@ -274,6 +274,20 @@ def _claims(
         hold=np.minimum(hold, pinned),
     )
     return claims, burst
+
+
+def _stuck_bytes(seen: Observation, policy: Policy) -> Floats:
+    """Return memory that cannot be taken back, plus the margin, at most what the host has.
+
+    Counted where the kernel told of late; of a tenant that reclaim has failed to bring down to its
+    limit, all that it holds.
+    """
+    usage, margin = seen.usage, policy.memory_margin_bytes
+    beyond = usage.memory_bytes - seen.sample.in_force.memory_high_bytes
+    held = np.nan_to_num(usage.memory_unreclaimable_bytes, nan=0.0)
+    with np.errstate(invalid="ignore"):
+        held = np.where(beyond > margin / 4, np.maximum(held, usage.memory_bytes), held)
+    return np.minimum(held + margin, policy.total[Resource.MEMORY])
 
 
 def _pinned(

@@ -216,7 +216,8 @@ def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
     schedule = Schedule(time.monotonic(), daemon.config.periods.tick_s)
     said = ""
     while not signals.stop:
-        if daemon.tick(time.monotonic(), schedule.late_ticks):
+        is_well = daemon.tick(time.monotonic(), schedule.late_ticks)
+        if is_well:
             notifier.watchdog()
             summary = daemon.summary()
             if not said:
@@ -225,7 +226,8 @@ def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
                 notifier.status(summary)
             said = summary
         schedule = schedule.after_tick(time.monotonic())
-        while not _waited(schedule, signals) and signals.reload:
+        beat = notifier if is_well else Notifier()
+        while not _waited(schedule, signals, beat) and signals.reload:
             signals.reload = False
             notifier.reloading()
             daemon.reload()
@@ -234,10 +236,16 @@ def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
     notifier.stopping()
 
 
-def _waited(schedule: Schedule, signals: Signals) -> bool:
-    """Sleep until the next tick is due; return False where a signal comes before it."""
+def _waited(schedule: Schedule, signals: Signals, notifier: Notifier) -> bool:
+    """Sleep until the next tick is due, with a sign of life where that is long.
+
+    Returns:
+        False where a signal comes before it is due.
+
+    """
     while (wait_s := schedule.wait_s(time.monotonic())) > 0:
         if signals.stop or signals.reload:
             return False
-        signals.wait(wait_s)
+        signals.wait(min(wait_s, (notifier.watchdog_s or 2 * wait_s) / 2))
+        notifier.watchdog()
     return True

@@ -59,7 +59,8 @@ class Store:
         at = {name: position for position, name in enumerate(roster.names)}
         columns = {resource: np.zeros((4, len(roster))) for resource in Resource}
         for tenant, resource, *numbers in self._rows():
-            if tenant in at and resource in columns and np.all(np.isfinite(numbers)):
+            is_sound = all(isinstance(number, float) for number in numbers)
+            if tenant in at and resource in columns and is_sound and np.all(np.isfinite(numbers)):
                 columns[Resource(resource)][:, at[tenant]] = numbers
         return {resource: Ledger(*rows) for resource, rows in columns.items()}
 
@@ -81,9 +82,18 @@ class Store:
             log.warning("state kept in memory only", path=str(self._path), problem=str(error))
             return _connected(Path(":memory:"))
         except sqlite3.DatabaseError as error:
+            return self._fresh_after(error)
+
+    def _fresh_after(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+        """Set a damaged file aside and start anew; where that cannot be, in memory."""
+        try:
             aside = _set_aside(self._path)
-            log.warning("state damaged: set aside, starting fresh", path=aside, problem=str(error))
-            return _connected(self._path)
+            fresh = _connected(self._path)
+        except (OSError, sqlite3.Error) as trouble:
+            log.warning("state damaged, and kept in memory only", problem=f"{error}; {trouble}")
+            return _connected(Path(":memory:"))
+        log.warning("state damaged: set aside, starting fresh", path=aside, problem=str(error))
+        return fresh
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -33,6 +33,7 @@ from forecast.profile import Profile
 
 # Weights and memory.low take nothing from anyone at once: small moves are not worth a write.
 _SHARE_DEAD_BAND = 0.1
+_KERNEL_WEIGHT = 100.0  # what every cgroup starts with
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,15 +166,22 @@ class ControlLoop:
         cpu, memory = decision.resources[Resource.CPU], decision.resources[Resource.MEMORY]
         weight = kernel_weights(cpu.allocation.share, self.policy.capacity[Resource.CPU])
         low = np.floor(memory.allocation.guarantee.amount)
+        in_force = seen.sample.in_force
+        # A weight that an earlier agent set stands like its limits, until there is history.
+        is_adopted = decision.is_learning & (in_force.cpu_weight != _KERNEL_WEIGHT)
+        weights = may_write & ~is_adopted
         return [
             differing(
                 control,
                 wanted,
-                seen.sample.in_force.of(control),
-                may_write & _known(seen, control),
+                in_force.of(control),
+                may & _known(seen, control),
                 dead_band=_SHARE_DEAD_BAND,
             )
-            for control, wanted in ((Control.CPU_WEIGHT, weight), (Control.MEMORY_LOW, low))
+            for control, wanted, may in (
+                (Control.CPU_WEIGHT, weight, weights),
+                (Control.MEMORY_LOW, low, may_write),
+            )
         ]
 
     def _protect_root(self, decision: Decision) -> None:
@@ -267,7 +275,7 @@ class ControlLoop:
             outcomes=outcomes,
             forecaster=self._forecaster.state(now_s),
             totals=self._totals,
-            problems=(*problems(seen.sample), *self._own_problems(now_s)),
+            problems=(*problems(seen.sample), *refusals(outcomes), *self._own_problems(now_s)),
         )
 
     def _own_problems(self, now_s: float) -> list[str]:
@@ -323,6 +331,17 @@ def problems(sample: HostSample) -> tuple[str, ...]:
     if absent:
         found.append(f"{absent} tenant(s) without a cgroup")
     return tuple(found)
+
+
+def refusals(outcomes: tuple[Outcomes, ...]) -> list[str]:
+    """Name each control that the kernel or the disk refused to change, with one reason."""
+    found = []
+    for outcome in outcomes:
+        refused = outcome.tenant[outcome.result == Result.REFUSED]
+        if len(refused):
+            why = outcome.why.get(int(refused[0]), "no reason given")
+            found.append(f"{outcome.control}: refused for {len(refused)} tenant(s): {why}")
+    return found
 
 
 def _known(seen: Observation, control: Control) -> Bools:

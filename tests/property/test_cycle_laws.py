@@ -31,12 +31,18 @@ def test_no_write_of_a_sequence_raises_the_sum_above_what_it_was_or_may_be(scene
 
 @given(scenes())
 def test_every_limit_of_a_sequence_is_between_floor_and_ceiling(scene: Scene) -> None:
+    """Only memory that cannot be taken back outranks a ceiling (safety rule 4)."""
     roster = scene.roster
     for tick in played(scene):
         for resource, part in tick.decision.resources.items():
             allocation, terms = part.allocation, roster.terms[resource]
             slack = ROUNDING * scene.policy.total[resource]
             ceiling = np.minimum(terms.ceiling, scene.policy.total[resource])
+            if resource is Resource.MEMORY:  # what a tenant cannot give back outranks its ceiling
+                usage = tick.seen.usage
+                held = np.fmax(usage.memory_unreclaimable_bytes, usage.memory_bytes)
+                least = np.nan_to_num(held) + scene.policy.memory_margin_bytes
+                ceiling = np.maximum(ceiling, least)
             assert np.all(allocation.limit <= ceiling + slack)
             assert np.all(allocation.limit >= allocation.guarantee.floor - slack)
             assert np.all(allocation.limit[~tick.seen.usage.is_present] == 0)

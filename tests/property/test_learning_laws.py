@@ -22,7 +22,7 @@ def adopted(tick: Played, resource: Resource) -> Floats:
 
 @given(scenes(learning_s=FOR_EVER_S))
 def test_while_learning_no_limit_rises_unless_it_is_hit_or_below_its_floor(scene: Scene) -> None:
-    """One that is hit rises to its fair share at most; memory to what cannot be reclaimed."""
+    """One that is hit rises to its fair share at most; memory to what cannot be taken back."""
     for tick in played(scene):
         for resource, part in tick.decision.resources.items():
             terms, guarantee = scene.roster.terms[resource], part.allocation.guarantee
@@ -30,8 +30,25 @@ def test_while_learning_no_limit_rises_unless_it_is_hit_or_below_its_floor(scene
             most = np.maximum(adopted(tick, resource), terms.floor)
             most = np.maximum(most, np.where(is_hit, guarantee.fair, 0.0))
             if resource is Resource.MEMORY:
-                stuck = np.nan_to_num(tick.seen.usage.memory_unreclaimable_bytes)
-                most = np.maximum(most, stuck + scene.policy.memory_margin_bytes)
+                usage = tick.seen.usage
+                stuck = np.fmax(usage.memory_unreclaimable_bytes, usage.memory_bytes)
+                least = np.nan_to_num(stuck) + scene.policy.memory_margin_bytes
+                most = np.maximum(most, least)
+            is_known = np.isfinite(adopted(tick, resource))
+            limit = part.allocation.limit
+            assert np.all(limit[is_known] <= most[is_known] * (1 + ROUNDING))
+
+
+@given(scenes(learning_s=FOR_EVER_S))
+def test_while_learning_no_limit_falls_unless_guarantees_or_ceilings_need_it(scene: Scene) -> None:
+    for tick in played(scene):
+        for resource, part in tick.decision.resources.items():
+            total, present = scene.policy.total[resource], tick.seen.usage.is_present
+            ceiling = np.minimum(scene.roster.terms[resource].ceiling, total) * present
+            found = adopted(tick, resource)
+            kept = np.minimum(np.where(np.isfinite(found), found, 0.0), ceiling)
+            stuck = np.zeros_like(kept)
+            most = np.maximum(most, tick.stuck(resource, scene.policy))
             is_known = np.isfinite(adopted(tick, resource))
             limit = part.allocation.limit
             assert np.all(limit[is_known] <= most[is_known] * (1 + ROUNDING))

@@ -69,14 +69,14 @@ def test_on_an_idle_host_elastic_limits_stand_at_the_ceiling_whatever_the_debt()
 @pytest.mark.parametrize(
     ("credit", "limit"),
     [
-        pytest.param(-1.0, 3.0, id="in full debt: all the way"),
-        pytest.param(-0.25, 5.5, id="in some debt: half-way"),
-        pytest.param(0.0, 8 - 5 / 3, id="without balance: a third of it"),
+        pytest.param(-1.0, 4.0, id="in full debt: all the way"),
+        pytest.param(-0.25, 6.0, id="in some debt: half-way"),
+        pytest.param(0.0, 8 - 4 / 3, id="without balance: a third of it"),
         pytest.param(0.5, 8.0, id="with half the credit: not at all"),
     ],
 )
 def test_under_full_pressure_debtors_close_first(credit: float, limit: float) -> None:
-    """A ceiling of 8; strict limits would leave 2, the other uses 7 of 10 cores: 3 are left."""
+    """A ceiling of 8; strict limits leave 2; the other uses 7 of 10 cores: 3, and a tenth, are left."""
     guests = (certain(8.0, ceiling=8.0, credit=credit), certain(7.0, ceiling=7.0))
     host = Host(guests, capacity=10.0)
     found = opened(column(2.0, 7.0), host.claims(), pressure=1.0, capacity=10.0)

@@ -82,3 +82,21 @@ def test_a_state_folder_that_cannot_be_used_costs_memory_not_the_agent(tmp_path:
     path = tmp_path / "missing" / "state.db"
     saved(path)
     assert balances(path, "acme") == [0.0]
+
+
+def test_numbers_that_are_none_are_not_taken_for_balances(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    saved(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE ledger SET balance_tokens = 'much' WHERE tenant = 'acme'")
+    connection.commit()
+    connection.close()
+    assert balances(path, "acme", "beta") == [0.0, -1.0]
+
+
+def test_a_damaged_file_that_cannot_be_moved_costs_memory_not_the_agent(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "state.db"
+    path.mkdir()  # neither a database nor writable as one
+    assert balances(path, "acme") == [0.0]
