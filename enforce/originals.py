@@ -26,6 +26,16 @@ BURST = "cpu.max.burst"
 ROOT = "."  # the name of the root itself, whose memory.low may be ours
 _Entry = tuple[int, dict[str, str]]  # cgroup id, text by file
 _VERSION = 1
+# What reading a file of anyone's making can raise.
+_UNUSABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Lifting comes first: weights and protection take from nobody, and a quota must not be below
 # the burst at any moment.
@@ -116,12 +126,12 @@ class Originals:
         try:
             said = json.loads(self._path.read_bytes())
             if said["version"] != _VERSION:
-                raise ValueError(f"version {said['version']!r}, expected {_VERSION}")  # noqa: TRY301
+                raise ValueError(f"version {said['version']!r}, expected {_VERSION}")
             texts = {name: _checked(name, entry) for name, entry in said["cgroups"].items()}
             is_this_boot = said["boot_id"] == self._boot_id
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except _UNUSABLE as error:
             self._set_aside(f"{type(error).__name__}: {error}")
             return
         if is_this_boot:

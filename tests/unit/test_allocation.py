@@ -76,7 +76,7 @@ def test_on_an_idle_host_elastic_limits_stand_at_the_ceiling_whatever_the_debt()
     ],
 )
 def test_under_full_pressure_debtors_close_first(credit: float, limit: float) -> None:
-    """A ceiling of 8; strict limits leave 2; the other uses 7 of 10 cores: 3, and a tenth, are left."""
+    """A ceiling of 8; the other uses 7 of 10 cores: 3 are left, and a tenth of the host."""
     guests = (certain(8.0, ceiling=8.0, credit=credit), certain(7.0, ceiling=7.0))
     host = Host(guests, capacity=10.0)
     found = opened(column(2.0, 7.0), host.claims(), pressure=1.0, capacity=10.0)
