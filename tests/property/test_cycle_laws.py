@@ -38,11 +38,7 @@ def test_every_limit_of_a_sequence_is_between_floor_and_ceiling(scene: Scene) ->
             allocation, terms = part.allocation, roster.terms[resource]
             slack = ROUNDING * scene.policy.total[resource]
             ceiling = np.minimum(terms.ceiling, scene.policy.total[resource])
-            if resource is Resource.MEMORY:  # what a tenant cannot give back outranks its ceiling
-                usage = tick.seen.usage
-                held = np.fmax(usage.memory_unreclaimable_bytes, usage.memory_bytes)
-                least = np.nan_to_num(held) + scene.policy.memory_margin_bytes
-                ceiling = np.maximum(ceiling, least)
+            ceiling = np.maximum(ceiling, tick.stuck(resource, scene.policy))
             assert np.all(allocation.limit <= ceiling + slack)
             assert np.all(allocation.limit >= allocation.guarantee.floor - slack)
             assert np.all(allocation.limit[~tick.seen.usage.is_present] == 0)

@@ -29,25 +29,6 @@ def test_while_learning_no_limit_rises_unless_it_is_hit_or_below_its_floor(scene
             is_hit = tick.seen.demands[resource].is_censored
             most = np.maximum(adopted(tick, resource), terms.floor)
             most = np.maximum(most, np.where(is_hit, guarantee.fair, 0.0))
-            if resource is Resource.MEMORY:
-                usage = tick.seen.usage
-                stuck = np.fmax(usage.memory_unreclaimable_bytes, usage.memory_bytes)
-                least = np.nan_to_num(stuck) + scene.policy.memory_margin_bytes
-                most = np.maximum(most, least)
-            is_known = np.isfinite(adopted(tick, resource))
-            limit = part.allocation.limit
-            assert np.all(limit[is_known] <= most[is_known] * (1 + ROUNDING))
-
-
-@given(scenes(learning_s=FOR_EVER_S))
-def test_while_learning_no_limit_falls_unless_guarantees_or_ceilings_need_it(scene: Scene) -> None:
-    for tick in played(scene):
-        for resource, part in tick.decision.resources.items():
-            total, present = scene.policy.total[resource], tick.seen.usage.is_present
-            ceiling = np.minimum(scene.roster.terms[resource].ceiling, total) * present
-            found = adopted(tick, resource)
-            kept = np.minimum(np.where(np.isfinite(found), found, 0.0), ceiling)
-            stuck = np.zeros_like(kept)
             most = np.maximum(most, tick.stuck(resource, scene.policy))
             is_known = np.isfinite(adopted(tick, resource))
             limit = part.allocation.limit
@@ -62,10 +43,7 @@ def test_while_learning_no_limit_falls_unless_guarantees_or_ceilings_need_it(sce
             ceiling = np.minimum(scene.roster.terms[resource].ceiling, total) * present
             found = adopted(tick, resource)
             kept = np.minimum(np.where(np.isfinite(found), found, 0.0), ceiling)
-            stuck = np.zeros_like(kept)
-            if resource is Resource.MEMORY:
-                stuck = np.nan_to_num(tick.seen.usage.memory_unreclaimable_bytes)
-                stuck = np.minimum(stuck + scene.policy.memory_margin_bytes, ceiling)
+            stuck = tick.stuck(resource, scene.policy)
             least = np.maximum.reduce([kept, stuck, part.allocation.guarantee.amount])
             if least.sum() <= scene.policy.capacity[resource]:
                 assert np.all(part.allocation.limit >= kept - ROUNDING * total)

@@ -194,6 +194,13 @@ class Played:
     usage_cores: Floats  # what it really was
     sums: dict[Resource, list[float]]  # in force before and after each write
 
+    def stuck(self, resource: Resource, policy: Policy) -> Floats:
+        """Return the most that safety rule 4 may keep a limit up to: what is held, plus margin."""
+        if resource is Resource.CPU:
+            return np.zeros(len(self.usage_cores))
+        held = np.nan_to_num(self.seen.usage.memory_bytes) + policy.memory_margin_bytes
+        return np.where(self.seen.usage.is_present, held, 0.0)
+
 
 def played(scene: Scene, kernel: Kernel | None = None) -> Iterator[Played]:
     """Run the real core over a scene, writing what it decides into the kernel of arrays."""
