@@ -34,7 +34,14 @@ def unprotect(root: Path) -> list[tuple[Path, str | None]]:
         Each such unit's cgroup, with the reason where it keeps its value.
 
     """
-    return [(path, _Call(path, 0.0).problem()) for path in own_units(root) if not _is_near(path, 0)]
+    return [(path, _unprotected(path)) for path in own_units(root) if not _is_near(path, 0)]
+
+
+def _unprotected(path: Path) -> str | None:
+    try:
+        return _Call(path, 0.0).problem()
+    except OSError as error:
+        return _unasked(path, error)
 
 
 class UnitProtection:
@@ -62,7 +69,10 @@ class UnitProtection:
             return self._problem
         wrong = next((path for path in self.paths if not _is_near(path, needed_bytes)), None)
         if wrong is not None:
-            self._call = _Call(wrong, needed_bytes * (1 + _SLACK_FRACTION / 2))
+            try:
+                self._call = _Call(wrong, needed_bytes * (1 + _SLACK_FRACTION / 2))
+            except OSError as error:
+                self._problem, self._calm_ticks = _unasked(wrong, error), _CALM_TICKS
         return self._problem
 
     def close(self) -> None:
@@ -72,7 +82,12 @@ class UnitProtection:
 
 
 class _Call:
-    """One request to systemd under way, and what to expect of it."""
+    """One request to systemd under way, and what to expect of it.
+
+    Raises:
+        OSError: No process can be started now.
+
+    """
 
     def __init__(self, path: Path, wanted_bytes: float) -> None:
         self._path, self._wanted_bytes = path, wanted_bytes
@@ -97,6 +112,10 @@ class _Call:
         if not _is_near(self._path, self._wanted_bytes):
             return f"{self._path.name}: systemd took MemoryLow, but memory.low is another"
         return None
+
+
+def _unasked(path: Path, error: OSError) -> str:
+    return f"{path.name}: systemd cannot be asked for MemoryLow: {error.strerror}"
 
 
 def _is_near(path: Path, needed_bytes: float) -> bool:
