@@ -21,6 +21,8 @@ LIFETIME_S = 1.0
 REST_S = 10.0
 MIN_PAUSE_S = 0.01
 _STOP_WAIT_S = 5.0
+# What a step can meet: none of it may end the worker, which has other tenants to see to.
+_TROUBLES = (CgroupGoneError, LimitRejectedError, OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Lowering:
             began_s = time.monotonic()
             try:
                 is_done = self._step(offer)
-            except (CgroupGoneError, LimitRejectedError):
+            except _TROUBLES:
                 is_done = True
             self._after(offer, is_done=is_done)
             self._pause(time.monotonic() - began_s)
@@ -145,7 +147,7 @@ class Lowering:
             with TenantCgroup(offer.path) as cgroup:
                 if cgroup.cgroup_id == offer.cgroup_id:
                     cgroup.memory_high = value
-        except (CgroupGoneError, LimitRejectedError):
+        except _TROUBLES:
             return
 
     def _pause(self, worked_s: float) -> None:

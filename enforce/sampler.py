@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from enforce.cgroup import name_problem
+from enforce.cgroup import LimitRejectedError, name_problem
 from enforce.columns import Floats, HostSample, Ints, Limits
 from enforce.counters import io_totals, numbers, quotas, table
 from enforce.descriptors import (
@@ -96,7 +96,10 @@ class Sampler:
     """
 
     def __init__(self, root: Path, names: Sequence[str], *, slow_every: int = 10) -> None:
-        """Open what is there; a `slow_every`-th of the tenants gets its slow columns per read."""
+        """Open no cgroup yet, which `read` does; raise the limit of open files as far as needed.
+
+        A `slow_every`-th of the tenants gets its slow columns per read.
+        """
         self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0
         self._paths = [f"{root}/{name}" if name_problem(name) is None else None for name in names]
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in _EVERY_TICK]
@@ -185,8 +188,11 @@ class Sampler:
         )
 
     def _swap_room_bytes(self, positions: Sequence[int]) -> Floats:
-        """Return how much of free swap each tenant may take."""
-        room = np.full(len(positions), swap_room_bytes(self._root))
+        """Return how much of free swap each tenant may take: none where that cannot be read."""
+        try:
+            room = np.full(len(positions), swap_room_bytes(self._root))
+        except LimitRejectedError:
+            return np.zeros(len(positions))
         if not room.any():
             return room
         limit = numbers(self._rows_below(positions, "memory.swap.max", 64))[:, 0]

@@ -94,3 +94,19 @@ def test_an_offer_for_a_former_cgroup_of_that_name_is_dropped(
     (cgroup / "memory.current").write_text(f"{int(step)}\n")
     answer(cgroup, step)
     assert (successor / "memory.high").read_text() == "max"
+
+
+def test_a_file_that_makes_no_sense_ends_its_offer_and_not_the_worker(
+    cgroup: Path, lowering: Lowering
+) -> None:
+    broken = cgroup.with_name("b")
+    shutil.copytree(cgroup, broken, ignore=shutil.ignore_patterns("memory.high"))
+    (broken / "memory.high").write_text("max")
+    (broken / "memory.current").write_text("?\n")
+    lowering.offer(broken, broken.stat().st_ino, 90 * MIB)
+    lowering.offer(cgroup, cgroup.stat().st_ino, 90 * MIB)
+    answer(cgroup, "max")  # the worker has come to the second offer
+    step = written(cgroup)
+    (cgroup / "memory.current").write_text(f"{int(step)}\n")
+    answer(cgroup, step)
+    assert (broken / "memory.high").read_text() == "max"
