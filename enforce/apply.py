@@ -161,7 +161,7 @@ class Applier:
             floor = memory_floor_bytes(cgroup, margin_bytes=self._margin_bytes)
         value, usage = max(wanted, floor), cgroup.memory_current
         if value < usage:
-            return self._lowered_later(cgroup, value, usage)
+            return self._set_later(cgroup, value, usage)
         self._lowering.withdraw(cgroup.path, value)
         kept = cgroup.memory_high
         if not is_kept(Control.MEMORY_HIGH, value, kept, page_bytes=PAGE_BYTES):
@@ -172,13 +172,19 @@ class Applier:
         why = f"{stuck:.1f} MiB cannot be reclaimed, and {margin:.1f} MiB is the margin"
         return _Outcome(Result.HELD_BACK, kept, why)
 
-    def _lowered_later(self, cgroup: TenantCgroup, value: float, usage: float) -> _Outcome:
+    def _set_later(self, cgroup: TenantCgroup, value: float, usage: float) -> _Outcome:
+        """Have a value below `usage` set beside the tick: reclaim may take long, also on a raise.
+
+        A raise eases the tenant, so it waits for no rest; what is in force already gains nothing.
+        """
         in_force = cgroup.memory_high
-        if self._lowering.is_resting(cgroup.path):
+        is_raise = value >= in_force + PAGE_BYTES
+        if not is_raise and self._lowering.is_resting(cgroup.path):
             why = f"{usage / _MIB:.1f} MiB in use, which reclaim could not lower just now"
             return _Outcome(Result.HELD_BACK, in_force, why)
         self._lowering.offer(cgroup.path, cgroup.cgroup_id, value)
-        why = f"{usage / _MIB:.1f} MiB in use: lowered in steps, beside the tick"
+        how = "raised" if is_raise else "lowered in steps"
+        why = f"{usage / _MIB:.1f} MiB in use: {how}, beside the tick"
         return _Outcome(Result.PENDING, in_force, why)
 
     def _make_room_for_quota(self, cgroup: TenantCgroup, cores: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scarcity import few_descriptors
+from tenants import wait_until
 
 from enforce.apply import Applier
 from enforce.cgroup import LimitRejectedError, TenantCgroup, ensure
@@ -80,3 +81,25 @@ def test_a_cgroup_that_cannot_be_opened_for_lack_of_descriptors_is_not_gone(
         assert "Too many open files" in ensure(tmp_path, [])[str(tmp_path)]
     assert outcomes.result.tolist() == [Result.REFUSED]
     assert "Too many open files" in outcomes.why[0]
+
+
+def test_a_raise_does_not_wait_until_reclaim_may_be_tried_again(tmp_path: Path) -> None:
+    stat = "anon 0\nshmem 0\ninactive_anon 0\nactive_anon 0\nunevictable 0\n"
+    files = {"memory.current": f"{100 * MIB}\n", "memory.high": "max\n", "memory.stat": stat}
+    names = make(tmp_path, 1, **files)
+    limit = tmp_path / "t0" / "memory.high"
+    with applier(tmp_path, names, Originals(tmp_path / "originals.json")) as writer:
+
+        def is_resting() -> bool:  # what is in use is a plain file: no reclaim lowers it
+            outcomes = apply(writer, 1, Control.MEMORY_HIGH, 40.0 * MIB)
+            return bool(outcomes.result[0] == Result.HELD_BACK)
+
+        wait_until(is_resting)
+        limit.write_text(f"{50 * MIB}\n")
+        raised = apply(writer, 1, Control.MEMORY_HIGH, 80.0 * MIB)
+        assert raised.result.tolist() == [Result.PENDING]
+        assert "raised" in raised.why[0]
+        # Usage stays above the raised limit as well, so the worker lifts it off the tenant.
+        wait_until(lambda: limit.read_text() == str(100 * MIB + MARGIN_BYTES))
+        limit.write_text(f"{50 * MIB}\n")
+        assert is_resting(), "a lower limit still waits"
