@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cgroupspy.interfaces import BaseFileInterface, DictFile, IntegerFile, ListFile
+from cgroupspy.interfaces import BaseFileInterface, IntegerFile, ListFile
 
 from enforce import limits
 from enforce.columns import Control
@@ -72,7 +72,6 @@ class TenantCgroup:
     memory_low: float = LimitFile(Control.MEMORY_LOW)
     cpu_max_burst_us: int = IntegerFile("cpu.max.burst")
     memory_current: int = IntegerFile("memory.current", readonly=True)
-    memory_events: dict[str, int] = DictFile("memory.events", readonly=True)
     controllers: list[str] = ListFile("cgroup.controllers", readonly=True)
     controllers_of_children: list[str] = ListFile("cgroup.subtree_control", readonly=True)
 

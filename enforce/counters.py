@@ -100,11 +100,6 @@ def _words(rows: Sequence[bytes], per_row: int) -> Floats | None:
     return np.where(values < 0, np.inf, values).reshape(len(rows), per_row)
 
 
-def _pair(row: bytes) -> list[float]:
-    words = row.split()
-    return [_number(word) for word in words] if len(words) == 2 else [np.nan, np.nan]  # noqa: PLR2004
-
-
 def _number(word: bytes) -> float:
     word = word.strip()
     if word == b"max":

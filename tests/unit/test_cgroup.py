@@ -109,7 +109,7 @@ def test_controls_are_attributes_in_base_units(tmp_path: Path) -> None:
     with TenantCgroup(make(tmp_path / "a", **files)) as cgroup:
         assert cgroup.cpu_max == 0.25
         assert cgroup.memory_high == float("inf")
-        assert cgroup.memory_events == {"low": 0, "high": 5}
+        assert cgroup.text("memory.events") == "low 0\nhigh 5"
         assert cgroup.memory_current == 8192
         cgroup.cpu_max = 1.5
         assert cgroup.text("cpu.max") == "150000 100000"
