@@ -102,7 +102,7 @@ class Host:
             ceiling=ceiling,
             expected=np.minimum(self.column("expected", self.scale), ceiling),
             levels=LEVELS,
-            grid=grid * self.scale,
+            grid=np.minimum(grid * self.scale, ceiling),
             demand=self.column("demand", self.scale),
             usage=np.minimum(self.column("demand", self.scale), ceiling),
             is_hit=self.column("is_hit") > 0,
@@ -130,37 +130,48 @@ def _no_grid() -> Floats:
 
 # Each tenant is one drawn integer, read as digits into these tables: one draw a tenant is many
 # times faster than one a field, and still shrinks towards 0, the plainest tenant.  Zeros, equal
-# values, thirds (which no float holds exactly) and ratios of a million to one.
-_AMOUNTS = (0.0, 1.0, 0.5, 1 / 3, 2.0, 0.1, 1e-3, 1e3)
-_DIGITS: dict[str, tuple[object, ...]] = {
+# values, thirds (which no float holds exactly) and, on a host in two, ratios of a million to one.
+_EVEN = (0.0, 1.0, 0.5, 1 / 3, 2.0, 0.1, 1.0, 4.0)
+_UNEVEN = (0.0, 1.0, 0.5, 1 / 3, 2.0, 0.1, 1e-3, 1e3)
+_AMOUNT = "amount"
+_DIGITS: dict[str, str | tuple[object, ...]] = {
     "qos": (SILVER, GOLD, PLATINUM),
     "is_present": (True, True, True, False),
-    "demand": (*_AMOUNTS, float("nan"), 0.7, 1.0, 4.0),
-    "low": _AMOUNTS,
-    "width": _AMOUNTS,
-    "floor": _AMOUNTS,
-    "ceiling": (float("inf"), *_AMOUNTS),
-    "weight": (1.0, 1.0, 2.0, 1 / 3, 1e-3, 1e3),
+    "demand": (0.0, 4.0, float("nan"), 1e3, 0.7),
+    "low": _AMOUNT,
+    "width": _AMOUNT,
+    "floor": (0.0, 0.0, 0.0, 0.1, 1 / 3, 0.25, 1.0),
+    "ceiling": (float("inf"), 1.0, 2.0, 0.5, 4.0, 8.0, 0.0),
+    "weight": (1.0, 1.0, 2.0, 1 / 3),
     "mean": (0.5, 0.0, 1.0, 0.1, 0.9, 0.97),
     "power": (1.0, 0.2, 5.0, 60.0),
     "is_hit": (False, True),
     "credit": (0.0, 1.0, -1.0, 0.5, -0.01),
-    "hold": _AMOUNTS,
+    "hold": (*(0.0,) * 30, 0.5, 1e3),
     "surprise": (None, None, 0.5, 0.96, 1.0, 1.5),  # demand as a place in the forecast interval
 }
+_UNEVEN_DIGITS = _DIGITS | {"floor": _AMOUNT, "weight": (1.0, 1e-3, 1e3, 1 / 3)}
 _JITTER = 8
+NUMBERS = st.integers(0, 2**64 - 1)  # more than all the digits together
 
 
-def _guest(number: int) -> Guest:
+def mixed(number: int) -> int:
+    """Spread a drawn number over all its digits: Hypothesis prefers small ones.  0 stays 0."""
+    return (number * 0x9E3779B97F4A7C15) % 2**64
+
+
+def _guest(number: int, *, is_even: bool = True) -> Guest:
     """Read a drawn integer as a tenant; amounts vary by up to an eighth, floor <= ceiling."""
     fields: dict[str, object] = {}
-    for name, table in _DIGITS.items():
-        number, digit = divmod(number, len(table))
-        value = table[digit]
-        if table[0 : len(_AMOUNTS)] == _AMOUNTS:
+    number, amounts = mixed(number), _EVEN if is_even else _UNEVEN
+    for name, table in (_DIGITS if is_even else _UNEVEN_DIGITS).items():
+        if table == _AMOUNT:
+            number, digit = divmod(number, len(amounts))
             number, jitter = divmod(number, _JITTER)
-            value = float(value) * (1 + jitter / 64)  # type: ignore[arg-type]
-        fields[name] = value
+            fields[name] = amounts[digit] * (1 + jitter / 64)
+        else:
+            number, digit = divmod(number, len(table))
+            fields[name] = table[digit]
     surprise = fields.pop("surprise")
     guest = Guest(**fields)  # type: ignore[arg-type]
     if isinstance(surprise, float):
@@ -168,20 +179,32 @@ def _guest(number: int) -> Guest:
     return replace(guest, ceiling=max(guest.floor, guest.ceiling))
 
 
-_MOST = 2**60  # more than all the digits together
-guests = st.integers(0, _MOST).map(_guest)
+guests = NUMBERS.map(_guest)
 
 
 @st.composite
 def hosts(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode), min_guests: int = 0) -> Host:
-    """Draw a host; often its floors sum to exactly the capacity, or to more (a CPU went off)."""
-    who = tuple(draw(st.lists(guests, min_size=min_guests, max_size=30)))
-    floors = float(np.array([guest.floor for guest in who if guest.is_present]).sum())
-    factor = draw(st.sampled_from((None, None, None, 1.0, 0.5, 1.05, 4.0)))
-    drawn = draw(st.sampled_from((1.0, 2.0, 1e-3, 64.0)) | st.floats(0.01, 100.0))
+    """Draw a host: idle or short, its floors summing to less than the capacity, to it, or to more.
+
+    (Floors are checked when they are configured; then a CPU goes offline.)
+    """
+    is_even = draw(st.booleans())
+    numbers = draw(st.lists(NUMBERS, min_size=min_guests, max_size=30))
+    who = tuple(_guest(number, is_even=is_even) for number in numbers)
+    present = [guest for guest in who if guest.is_present]
+    floors = float(np.array([guest.floor for guest in present]).sum())
+    expected = float(np.array([min(guest.expected, guest.ceiling) for guest in present]).sum())
+    basis, factor = draw(
+        st.sampled_from(
+            [(expected, part) for part in (1.0, 0.8, 0.9, 0.5, 1.5)]
+            + [(floors, part) for part in (1.0, 0.5, 1.05, 4.0)]
+            + [(1.0, part) for part in (1.0, 64.0)]
+        )
+    )
     return Host(
         guests=who,
-        capacity=floors * factor if factor and floors else drawn,
+        capacity=basis * factor or 1.0,
         mode=draw(st.sampled_from(modes)),
         scale=draw(st.sampled_from((1.0, GIB))),
+        emergency=EmergencySettings(draw(st.sampled_from((0.05, 0.05, 0.3, 0.0)))),
     )

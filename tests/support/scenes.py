@@ -27,7 +27,7 @@ from agent.tenant import Entitlement, Floats, Ints, Resource, Roster, Tenant
 from enforce.columns import Changes, Control, HostSample, Limits
 from forecast.profile import LEVELS, Profile
 
-from hosts import GIB, Guest, guests
+from hosts import GIB, NUMBERS, Guest, guests, mixed
 
 RESOURCES = tuple(Resource)
 _US = 1e6
@@ -273,7 +273,7 @@ def scenes(
     elapsed_s = tuple(draw(st.lists(periods, min_size=least, max_size=6)))
     story = []
     for _ in elapsed_s:
-        number, tick = draw(st.integers(0, 2**64)), []
+        number, tick = mixed(draw(NUMBERS)), []
         for _ in pairs:
             number, moment = _moment(number)
             tick.append(moment)
