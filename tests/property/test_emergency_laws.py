@@ -6,35 +6,35 @@ from hypothesis import strategies as st
 
 from agent.emergency import EmergencySettings, Grants, Need, granted
 
-from hosts import ROUNDING, Host, hosts
+from hosts import NUMBERS, ROUNDING, Host, hosts, mixed
 
-Rows = list[tuple[float, bool, bool, int, float]]
 TENANTS = 4
 SETTINGS = EmergencySettings(fraction=0.05, grant_s=30.0, cooldown_s=60.0)
-tenants = st.lists(
-    st.tuples(
-        st.sampled_from((-1.0, 0.0, 0.3, 1.0, 100.0)),  # shortfall
-        st.booleans(),  # is hit
-        st.booleans(),  # is in debt
-        st.integers(0, 2),  # rank
-        st.sampled_from((1.0, 0.25, 8.0)),  # weight
-    ),
-    min_size=TENANTS,
-    max_size=TENANTS,
+_TABLES: tuple[tuple[float, ...], ...] = (
+    (0.3, 1.0, 0.5, 100.0, 0.0, -1.0),  # shortfall
+    (1, 1, 0),  # is hit
+    (0, 0, 1),  # is in debt
+    (0, 1, 2),  # rank
+    (1.0, 0.25, 8.0),  # weight
 )
 
 
-def need_of(rows: Rows) -> Need:
-    """Return drawn rows as columns."""
-    shortfall, is_hit, is_in_debt, rank, weight = (
-        np.array(column) for column in zip(*rows, strict=True)
-    )
-    return Need(shortfall, is_hit, is_in_debt, rank, weight)
+def _need(numbers: list[int]) -> Need:
+    """Read drawn numbers as tenants, one each."""
+    columns = []
+    rest = [mixed(number) for number in numbers]
+    for table in _TABLES:
+        columns.append(np.array([table[number % len(table)] for number in rest]))
+        rest = [number // len(table) for number in rest]
+    shortfall, is_hit, is_in_debt, rank, weight = columns
+    return Need(shortfall, is_hit > 0, is_in_debt > 0, rank.astype(np.int64), weight)
 
 
-@given(tenants, st.sampled_from((0.0, 0.5, 1.0, 50.0)))
-def test_the_pool_is_lent_by_rank_to_those_who_may_have_it(rows: Rows, pool: float) -> None:
-    need = need_of(rows)
+needs = st.lists(NUMBERS, min_size=TENANTS, max_size=TENANTS).map(_need)
+
+
+@given(needs, st.sampled_from((0.5, 1.0, 0.0, 50.0)))
+def test_the_pool_is_lent_by_rank_to_those_who_may_have_it(need: Need, pool: float) -> None:
     amount, _ = granted(Grants.none(TENANTS), need, pool=pool, settings=SETTINGS)
     may_ask = need.is_hit & (~need.is_in_debt | (need.rank == 0))
     asked = np.where(may_ask, np.maximum(need.shortfall, 0.0), 0.0)
@@ -45,16 +45,16 @@ def test_the_pool_is_lent_by_rank_to_those_who_may_have_it(rows: Rows, pool: flo
         assert np.allclose(amount[ahead], asked[ahead], rtol=ROUNDING)
 
 
-@given(st.lists(st.tuples(tenants, st.sampled_from((1.0, 5.0, 10.0))), max_size=40))
+@given(st.lists(st.tuples(needs, st.sampled_from((1.0, 5.0, 10.0))), max_size=40))
 def test_no_grant_outlasts_its_time_or_follows_too_soon(
-    ticks: list[tuple[Rows, float]],
+    ticks: list[tuple[Need, float]],
 ) -> None:
     grants, now_s = Grants.none(TENANTS), 0.0
     since, until = np.full(TENANTS, np.nan), np.full(TENANTS, -np.inf)
-    for rows, elapsed_s in ticks:
+    for need, elapsed_s in ticks:
         now_s += elapsed_s
         grants = grants.elapsed(elapsed_s, SETTINGS)
-        amount, grants = granted(grants, need_of(rows), pool=1.0, settings=SETTINGS)
+        amount, grants = granted(grants, need, pool=1.0, settings=SETTINGS)
         for tenant in np.flatnonzero(amount > 0):
             if np.isnan(since[tenant]) or now_s - since[tenant] >= SETTINGS.grant_s:
                 assert now_s >= until[tenant] + SETTINGS.cooldown_s

@@ -19,8 +19,10 @@ PACE = Pace()
 KERNEL_ROUNDING = 1e-3
 # What stands in the kernel, as a multiple of what is wanted, and whether as much of the host.
 STANDINGS = (1.0, 1.015, 0.985, 1.5, 0.5, 4.0, 0.0)
+NEARLY = (1.0, 1.015)
+SEEDS = st.integers(0, 2**32)
 # How much of a wanted change the kernel makes: all, none (refused), half (held back).
-fates = st.lists(st.sampled_from((1.0, 1.0, 0.0, 0.5)), min_size=30, max_size=30).map(np.array)
+fates = SEEDS.map(lambda seed: np.random.default_rng(seed).choice((1.0, 1.0, 0.0, 0.5), 30))
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,14 @@ def ticks(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode)) -> Tick:
     """Draw a decision and a kernel that holds it, nearly holds it, or holds anything else."""
     host: Host = draw(hosts(modes=modes))
     size, allocation = len(host.guests), host.allocated()
-    factors = np.array(draw(st.lists(st.sampled_from(STANDINGS), min_size=30, max_size=30)))
-    is_all = np.array(draw(st.lists(st.integers(0, 3), min_size=30, max_size=30))) == 3
-    in_force = np.where(is_all[:size], host.total, allocation.limit * factors[:size])
-    shares = np.array(draw(st.lists(st.sampled_from((0.0, 0.5, 1.0)), min_size=30, max_size=30)))
+    chance = np.random.default_rng(draw(SEEDS))
+    factors = chance.choice(draw(st.sampled_from((STANDINGS, NEARLY, (1.0,)))), size)
+    in_force = np.where(
+        chance.random(size) < draw(st.sampled_from((0.0, 0.2, 1.0))),
+        host.total,
+        allocation.limit * factors,
+    )
+    in_use = in_force * chance.choice((0.0, 0.5, 1.0), size)
     claims = host.claims()
     return Tick(
         allocation,
@@ -65,7 +71,7 @@ def ticks(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode)) -> Tick:
             in_force=in_force,
             guaranteed=allocation.guarantee.amount,
             ceiling=claims.ceiling,
-            in_use=in_force * shares[:size],
+            in_use=in_use,
             is_hit=claims.is_hit,
         ),
         host.total * allocation.elasticity,

@@ -140,17 +140,17 @@ _DIGITS: dict[str, str | tuple[object, ...]] = {
     "demand": (0.0, 4.0, float("nan"), 1e3, 0.7),
     "low": _AMOUNT,
     "width": _AMOUNT,
-    "floor": (0.0, 0.0, 0.0, 0.1, 1 / 3, 0.25, 1.0),
+    "floor": (0.0, 0.0, 0.0, 0.0, 0.1, 1 / 3, 1.0),
     "ceiling": (float("inf"), 1.0, 2.0, 0.5, 4.0, 8.0, 0.0),
     "weight": (1.0, 1.0, 2.0, 1 / 3),
-    "mean": (0.5, 0.0, 1.0, 0.1, 0.9, 0.97),
+    "mean": (0.5, 0.1, 0.0, 0.3, 0.9, 0.97),
     "power": (1.0, 0.2, 5.0, 60.0),
     "is_hit": (False, True),
     "credit": (0.0, 1.0, -1.0, 0.5, -0.01),
     "hold": (*(0.0,) * 30, 0.5, 1e3),
     "surprise": (None, None, 0.5, 0.96, 1.0, 1.5),  # demand as a place in the forecast interval
 }
-_UNEVEN_DIGITS = _DIGITS | {"floor": _AMOUNT, "weight": (1.0, 1e-3, 1e3, 1 / 3)}
+_UNEVEN_DIGITS = _DIGITS | {"weight": (1.0, 1e-3, 1e3, 1 / 3)}
 _JITTER = 8
 NUMBERS = st.integers(0, 2**64 - 1)  # more than all the digits together
 
@@ -196,8 +196,8 @@ def hosts(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode), min_guests:
     expected = float(np.array([min(guest.expected, guest.ceiling) for guest in present]).sum())
     basis, factor = draw(
         st.sampled_from(
-            [(expected, part) for part in (1.0, 0.8, 0.9, 0.5, 1.5)]
-            + [(floors, part) for part in (1.0, 0.5, 1.05, 4.0)]
+            [(expected, part) for part in (1.0, 0.9, 0.7, 1.2, 1.5)]
+            + [(floors, part) for part in (1.0, 0.5, 4.0)]
             + [(1.0, part) for part in (1.0, 64.0)]
         )
     )
