@@ -12,7 +12,9 @@ from agent.tenant import Floats, Resource
 from hosts import LADDER, ROUNDING, Host, hosts
 from scenes import Kernel, Scene, scenes
 
-positions = st.integers(0, 29)
+positions = st.integers(0, 5)
+# Few, so that what one has is often what another lacks.
+rivals = hosts(min_guests=1, max_guests=6)
 
 
 def own_limits(before: Host, after: Host, position: int) -> tuple[float, float]:
@@ -21,7 +23,7 @@ def own_limits(before: Host, after: Host, position: int) -> tuple[float, float]:
     return before.allocated().limit[position] - slack, after.allocated().limit[position]
 
 
-@given(hosts(min_guests=1), positions)
+@given(rivals, positions)
 def test_a_higher_class_never_lowers_the_limit(host: Host, position: int) -> None:
     position %= len(host.guests)
     rung = [c.name for c in LADDER].index(host.guests[position].qos.name)
@@ -30,7 +32,7 @@ def test_a_higher_class_never_lowers_the_limit(host: Host, position: int) -> Non
     assert after >= before
 
 
-@given(hosts(min_guests=1), positions, st.sampled_from((1.001, 1.1, 2.0, 1000.0)))
+@given(rivals, positions, st.sampled_from((1.001, 1.1, 2.0, 1000.0)))
 def test_a_larger_weight_never_lowers_the_limit(host: Host, position: int, factor: float) -> None:
     position %= len(host.guests)
     heavier = host.changed(position, weight=host.guests[position].weight * factor)
@@ -38,7 +40,7 @@ def test_a_larger_weight_never_lowers_the_limit(host: Host, position: int, facto
     assert after >= before
 
 
-@given(hosts(min_guests=1), positions, st.sampled_from((0.001, 0.1, 0.5, 2.0)))
+@given(rivals, positions, st.sampled_from((0.001, 0.1, 0.5, 2.0)))
 def test_a_larger_balance_never_lowers_the_limit(host: Host, position: int, more: float) -> None:
     position %= len(host.guests)
     richer = host.changed(position, credit=min(host.guests[position].credit + more, 1.0))
@@ -93,7 +95,7 @@ def test_in_a_whole_cycle_neither_class_nor_weight_lowers_a_limit_at_the_same_to
         assert part.allocation.limit[position] >= limit - slack
 
 
-@given(hosts(min_guests=1), positions, st.sampled_from((0.01, 0.1, 0.5)))
+@given(rivals, positions, st.sampled_from((0.01, 0.1, 0.5)))
 def test_more_risk_aversion_never_lowers_the_limit(host: Host, position: int, more: float) -> None:
     position %= len(host.guests)
     qos = host.guests[position].qos
@@ -111,9 +113,7 @@ forecasts = st.fixed_dictionaries(
 surprises = st.sampled_from((0.0, 0.5, 0.96, 1.1))
 
 
-@given(
-    hosts(min_guests=1), positions, forecasts, surprises, st.sampled_from((1.01, 1.5, 3.0, 100.0))
-)
+@given(rivals, positions, forecasts, surprises, st.sampled_from((1.01, 1.5, 3.0, 100.0)))
 def test_a_wider_interval_never_raises_the_guaranteed_part(
     host: Host, position: int, forecast: dict[str, float], surprise: float, factor: float
 ) -> None:

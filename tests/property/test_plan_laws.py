@@ -57,9 +57,9 @@ def ticks(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode)) -> Tick:
     host: Host = draw(hosts(modes=modes))
     size, allocation = len(host.guests), host.allocated()
     chance = np.random.default_rng(draw(SEEDS))
-    factors = chance.choice(draw(st.sampled_from((STANDINGS, NEARLY, (1.0,)))), size)
+    factors = chance.choice(draw(st.sampled_from((STANDINGS, STANDINGS, NEARLY))), size)
     in_force = np.where(
-        chance.random(size) < draw(st.sampled_from((0.0, 0.2, 1.0))),
+        chance.random(size) < draw(st.sampled_from((0.2, 0.0, 1.0))),
         host.total,
         allocation.limit * factors,
     )

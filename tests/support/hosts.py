@@ -131,24 +131,24 @@ def _no_grid() -> Floats:
 # Each tenant is one drawn integer, read as digits into these tables: one draw a tenant is many
 # times faster than one a field, and still shrinks towards 0, the plainest tenant.  Zeros, equal
 # values, thirds (which no float holds exactly) and, on a host in two, ratios of a million to one.
-_EVEN = (0.0, 1.0, 0.5, 1 / 3, 2.0, 0.1, 1.0, 4.0)
-_UNEVEN = (0.0, 1.0, 0.5, 1 / 3, 2.0, 0.1, 1e-3, 1e3)
+_EVEN = (1.0, 0.5, 1 / 3, 2.0, 1.0, 4.0, 0.1, 0.0)
+_UNEVEN = (1.0, 0.5, 1 / 3, 2.0, 1e-3, 1e3, 0.1, 0.0)
 _AMOUNT = "amount"
 _DIGITS: dict[str, str | tuple[object, ...]] = {
     "qos": (SILVER, GOLD, PLATINUM),
     "is_present": (True, True, True, False),
-    "demand": (0.0, 4.0, float("nan"), 1e3, 0.7),
-    "low": _AMOUNT,
+    "demand": (0.0, float("nan"), 0.7, 1e3),
+    "low": (0.0, 0.0, 0.0, 0.5, 1.0, 1 / 3),
     "width": _AMOUNT,
     "floor": (0.0, 0.0, 0.0, 0.0, 0.1, 1 / 3, 1.0),
-    "ceiling": (float("inf"), 1.0, 2.0, 0.5, 4.0, 8.0, 0.0),
+    "ceiling": (float("inf"), 4.0, 2.0, 8.0, 1.0, 0.5, 0.0),
     "weight": (1.0, 1.0, 2.0, 1 / 3),
-    "mean": (0.5, 0.1, 0.0, 0.3, 0.9, 0.97),
-    "power": (1.0, 0.2, 5.0, 60.0),
+    "mean": (0.5, 0.1, 0.3, 0.9, 0.97, 0.0),
+    "power": (1.0, 2.0, 5.0, 0.2, 60.0),
     "is_hit": (False, True),
     "credit": (0.0, 1.0, -1.0, 0.5, -0.01),
     "hold": (*(0.0,) * 30, 0.5, 1e3),
-    "surprise": (None, None, 0.5, 0.96, 1.0, 1.5),  # demand as a place in the forecast interval
+    "surprise": (0.5, 0.9, 0.1, None, 0.7, 0.96, 1.5),  # demand as a place in the forecast interval
 }
 _UNEVEN_DIGITS = _DIGITS | {"weight": (1.0, 1e-3, 1e3, 1 / 3)}
 _JITTER = 8
@@ -183,20 +183,26 @@ guests = NUMBERS.map(_guest)
 
 
 @st.composite
-def hosts(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode), min_guests: int = 0) -> Host:
+def hosts(
+    draw: st.DrawFn,
+    *,
+    modes: tuple[Mode, ...] = tuple(Mode),
+    min_guests: int = 0,
+    max_guests: int = 30,
+) -> Host:
     """Draw a host: idle or short, its floors summing to less than the capacity, to it, or to more.
 
     (Floors are checked when they are configured; then a CPU goes offline.)
     """
     is_even = draw(st.booleans())
-    numbers = draw(st.lists(NUMBERS, min_size=min_guests, max_size=30))
+    numbers = draw(st.lists(NUMBERS, min_size=min_guests, max_size=max_guests))
     who = tuple(_guest(number, is_even=is_even) for number in numbers)
     present = [guest for guest in who if guest.is_present]
     floors = float(np.array([guest.floor for guest in present]).sum())
     expected = float(np.array([min(guest.expected, guest.ceiling) for guest in present]).sum())
     basis, factor = draw(
         st.sampled_from(
-            [(expected, part) for part in (1.0, 0.9, 0.7, 1.2, 1.5)]
+            [(expected, part) for part in (1.0, 0.9, 1.2, 1.5, 0.7)]
             + [(floors, part) for part in (1.0, 0.5, 4.0)]
             + [(1.0, part) for part in (1.0, 64.0)]
         )
