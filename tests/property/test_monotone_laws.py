@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agent.cycle import CoreState, Decision, decide, observed
@@ -17,10 +17,12 @@ positions = st.integers(0, 5)
 rivals = hosts(min_guests=1, max_guests=6)
 
 
-def own_limits(before: Host, after: Host, position: int) -> tuple[float, float]:
-    """Return one tenant's limit before and after a change, the tolerance taken off the first."""
-    slack = ROUNDING * before.total
-    return before.allocated().limit[position] - slack, after.allocated().limit[position]
+def is_no_worse(before: Host, after: Host, position: int) -> bool:
+    """Say whether a change lowers neither the limit nor the guaranteed part of one tenant."""
+    old, new, slack = before.allocated(), after.allocated(), ROUNDING * before.total
+    has_limit = new.limit[position] >= old.limit[position] - slack
+    promised = old.guarantee.amount[position] - slack
+    return bool(has_limit and new.guarantee.amount[position] >= promised)
 
 
 @given(rivals, positions)
@@ -28,24 +30,21 @@ def test_a_higher_class_never_lowers_the_limit(host: Host, position: int) -> Non
     position %= len(host.guests)
     rung = [c.name for c in LADDER].index(host.guests[position].qos.name)
     assume(rung > 0)
-    before, after = own_limits(host, host.changed(position, qos=LADDER[rung - 1]), position)
-    assert after >= before
+    assert is_no_worse(host, host.changed(position, qos=LADDER[rung - 1]), position)
 
 
 @given(rivals, positions, st.sampled_from((1.001, 1.1, 2.0, 1000.0)))
 def test_a_larger_weight_never_lowers_the_limit(host: Host, position: int, factor: float) -> None:
     position %= len(host.guests)
     heavier = host.changed(position, weight=host.guests[position].weight * factor)
-    before, after = own_limits(host, heavier, position)
-    assert after >= before
+    assert is_no_worse(host, heavier, position)
 
 
 @given(rivals, positions, st.sampled_from((0.001, 0.1, 0.5, 2.0)))
 def test_a_larger_balance_never_lowers_the_limit(host: Host, position: int, more: float) -> None:
     position %= len(host.guests)
     richer = host.changed(position, credit=min(host.guests[position].credit + more, 1.0))
-    before, after = own_limits(host, richer, position)
-    assert after >= before
+    assert is_no_worse(host, richer, position)
 
 
 def begun(scene: Scene) -> tuple[Kernel, Decision]:
@@ -74,7 +73,7 @@ def decided_with(scene: Scene, tokens: Floats) -> Decision:
     scenes(learning_s=(0.0,), least=1),
     positions,
     st.sampled_from((None, 1.1, 2.0)),
-    st.sampled_from((1.0, 0.5, 0.1, 0.0, -0.3, -1.0)),
+    st.sampled_from((0.5, 1.0, 0.1, -0.3)),
 )
 def test_in_a_whole_cycle_neither_class_nor_weight_lowers_a_limit_at_the_same_tokens(
     scene: Scene, position: int, factor: float | None, part_of_burst: float
@@ -100,20 +99,23 @@ def test_more_risk_aversion_never_lowers_the_limit(host: Host, position: int, mo
     position %= len(host.guests)
     qos = host.guests[position].qos
     calmer = replace(qos, risk_aversion=min(qos.risk_aversion + more, 1.0))
-    before, after = host.allocated(), host.changed(position, qos=calmer).allocated()
-    slack = ROUNDING * host.total
-    assert after.limit[position] >= before.limit[position] - slack
-    promised = before.guarantee.amount[position] - slack
-    assert after.guarantee.amount[position] >= promised
+    assert is_no_worse(host, host.changed(position, qos=calmer), position)
 
 
 forecasts = st.fixed_dictionaries(
-    {"mean": st.sampled_from((0.5, 0.9, 0.97)), "power": st.sampled_from((1.0, 5.0))}
+    {
+        "mean": st.sampled_from((0.9, 0.5)),
+        "power": st.sampled_from((1.0, 5.0)),
+        "weight": st.sampled_from((1e3, 1.0)),  # heavy: its fair share seldom bounds it
+        "ceiling": st.just(float("inf")),
+        "is_present": st.just(True),
+    }
 )
-surprises = st.sampled_from((0.0, 0.5, 0.96, 1.1))
+surprises = st.sampled_from((0.5, 0.96, 1.1))
 
 
-@given(rivals, positions, forecasts, surprises, st.sampled_from((1.01, 1.5, 3.0, 100.0)))
+@settings(max_examples=3 * settings().max_examples)  # few surprises end in a wider interval
+@given(rivals, positions, forecasts, surprises, st.sampled_from((1.5, 3.0, 1.01, 100.0)))
 def test_a_wider_interval_never_raises_the_guaranteed_part(
     host: Host, position: int, forecast: dict[str, float], surprise: float, factor: float
 ) -> None:

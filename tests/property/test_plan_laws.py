@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.allocation import Allocation, Mode
@@ -18,7 +18,7 @@ from scenes import written
 PACE = Pace()
 KERNEL_ROUNDING = 1e-3
 # What stands in the kernel, as a multiple of what is wanted, and whether as much of the host.
-STANDINGS = (1.0, 1.015, 0.985, 1.5, 0.5, 4.0, 0.0)
+STANDINGS = (1.0, 0.5, 4.0, 0.0, 1.5, 0.985, 1.015)
 NEARLY = (1.0, 1.015)
 SEEDS = st.integers(0, 2**32)
 # How much of a wanted change the kernel makes: all, none (refused), half (held back).
@@ -59,7 +59,7 @@ def ticks(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode)) -> Tick:
     chance = np.random.default_rng(draw(SEEDS))
     factors = chance.choice(draw(st.sampled_from((STANDINGS, STANDINGS, NEARLY))), size)
     in_force = np.where(
-        chance.random(size) < draw(st.sampled_from((0.2, 0.0, 1.0))),
+        chance.random(size) < draw(st.sampled_from((0.3, 0.1, 0.0))),
         host.total,
         allocation.limit * factors,
     )
@@ -72,10 +72,10 @@ def ticks(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode)) -> Tick:
             guaranteed=allocation.guarantee.amount,
             ceiling=claims.ceiling,
             in_use=in_use,
-            is_hit=claims.is_hit,
+            is_hit=chance.random(size) < draw(st.sampled_from((0.0, 0.3))),
         ),
         host.total * allocation.elasticity,
-        draw(st.sampled_from((1.0, 0.0, 0.3, 60.0))),
+        draw(st.sampled_from((1.0, 0.0, 0.3, 0.0, 60.0))),
     )
 
 
@@ -107,6 +107,7 @@ def test_all_that_is_freed_is_handed_out_while_a_raise_waits(tick: Tick, fate: F
     assert is_full or np.all(after >= target * (1 - ROUNDING))
 
 
+@settings(max_examples=3 * settings().max_examples)  # few have what another waits for
 @given(ticks())
 def test_ramps_and_dead_bands_never_keep_what_a_guarantee_needs(tick: Tick) -> None:
     """Every guarantee is in force after one tick in which all writes succeed."""
