@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.allocation import Mode
+from agent.pools import fair_share
 from agent.tenant import Floats, Resource
 
 from hosts import ROUNDING
@@ -25,10 +26,12 @@ def test_while_learning_no_limit_rises_unless_it_is_hit_or_below_its_floor(scene
     """One that is hit rises to its fair share at most; memory to what cannot be taken back."""
     for tick in played(scene):
         for resource, part in tick.decision.resources.items():
-            terms, guarantee = scene.roster.terms[resource], part.allocation.guarantee
+            terms, present = scene.roster.terms[resource], tick.seen.usage.is_present
+            ceiling = np.minimum(terms.ceiling, scene.policy.total[resource]) * present
+            fair = fair_share(terms.weight, ceiling, scene.policy.capacity[resource])
             is_hit = tick.seen.demands[resource].is_censored
             most = np.maximum(adopted(tick, resource), terms.floor)
-            most = np.maximum(most, np.where(is_hit, guarantee.fair, 0.0))
+            most = np.maximum(most, np.where(is_hit, fair, 0.0))
             most = np.maximum(most, tick.stuck(resource, scene.policy))
             is_known = np.isfinite(adopted(tick, resource))
             limit = part.allocation.limit
