@@ -4,10 +4,9 @@ import numpy as np
 from hypothesis import given
 
 from agent.allocation import Mode
-from agent.tenant import Resource
 
 from hosts import ROUNDING
-from scenes import RESOURCES, Scene, played, scenes
+from scenes import RESOURCES, SMALLEST, Scene, played, scenes
 
 
 @given(scenes())
@@ -47,16 +46,15 @@ def test_every_limit_of_a_sequence_is_between_floor_and_ceiling(scene: Scene) ->
 @given(scenes())
 def test_strict_targets_fit_the_host_down_to_the_kernels_smallest_limits(scene: Scene) -> None:
     """Unless the smallest limits that the kernel takes (10 mcores, 1 MiB) do not fit beside."""
-    smallest = {Resource.CPU: 0.01, Resource.MEMORY: float(1 << 20)}
     for tick in played(scene):
         for resource in RESOURCES:
             part, present = tick.decision.resources[resource], tick.seen.usage.is_present
             allocation, capacity = part.allocation, scene.policy.capacity[resource]
-            wanted = np.where(present, np.maximum(allocation.limit, smallest[resource]), 0.0)
+            wanted = np.where(present, np.maximum(allocation.limit, SMALLEST[resource]), 0.0)
             least = np.where(
-                present, np.maximum(allocation.guarantee.amount, smallest[resource]), 0.0
+                present, np.maximum(allocation.guarantee.amount, SMALLEST[resource]), 0.0
             )
-            is_pinned_lower = scene.roster.terms[resource].ceiling < smallest[resource]
+            is_pinned_lower = scene.roster.terms[resource].ceiling < SMALLEST[resource]
             if scene.policy.modes[resource] is Mode.STRICT and not is_pinned_lower.any():
                 assert wanted.sum() <= max(capacity, least.sum()) * (1 + ROUNDING)
 

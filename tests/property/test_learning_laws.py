@@ -11,7 +11,7 @@ from agent.pools import fair_share
 from agent.tenant import Floats, Resource
 
 from hosts import ROUNDING
-from scenes import Kernel, Moment, Played, Scene, played, scenes
+from scenes import SMALLEST, Kernel, Moment, Played, Scene, played, scenes
 
 FOR_EVER_S = (1e6,)
 
@@ -46,7 +46,7 @@ def test_while_learning_no_limit_falls_unless_guarantees_or_ceilings_need_it(sce
             ceiling = np.minimum(scene.roster.terms[resource].ceiling, total) * present
             found = adopted(tick, resource)
             kept = np.minimum(np.where(np.isfinite(found), found, 0.0), ceiling)
-            stuck = tick.stuck(resource, scene.policy)
+            stuck = np.maximum(tick.stuck(resource, scene.policy), SMALLEST[resource] * present)
             least = np.maximum.reduce([kept, stuck, part.allocation.guarantee.amount])
             if least.sum() <= scene.policy.capacity[resource]:
                 assert np.all(part.allocation.limit >= kept - ROUNDING * total)
@@ -72,10 +72,11 @@ def test_a_restarted_agent_leaves_limits_that_fit_where_they_are(
         for resource, part in tick.decision.resources.items():
             terms, in_force = scene.roster.terms[resource], part.in_force
             ceiling = np.minimum(terms.ceiling, policy.total[resource])
-            margin = policy.memory_margin_bytes if resource is Resource.MEMORY else 0.0
-            must_move = (in_force < np.maximum(terms.floor, margin)) | (in_force > ceiling)
-            must_move |= np.isinf(adopted(tick, resource)) | (in_force >= policy.total[resource])
-            least = np.maximum(in_force, part.allocation.guarantee.amount)
+            stuck = np.maximum(tick.stuck(resource, policy), SMALLEST[resource])
+            is_found = np.isfinite(adopted(tick, resource))
+            least = np.where(is_found, np.minimum(in_force, ceiling), 0.0)
+            least = np.maximum.reduce([least, stuck, part.allocation.guarantee.amount])
+            stays = is_found & (in_force >= np.maximum(terms.floor, stuck)) & (in_force <= ceiling)
             is_elastic = policy.modes[resource] is Mode.ELASTIC
-            if not must_move.any() and (is_elastic or least.sum() <= policy.capacity[resource]):
-                assert np.array_equal(part.target, in_force)
+            if is_elastic or least.sum() <= policy.capacity[resource]:
+                assert np.array_equal(part.target[stays], in_force[stays])

@@ -31,6 +31,7 @@ from hosts import GIB, NUMBERS, Guest, guests, mixed
 
 RESOURCES = tuple(Resource)
 _US = 1e6
+SMALLEST = {Resource.CPU: 0.01, Resource.MEMORY: float(1 << 20)}  # limits that the kernel takes
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def played(scene: Scene, kernel: Kernel | None = None) -> Iterator[Played]:
         decision = decide(state, seen, profile, roster=roster, policy=policy)
         state = decision.state
         sums = {
-            resource: _enforced(kernel, resource, part, seen, roster)
+            resource: _enforced(kernel, resource, part, seen, scene)
             for resource, part in decision.resources.items()
         }
         yield Played(seen, decision, kernel.usage_cores, sums)
@@ -228,11 +229,11 @@ def written(changes: Changes, in_force: Floats, fate: Floats) -> Iterator[Floats
 
 
 def _enforced(
-    kernel: Kernel, resource: Resource, part: ResourceDecision, seen: Observation, roster: Roster
+    kernel: Kernel, resource: Resource, part: ResourceDecision, seen: Observation, scene: Scene
 ) -> list[float]:
     """Write one resource's targets: all reductions, then the raises that fit."""
-    control, all_of_it = LIMIT_CONTROL[resource], np.ones(len(roster))
-    may_write = seen.usage.is_present & ~roster.is_observed_only
+    control, all_of_it = LIMIT_CONTROL[resource], np.ones(len(scene.pairs))
+    may_write = seen.usage.is_present & ~scene.roster.is_observed_only
     guaranteed = part.allocation.guarantee.amount
     states = [part.in_force]
     falling = reductions(control, part.target, states[-1], may_write)
@@ -242,7 +243,10 @@ def _enforced(
         control, part.target, states[-1], may_write, guaranteed=guaranteed, headroom=room
     )
     states += written(rising, states[-1], all_of_it)
-    kernel.limits[control] = np.where(may_write, states[-1], kernel.limits[control])
+    # The host's all is no limit, as the tick writes it.
+    is_all = states[-1] >= scene.policy.total[resource] * (1 - 1e-9)
+    final = np.where(is_all, np.inf, states[-1])
+    kernel.limits[control] = np.where(may_write, final, kernel.limits[control])
     return [float(state.sum()) for state in states]
 
 
@@ -279,7 +283,8 @@ def scenes(
             tick.append(moment)
         story.append(tuple(tick))
     modes = st.sampled_from((Mode.STRICT, Mode.ELASTIC))
-    adopted = st.sampled_from((float("inf"), 1.0, 0.5, 0.1, 0.03))
+    some = (0.1, 0.03, 0.5, 0.2)
+    adopted = st.sampled_from(draw(st.sampled_from((some, (float("inf"), 1.0, *some)))))
     return Scene(
         pairs=pairs,
         policy=policy_of(
