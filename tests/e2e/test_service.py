@@ -20,13 +20,14 @@ ROOT = Path("/sys/fs/cgroup/tidegate.slice/tidegate-tenants.service")
 SHOP, BATCH = ROOT / "shop", ROOT / "batch"
 FILES = ("cpu.max", "cpu.weight", "memory.high", "memory.low")
 LEARNING_S = 3
+TICK_S = 0.5
 # Less than the guest's only CPU, so that a busy tenant leaves the tests some.
 HOST = f"""
 [host]
 cpu_capacity_cores = 0.5
 memory_capacity_bytes = "1G"
 [periods]
-tick_s = 0.5
+tick_s = {TICK_S}
 step_s = 1
 horizon_s = 5
 refit_s = 10
@@ -77,6 +78,13 @@ def quota_cores(cgroup: Path) -> float:
 def is_settled() -> bool:
     """Say whether the agent has learned, so that limits follow demand."""
     return not json.loads(get(RUNTIME_DIR / SOCKET_NAME, "/v1/status"))["host"]["is_learning"]
+
+
+def stands_still() -> bool:
+    """Say whether a few ticks leave the busy tenant's limit where it is."""
+    before = quota_cores(BATCH)
+    time.sleep(3 * TICK_S)
+    return quota_cores(BATCH) == before
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +153,12 @@ def test_a_faulty_change_leaves_the_old_configuration_and_says_so() -> None:
     configure(ceiling="0.4")
     systemctl("reload", UNIT)
     assert shown("StatusText") == "enforcing 2 tenants"
+    wait_until(lambda: quota_cores(BATCH) > 0.1)  # the ceiling of the configuration before
 
 
 @pytest.mark.usefixtures("service")
 def test_killed_and_restarted_no_limit_jumps() -> None:
+    wait_until(stands_still, limit_s=40)
     systemctl("kill", "--signal=KILL", "--kill-who=main", UNIT)
     before, seen = limits(), []
 
