@@ -15,6 +15,7 @@ _RESULT_WORDS = {
     Result.HELD_BACK: "held back",
     Result.GONE: "cgroup gone",
     Result.REFUSED: "refused",
+    Result.PENDING: "under way",
 }
 
 

@@ -275,7 +275,12 @@ class ControlLoop:
             outcomes=outcomes,
             forecaster=self._forecaster.state(now_s),
             totals=self._totals,
-            problems=(*problems(seen.sample), *refusals(outcomes), *self._own_problems(now_s)),
+            problems=(
+                *problems(seen.sample),
+                *broken_promises(decision),
+                *refusals(outcomes),
+                *self._own_problems(now_s),
+            ),
         )
 
     def _own_problems(self, now_s: float) -> list[str]:
@@ -331,6 +336,15 @@ def problems(sample: HostSample) -> tuple[str, ...]:
     if absent:
         found.append(f"{absent} tenant(s) without a cgroup")
     return tuple(found)
+
+
+def broken_promises(decision: Decision) -> list[str]:
+    """Name each resource whose floors no longer fit the host (law 3): a CPU went offline."""
+    return [
+        f"{resource} floors exceed the capacity: they are scaled down by weight"
+        for resource, part in decision.resources.items()
+        if part.allocation.guarantee.are_floors_scaled
+    ]
 
 
 def refusals(outcomes: tuple[Outcomes, ...]) -> list[str]:

@@ -9,6 +9,7 @@ from samples import NAN, column
 from agent.allocation import Mode
 from agent.cycle import CoreState, ResourceProfile
 from agent.tenant import Resource
+from agent.tick import broken_promises
 from enforce.columns import Control
 from forecast.profile import Profile
 
@@ -79,6 +80,16 @@ def test_a_recreated_cgroup_is_a_gap_and_gets_its_limit_back_in_steps() -> None:
     before = parts[9].in_force[1]
     assert parts[10].in_force[1] == 4.0
     assert before <= parts[12].target[1] < 4.0
+
+
+def test_floors_that_no_longer_fit_are_said() -> None:
+    demanding = replace(WEB, floor=3.0)
+    crowded = next(played(scene(demanding, demanding, ticks=((IDLE, IDLE),)))).decision
+    assert broken_promises(crowded) == [
+        "cpu floors exceed the capacity: they are scaled down by weight"
+    ]
+    roomy = next(played(scene(WEB, HOG, ticks=((IDLE, IDLE),)))).decision
+    assert broken_promises(roomy) == []
 
 
 def test_a_tenant_that_is_only_observed_is_decided_for_and_never_moved() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from click import unstyle
 from records import CPU, MIB, NAMES, column, record
@@ -11,7 +12,7 @@ from agent.answers import Explanation
 from agent.explain import explain
 from agent.record import TickRecord
 from agent.render import explanation_lines
-from enforce.columns import Changes, Control
+from enforce.columns import Changes, Control, Result
 
 
 def explained(name: str, of: TickRecord | None = None) -> Explanation:
@@ -59,6 +60,17 @@ def test_a_guarantee_above_the_forecast_names_the_surprise() -> None:
         explained("batch", replace(one, resources={**one.resources, CPU: cpu})), 0, "guaranteed"
     )
     assert text.endswith("= 0.29 cores, raised since its demand is above the forecast now.")
+
+
+@pytest.mark.parametrize("result", Result)
+def test_every_way_a_write_can_go_has_words(result: Result) -> None:
+    one = record()
+    outcomes = tuple(
+        replace(each, result=np.full_like(each.result, result)) for each in one.outcomes
+    )
+    value = explained("eater", replace(one, outcomes=outcomes)).chains[1].controls[0]
+    assert value.result.endswith(": 482M cannot be reclaimed")
+    assert value.result != ": 482M cannot be reclaimed"
 
 
 def test_a_refused_write_carries_the_kernels_reason() -> None:
