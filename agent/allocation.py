@@ -12,7 +12,7 @@ import numpy as np
 from agent.emergency import EmergencySettings, Grants, Need, granted
 from agent.fairness import filled
 from agent.placement import DemandQuantiles, placed
-from agent.pools import Guarantee, guarantee
+from agent.pools import Guarantee, fair_share, guarantee
 from agent.tenant import Bools, Floats, Terms
 
 # Balance buys priority: a full bank doubles a tenant's weight in shortage, full debt leaves it
@@ -183,10 +183,8 @@ def shares(guaranteed: Floats, weight: Floats, ceiling: Floats, capacity: float)
     guaranteed; since the parts sum to the capacity, weights proportional to them give every
     tenant at least its guarantee however hard the others compete.
     """
-    present = np.where(ceiling > 0, weight, 0.0)
-    total = present.sum()
     rest = max(capacity - float(guaranteed.sum()), 0.0)
-    return guaranteed + (rest * present / total if total > 0 else 0.0)
+    return guaranteed + fair_share(weight, ceiling, rest)
 
 
 def _held(claims: Claims, guaranteed: Floats, capacity: float) -> Floats:

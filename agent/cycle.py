@@ -135,8 +135,7 @@ def observed(
     """Return usage since the last cycle and the demand behind it."""
     usage = usage_between(state.sample or sample, sample)
     cpu, memory = Resource.CPU, Resource.MEMORY
-    ceiling = _ceiling(roster.terms[cpu], usage, policy.total[cpu])
-    fair = fair_share(roster.terms[cpu].weight, ceiling, policy.capacity[cpu])
+    ceiling, fair = _entitled(cpu, roster.terms[cpu], usage, policy)
     demands = {
         cpu: cpu_demand(usage, ceiling=ceiling, fair=fair, capacity=policy.capacity[cpu]),
         memory: memory_demand(
@@ -181,11 +180,12 @@ def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Polic
     """Let the time since the last cycle pass: settle ledgers, age grants and learning."""
     elapsed_s = max(seen.usage.elapsed_s, 0.0)
     cpu = Resource.CPU
+    ceiling, fair = _entitled(cpu, roster.terms[cpu], seen.usage, policy)
     ledger = settled(
         state.ledgers[cpu],
         guaranteed=state.guaranteed[cpu],
         usage=seen.usage.cpu_cores,
-        burst=_burst(roster.terms[cpu], seen.usage, policy),
+        burst=_burst(roster.terms[cpu], ceiling=ceiling, fair=fair),
         elapsed_s=elapsed_s,
     )
     return CoreState(
@@ -251,9 +251,8 @@ def _claims(
 ) -> tuple[Claims, Floats]:
     """Put together what each tenant may ask for, and its burst."""
     terms, demand = roster.terms[resource], seen.demands[resource]
-    ceiling = _ceiling(terms, seen.usage, policy.total[resource])
-    fair = fair_share(terms.weight, ceiling, policy.capacity[resource])
-    burst = _burst(terms, seen.usage, policy) if resource.is_spent else np.zeros(len(roster))
+    ceiling, fair = _entitled(resource, terms, seen.usage, policy)
+    burst = _burst(terms, ceiling=ceiling, fair=fair) * resource.is_spent
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
     if resource is Resource.MEMORY:
         hold = np.maximum(hold, _stuck_bytes(seen, policy))
@@ -328,10 +327,16 @@ def _ceiling(terms: Terms, usage: Usage, total: float) -> Floats:
     return np.where(usage.is_present, np.minimum(terms.ceiling, total), 0.0)
 
 
-def _burst(terms: Terms, usage: Usage, policy: Policy) -> Floats:
-    """Return the most tokens of cpu that each tenant may bank: burst_s of its entitled rate."""
-    ceiling = _ceiling(terms, usage, policy.total[Resource.CPU])
-    fair = fair_share(terms.weight, ceiling, policy.capacity[Resource.CPU])
+def _entitled(
+    resource: Resource, terms: Terms, usage: Usage, policy: Policy
+) -> tuple[Floats, Floats]:
+    """Return each tenant's ceiling on this host and its weighted share of the capacity."""
+    ceiling = _ceiling(terms, usage, policy.total[resource])
+    return ceiling, fair_share(terms.weight, ceiling, policy.capacity[resource])
+
+
+def _burst(terms: Terms, *, ceiling: Floats, fair: Floats) -> Floats:
+    """Return the most tokens that each tenant may bank: burst_s of its entitled rate."""
     return terms.burst_s * np.maximum(terms.floor, np.minimum(fair, ceiling))
 
 

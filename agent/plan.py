@@ -10,9 +10,9 @@ import numpy as np
 from agent.fairness import filled
 from agent.tenant import Bools, Floats
 from enforce.columns import Changes, Control
+from enforce.limits import MAX_WEIGHT, MIN_QUOTA_US, MIN_WEIGHT, PERIOD_US
 
-# The kernel's own grain: quotas below 1 ms of 100 ms are refused, weights are whole numbers.
-_MIN_CPU_CORES = 0.01
+_MIN_CPU_CORES = MIN_QUOTA_US / PERIOD_US
 _MIN_MEMORY_BYTES = 1 << 20
 # Quotas are kept to 1 us and bytes to a page: what is closer than this would be written for ever.
 _KERNEL_ROUNDING = 1e-3
@@ -120,9 +120,9 @@ def kernel_weights(share: Floats, capacity: float) -> Floats:
 
     Two digits are kept: a weight that moves with every rounding is written every tick.
     """
-    scaled = 10_000.0 * share / capacity if capacity > 0 else np.full_like(share, 100.0)
+    scaled = MAX_WEIGHT * share / capacity if capacity > 0 else np.full_like(share, 100.0)
     grain = np.power(10.0, np.floor(np.log10(np.maximum(scaled, 1.0))) - 1.0)
-    return np.clip(np.round(np.round(scaled / grain) * grain), 1.0, 10_000.0)
+    return np.clip(np.round(np.round(scaled / grain) * grain), MIN_WEIGHT, MAX_WEIGHT)
 
 
 def enforceable(control: Control, limit: Floats) -> Floats:

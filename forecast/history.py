@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Ints = NDArray[np.int64]
-Number = TypeVar("Number", np.float32, np.float64, np.int64)
+Number = TypeVar("Number", np.float32, np.float64, np.int64, np.uint8)
 
 # No counter of any host reaches this; what does is a fault, and squares of it still fit.
 LARGEST_VALUE = 1e18

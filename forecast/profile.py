@@ -6,6 +6,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast.history import moved
+
 Floats = NDArray[np.float64]
 
 # At least 16 levels, denser towards the tail that placement bids for.
@@ -39,18 +41,11 @@ class Profile:
 
     def rearranged(self, positions: NDArray[np.int64]) -> "Profile":
         """Return the profile with its series in a new order; -1 is a newcomer, unobserved."""
-
-        def moved(columns: Floats) -> Floats:
-            if columns.shape[-1] == 0:
-                return np.full((*columns.shape[:-1], len(positions)), np.nan)
-            return np.where(positions >= 0, columns[..., np.maximum(positions, 0)], np.nan)
-
-        source = moved(self.source.astype(np.float64))
         return Profile(
             step=self.step,
             levels=self.levels,
-            grid=moved(self.grid),
-            expected=moved(self.expected),
-            upper=moved(self.upper),
-            source=np.where(np.isnan(source), Source.LEARNING, source).astype(np.uint8),
+            grid=moved(self.grid, positions, np.nan),
+            expected=moved(self.expected, positions, np.nan),
+            upper=moved(self.upper, positions, np.nan),
+            source=moved(self.source, positions, Source.LEARNING),
         )
