@@ -5,8 +5,10 @@ The decision itself is agent.cycle's; this file only joins it to the kernel and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.cycle import (
     LIMIT_CONTROL,
@@ -19,15 +21,13 @@ from agent.cycle import (
     measured,
     observed,
 )
-from agent.forecaster import Forecaster
+from agent.forecaster import State
 from agent.plan import differing, headroom, kernel_weights, raises, reductions
 from agent.record import ResourceTick, TickRecord, Totals
 from agent.steps import Step, series_positions
-from agent.tenant import Bools, Resource, Roster
+from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.tokens import Ledger
-from enforce.apply import Applier
 from enforce.columns import Changes, Control, HostSample, Outcomes, Result
-from enforce.sampler import Sampler
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.profile import Profile
 
@@ -45,12 +45,40 @@ class LoopSettings:
     is_observing: bool
 
 
+class Sampling(Protocol):
+    """Reads all tenants' counters: of the kernel, or of a simulated host."""
+
+    def read(self, taken_at_s: float) -> HostSample: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Applying(Protocol):
+    """Carries changes out and says what became of each."""
+
+    def apply(self, changes: Changes) -> Outcomes: ...  # noqa: D102
+    def protect_root(self, total_low_bytes: float) -> str | None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Forecasting(Protocol):
+    """Takes steps in and gives profiles out, without ever waiting."""
+
+    @property
+    def problem(self) -> str | None: ...  # noqa: D102
+    def reset(self, n_series: int, history: NDArray[np.floating]) -> None: ...  # noqa: D102
+    def rearrange(self, positions: Ints) -> None: ...  # noqa: D102
+    def offer(self, step: int, values: Floats, now_s: float) -> None: ...  # noqa: D102
+    def poll(self, now_s: float) -> Profile | None: ...  # noqa: D102
+    def state(self, now_s: float) -> State: ...  # noqa: D102
+    def recent(self, steps: int) -> NDArray[np.float32]: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """The two kernel handles of one roster."""
 
-    sampler: Sampler
-    applier: Applier
+    sampler: Sampling
+    applier: Applying
 
     def close(self) -> None:
         """Close every descriptor; limits stay as they are."""
@@ -68,7 +96,7 @@ class ControlLoop:
         settings: LoopSettings,
         *,
         kernel: Kernel,
-        forecaster: Forecaster,
+        forecaster: Forecasting,
         ledgers: Mapping[Resource, Ledger],
     ) -> None:
         self.roster, self.policy, self.settings = roster, policy, settings

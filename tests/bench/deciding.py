@@ -150,7 +150,7 @@ class Bench:
             Roster.of(config.tenants),
             policy_of(config),
             replace(loop_settings(config), step_s=1e9),
-            kernel=Kernel(self.world, SimpleNamespace(close=lambda: None)),  # type: ignore[arg-type]
+            kernel=Kernel(self.world, SimpleNamespace(close=lambda: None)),
             forecaster=Ready(profile),  # type: ignore[arg-type]
             ledgers={resource: Ledger.opened(count) for resource in Resource},
         )
