@@ -1,0 +1,45 @@
+"""Which columns a trace file has, and which of them belong to which resource.  Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from agent.tenant import Floats, Resource
+
+TENANT = "tenant"
+TIME = "t"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One thing that tenants want: the column of what they want, and that of their own limit."""
+
+    demand: str
+    limit: str | None = None
+
+
+CPU = Quantity("cpu_cores", "cpu_limit_cores")
+MEMORY = Quantity("mem_bytes", "mem_limit_bytes")
+QUANTITIES = (
+    CPU,
+    MEMORY,
+    Quantity("io_read_bytes_per_s"),
+    Quantity("io_write_bytes_per_s"),
+    Quantity("net_rx_bytes_per_s"),
+    Quantity("net_tx_bytes_per_s"),
+)
+QUANTITY_OF: Mapping[Resource, Quantity] = MappingProxyType(
+    {Resource.CPU: CPU, Resource.MEMORY: MEMORY}
+)
+NUMBER_COLUMNS = tuple(
+    column for quantity in QUANTITIES for column in (quantity.demand, quantity.limit) if column
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRows:
+    """All rows of one tenant: when, and what each column holds; a column not named is null."""
+
+    tenant: str
+    at_s: Floats
+    values: Mapping[str, Floats]
