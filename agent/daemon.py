@@ -22,7 +22,7 @@ from agent.policy import forecast_settings, loop_settings, policy_of
 from agent.record import TickRecord
 from agent.schedule import Schedule
 from agent.settings import Config
-from agent.sole import sole_agent
+from agent.sole import AgentRunningError, RootLock, other_agent, sole_agent
 from agent.status import AgentFacts
 from agent.store import Store
 from agent.telemetry import configure
@@ -72,6 +72,8 @@ class Daemon:
         self.reload_problem: str | None = None
         self.failed_ticks = 0
         self._tick_cost_s = float("nan")
+        self._root_lock: RootLock | None = None
+        self._root_lock = self._lock_for(config)
         self._store = Store(config.host.state_dir / "state.db")
         self._steps_saved = 0
         self._originals = Originals(config.host.state_dir / ORIGINALS_NAME)
@@ -99,6 +101,8 @@ class Daemon:
         self._store.close()
         self._forecaster.close()
         self._kernel.close()
+        if self._root_lock is not None:
+            self._root_lock.close()
 
     def facts(self) -> AgentFacts:
         """Return what the daemon knows of itself, for the control socket."""
@@ -139,12 +143,17 @@ class Daemon:
         try:
             config = self._reread()
             check_reload(self.config, config)
-        except ConfigError as error:
+            lock = self._lock_for(config)
+        except (ConfigError, AgentRunningError, OSError) as error:
             self.reload_problem = str(error)
-            log.warning("reload refused: the old configuration stays", problems=error.problems)
+            problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+            log.warning("reload refused: the old configuration stays", problems=problems)
             return
         self.reload_problem = None
         configure(config.log.level)
+        if lock is None and self._root_lock is not None:
+            self._root_lock.close()
+        self._root_lock = lock
         self.config, self._roster = config, Roster.of(config.tenants)
         self._make_cgroups(self._roster.names)
         old = self._kernel
@@ -160,6 +169,22 @@ class Daemon:
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
         )
         log.info("configuration reloaded", tenants=len(self._roster))
+
+    def _lock_for(self, config: Config) -> RootLock | None:
+        """Return the lock on the tenants' parent; who only observes does without.
+
+        Raises:
+            AgentRunningError: Another agent sets limits there.
+            OSError: The parent cannot be made.
+
+        """
+        root = config.host.cgroup_root
+        if not config.host.is_observing:
+            return self._root_lock or RootLock(root)
+        other = other_agent(root)
+        if other is not None:
+            log.warning("only observing what another agent limits", problem=str(other))
+        return None
 
     def _absent(self) -> tuple[str, ...]:
         """Return the tenants whose cgroup the last tick did not find."""
@@ -191,8 +216,8 @@ def run(path: Path, tenants_dir: Path) -> None:
 
     Raises:
         ConfigError: The configuration is unusable at start.
-        AgentRunningError: Another agent runs on this host.
-        OSError: A folder of the agent's own cannot be used.
+        AgentRunningError: Another agent runs on this host, or sets limits for these tenants.
+        OSError: A folder of the agent's own, or the tenants' parent, cannot be used.
 
     """
 

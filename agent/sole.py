@@ -1,23 +1,27 @@
-"""The lock that lets one agent run at a time, and keeps `release` away from a running one."""
+"""The locks that let one agent run on a host and on its tenants; `release` waits for them too."""
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agent.paths import LOCK_NAME
+from enforce.cgroup import make_root
 
 _MAX_PID_BYTES = 16
+_LOCKS = Path("/proc/locks")
+_LOCK_LINE = re.compile(r"\d+: FLOCK .* (-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) \d+ \S+", re.ASCII)
 
 
 class AgentRunningError(Exception):
     """An agent is running already; `pid` is its process, or None where it has not said so yet."""
 
-    def __init__(self, pid: int | None) -> None:
+    def __init__(self, pid: int | None, where: str = "") -> None:
         self.pid = pid
         who = "another process" if pid is None else f"process {pid}"
-        super().__init__(f"the agent is running already ({who})")
+        super().__init__(f"the agent is running already ({who}{where})")
 
 
 @contextmanager
@@ -42,9 +46,90 @@ def sole_agent(runtime_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+class RootLock:
+    """The lock on the tenants' parent itself, which agents with other folders see too.
+
+    It is on the directory, so that nothing is left behind and nothing has to be agreed on.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Make `root` where it is missing, and lock it.
+
+        Raises:
+            AgentRunningError: Another agent sets limits there.
+            OSError: It is no directory, or cannot be made or opened.
+
+        """
+        problem = make_root(root)
+        if problem is not None:
+            raise OSError(f"{root} cannot be made ({problem}): see `tidegate doctor`")
+        self._descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = _holder(self._descriptor)
+            os.close(self._descriptor)
+            raise AgentRunningError(pid, _whereabouts(root, pid)) from error
+        except OSError:
+            os.close(self._descriptor)
+            raise
+
+    def close(self) -> None:
+        """Let go of the lock, also where a child is just being started and still shares it."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+
+
+def other_agent(root: Path) -> AgentRunningError | None:
+    """Return what would keep an agent from setting limits below `root`; nothing is locked."""
+    try:
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        pid = _holder(descriptor)
+    finally:
+        os.close(descriptor)
+    is_other = pid is not None and pid != os.getpid()
+    return AgentRunningError(pid, _whereabouts(root, pid)) if is_other else None
+
+
 def _lock(descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         said = os.pread(descriptor, _MAX_PID_BYTES, 0).strip()
         raise AgentRunningError(int(said) if said.isdigit() else None) from error
+
+
+def _holder(descriptor: int) -> int | None:
+    """Return the process that holds a lock on this file, None where the kernel does not tell."""
+    found = os.fstat(descriptor)
+    wanted = (os.major(found.st_dev), os.minor(found.st_dev), found.st_ino)
+    with suppress(OSError):
+        for line in _LOCKS.read_text(errors="replace").splitlines():
+            match = _LOCK_LINE.fullmatch(line)
+            if match is None:  # another kind of lock, or one that is only waited for
+                continue
+            pid, major, minor, inode = match.groups()
+            if (int(major, 16), int(minor, 16), int(inode)) == wanted and int(pid) > 0:
+                return int(pid)
+    return None
+
+
+def _whereabouts(root: Path, pid: int | None) -> str:
+    """Say what is locked, and which runtime folder its holder has, if that can be seen."""
+    runtime_dir = None if pid is None else _runtime_dir(pid)
+    of = "" if runtime_dir is None else f" of {runtime_dir}"
+    return f"{of}, which sets the limits below {root}"
+
+
+def _runtime_dir(pid: int) -> Path | None:
+    """Return the folder in which a process keeps the agent's lock open."""
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                file = link.readlink()
+                if file.name == LOCK_NAME:
+                    return file.parent
+    return None

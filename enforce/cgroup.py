@@ -228,13 +228,7 @@ def ensure(root: Path, names: Iterable[str]) -> dict[str, str]:
 
     """
     problems: dict[str, str] = {}
-    with suppress(FileExistsError, FileNotFoundError):
-        root.mkdir()
-    try:
-        with TenantCgroup(root) as parent:
-            problem = _enable_controllers(parent)
-    except (CgroupGoneError, LimitRejectedError) as error:
-        problem = str(error)
+    problem = make_root(root) or _opened_up(root)
     if problem:
         problems[str(root)] = problem
     for name in names:
@@ -242,6 +236,17 @@ def ensure(root: Path, names: Iterable[str]) -> dict[str, str]:
         if problem:
             problems[name] = problem
     return problems
+
+
+def make_root(root: Path) -> str | None:
+    """Make the tenants' parent where it is missing; return why it cannot be."""
+    try:
+        root.mkdir()
+    except FileExistsError:
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def remove_made_by_us(root: Path) -> list[tuple[Path, str | None]]:
@@ -252,6 +257,15 @@ def remove_made_by_us(root: Path) -> list[tuple[Path, str | None]]:
 
     """
     return [(path, _remove(path)) for path in sorted(_children(root)) if _is_made_by_us(path)]
+
+
+def _opened_up(root: Path) -> str | None:
+    """Hand the controllers on to the children of `root`; return what stands in the way."""
+    try:
+        with TenantCgroup(root) as parent:
+            return _enable_controllers(parent)
+    except (CgroupGoneError, LimitRejectedError) as error:
+        return str(error)
 
 
 def _enable_controllers(parent: TenantCgroup) -> str | None:

@@ -1,6 +1,7 @@
 """The whole agent on a real kernel: the daemon's ticks, the real forecaster beside it."""
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -14,6 +15,7 @@ from agent.daemon import Daemon
 from agent.host import read_config
 from agent.record import TickRecord
 from agent.settings import Config
+from agent.sole import AgentRunningError
 from agent.tenant import Resource
 
 pytestmark = pytest.mark.kernel
@@ -45,15 +47,17 @@ class Agent:
         self, folder: Path, root: Path, *, learning_s: float, observe: str = "false"
     ) -> None:
         self._path, self._tenants = folder / "tidegate.toml", folder / "tenants.d"
-        self._tenants.mkdir(exist_ok=True)
+        self._tenants.mkdir(exist_ok=True, parents=True)
         state = folder / "state"
         state.mkdir(exist_ok=True)
-        self._path.write_text(
-            HOST.format(root=root, state=state, tick=TICK_S, learning=learning_s, observe=observe)
-        )
+        self._settings = {"root": root, "state": state, "tick": TICK_S, "learning": learning_s}
+        self.write_host(observe=observe)
         for name in ("calm", "spiky"):
             (self._tenants / f"{name}.toml").write_text(TENANT)
         self.daemon = Daemon(self.reread(), self.reread)
+
+    def write_host(self, *, observe: str) -> None:
+        self._path.write_text(HOST.format(**self._settings, observe=observe))
 
     def close(self) -> None:
         self.daemon.close()
@@ -209,3 +213,19 @@ def test_an_observing_agent_writes_nothing(cgroup_root: Path, tmp_path: Path) ->
     assert sum(len(changes) for changes in record.changes) > 0
     assert record.outcomes == ()
     assert quota_cores(cgroup_root / "calm") == math.inf
+
+
+def test_one_root_has_one_agent_that_sets_limits_and_any_that_only_observe(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    with closing(Agent(tmp_path / "first", cgroup_root, learning_s=0)):
+        with pytest.raises(AgentRunningError) as caught:
+            Agent(tmp_path / "second", cgroup_root, learning_s=0)
+        assert caught.value.pid == os.getpid()
+        observer = Agent(tmp_path / "third", cgroup_root, learning_s=0, observe="true")
+        observer.write_host(observe="false")
+        assert "running already" in (observer.reload_problem() or "")
+        assert observer.tick().is_observing
+    with closing(observer):
+        assert observer.reload_problem() is None
+        assert not observer.tick().is_observing

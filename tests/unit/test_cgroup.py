@@ -77,6 +77,12 @@ def test_ensure_says_why_a_root_cannot_be_made(tmp_path: Path) -> None:
     assert problems.keys() == {str(root), "a"}
 
 
+def test_ensure_lets_no_error_of_the_root_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    problems = ensure(tmp_path / "file" / "root", [])
+    assert problems == {str(tmp_path / "file" / "root"): "Not a directory"}
+
+
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     make(tmp_path / "real")
     (tmp_path / "link").symlink_to(tmp_path / "real")

@@ -1,12 +1,15 @@
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from agent.paths import LOCK_NAME
-from agent.sole import AgentRunningError, sole_agent
+from agent.sole import AgentRunningError, RootLock, other_agent, sole_agent
 
 _HOLD = """
 import sys, time
@@ -17,6 +20,29 @@ with sole_agent(Path(sys.argv[1])):
     sys.stdin.read()
 """
 
+_HOLD_ROOT = """
+import sys
+from pathlib import Path
+from agent.sole import RootLock, sole_agent
+with sole_agent(Path(sys.argv[1])):
+    lock = RootLock(Path(sys.argv[2]))
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def other_process(program: str, *arguments: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a program that holds a lock by the time this yields, until it is killed."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            yield holder
+        finally:
+            holder.kill()
+
 
 def test_a_second_agent_is_refused_and_told_the_firsts_process(tmp_path: Path) -> None:
     with sole_agent(tmp_path), pytest.raises(AgentRunningError) as caught, sole_agent(tmp_path):
@@ -26,14 +52,7 @@ def test_a_second_agent_is_refused_and_told_the_firsts_process(tmp_path: Path) -
 
 
 def test_the_lock_is_free_again_when_its_holder_was_killed(tmp_path: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", _HOLD, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    with holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+    with other_process(_HOLD, tmp_path) as holder:
         with pytest.raises(AgentRunningError) as caught, sole_agent(tmp_path):
             pass
         holder.kill()
@@ -50,3 +69,49 @@ def test_a_missing_runtime_folder_is_made(tmp_path: Path) -> None:
 
 def test_a_holder_that_has_not_said_who_it_is_is_another_process() -> None:
     assert "another process" in str(AgentRunningError(None))
+
+
+def test_a_root_has_one_agent_whatever_their_runtime_folders(tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    with other_process(_HOLD_ROOT, other, root) as holder, sole_agent(tmp_path / "mine"):
+        with pytest.raises(AgentRunningError) as caught:
+            RootLock(root)
+        holder.kill()
+        holder.wait()
+        RootLock(root).close()
+    who = f"process {holder.pid} of {other}, which sets the limits below {root}"
+    assert str(caught.value) == f"the agent is running already ({who})"
+
+
+def test_who_only_looks_sees_the_other_agent_and_locks_nothing(tmp_path: Path) -> None:
+    assert other_agent(tmp_path / "missing") is None
+    assert other_agent(tmp_path) is None
+    with other_process(_HOLD_ROOT, tmp_path / "other", tmp_path) as holder:
+        seen = other_agent(tmp_path)
+    assert seen is not None
+    assert seen.pid == holder.pid
+
+
+def test_an_agent_is_not_its_own_rival(tmp_path: Path) -> None:
+    lock = RootLock(tmp_path)
+    assert other_agent(tmp_path) is None
+    lock.close()
+
+
+def test_a_root_is_free_at_once_even_if_a_child_still_shares_the_lock(tmp_path: Path) -> None:
+    lock = RootLock(tmp_path)
+    if (child := os.fork()) == 0:  # as between a fork and its exec
+        signal.pause()
+    try:
+        lock.close()
+        RootLock(tmp_path).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_root_that_cannot_be_made_is_named_with_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for root in (tmp_path / "missing" / "root", tmp_path / "file" / "root"):
+        with pytest.raises(OSError, match=f"{root} cannot be made .*tidegate doctor"):
+            RootLock(root)
