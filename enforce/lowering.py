@@ -49,14 +49,18 @@ class Lowering:
         self._thread: threading.Thread | None = None
 
     def offer(self, path: Path, cgroup_id: int, target_bytes: float) -> None:
-        """Ask for a lower memory.high; the newest offer for a cgroup replaces the last one."""
+        """Ask for a lower memory.high; the newest offer for a cgroup replaces the last one.
+
+        Raises:
+            LimitRejectedError: No thread can be started now; the next offer tries again.
+
+        """
         with self._changed:
+            if self._thread is None:
+                self._thread = self._started()
             until_s = time.monotonic() + LIFETIME_S
             self._offers[path] = Offer(path, cgroup_id, target_bytes, until_s)
             self._changed.notify()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="lowering", daemon=True)
-                self._thread.start()
 
     def withdraw(self, path: Path, value: float) -> None:
         """Forget the offer for a cgroup that is about to get `value` from the tick.
@@ -80,6 +84,14 @@ class Lowering:
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(_STOP_WAIT_S)
+
+    def _started(self) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name="lowering", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the host or the service has no room for a thread
+            raise LimitRejectedError(f"memory.high: not lowered ({error})") from error
+        return thread
 
     def _run(self) -> None:
         while (offer := self._next()) is not None:

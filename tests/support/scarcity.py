@@ -1,11 +1,13 @@
-"""A process that has run out of something: here, of descriptors."""
+"""A process that has run out of something: of descriptors, or of room for a thread."""
 
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 OPEN_FILES_MAX = 256
+_STACK_BYTES = 1 << 46  # half of a process's address space
 
 
 @contextmanager
@@ -26,3 +28,13 @@ def few_descriptors(left: int = OPEN_FILES_MAX) -> Iterator[None]:
         for fd in taken:
             os.close(fd)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def no_more_threads() -> Iterator[None]:
+    """Let no thread be started: there is no room for its stack, so the kernel refuses."""
+    before = threading.stack_size(_STACK_BYTES)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scarcity import few_descriptors
+from scarcity import few_descriptors, no_more_threads
 from tenants import wait_until
 
 from enforce.apply import Applier
@@ -17,6 +17,7 @@ from enforce.originals import Originals
 
 MIB = 1 << 20
 MARGIN_BYTES = 16 * MIB
+STAT = "anon 0\nshmem 0\ninactive_anon 0\nactive_anon 0\nunevictable 0\n"
 
 
 def make(root: Path, count: int, **files: str) -> list[str]:
@@ -83,9 +84,20 @@ def test_a_cgroup_that_cannot_be_opened_for_lack_of_descriptors_is_not_gone(
     assert "Too many open files" in outcomes.why[0]
 
 
+def test_a_lowering_for_which_there_is_no_thread_is_refused_and_tried_again(tmp_path: Path) -> None:
+    files = {"memory.current": f"{100 * MIB}\n", "memory.high": "max\n", "memory.stat": STAT}
+    names = make(tmp_path, 2, **files)
+    with applier(tmp_path, names, Originals(tmp_path / "originals.json")) as writer:
+        with no_more_threads():
+            outcomes = apply(writer, 2, Control.MEMORY_HIGH, 40.0 * MIB)
+        assert outcomes.result.tolist() == [Result.REFUSED, Result.REFUSED]
+        assert "thread" in outcomes.why[0]
+        again = apply(writer, 2, Control.MEMORY_HIGH, 40.0 * MIB)
+        assert again.result.tolist() == [Result.PENDING, Result.PENDING]
+
+
 def test_a_raise_does_not_wait_until_reclaim_may_be_tried_again(tmp_path: Path) -> None:
-    stat = "anon 0\nshmem 0\ninactive_anon 0\nactive_anon 0\nunevictable 0\n"
-    files = {"memory.current": f"{100 * MIB}\n", "memory.high": "max\n", "memory.stat": stat}
+    files = {"memory.current": f"{100 * MIB}\n", "memory.high": "max\n", "memory.stat": STAT}
     names = make(tmp_path, 1, **files)
     limit = tmp_path / "t0" / "memory.high"
     with applier(tmp_path, names, Originals(tmp_path / "originals.json")) as writer:
