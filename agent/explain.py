@@ -12,7 +12,7 @@ from agent.enforced import control_value, in_force
 from agent.record import TickRecord
 from agent.status import tenant_rows
 from agent.tenant import Resource
-from agent.units import approximate_bytes, three_digits
+from agent.units import approximate_bytes, at_least_one_digit, three_digits
 from enforce.columns import Control
 from forecast.profile import Source
 
@@ -267,12 +267,13 @@ def _limit(case: _Case) -> str:
 def _balance(case: _Case) -> str:
     if not math.isfinite(case.balance):
         return "unknown."
+    amount, most = at_least_one_digit(abs(case.balance)), at_least_one_digit(case.burst)
     if case.balance < 0:
         return (
-            f"{-case.balance:.1f} core-seconds in debt (up to {case.burst:.0f} could be banked): "
+            f"{amount} core-seconds in debt, of at most {most}: "
             "it is brought down first when the host fills up."
         )
-    return f"{case.balance:.1f} of {case.burst:.0f} core-seconds banked: that is its priority."
+    return f"{amount} of {most} core-seconds banked: that is its priority."
 
 
 def _kernel(case: _Case, value: ControlValue, kept: float) -> str:

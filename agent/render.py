@@ -124,7 +124,7 @@ def _percent(value: float | None) -> str:
 
 
 def _tokens(value: float | None) -> str:
-    return _UNKNOWN if value is None else f"{value:.0f}"
+    return _UNKNOWN if value is None else f"{value:z.0f}"
 
 
 def _demand(text: str, is_held_back: bool) -> str:

@@ -1,4 +1,4 @@
-"""Units as people write them: "512M" to and from bytes, "5m" to and from seconds.  Pure.
+"""Units as people write them: "512M" for bytes, "5m" for seconds, numbers for the eye.  Pure.
 
 Nothing here knows what a quantity is for.
 """
@@ -10,6 +10,7 @@ _BYTE_FACTORS = {"": 1, "B": 1} | {suffix: 1 << 10 * n for n, suffix in enumerat
 _SECOND_FACTORS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _QUANTITY = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)\s?([A-Za-z]*)", re.ASCII)
 _MAX_BYTES = 1 << 62
+_LEAST_SHOWN = 0.01  # in three digits
 
 
 def parse_bytes(text: str) -> int:
@@ -31,14 +32,6 @@ def parse_bytes(text: str) -> int:
     if value > _MAX_BYTES:
         raise ValueError(f"{text!r} is too large")
     return value
-
-
-def bytes_text(value: int) -> str:
-    """Return the shortest exact text that `parse_bytes` reads back as `value`."""
-    for suffix in "PTGMK":
-        if value and value % _BYTE_FACTORS[suffix] == 0:
-            return f"{value // _BYTE_FACTORS[suffix]}{suffix}"
-    return str(value)
 
 
 def parse_seconds(text: str) -> float:
@@ -76,8 +69,15 @@ def three_digits(value: float) -> str:
     """Return `value` rounded to about three digits, never in exponent form."""
     for limit, decimals in ((9.995, 2), (99.95, 1)):
         if abs(value) < limit:
-            return f"{value:.{decimals}f}"
+            return f"{value:z.{decimals}f}"
     return f"{value:.0f}"
+
+
+def at_least_one_digit(value: float) -> str:
+    """Return `value` (>= 0) to about three digits; only what is nothing reads as "0"."""
+    if value <= 0:
+        return "0"
+    return three_digits(value) if value >= _LEAST_SHOWN else f"less than {_LEAST_SHOWN}"
 
 
 def _split(text: str) -> tuple[str, str]:

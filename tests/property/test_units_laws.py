@@ -3,12 +3,18 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.units import bytes_text, parse_bytes, parse_seconds, seconds_text
+from agent.units import at_least_one_digit, parse_bytes, parse_seconds, seconds_text
 
 
-@given(st.integers(0, 1 << 62) | st.integers(0, 1 << 20).map(lambda n: n << 30))
-def test_bytes_are_read_back_as_they_were_written(value: int) -> None:
-    assert parse_bytes(bytes_text(value)) == value
+@given(st.integers(0, 1 << 62), st.sampled_from("BKMGTP"))
+def test_whole_numbers_of_bytes_are_read_exactly(value: int, unit: str) -> None:
+    factor = 1024 ** "BKMGTP".index(unit)
+    assert parse_bytes(f"{value // factor}{unit}") == value // factor * factor
+
+
+@given(st.floats(1e-300, 1e12))
+def test_no_amount_reads_as_nothing(value: float) -> None:
+    assert any(digit in at_least_one_digit(value) for digit in "123456789")
 
 
 @given(st.integers(0, 10**9).map(float) | st.integers(0, 10**9).map(lambda us: us / 1e6))

@@ -80,6 +80,18 @@ def test_a_refused_write_carries_the_kernels_reason() -> None:
     assert value.result == "held back: 482M cannot be reclaimed"
 
 
+def test_a_small_debt_names_its_depth_and_never_reads_as_nothing() -> None:
+    one = record()
+    cpu = replace(
+        one.resources[CPU], balance=column(-0.25, 0, 0, 0, 0), burst=column(0.3, 0, 0, 0, 0)
+    )
+    answer = explained("batch", replace(one, resources={**one.resources, CPU: cpu}))
+    assert step(answer, 0, "balance") == (
+        "0.25 core-seconds in debt, of at most 0.30: "
+        "it is brought down first when the host fills up."
+    )
+
+
 def test_observing_shows_what_would_have_been_written() -> None:
     raised = Changes(
         Control.MEMORY_HIGH, column(0).astype(int), column(164 * MIB), column(200 * MIB)
