@@ -23,10 +23,12 @@ from agent.cycle import (
 )
 from agent.forecaster import State
 from agent.plan import differing, headroom, kernel_weights, raises, reductions
+from agent.problems import broken_promises, refusals, unenforceable
 from agent.record import ResourceTick, TickRecord, Totals
 from agent.steps import Step, series_positions
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.tokens import Ledger
+from agent.unwritten import Unwritten
 from enforce.columns import Changes, Control, HostSample, Outcomes, Result
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.profile import Profile
@@ -86,6 +88,15 @@ class Kernel:
         self.sampler.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Enforced:
+    """What one tick wrote, or would have written."""
+
+    weight: Floats  # cpu.weight as decided
+    changes: tuple[Changes, ...]
+    outcomes: tuple[Outcomes, ...]
+
+
 class ControlLoop:
     """The loop's body; `tick` is called on schedule by the daemon (or by a test)."""
 
@@ -107,6 +118,8 @@ class ControlLoop:
         self._number = 0
         self._root_problem: str | None = None
         self._totals = Totals()
+        self._unwritten = Unwritten.none(len(roster))
+        self._rule: Profile | None = None
         forecaster.reset(self._series, np.empty((0, self._series)))
 
     @property
@@ -129,6 +142,8 @@ class ControlLoop:
         series = series_positions(positions, resources=len(Resource), tenants_before=before)
         self._step = self._step.rearranged(series)
         self._forecaster.rearrange(series)
+        self._unwritten = self._unwritten.rearranged(positions)
+        self._rule = None
 
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""
@@ -137,9 +152,9 @@ class ControlLoop:
         profile = self._forecast(seen, now_s)
         decision = decide(self._state, seen, profile, roster=self.roster, policy=self.policy)
         self._state = decision.state
-        changes, outcomes = self._enforce(decision, seen)
+        done = self._enforce(decision, seen)
         self._number += 1
-        return self._record(decision, seen, changes, outcomes, late_ticks, now_s)
+        return self._record(decision, seen, done, late_ticks, now_s)
 
     def _forecast(self, seen: Observation, now_s: float) -> Profile:
         """Feed the forecaster at the end of each step; return its profile, or the fallback."""
@@ -155,19 +170,22 @@ class ControlLoop:
     def _close_step(self, now_s: float) -> None:
         mean = self._step.mean()
         self.steps_closed += 1
+        self._rule = None
         self._step = Step.begun(self._series)
         self._forecaster.offer(self.steps_closed, mean, now_s)
 
     def _fallback(self) -> Profile:
         """Return the rule-based profile: from closed steps, or from the one in the making."""
+        if self._rule is not None:
+            return self._rule
         history = self._forecaster.recent(MAXIMUM_STEPS)
         if not len(history):
-            history = self._step.mean()[None].astype(np.float32)
-        return fallback_profile(history, step=self.steps_closed)
+            making = self._step.mean()[None].astype(np.float32)
+            return fallback_profile(making, step=self.steps_closed)
+        self._rule = fallback_profile(history, step=self.steps_closed)
+        return self._rule
 
-    def _enforce(
-        self, decision: Decision, seen: Observation
-    ) -> tuple[tuple[Changes, ...], tuple[Outcomes, ...]]:
+    def _enforce(self, decision: Decision, seen: Observation) -> _Enforced:
         """Write reductions, then what takes from nobody, then raises into what was freed."""
         may_write = seen.usage.is_present & ~self.roster.is_observed_only
         self._count_observed(decision)
@@ -178,7 +196,9 @@ class ControlLoop:
                 reductions(control, part.target, part.in_force, may_write & _known(seen, control))
             )
         outcomes = [self._write(changes) for changes in lowered]
-        sideways = self._sideways(decision, seen, may_write)
+        cpu = decision.resources[Resource.CPU]
+        weight = kernel_weights(cpu.allocation.share, self.policy.capacity[Resource.CPU])
+        sideways = self._sideways(decision, seen, may_write, weight)
         self._protect_root(decision)
         outcomes += [self._write(changes) for changes in sideways]
         raised = [
@@ -188,12 +208,13 @@ class ControlLoop:
             )
         ]
         outcomes += [self._write(changes) for changes in raised]
-        return (*lowered, *sideways, *raised), tuple(o for o in outcomes if o is not None)
+        changes = (*lowered, *sideways, *raised)
+        return _Enforced(weight, changes, tuple(o for o in outcomes if o is not None))
 
-    def _sideways(self, decision: Decision, seen: Observation, may_write: Bools) -> list[Changes]:
-        cpu, memory = decision.resources[Resource.CPU], decision.resources[Resource.MEMORY]
-        weight = kernel_weights(cpu.allocation.share, self.policy.capacity[Resource.CPU])
-        low = np.floor(memory.allocation.guarantee.amount)
+    def _sideways(
+        self, decision: Decision, seen: Observation, may_write: Bools, weight: Floats
+    ) -> list[Changes]:
+        low = np.floor(decision.resources[Resource.MEMORY].allocation.guarantee.amount)
         in_force = seen.sample.in_force
         # A weight that an earlier agent set stands like its limits, until there is history.
         is_adopted = decision.is_learning & (in_force.cpu_weight != _KERNEL_WEIGHT)
@@ -251,13 +272,10 @@ class ControlLoop:
 
     def _write(self, changes: Changes) -> Outcomes | None:
         """Write changes, or count them where the agent only observes."""
+        changes = replace(changes, after=self._unbounded(changes.control, changes.after))
         if self.settings.is_observing:
-            self._count(would_have=len(changes))
+            self._count_unwritten(changes.control, changes.tenant, changes.after)
             return None
-        total = {LIMIT_CONTROL[r]: self.policy.total[r] for r in Resource}.get(changes.control)
-        if total is not None:  # the host's all is no limit
-            after = np.where(changes.after >= total * (1 - 1e-9), np.inf, changes.after)
-            changes = replace(changes, after=after)
         outcomes = self._kernel.applier.apply(changes)
         self._count(
             written=int((outcomes.result == Result.APPLIED).sum()),
@@ -270,19 +288,29 @@ class ControlLoop:
         totals = self._totals
         self._totals = replace(totals, **{k: getattr(totals, k) + n for k, n in more.items()})
 
+    def _unbounded(self, control: Control, after: Floats) -> Floats:
+        """Return what to write: the host's all is no limit."""
+        total = {LIMIT_CONTROL[r]: self.policy.total[r] for r in Resource}.get(control, np.inf)
+        return np.where(after >= total * (1 - 1e-9), np.inf, after)
+
     def _count_observed(self, decision: Decision) -> None:
         """Count the limits of tenants that are only observed which would be moved by now."""
-        for part in decision.resources.values():
-            moved_by = np.abs(part.allocation.limit - part.in_force)
+        for resource, part in decision.resources.items():
+            control, wanted = LIMIT_CONTROL[resource], part.allocation.limit
+            moved_by = np.abs(wanted - part.in_force)
             is_off = moved_by > self.policy.pace.dead_band_fraction * part.in_force
-            self._count(would_have=int((is_off & self.roster.is_observed_only).sum()))
+            tenant = np.flatnonzero(is_off & self.roster.is_observed_only)
+            self._count_unwritten(control, tenant, self._unbounded(control, wanted[tenant]))
+
+    def _count_unwritten(self, control: Control, tenant: Ints, wanted: Floats) -> None:
+        self._unwritten, new = self._unwritten.counted(control, tenant, wanted)
+        self._count(would_have=new)
 
     def _record(
         self,
         decision: Decision,
         seen: Observation,
-        changes: tuple[Changes, ...],
-        outcomes: tuple[Outcomes, ...],
+        done: _Enforced,
         late_ticks: int,
         now_s: float,
     ) -> TickRecord:
@@ -295,18 +323,18 @@ class ControlLoop:
             roster=self.roster,
             sample=seen.sample,
             resources={
-                resource: self._resource_tick(resource, part, seen)
+                resource: self._resource_tick(resource, part, seen, done.weight)
                 for resource, part in decision.resources.items()
             },
             throttled_fraction=seen.usage.cpu_throttled_fraction,
-            changes=changes,
-            outcomes=outcomes,
+            changes=done.changes,
+            outcomes=done.outcomes,
             forecaster=self._forecaster.state(now_s),
             totals=self._totals,
             problems=(
-                *problems(seen.sample),
+                *unenforceable(seen.sample),
                 *broken_promises(decision),
-                *refusals(outcomes),
+                *refusals(done.outcomes),
                 *self._own_problems(now_s),
             ),
         )
@@ -323,13 +351,12 @@ class ControlLoop:
         return found
 
     def _resource_tick(
-        self, resource: Resource, part: ResourceDecision, seen: Observation
+        self, resource: Resource, part: ResourceDecision, seen: Observation, weight: Floats
     ) -> ResourceTick:
         allocation, is_cpu = part.allocation, resource is Resource.CPU
         nothing = np.full(len(self.roster), np.nan)
-        capacity = self.policy.capacity[resource]
         return ResourceTick(
-            capacity=capacity,
+            capacity=self.policy.capacity[resource],
             emergency_pool=allocation.guarantee.emergency_pool,
             pressure=allocation.pressure,
             elasticity=allocation.elasticity,
@@ -346,44 +373,10 @@ class ControlLoop:
             emergency=allocation.emergency,
             limit=allocation.limit,
             in_force=seen.sample.in_force.of(LIMIT_CONTROL[resource]),
-            weight=kernel_weights(allocation.share, capacity) if is_cpu else nothing,
+            weight=weight if is_cpu else nothing,
             balance=self._state.ledgers[resource].balance if is_cpu else nothing,
             burst=part.burst if is_cpu else nothing,
         )
-
-
-def problems(sample: HostSample) -> tuple[str, ...]:
-    """Name every limit that is configured but cannot be enforced: never silence (rule 8)."""
-    is_present = sample.cgroup_id != 0
-    found = []
-    for control in Control:
-        missing = int((is_present & np.isnan(sample.in_force.of(control))).sum())
-        if missing:
-            found.append(f"{control}: configured but not enforceable for {missing} tenant(s)")
-    absent = int((~is_present).sum())
-    if absent:
-        found.append(f"{absent} tenant(s) without a cgroup")
-    return tuple(found)
-
-
-def broken_promises(decision: Decision) -> list[str]:
-    """Name each resource whose floors no longer fit the host (law 3): a CPU went offline."""
-    return [
-        f"{resource} floors exceed the capacity: they are scaled down by weight"
-        for resource, part in decision.resources.items()
-        if part.allocation.guarantee.are_floors_scaled
-    ]
-
-
-def refusals(outcomes: tuple[Outcomes, ...]) -> list[str]:
-    """Name each control that the kernel or the disk refused to change, with one reason."""
-    found = []
-    for outcome in outcomes:
-        refused = outcome.tenant[outcome.result == Result.REFUSED]
-        if len(refused):
-            why = outcome.why.get(int(refused[0]), "no reason given")
-            found.append(f"{outcome.control}: refused for {len(refused)} tenant(s): {why}")
-    return found
 
 
 def _known(seen: Observation, control: Control) -> Bools:

@@ -5,7 +5,9 @@ Nothing here opens a file or knows a tenant.
 
 import math
 
-from enforce.columns import Control
+import numpy as np
+
+from enforce.columns import Control, Floats
 
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000  # the kernel refuses less
@@ -28,6 +30,16 @@ def text(control: Control, value: float) -> str:
     if control is Control.CPU_WEIGHT:
         return str(round(min(max(value, MIN_WEIGHT), MAX_WEIGHT)))
     return "max" if value >= _UNLIMITED_BYTES else str(int(value))
+
+
+def rounded(control: Control, values: Floats) -> Floats:
+    """Return what the kernel is told of each of `values` (at least 0): `text`, as a number."""
+    if control is Control.CPU_MAX:
+        quota_us = np.maximum(np.round(values * PERIOD_US), MIN_QUOTA_US)
+        return np.asarray(quota_us / PERIOD_US, dtype=np.float64)
+    if control is Control.CPU_WEIGHT:
+        return np.asarray(np.round(np.clip(values, MIN_WEIGHT, MAX_WEIGHT)), dtype=np.float64)
+    return np.where(values >= _UNLIMITED_BYTES, np.inf, np.floor(values))
 
 
 def parse(control: Control, kept: str) -> float:

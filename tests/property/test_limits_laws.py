@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enforce.columns import Control
-from enforce.limits import is_kept, parse, text
+from enforce.limits import is_kept, parse, rounded, text
 
 PAGE = 4096
 controls = st.sampled_from(Control)
@@ -52,3 +53,11 @@ def test_a_value_that_differs_by_more_than_a_grain_is_never_taken_for_kept(
     held = parse(control, text(control, value))
     if kept > held or held - kept >= PAGE:
         assert not is_kept(control, value, kept, page_bytes=PAGE)
+
+
+@given(controls, st.lists(amounts, max_size=5))
+def test_a_rounded_column_holds_what_is_written_of_each(
+    control: Control, values: list[float]
+) -> None:
+    written = [parse(control, text(control, value)) for value in values]
+    assert rounded(control, np.array(values)).tolist() == written

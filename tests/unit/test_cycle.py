@@ -8,8 +8,8 @@ from samples import NAN, column
 
 from agent.allocation import Mode
 from agent.cycle import CoreState, ResourceProfile
+from agent.problems import broken_promises
 from agent.tenant import Resource
-from agent.tick import broken_promises
 from enforce.columns import Control
 from forecast.profile import Profile
 

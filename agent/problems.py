@@ -1,0 +1,40 @@
+"""Names in words what a tick could not enforce, keep or write.  Pure."""
+
+import numpy as np
+
+from agent.cycle import Decision
+from enforce.columns import Control, HostSample, Outcomes, Result
+
+
+def unenforceable(sample: HostSample) -> tuple[str, ...]:
+    """Name every limit that is configured but cannot be enforced: never silence (rule 8)."""
+    is_present = sample.cgroup_id != 0
+    found = []
+    for control in Control:
+        missing = int((is_present & np.isnan(sample.in_force.of(control))).sum())
+        if missing:
+            found.append(f"{control}: configured but not enforceable for {missing} tenant(s)")
+    absent = int((~is_present).sum())
+    if absent:
+        found.append(f"{absent} tenant(s) without a cgroup")
+    return tuple(found)
+
+
+def broken_promises(decision: Decision) -> list[str]:
+    """Name each resource whose floors no longer fit the host (law 3): a CPU went offline."""
+    return [
+        f"{resource} floors exceed the capacity: they are scaled down by weight"
+        for resource, part in decision.resources.items()
+        if part.allocation.guarantee.are_floors_scaled
+    ]
+
+
+def refusals(outcomes: tuple[Outcomes, ...]) -> list[str]:
+    """Name each control that the kernel or the disk refused to change, with one reason."""
+    found = []
+    for outcome in outcomes:
+        refused = outcome.tenant[outcome.result == Result.REFUSED]
+        if len(refused):
+            why = outcome.why.get(int(refused[0]), "no reason given")
+            found.append(f"{outcome.control}: refused for {len(refused)} tenant(s): {why}")
+    return found

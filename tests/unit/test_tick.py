@@ -1,0 +1,59 @@
+"""The control loop over a host of arrays: what is computed, and counted, once."""
+
+import numpy as np
+from loops import Scenario, tenants
+
+from agent.tenant import Resource
+from enforce.columns import Control
+
+CPU = Resource.CPU
+
+
+def test_the_fallback_rule_is_applied_once_a_step_while_no_forecast_comes() -> None:
+    scenario = Scenario(tenants("a", "b"), step_s=5.0)
+    scenario.tick(6)  # the first step is closed
+    asked = scenario.forecaster.looked_back
+    for _ in range(3):
+        closed = scenario.loop.steps_closed
+        while scenario.loop.steps_closed == closed:
+            scenario.tick()
+        scenario.tick(3)
+    assert scenario.forecaster.looked_back - asked == 3
+
+
+def test_the_fallback_rule_follows_each_step() -> None:
+    scenario = Scenario(tenants("a", "b"), step_s=2.0)
+    scenario.tick(5)
+    for wanted in (0.3, 0.1, 0.8):
+        scenario.host.wants_cores[:] = wanted
+        record = scenario.tick(4)
+        assert np.allclose(record.resources[CPU].expected, wanted)
+
+
+def test_the_fallback_rule_follows_the_roster() -> None:
+    scenario = Scenario(tenants("a", "c"), step_s=2.0)
+    scenario.host.wants_cores[:] = (0.3, 0.7)
+    scenario.tick(9)
+    scenario.changed_to(tenants("a", "b", "c"))
+    expected = scenario.tick().resources[CPU].expected
+    np.testing.assert_allclose(expected, [0.3, np.nan, 0.7], rtol=1e-6)
+
+
+def test_what_observing_leaves_out_is_counted_once_for_each_change_of_the_decision() -> None:
+    scenario = Scenario(tenants("a", "b"), is_observing=True, step_s=2.0)
+    steady = scenario.tick(10).totals.would_have
+    assert steady > 0
+    assert scenario.tick(10).totals.would_have == steady
+    scenario.host.wants_cores[:] = (3.0, 0.1)
+    moved = scenario.tick(10).totals.would_have
+    assert steady < moved
+    assert scenario.tick(10).totals.would_have == moved
+
+
+def test_a_tenant_that_is_only_observed_is_counted_once_for_each_change_too() -> None:
+    scenario = Scenario(tenants("a", "b", observed=("a",)), step_s=2.0)
+    scenario.host.limits[Control.CPU_MAX][:] = (0.1, np.inf)
+    scenario.host.wants_cores[:] = 0.0
+    steady = scenario.tick(20).totals.would_have
+    assert steady > 0
+    assert scenario.tick(10).totals.would_have == steady
