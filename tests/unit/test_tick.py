@@ -5,6 +5,7 @@ from loops import Scenario, tenants
 
 from agent.tenant import Resource
 from enforce.columns import Control
+from enforce.limits import text
 
 CPU = Resource.CPU
 
@@ -39,15 +40,27 @@ def test_the_fallback_rule_follows_the_roster() -> None:
     np.testing.assert_allclose(expected, [0.3, np.nan, 0.7], rtol=1e-6)
 
 
-def test_what_observing_leaves_out_is_counted_once_for_each_change_of_the_decision() -> None:
+def test_a_decision_that_stays_is_counted_once_however_long_it_is_left_out() -> None:
     scenario = Scenario(tenants("a", "b"), is_observing=True, step_s=2.0)
     steady = scenario.tick(10).totals.would_have
     assert steady > 0
     assert scenario.tick(10).totals.would_have == steady
-    scenario.host.wants_cores[:] = (3.0, 0.1)
-    moved = scenario.tick(10).totals.would_have
-    assert steady < moved
-    assert scenario.tick(10).totals.would_have == moved
+
+
+def test_each_change_of_a_decision_that_is_left_out_is_counted() -> None:
+    scenario = Scenario(tenants("a", "b"), is_observing=True, step_s=2.0)
+    last: dict[tuple[Control, int], str] = {}
+    changed = 0
+    for wanted in ((0.5, 0.5), (3.0, 0.1), (0.1, 2.0)):
+        scenario.host.wants_cores[:] = wanted
+        for _ in range(10):
+            record = scenario.tick()
+            for changes in record.changes:
+                for tenant, after in zip(changes.tenant, changes.after, strict=True):
+                    said = text(changes.control, float(after))
+                    changed += last.get((changes.control, int(tenant))) != said
+                    last[changes.control, int(tenant)] = said
+            assert record.totals.would_have == changed
 
 
 def test_a_tenant_that_is_only_observed_is_counted_once_for_each_change_too() -> None:
