@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import click
@@ -16,23 +16,14 @@ import msgspec
 
 from agent import paths
 from agent.answers import Explanation, Status
+from agent.backtest.commands import trace
 from agent.client import AgentRefusedError, AgentUnreachableError, get
+from agent.exits import EXIT_CODES, EXIT_DEGRADED, EXIT_FAULT, EXIT_UNREACHABLE, fail
 from agent.render import explanation_lines, finding_lines, released_lines, status_lines
 
-EXIT_FAULT = 1
-EXIT_UNREACHABLE = 3
-EXIT_DEGRADED = 4
 _PIPE_WIDTH = 200  # no terminal: room for every column, yet lines that a person can read
 _MAX_PROSE_WIDTH = 100
 
-_EXIT_CODES = """\b
-Exit codes:
-  0  done
-  1  a fault was found, or the request was refused
-  2  wrong usage of the command line
-  3  the agent is not running, or does not answer
-  4  (doctor) nothing is missing, but something is degraded
-"""
 _STATUS_HELP = """Show what each tenant uses, is promised and may use.
 
 \b
@@ -100,14 +91,14 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=_EXIT_CODES,
+    epilog=EXIT_CODES,
 )
 @click.version_option(package_name="tidegate", prog_name="tidegate")
 def main() -> None:
     """Give each tenant of this host the capacity that it is likely to need."""
 
 
-@main.command(epilog=_EXIT_CODES, short_help="Run the agent in the foreground.")
+@main.command(epilog=EXIT_CODES, short_help="Run the agent in the foreground.")
 @_config_options
 def run(config: Path, tenants_dir: Path | None) -> None:
     """Run the agent until it is told to stop; limits stay in force afterwards.
@@ -121,12 +112,12 @@ def run(config: Path, tenants_dir: Path | None) -> None:
     try:
         run_daemon(config, _tenants_dir(config, tenants_dir))
     except ConfigError as error:
-        _fail(_fault_lines(error.problems))
+        fail(_fault_lines(error.problems))
     except (AgentRunningError, OSError) as error:
-        _fail([str(error)])
+        fail([str(error)])
 
 
-@main.command(help=_STATUS_HELP, epilog=_EXIT_CODES, short_help="Show what each tenant has.")
+@main.command(help=_STATUS_HELP, epilog=EXIT_CODES, short_help="Show what each tenant has.")
 @_socket_option
 @_json_option
 def status(socket_path: Path, as_json: bool) -> None:
@@ -138,7 +129,7 @@ def status(socket_path: Path, as_json: bool) -> None:
     _print_lines(status_lines(msgspec.json.decode(body, type=Status), width=_width()))
 
 
-@main.command(epilog=_EXIT_CODES, short_help="Show why a tenant has its limits.")
+@main.command(epilog=EXIT_CODES, short_help="Show why a tenant has its limits.")
 @click.argument("tenant")
 @_socket_option
 @_json_option
@@ -152,7 +143,7 @@ def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
     _print_lines(explanation_lines(answer, width=_prose_width()))
 
 
-@main.command("check-config", epilog=_EXIT_CODES, short_help="Check all files at once.")
+@main.command("check-config", epilog=EXIT_CODES, short_help="Check all files at once.")
 @_config_options
 @_json_option
 def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
@@ -169,12 +160,12 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     if as_json:
         _print_value({"is_valid": not problems, "problems": list(problems)})
     elif problems:
-        _fail(_fault_lines(problems))
+        fail(_fault_lines(problems))
     _print_lines([] if as_json else lines)
     sys.exit(EXIT_FAULT if problems else 0)
 
 
-@main.command(epilog=_EXIT_CODES, short_help="Say what this host can and cannot do.")
+@main.command(epilog=EXIT_CODES, short_help="Say what this host can and cannot do.")
 @_config_options
 @_socket_option
 @_json_option
@@ -191,7 +182,7 @@ def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: b
     sys.exit(codes[worst_state(findings)])
 
 
-@main.command(epilog=_EXIT_CODES, short_help="Take the agent's limits back.")
+@main.command(epilog=EXIT_CODES, short_help="Take the agent's limits back.")
 @_config_options
 @_json_option
 def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
@@ -206,11 +197,11 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     try:
         released, problem = release_all(load_host(config))
     except ConfigError as error:
-        _fail(_fault_lines(error.problems))
+        fail(_fault_lines(error.problems))
     except AgentRunningError as error:
-        _fail([f"{error}: stop it first (systemctl stop tidegate), or it sets its limits again"])
+        fail([f"{error}: stop it first (systemctl stop tidegate), or it sets its limits again"])
     except OSError as error:
-        _fail([str(error)])
+        fail([str(error)])
     if problem is not None:
         click.echo(f"Warning: {problem}", err=True)
     if as_json:
@@ -220,14 +211,17 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     sys.exit(EXIT_FAULT if any(one.result == "refused" for one in released) else 0)
 
 
+main.add_command(trace)
+
+
 def _asked(socket_path: Path, target: str) -> bytes:
     """Return the agent's answer, or end with the reason why there is none."""
     try:
         return get(socket_path, target)
     except AgentUnreachableError as error:
-        _fail([str(error), error.hint], EXIT_UNREACHABLE)
+        fail([str(error), error.hint], EXIT_UNREACHABLE)
     except AgentRefusedError as error:
-        _fail([str(error), error.hint])
+        fail([str(error), error.hint])
 
 
 def _tenants_dir(config: Path, tenants_dir: Path | None) -> Path:
@@ -237,15 +231,6 @@ def _tenants_dir(config: Path, tenants_dir: Path | None) -> Path:
 def _fault_lines(problems: Sequence[str]) -> list[str]:
     count = len(problems)
     return [f"{count} fault{'' if count == 1 else 's'} in the configuration", *problems]
-
-
-def _fail(lines: Sequence[str], code: int = EXIT_FAULT) -> NoReturn:
-    """Print an error, its details below it, and end."""
-    first, *details = lines
-    click.echo(f"Error: {first}", err=True)
-    for detail in filter(None, details):
-        click.echo(f"  {detail}", err=True)
-    sys.exit(code)
 
 
 def _print_lines(lines: Sequence[str]) -> None:

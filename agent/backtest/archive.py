@@ -70,10 +70,14 @@ def read_rows(
     with _faults_told(path):
         source = _opened(path, largest_bytes)
         columns = _checked_columns(path, source.schema, needed, wanted)
-        # A tenant's name becomes a number too.
-        largest_rows = largest_bytes // (len(columns) * BYTES_PER_NUMBER)
+        largest_rows = most_rows(len(columns), largest_bytes)
         _check_rows(path, source.claimed_rows, largest_rows)
         return _collected(path, source.batches(columns), columns, largest_rows)
+
+
+def most_rows(n_columns: int = 4, largest_bytes: int = LARGEST_BYTES) -> int:
+    """Return how many rows may be read: of each column a number, tenants' names counted too."""
+    return largest_bytes // (n_columns * BYTES_PER_NUMBER)
 
 
 def write_rows(path: Path, tenants: Iterable[TenantRows], *, may_replace: bool = False) -> int:

@@ -12,10 +12,10 @@ TIME = "t"
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One thing that tenants want: the column of what they want, and that of their own limit."""
+    """One thing that tenants want: the column of how much, and that of their limit, if any."""
 
     demand: str
-    limit: str | None = None
+    limit: str = ""
 
 
 CPU = Quantity("cpu_cores", "cpu_limit_cores")

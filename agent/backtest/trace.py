@@ -66,7 +66,7 @@ def read_trace(path: Path, resource: Resource, *, largest_bytes: int = LARGEST_B
     demand = grid.filled(rows.values[quantity.demand])
     if np.isnan(demand).all():
         raise TraceError(path, f"has no usable value in column {quantity.demand}")
-    limit = rows.values.get(quantity.limit or "", np.full(len(rows.at_s), np.nan))
+    limit = rows.values.get(quantity.limit, np.full(len(rows.at_s), np.nan))
     return Trace(path.stem, resource, grid.step_s, rows.names, demand, highest_limit(rows, limit))
 
 
