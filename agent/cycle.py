@@ -106,6 +106,7 @@ class Observation:
     sample: HostSample
     usage: Usage
     demands: Mapping[Resource, Demand]
+    is_foreseen: bool = False  # the forecast at hand has already seen it
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +226,14 @@ def _decided(
     if policy.modes[resource] is Mode.ELASTIC:
         # Elastic limits follow demand: where some stay in the dead-band, others need not wait.
         allowed /= 1.0 - policy.pace.dead_band_fraction
+    usage = measured(resource, seen.usage)
     target = stepped(
         np.where(may_move, enforceable(control, allocation.limit), before),
         Standing(
             in_force=before,
             guaranteed=allocation.guarantee.amount,
             ceiling=claims.ceiling,
-            in_use=np.where(np.isfinite(claims.usage), claims.usage, before),
+            in_use=np.where(np.isfinite(usage), usage, before),
             is_hit=claims.is_hit,
         ),
         free=allowed - float(before.sum()),
@@ -266,11 +268,11 @@ def _claims(
         levels=profile.levels,
         grid=grid,
         demand=demand.value,
-        usage=measured(resource, seen.usage),
         is_hit=demand.is_censored,
         credit=credit_of(state.ledgers[resource].balance, burst=burst, expected=expected),
         least=np.minimum(enforceable(LIMIT_CONTROL[resource], np.zeros(len(roster))), pinned),
         hold=np.minimum(hold, pinned),
+        is_foreseen=seen.is_foreseen,
     )
     return claims, burst
 

@@ -150,6 +150,9 @@ class ControlLoop:
         sample = self._kernel.sampler.read(now_s)
         seen = observed(self._state, sample, roster=self.roster, policy=self.policy)
         profile = self._forecast(seen, now_s)
+        is_step = self.settings.step_s <= self.settings.tick_s
+        is_foreseen = is_step and profile.step == self.steps_closed
+        seen = replace(seen, is_foreseen=is_foreseen)
         decision = decide(self._state, seen, profile, roster=self.roster, policy=self.policy)
         self._state = decision.state
         done = self._enforce(decision, seen)

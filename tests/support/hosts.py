@@ -104,7 +104,6 @@ class Host:
             levels=LEVELS,
             grid=np.minimum(grid * self.scale, ceiling),
             demand=self.column("demand", self.scale),
-            usage=np.minimum(self.column("demand", self.scale), ceiling),
             is_hit=self.column("is_hit") > 0,
             credit=self.column("credit"),
             least=np.minimum(1e-9 * self.scale, ceiling),

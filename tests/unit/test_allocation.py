@@ -53,6 +53,23 @@ def test_a_surprise_lifts_the_forecast_and_keeps_its_spread() -> None:
     assert np.all(grid[:, 0] >= 2.0)
 
 
+def test_what_the_forecast_has_seen_is_no_surprise() -> None:
+    claims = replace(Host((Guest(demand=2.0),), capacity=10.0).claims(), is_foreseen=True)
+    expected, grid = surprised(claims)
+    assert expected == pytest.approx([0.5])
+    assert grid == pytest.approx(claims.grid)
+
+
+def test_a_debt_costs_nothing_while_there_is_enough_for_all() -> None:
+    """Each may need anything from 0 to 20, all as likely; one is in full debt."""
+    guests = (Guest(width=20.0, mean=0.2, credit=-1.0), Guest(width=20.0, mean=0.2))
+    plenty, shortage = (Host(guests, capacity=capacity).allocated() for capacity in (1000.0, 12.0))
+    assert plenty.pressure == pytest.approx(0.0, abs=1e-12)
+    assert plenty.limit[0] == pytest.approx(plenty.limit[1])
+    assert shortage.pressure > 0.1
+    assert shortage.limit[0] < shortage.limit[1] - 1.0
+
+
 def test_shares_are_the_guarantee_and_a_weighted_part_of_the_rest() -> None:
     """4 of 10 are not guaranteed: 2 to 1 to the two who are present."""
     found = shares(column(4, 2, 0), column(2, 1, 7), column(9, 9, 0), 10.0)
@@ -79,8 +96,17 @@ def test_under_full_pressure_debtors_close_first(credit: float, limit: float) ->
     """A ceiling of 8; the other uses 7 of 10 cores: 3 are left, and a tenth of the host."""
     guests = (certain(8.0, ceiling=8.0, credit=credit), certain(7.0, ceiling=7.0))
     host = Host(guests, capacity=10.0)
-    found = opened(column(2.0, 7.0), host.claims(), pressure=1.0, capacity=10.0)
+    claims = host.claims()
+    found = opened(column(2.0, 7.0), claims, claims.grid, pressure=1.0, capacity=10.0)
     assert found[0] == pytest.approx(limit)
+
+
+def test_a_closed_limit_leaves_what_others_need_for_sure_and_no_more() -> None:
+    """The other may need anything from 0 to 7 of 10 cores: 5 % of that is sure."""
+    guests = (certain(8.0, ceiling=20.0, credit=-1.0), Guest(width=7.0, demand=6.0))
+    claims = Host(guests, capacity=10.0).claims()
+    found = opened(column(2.0, 7.0), claims, claims.grid, pressure=1.0, capacity=10.0)
+    assert found[0] == pytest.approx(11.0 - 0.05 * 7.0)
 
 
 def test_strict_limits_in_a_shortage() -> None:
