@@ -3,9 +3,10 @@
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -51,8 +52,13 @@ class Signals:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
 
+    def wake(self) -> None:
+        """End a wait, from any thread."""
+        with suppress(BlockingIOError):  # so full that it wakes anyway
+            os.write(self._write_fd, b"\0")
+
     def wait(self, timeout_s: float) -> None:
-        """Sleep until a signal arrives or the time is over."""
+        """Sleep until a signal or `wake` comes, or the time is over."""
         if select.select([self.wake_fd], [], [], timeout_s)[0]:
             os.read(self.wake_fd, 4096)
 
@@ -61,6 +67,41 @@ class Signals:
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         self.reload = True
+
+
+class Loading:
+    """The configuration being read beside the ticks, which 10,000 files would hold up for long."""
+
+    def __init__(self, reread: Callable[[], Config], wake: Callable[[], None]) -> None:
+        self.is_done = False
+        self._reread, self._wake = reread, wake
+        unread = "the configuration could not be read: the log says why"
+        self._outcome: Config | ConfigError = ConfigError([unread])
+        thread = threading.Thread(target=self._run, name="reload", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no room for a thread: better late ticks than no reload
+            self._run()
+
+    def config(self) -> Config:
+        """Return what was read.
+
+        Raises:
+            ConfigError: It is unusable; every fault is named.
+
+        """
+        if isinstance(self._outcome, ConfigError):
+            raise self._outcome
+        return self._outcome
+
+    def _run(self) -> None:
+        try:
+            self._outcome = self._reread()
+        except ConfigError as error:
+            self._outcome = error
+        finally:
+            self.is_done = True
+            self._wake()
 
 
 class Daemon:
@@ -82,7 +123,8 @@ class Daemon:
         self._roster = Roster.of(config.tenants)
         self._unmade: dict[str, str] = {}
         self._make_cgroups(self._roster.names)
-        self._kernel = self._opened_kernel()
+        self._kernel = self._opened_kernel(config, self._roster)
+        self._loading: Loading | None = None
         self._forecaster = Forecaster(
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
         )
@@ -138,37 +180,65 @@ class Daemon:
             self._steps_saved = self._loop.steps_closed
         return self.failed_ticks == failed_before
 
-    def reload(self) -> None:
-        """Apply a changed configuration, or keep the old one and say why."""
+    @property
+    def is_reloading(self) -> bool:
+        """Say whether a reload has begun and not ended."""
+        return self._loading is not None
+
+    @property
+    def has_loaded(self) -> bool:
+        """Say whether there is a reload to end."""
+        return self._loading is not None and self._loading.is_done
+
+    def begin_reload(self, wake: Callable[[], None]) -> None:
+        """Begin to read the configuration, and call `wake` when that is done; ticks may go on."""
+        self._loading = Loading(self._reread, wake)
+
+    def end_reload(self) -> None:
+        """Apply the configuration that was read, or keep the old one and say why.
+
+        To be called between ticks, once `has_loaded`.
+        """
+        loading, self._loading = self._loading, None
+        if loading is None:
+            return
         try:
-            config = self._reread()
+            config = loading.config()
             check_reload(self.config, config)
-            lock = self._lock_for(config)
+            self._adopt(config)
         except (ConfigError, AgentRunningError, OSError) as error:
             self.reload_problem = str(error)
             problems = error.problems if isinstance(error, ConfigError) else (str(error),)
             log.warning("reload refused: the old configuration stays", problems=problems)
             return
         self.reload_problem = None
-        configure(config.log.level)
+        log.info("configuration reloaded", tenants=len(self._roster))
+
+    def _adopt(self, config: Config) -> None:
+        """Go on under `config`; where that fails, nothing has changed.
+
+        Raises:
+            AgentRunningError: Another agent sets limits there.
+            OSError: Too few descriptors are left, or the tenants' parent cannot be made.
+
+        """
+        roster, old = Roster.of(config.tenants), self._kernel
+        with ExitStack() as undo:
+            kernel = self._opened_kernel(config, roster)
+            undo.callback(kernel.close)
+            lock = self._lock_for(config)
+            undo.pop_all()
         if lock is None and self._root_lock is not None:
             self._root_lock.close()
-        self._root_lock = lock
-        self.config, self._roster = config, Roster.of(config.tenants)
-        self._make_cgroups(self._roster.names)
-        old = self._kernel
-        self._kernel = self._opened_kernel()
-        self._loop.reconfigure(
-            self._roster,
-            policy_of(config),
-            loop_settings(config),
-            kernel=self._kernel,
-        )
+        self.config, self._roster = config, roster
+        self._kernel, self._root_lock = kernel, lock
+        configure(config.log.level)
+        self._make_cgroups(roster.names)
+        self._loop.reconfigure(roster, policy_of(config), loop_settings(config), kernel=kernel)
         old.close()
         self._forecaster.reconfigure(
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
         )
-        log.info("configuration reloaded", tenants=len(self._roster))
 
     def _lock_for(self, config: Config) -> RootLock | None:
         """Return the lock on the tenants' parent; who only observes does without.
@@ -203,12 +273,10 @@ class Daemon:
                 log.warning("cgroup cannot be made", tenant=name, problem=problem)
         self._unmade = problems
 
-    def _opened_kernel(self) -> Kernel:
-        root, names = self.config.host.cgroup_root, self._roster.names
-        applier = Applier(
-            root, names, self._originals, memory_margin_bytes=self.config.host.memory_margin_bytes
-        )
-        return Kernel(Sampler(root, names), applier)
+    def _opened_kernel(self, config: Config, roster: Roster) -> Kernel:
+        root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes
+        applier = Applier(root, roster.names, self._originals, memory_margin_bytes=margin_bytes)
+        return Kernel(Sampler(root, roster.names), applier)
 
 
 def run(path: Path, tenants_dir: Path) -> None:
@@ -232,11 +300,11 @@ def run(path: Path, tenants_dir: Path) -> None:
     with sole_agent(config.host.runtime_dir), closing(Daemon(config, reread)) as daemon:
         server = ControlServer(config.host.socket_path, lambda: daemon.record, daemon.facts)
         with server:
-            _serve(daemon, signals, Notifier.from_environment())
+            serve(daemon, signals, Notifier.from_environment())
     log.info("stopped; limits stay in force (`tidegate release` takes them back)")
 
 
-def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
+def serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
     """Tick on schedule until told to stop; systemd hears only of ticks that went well."""
     schedule = Schedule(time.monotonic(), daemon.config.periods.tick_s)
     said = ""
@@ -252,24 +320,35 @@ def _serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
             said = summary
         schedule = schedule.after_tick(time.monotonic())
         beat = notifier if is_well else Notifier()
-        while not _waited(schedule, signals, beat) and signals.reload:
-            signals.reload = False
-            notifier.reloading()
-            daemon.reload()
-            schedule = Schedule(schedule.due_s, daemon.config.periods.tick_s, schedule.late_ticks)
-            notifier.ready(daemon.summary())
+        while not _waited(schedule, daemon, signals, beat) and not signals.stop:
+            schedule = _reloaded(schedule, daemon, signals, notifier)
     notifier.stopping()
 
 
-def _waited(schedule: Schedule, signals: Signals, notifier: Notifier) -> bool:
+def _reloaded(schedule: Schedule, daemon: Daemon, signals: Signals, notifier: Notifier) -> Schedule:
+    """End the reload whose files are read, or begin the one that was asked for.
+
+    One that is asked for meanwhile begins after it: files may have changed behind the reader.
+    """
+    if daemon.has_loaded:
+        daemon.end_reload()
+        notifier.ready(daemon.summary())
+        return Schedule(schedule.due_s, daemon.config.periods.tick_s, schedule.late_ticks)
+    signals.reload = False
+    notifier.reloading()
+    daemon.begin_reload(signals.wake)
+    return schedule
+
+
+def _waited(schedule: Schedule, daemon: Daemon, signals: Signals, notifier: Notifier) -> bool:
     """Sleep until the next tick is due, with a sign of life where that is long.
 
     Returns:
-        False where a signal comes before it is due.
+        False where there is something else to do before it is due.
 
     """
     while (wait_s := schedule.wait_s(time.monotonic())) > 0:
-        if signals.stop or signals.reload:
+        if signals.stop or daemon.has_loaded or (signals.reload and not daemon.is_reloading):
             return False
         signals.wait(min(wait_s, (notifier.watchdog_s or 2 * wait_s) / 2))
         notifier.watchdog()

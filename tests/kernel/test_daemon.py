@@ -66,7 +66,9 @@ class Agent:
         return read_config(self._path, self._tenants)
 
     def reload_problem(self) -> str | None:
-        self.daemon.reload()
+        self.daemon.begin_reload(lambda: None)
+        wait_until(lambda: self.daemon.has_loaded)
+        self.daemon.end_reload()
         return self.daemon.reload_problem
 
     def tick(self, count: int = 1) -> TickRecord:

@@ -1,0 +1,203 @@
+"""The daemon over plain directories: reloads beside the ticks, as systemd sees them."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from scarcity import few_descriptors, no_more_threads
+from tenants import wait_until
+
+from agent.daemon import Daemon, Signals, serve
+from agent.host import read_config
+from agent.notify import Notifier
+from agent.settings import Config
+
+WAIT_S = 30.0
+HOST = """
+[host]
+cgroup_root = "{folder}/root"
+state_dir = "{folder}"
+runtime_dir = "{folder}"
+[periods]
+tick_s = 0.1
+step_s = 1
+"""
+
+
+class Files:
+    """Configuration files that can be held back while they are read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tenants = folder / "tenants.d"
+        self.tenants.mkdir()
+        self._host = folder / "tidegate.toml"
+        self._host.write_text(HOST.format(folder=folder))
+        self.add("first")
+        self.may_read, self.readings = threading.Event(), 0
+        self.may_read.set()
+
+    def add(self, name: str, text: str = 'qos = "silver"\n') -> None:
+        (self.tenants / f"{name}.toml").write_text(text)
+
+    def read(self) -> Config:
+        self.readings += 1
+        config = read_config(self._host, self.tenants)
+        assert self.may_read.wait(WAIT_S)
+        return config
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@pytest.fixture
+def daemon(files: Files) -> Iterator[Daemon]:
+    with closing(Daemon(files.read(), files.read)) as daemon:
+        yield daemon
+
+
+def ticked(daemon: Daemon) -> tuple[str, ...]:
+    """Run a tick; return the names of its tenants."""
+    assert daemon.tick(time.monotonic(), 0)
+    assert daemon.record is not None
+    return daemon.record.roster.names
+
+
+def reloaded(daemon: Daemon) -> str | None:
+    """Reload; return what was wrong with it."""
+    daemon.begin_reload(lambda: None)
+    wait_until(lambda: daemon.has_loaded)
+    daemon.end_reload()
+    return daemon.reload_problem
+
+
+def test_ticks_go_on_under_the_old_configuration_while_the_new_one_is_read(
+    daemon: Daemon, files: Files
+) -> None:
+    files.add("second")
+    files.may_read.clear()
+    daemon.begin_reload(lambda: None)
+    assert [ticked(daemon) for _ in range(3)] == [("first",)] * 3
+    assert not daemon.has_loaded
+    files.may_read.set()
+    wait_until(lambda: daemon.has_loaded)
+    assert ticked(daemon) == ("first",)  # nothing changes but between ticks, when it is told to
+    daemon.end_reload()
+    assert ticked(daemon) == ("first", "second")
+
+
+def test_a_bad_change_keeps_the_old_configuration(daemon: Daemon, files: Files) -> None:
+    files.add("second", 'qos = "diamond"\n')
+    assert "second" in (reloaded(daemon) or "")
+    assert ticked(daemon) == ("first",)
+    files.add("second")
+    assert reloaded(daemon) is None
+    assert ticked(daemon) == ("first", "second")
+
+
+def test_a_reload_without_room_for_a_thread_is_read_at_once(daemon: Daemon, files: Files) -> None:
+    files.add("second")
+    with no_more_threads():
+        daemon.begin_reload(lambda: None)
+    assert daemon.has_loaded
+    daemon.end_reload()
+    assert ticked(daemon) == ("first", "second")
+
+
+def test_a_reload_without_descriptors_changes_nothing(daemon: Daemon, files: Files) -> None:
+    ticked(daemon)
+    files.add("second")
+    daemon.begin_reload(lambda: None)
+    wait_until(lambda: daemon.has_loaded)
+    with few_descriptors(left=0):
+        daemon.end_reload()
+    assert "Too many open files" in (daemon.reload_problem or "")
+    assert ticked(daemon) == ("first",)
+    assert reloaded(daemon) is None
+    assert ticked(daemon) == ("first", "second")
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(tmp_path / "notify"))
+        receiver.settimeout(WAIT_S)
+        yield receiver
+
+
+class Systemd:
+    """Listens to the daemon from a thread, and does `on[n]` upon the n-th change of state."""
+
+    def __init__(self, inbox: socket.socket, *on: Callable[[], None]) -> None:
+        self._inbox, self._on = inbox, on
+        self.heard: list[str] = []
+        self._thread = threading.Thread(target=self._listen)
+
+    def follow(self, daemon: Daemon, signals: Signals) -> list[str]:
+        """Serve until stopped; return the states in the order in which they were heard."""
+        self._thread.start()
+        serve(daemon, signals, Notifier(self._inbox.getsockname()))
+        self._thread.join(WAIT_S)
+        return self.heard
+
+    def _listen(self) -> None:
+        while "STOPPING" not in self.heard:
+            state = self._inbox.recv(1000).decode().partition("=")[0]
+            if state != "STATUS":
+                self.heard.append(state)
+                if len(self.heard) <= len(self._on):
+                    self._on[len(self.heard) - 1]()
+
+
+def test_two_hangups_in_a_row_are_two_reloads_one_after_the_other(
+    daemon: Daemon, files: Files, inbox: socket.socket
+) -> None:
+    signals = Signals()
+
+    def hang_up() -> None:
+        signals.reload = True
+        signals.wake()
+
+    def hang_up_again() -> None:  # while the files of the first are being read
+        wait_until(lambda: files.readings == 2)
+        files.add("second")
+        hang_up()
+        time.sleep(0.3)  # ticks go on
+        files.may_read.set()
+
+    def stop() -> None:
+        signals.stop = True
+        signals.wake()
+
+    files.may_read.clear()
+    systemd = Systemd(inbox, hang_up, hang_up_again, lambda: None, lambda: None, stop)
+    order = systemd.follow(daemon, signals)
+    assert order == ["READY", "RELOADING", "READY", "RELOADING", "READY", "STOPPING"]
+    assert files.readings == 3
+    assert ticked(daemon) == ("first", "second")
+    assert daemon.failed_ticks == 0
+
+
+def test_a_stop_does_not_wait_for_files_that_are_being_read(
+    daemon: Daemon, files: Files, inbox: socket.socket
+) -> None:
+    signals = Signals()
+
+    def hang_up() -> None:
+        files.may_read.clear()
+        signals.reload = True
+        signals.wake()
+
+    def stop() -> None:
+        signals.stop = True
+        signals.wake()
+
+    order = Systemd(inbox, hang_up, stop).follow(daemon, signals)
+    assert order == ["READY", "RELOADING", "STOPPING"]
+    assert daemon.is_reloading
+    files.may_read.set()
