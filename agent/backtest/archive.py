@@ -35,8 +35,8 @@ class TraceError(Exception):
     """A file is no trace; `hint` says what to do about it."""
 
     def __init__(self, path: Path, why: str, hint: str = "") -> None:
-        self.hint = hint
-        super().__init__(f"{path}: {why}")
+        self.hint = _printable(hint)
+        super().__init__(_printable(f"{path}: {why}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,11 @@ def _faults_told(path: Path) -> Iterator[None]:
         raise TraceError(path, why) from error
     except (pa.ArrowException, UnicodeError, OverflowError) as error:
         raise TraceError(path, _first_line(error)) from error
+
+
+def _printable(text: str) -> str:
+    """Return `text` with ? for what could steer a terminal: it may quote a stranger's file."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _first_line(error: Exception) -> str:

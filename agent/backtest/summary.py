@@ -1,6 +1,6 @@
 """What a trace file holds, in a few numbers and lines of text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,18 +44,11 @@ def summarised(path: Path, *, largest_bytes: int = LARGEST_BYTES) -> TraceSummar
         TraceError: The file is no trace, is too large, or has no usable value.
 
     """
-    found = []
-    grid = None
-    for quantity in QUANTITIES:
-        wanted = [name for name in (quantity.demand, quantity.limit) if name]
-        rows = read_rows(path, [], wanted, largest_bytes=largest_bytes)
-        grid = grid_of(path, rows, largest_bytes=largest_bytes)
-        if quantity.demand in rows.values:
-            found.append(_column(quantity, rows, grid))
-    columns = tuple(one for one in found if one.tenants)
-    if grid is None or not columns:
+    found = [_summed(path, quantity, largest_bytes) for quantity in QUANTITIES]
+    columns = tuple(column for one in found for column in one.columns if column.tenants)
+    if not columns:
         raise TraceError(path, "has no usable value in any column that a trace has")
-    return TraceSummary(grid.n_tenants, grid.n_steps, grid.step_s, columns)
+    return replace(found[0], columns=columns)
 
 
 def summary_lines(name: str, summary: TraceSummary, *, width: int) -> list[str]:
@@ -65,6 +58,15 @@ def summary_lines(name: str, summary: TraceSummary, *, width: int) -> list[str]:
     start = f"{name}: {summary.tenants} tenants, {summary.steps} steps of {step} ({lasting})"
     heads, lines, _ = table(_COLUMNS, summary.columns, width=width)
     return [start, "", *heads, *lines]
+
+
+def _summed(path: Path, quantity: Quantity, largest_bytes: int) -> TraceSummary:
+    """Sum up what a file holds of one quantity, if it has its column."""
+    wanted = [name for name in (quantity.demand, quantity.limit) if name]
+    rows = read_rows(path, [], wanted, largest_bytes=largest_bytes)
+    grid = grid_of(path, rows, largest_bytes=largest_bytes)
+    columns = (_column(quantity, rows, grid),) if quantity.demand in rows.values else ()
+    return TraceSummary(grid.n_tenants, grid.n_steps, grid.step_s, columns)
 
 
 def _column(quantity: Quantity, rows: Rows, grid: Grid) -> ColumnSummary:

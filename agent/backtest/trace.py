@@ -41,13 +41,13 @@ class Grid:
     n_steps: int
     n_tenants: int
     first_row: Ints  # of the rows of each place that has some
-    place: Ints  # tenant * n_steps + step
+    place: Ints  # step * n_tenants + tenant
 
     def filled(self, values: Floats) -> Floats:
         """Return values (steps, tenants), the largest of those that share a place; NaN is a gap."""
-        grid = np.full(self.n_tenants * self.n_steps, np.nan)
+        grid = np.full(self.n_steps * self.n_tenants, np.nan)
         grid[self.place] = np.fmax.reduceat(cleaned(values), self.first_row)
-        return np.ascontiguousarray(grid.reshape(self.n_tenants, self.n_steps).T)
+        return grid.reshape(self.n_steps, self.n_tenants)
 
 
 def read_trace(path: Path, resource: Resource, *, largest_bytes: int = LARGEST_BYTES) -> Trace:
@@ -92,11 +92,11 @@ def grid_of(path: Path, rows: Rows, *, largest_bytes: int) -> Grid:
             f"its times span {n_steps_wide:.3g} steps of {step_s:g} s for {len(rows.names)} tenants"
         )
         raise TraceError(path, why, "rows must be evenly spaced, and t in seconds")
-    n_steps = int(n_steps_wide)
     step = np.rint((rows.at_s - start_s) / step_s).astype(np.int64)
-    place = rows.tenant * n_steps + step
+    # Rows of one place follow one another, since rows are in order of tenant, then time.
+    place = step * len(rows.names) + rows.tenant
     first_row = np.flatnonzero(np.diff(place, prepend=-1))
-    return Grid(step_s, n_steps, len(rows.names), first_row, place[first_row])
+    return Grid(step_s, int(n_steps_wide), len(rows.names), first_row, place[first_row])
 
 
 def _step_s(path: Path, rows: Rows) -> float:

@@ -197,6 +197,14 @@ def test_two_columns_of_one_name_are_refused(path: Path, name: str) -> None:
     assert f"two columns {name}" in refused(path, twice)
 
 
+def test_an_error_quotes_nothing_that_steers_a_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("tenant,t,cpu_cores\na,\x1b[2J\n")
+    assert "got 2: a,?[2J" in refusal(path)
+    path.write_text("tenant,\x1b[2J\na,1\n")
+    assert "it has tenant, ?[2J" in refusal(path)
+
+
 def test_what_is_not_a_file_of_its_kind_is_refused(path: Path) -> None:
     assert "no such file" in refusal(path)
     path.touch()
@@ -231,7 +239,7 @@ def test_a_file_of_too_many_rows_is_refused(path: Path) -> None:
 
 
 def test_a_damaged_file_is_refused_or_read_but_never_ends_otherwise(tmp_path: Path) -> None:
-    rows = [(f"t{at % 5}", at // 5, 1.0, 2.0) for at in range(60)]
+    rows = [(f"t{at % 5}", 300 * (at // 5), 1.0, 2.0) for at in range(60)]
     path = tmp_path / "x.parquet"
     # Without compression a damaged byte comes through: into indices, lengths and numbers.
     pyarrow.parquet.write_table(
@@ -242,7 +250,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_ends_otherwise(tmp_path: Pa
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         try:
-            read_trace(path, Resource.CPU)
+            read_trace(path, Resource.CPU, largest_bytes=1 << 20)
             outcomes.add("read")
         except TraceError:
             outcomes.add("refused")

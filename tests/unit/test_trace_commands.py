@@ -10,7 +10,9 @@ from click.testing import CliRunner, Result
 
 from agent.backtest.columns import NUMBER_COLUMNS
 from agent.backtest.commands import trace
-from agent.backtest.kinds import Kind
+from agent.backtest.kinds import MEANING_OF, Kind
+
+DOCS = Path(__file__).parents[2] / "docs" / "backtest.md"
 
 
 def ran(*arguments: str | Path) -> Result:
@@ -92,6 +94,12 @@ def test_a_file_without_rows_of_any_known_column_is_an_error(tmp_path: Path) -> 
 def test_help_tells_every_column_and_every_kind() -> None:
     assert all(name in ran("--help").output for name in NUMBER_COLUMNS)
     assert all(f"  {kind} " in ran("make", "--help").output for kind in Kind)
+
+
+def test_the_documentation_tells_every_column_and_every_kind() -> None:
+    text = DOCS.read_text()
+    assert all(f"`{name}`" in text for name in NUMBER_COLUMNS)
+    assert all(f"| `{kind}`" in text and f"| {told} |" in text for kind, told in MEANING_OF.items())
 
 
 def test_loading_the_commands_loads_nothing_heavy() -> None:
