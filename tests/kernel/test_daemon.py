@@ -92,6 +92,10 @@ def quota_cores(cgroup: Path) -> float:
     return math.inf if quota == "max" else int(quota) / int(period)
 
 
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def test_a_spike_raises_the_limit_within_two_ticks(agent: Agent, cgroup_root: Path) -> None:
     agent.tick(8)
     before = quota_cores(cgroup_root / "spiky")
@@ -231,3 +235,26 @@ def test_one_root_has_one_agent_that_sets_limits_and_any_that_only_observe(
     with closing(observer):
         assert observer.reload_problem() is None
         assert not observer.tick().is_observing
+
+
+def test_churn_of_cgroups_and_rosters_leaks_no_descriptor_and_breaks_no_floor(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    comer = tmp_path / "tenants.d" / "comer.toml"
+    agent.tick(4)
+    with living_in(cgroup_root / "calm", SPIN):
+        descriptors = open_files()
+        for turn in range(40):
+            if turn % 5 == 0:  # 8 times: it comes and goes
+                comer.unlink() if comer.exists() else comer.write_text(TENANT)
+                assert agent.reload_problem() is None
+            churned = cgroup_root / ("spiky", "comer")[turn % 2]
+            if churned.is_dir():
+                churned.rmdir()
+            if turn % 3 == 0:
+                churned.mkdir()
+            record = agent.tick()
+            for name in record.roster.names:
+                assert not (cgroup_root / name).is_dir() or quota_cores(cgroup_root / name) >= 0.1
+        agent.tick(2)
+        assert open_files() == descriptors
