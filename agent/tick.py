@@ -36,6 +36,8 @@ from forecast.profile import Profile
 # Weights and memory.low take nothing from anyone at once: small moves are not worth a write.
 _SHARE_DEAD_BAND = 0.1
 _KERNEL_WEIGHT = 100.0  # what every cgroup starts with
+# A host that was suspended looks idle for all that time: debts would be forgiven, limits fall.
+_LONGEST_TICKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,8 @@ class ControlLoop:
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""
         sample = self._kernel.sampler.read(now_s)
+        if self._is_after_pause(sample):
+            self._state = replace(self._state, sample=None)
         seen = observed(self._state, sample, roster=self.roster, policy=self.policy)
         profile = self._forecast(seen, now_s)
         is_step = self.settings.step_s <= self.settings.tick_s
@@ -158,6 +162,12 @@ class ControlLoop:
         done = self._enforce(decision, seen)
         self._number += 1
         return self._record(decision, seen, done, late_ticks, now_s)
+
+    def _is_after_pause(self, sample: HostSample) -> bool:
+        """Say whether the last sample is too old to be compared with: as at the first tick."""
+        last, settings = self._state.sample, self.settings
+        longest_s = max(_LONGEST_TICKS * settings.tick_s, settings.step_s)
+        return last is not None and sample.taken_at_s - last.taken_at_s > longest_s
 
     def _forecast(self, seen: Observation, now_s: float) -> Profile:
         """Feed the forecaster at the end of each step; return its profile, or the fallback."""

@@ -258,3 +258,24 @@ def test_churn_of_cgroups_and_rosters_leaks_no_descriptor_and_breaks_no_floor(
                 assert not (cgroup_root / name).is_dir() or quota_cores(cgroup_root / name) >= 0.1
         agent.tick(2)
         assert open_files() == descriptors
+
+
+@pytest.mark.skipif(
+    os.environ.get("TIDEGATE_LAB") != "1", reason="sets the machine's clock: in the lab only"
+)
+def test_a_jump_of_the_wall_clock_moves_no_limit_and_books_no_tokens(
+    agent: Agent, cgroup_root: Path
+) -> None:
+    with living_in(cgroup_root / "calm", SPIN):
+        record = agent.tick(16)
+        for jump_s in (86_400.0, -2 * 86_400.0):
+            limits = {name: quota_cores(cgroup_root / name) for name in record.roster.names}
+            time.clock_settime(time.CLOCK_REALTIME, time.time() + jump_s)
+            later = agent.tick()
+            elapsed_s = later.taken_at_s - record.taken_at_s
+            moved = later.resources[Resource.CPU].balance - record.resources[Resource.CPU].balance
+            assert elapsed_s < 60
+            assert np.abs(moved).max() <= elapsed_s  # a host of one core
+            for name, limit in limits.items():
+                assert quota_cores(cgroup_root / name) == pytest.approx(limit, rel=0.25)
+            record = later

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.allocation import Mode
 from agent.cycle import Policy
 from agent.forecaster import State
 from agent.record import TickRecord
@@ -37,6 +38,7 @@ class Host:
         self.wants_cores = np.full(size, 0.5)
         self._used_us, self._throttled_us = np.zeros(size), np.zeros(size)
         self._last_s: float | None = None
+        self.is_asleep = False  # tenants stand still while time passes
         self._held = np.full(size, GIB / 2)
         self.limits = {
             Control.CPU_MAX: np.full(size, np.inf),
@@ -48,10 +50,7 @@ class Host:
     def read(self, taken_at_s: float) -> HostSample:
         """Let the time since the last reading pass, and return the counters."""
         elapsed_s = 0.0 if self._last_s is None else taken_at_s - self._last_s
-        return self.slept(taken_at_s, awake_s=elapsed_s)
-
-    def slept(self, taken_at_s: float, *, awake_s: float) -> HostSample:
-        """Return the counters after tenants have run for `awake_s` of the time."""
+        awake_s = 0.0 if self.is_asleep else elapsed_s
         self._last_s = taken_at_s
         used_cores = np.minimum(self.wants_cores, self.limits[Control.CPU_MAX])
         self._used_us = self._used_us + used_cores * awake_s * 1e6
@@ -132,9 +131,16 @@ class Mute:
 class Scenario:
     """A control loop, the host under it, and the test's clock."""
 
-    def __init__(self, roster: Roster, *, is_observing: bool = False, step_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        *,
+        is_observing: bool = False,
+        step_s: float = 5.0,
+        mode: Mode = Mode.ELASTIC,
+    ) -> None:
         self.host, self.forecaster, self.now_s = Host(len(roster)), Mute(), 1000.0
-        self.policy: Policy = policy_of(CORES, 4 * GIB)
+        self.policy: Policy = policy_of(CORES, 4 * GIB, modes=dict.fromkeys(Resource, mode))
         self.settings = LoopSettings(tick_s=1.0, step_s=step_s, is_observing=is_observing)
         self.loop = ControlLoop(
             roster,
@@ -151,6 +157,14 @@ class Scenario:
             self.tick(elapsed_s=elapsed_s)
         self.now_s += elapsed_s
         return self.loop.tick(self.now_s, late_ticks=0)
+
+    def late_tick(self, *, gap_s: float, is_asleep: bool) -> TickRecord:
+        """Run a tick after a time without any, in which tenants have run or stood still."""
+        self.host.is_asleep = is_asleep
+        try:
+            return self.tick(elapsed_s=gap_s)
+        finally:
+            self.host.is_asleep = False
 
     def changed_to(self, roster: Roster) -> None:
         """Go on with another roster, on a fresh host."""

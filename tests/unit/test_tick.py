@@ -1,8 +1,10 @@
 """The control loop over a host of arrays: what is computed, and counted, once."""
 
 import numpy as np
-from loops import Scenario, tenants
+import pytest
+from loops import CORES, Scenario, tenants
 
+from agent.allocation import Mode
 from agent.tenant import Resource
 from enforce.columns import Control
 from enforce.limits import text
@@ -70,3 +72,33 @@ def test_a_tenant_that_is_only_observed_is_counted_once_for_each_change_too() ->
     steady = scenario.tick(20).totals.would_have
     assert steady > 0
     assert scenario.tick(10).totals.would_have == steady
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("is_asleep", [True, False])
+@pytest.mark.parametrize("gap_s", [120.0, 600.0, 1e6])
+def test_after_a_gap_of_minutes_limits_and_balances_stand_where_they_stood(
+    gap_s: float, is_asleep: bool, mode: Mode
+) -> None:
+    scenario = Scenario(tenants("busy", "calm", "idle"), step_s=60.0, mode=mode)
+    scenario.host.wants_cores[:] = (2.5, 0.4, 0.0)
+    before = scenario.tick(130)
+    limits = {control: column.copy() for control, column in scenario.host.limits.items()}
+    after = scenario.late_tick(gap_s=gap_s, is_asleep=is_asleep)
+    assert np.array_equal(after.resources[CPU].balance, before.resources[CPU].balance)
+    record = after
+    for later in range(5):
+        for control, column in scenario.host.limits.items():
+            np.testing.assert_allclose(column, limits[control], rtol=0.1, err_msg=f"{later}")
+        record = scenario.tick()
+    moved = np.abs(record.resources[CPU].balance - before.resources[CPU].balance)
+    assert (moved <= 5.0 * CORES).all()  # of the five seconds since, not of the gap
+
+
+def test_a_tick_that_is_a_few_seconds_late_is_settled_in_full() -> None:
+    scenario = Scenario(tenants("busy", "idle"), step_s=60.0)
+    scenario.host.wants_cores[:] = (3.0, 0.0)
+    before = scenario.tick(70)
+    after = scenario.late_tick(gap_s=10.0, is_asleep=False)
+    assert scenario.loop.ledgers[CPU].spent[0] > 70 * 3.0
+    assert after.resources[CPU].balance[0] <= before.resources[CPU].balance[0]
