@@ -285,7 +285,8 @@ def run(path: Path, tenants_dir: Path) -> None:
     Raises:
         ConfigError: The configuration is unusable at start.
         AgentRunningError: Another agent runs on this host, or sets limits for these tenants.
-        OSError: A folder of the agent's own, or the tenants' parent, cannot be used.
+        OSError: A folder of the agent's own, or the tenants' parent, cannot be used; or there is
+            no room for the threads that answer.
 
     """
 
@@ -297,10 +298,16 @@ def run(path: Path, tenants_dir: Path) -> None:
     config.host.state_dir.mkdir(parents=True, exist_ok=True)  # systemd made it; a person may not
     signals = Signals()
     signals.install()
-    with sole_agent(config.host.runtime_dir), closing(Daemon(config, reread)) as daemon:
+    with ExitStack() as held:
+        held.enter_context(sole_agent(config.host.runtime_dir))
+        daemon = held.enter_context(closing(Daemon(config, reread)))
         server = ControlServer(config.host.socket_path, lambda: daemon.record, daemon.facts)
-        with server:
-            serve(daemon, signals, Notifier.from_environment())
+        try:
+            held.enter_context(server)
+        except RuntimeError as error:
+            hint = "see `ulimit -u`, and TasksMax= of the service"
+            raise OSError(f"the control socket cannot be served ({error}): {hint}") from error
+        serve(daemon, signals, Notifier.from_environment())
     log.info("stopped; limits stay in force (`tidegate release` takes them back)")
 
 

@@ -1,5 +1,6 @@
 """The daemon over plain directories: reloads beside the ticks, as systemd sees them."""
 
+import signal
 import socket
 import threading
 import time
@@ -11,12 +12,13 @@ import pytest
 from scarcity import few_descriptors, no_more_threads
 from tenants import wait_until
 
-from agent.daemon import Daemon, Signals, serve
+from agent.daemon import Daemon, Signals, run, serve
 from agent.host import read_config
 from agent.notify import Notifier
 from agent.settings import Config
 
 WAIT_S = 30.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 HOST = """
 [host]
 cgroup_root = "{folder}/root"
@@ -120,6 +122,18 @@ def test_a_reload_without_descriptors_changes_nothing(daemon: Daemon, files: Fil
     assert ticked(daemon) == ("first",)
     assert reloaded(daemon) is None
     assert ticked(daemon) == ("first", "second")
+
+
+def test_a_start_without_room_for_threads_is_a_clear_error(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    taken = [signal.getsignal(number) for number in SIGNALS]
+    try:
+        with no_more_threads(), pytest.raises(OSError, match=r"cannot be served .*TasksMax="):
+            run(tmp_path / "tidegate.toml", files.tenants)
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in zip(SIGNALS, taken, strict=True):
+            signal.signal(number, handler)
 
 
 @pytest.fixture
