@@ -7,6 +7,8 @@ import pytest
 from enforce.capability import Capability, probe
 from enforce.cgroup import ensure
 
+MOUNT = Path("/sys/fs/cgroup")
+
 
 def probed(root: Path) -> dict[str, Capability]:
     return {capability.name: capability for capability in probe(root)}
@@ -38,6 +40,9 @@ def test_an_ancestor_without_memory_low_undoes_protection(cgroup_root: Path) -> 
     assert ensure(root, []) == {}
     assert probed(root)["memory.low"].state == "degraded"
     assert str(cgroup_root) in probed(root)["memory.low"].meaning
+    outside = [parent for parent in cgroup_root.parents if MOUNT in parent.parents]
+    if any((parent / "memory.low").read_text() == "0\n" for parent in outside):
+        pytest.skip("this host protects nothing above the tests' own cgroup")
     (cgroup_root / "memory.low").write_text("max")
     assert probed(root)["memory.low"].state == "ok"
 
