@@ -46,17 +46,25 @@ KOORDLET_MEMORY = Sizing(Buckets.up_to(2.0**41, first=5 * _MIB, ratio=_RATIO), _
 
 
 class VpaCpu:
-    """The target of VPA for cpu: a decaying histogram of all values."""
+    """The target of VPA for cpu: a decaying histogram of all values, by the request they had.
 
-    def __init__(self, tenants: int, step_s: float) -> None:
-        self._histogram = VPA_CPU.histogram(tenants, step_s)
-        self._weight = np.ones(tenants)
+    The request is the last target, so that after a rise what came before counts less.
+    """
+
+    _LEAST_WEIGHT = 0.1
+
+    def __init__(self, ceiling: Floats, step_s: float) -> None:
+        self._histogram = VPA_CPU.histogram(len(ceiling), step_s)
+        self._request = ceiling
 
     def __call__(self, values: Floats, is_known: Bools) -> Floats:
         """Take in a value of each tenant and return the targets."""
         self._histogram.age()
-        self._histogram.add(values, is_known, self._weight)
-        return VPA_CPU.recommended(self._histogram)
+        weight = np.maximum(self._request, self._LEAST_WEIGHT)
+        self._histogram.add(values, is_known, weight)
+        target = VPA_CPU.recommended(self._histogram)
+        self._request = np.where(is_known, target, self._request)
+        return target
 
 
 class VpaMemory:
@@ -132,8 +140,9 @@ class Autopilot:
 
 def vpa(ceiling: Floats, step_s: float, resource: Resource) -> VpaCpu | VpaMemory:
     """Return VPA's recommender for one resource."""
-    kind = VpaMemory if resource is Resource.MEMORY else VpaCpu
-    return kind(len(ceiling), step_s)
+    if resource is Resource.MEMORY:
+        return VpaMemory(len(ceiling), step_s)
+    return VpaCpu(ceiling, step_s)
 
 
 def koordlet(ceiling: Floats, step_s: float, resource: Resource) -> Koordlet:

@@ -85,26 +85,32 @@ def test_n_sigma_is_the_mean_plus_five_sample_deviations() -> None:
     assert last_of(peer("n-sigma", step_s=HOUR_S), [1.0, 3.0]) == pytest.approx(2 + 5 * 2**0.5)
 
 
-def test_n_sigma_waits_two_hours_and_forgets_after_ten() -> None:
+def test_n_sigma_waits_two_hours_and_forgets_after_two() -> None:
     assert last_of(peer("n-sigma"), [1.0] * 23) == 8.0
     assert last_of(peer("n-sigma"), [1.0] * 24) == 1.0
-    assert last_of(peer("n-sigma"), [9.0] * 50 + [1.0] * 120) == pytest.approx(1.0)
+    assert last_of(peer("n-sigma"), [9.0] * 50 + [1.0] * 24) == pytest.approx(1.0)
+    assert last_of(peer("n-sigma"), [9.0] * 50 + [1.0] * 23) > 9.0
 
 
 def test_the_percentile_of_the_past_is_interpolated() -> None:
     # Of 2 and 4: place 0.99 x (2 - 1) = 0.99 between them, 2 + 0.99 x (4 - 2) = 3.98.
     assert last_of(peer("rc-like", step_s=HOUR_S), [4.0, 2.0]) == pytest.approx(3.98)
-    # Of 0 to 119: place 0.99 x 119 = 117.81.
-    assert last_of(peer("rc-like"), [float(value) for value in range(120)]) == pytest.approx(117.81)
-    # 9 is the first of 11 hours' values: forgotten.
-    assert last_of(peer("rc-like", step_s=HOUR_S), [9.0] + [1.0] * 10) == 1.0
+    # Of 0 to 59: place 0.99 x 59 = 58.41.
+    assert last_of(peer("rc-like"), [float(value) for value in range(60)]) == pytest.approx(58.41)
+
+
+def test_the_percentile_waits_two_hours_and_forgets_after_five() -> None:
+    assert last_of(peer("rc-like"), [1.0] * 23) == 8.0
+    assert last_of(peer("rc-like"), [1.0] * 24) == 1.0
+    assert last_of(peer("rc-like"), [9.0] + [1.0] * 59) > 1.0
+    assert last_of(peer("rc-like"), [9.0] + [1.0] * 60) == 1.0
 
 
 def test_the_larger_of_both_predictors_counts() -> None:
     # Of 1, 3: 2 + 5 sqrt(2) = 9.07 against 1 + 0.99 x 2 = 2.98.
     assert last_of(peer("max-predictors", step_s=HOUR_S), [1.0, 3.0]) == pytest.approx(9.0711, 1e-5)
-    # Of nine 1 and one 100, mean 10.9, deviation sqrt(980.1) = 31.3: 167.4, beyond 100.
-    assert last_of(peer("max-predictors", step_s=HOUR_S), [1.0] * 9 + [100.0]) > 160
+    # Of three hourly 5 and two 1: n-sigma sees only the last two, 1 + 5 x 0; the others are 5.
+    assert last_of(peer("max-predictors", step_s=HOUR_S), [5.0] * 3 + [1.0] * 2) == 5.0
 
 
 def test_buckets_grow_by_their_ratio() -> None:
@@ -133,19 +139,31 @@ def test_a_value_weighs_half_after_its_half_life_however_long_time_goes_on() -> 
 
 
 def test_vpa_recommends_the_end_of_the_nine_tenths_bucket_plus_margin() -> None:
-    # All weigh nearly alike: 11 of 12 are 92 % of the weight, 8 of 9 only 89 %.
+    # At 5 min all age alike.  The first weighs 8 (the ceiling), each next 1.15 x the end of the
+    # bucket of 1 core, 1.05 at most: 1.2.  8 + 3 x 1.2 = 11.6, and 1.2 of 2 cores are 9.4 %.
     expected = 1.15 * bucket_end(1.0, first=0.01)
-    assert last_of(peer("vpa"), [1.0] * 11 + [2.0]) == pytest.approx(expected)
-    assert last_of(peer("vpa"), [1.0] * 8 + [2.0]) == pytest.approx(1.15 * bucket_end(2.0, 0.01))
+    assert last_of(peer("vpa"), [1.0] * 4 + [2.0]) == pytest.approx(expected)
+    # 8 + 1.2 and 1.2 of 2 cores: 11.5 %.
+    assert last_of(peer("vpa"), [1.0] * 2 + [2.0]) == pytest.approx(1.15 * bucket_end(2.0, 0.01))
 
 
 def test_vpa_forgets_by_half_a_day() -> None:
-    # Steps of a day: 4 (weight 1/16), then 1, 1, 1, 1 (15/8): 1/31 of all is beyond 90 %.
+    # Steps of a day, each value weighing the target before it: 4 cores 8, then at a target of
+    # 4.7 the 1 core four times 4.7.  8/16 against 4.7 x 15/8 is 5 %; 8/4 against 4.7 x 3/2 is 22 %.
     expected = 1.15 * bucket_end(1.0, first=0.01)
     assert last_of(peer("vpa", step_s=DAY_S), [4.0, 1.0, 1.0, 1.0, 1.0]) == pytest.approx(expected)
-    # 4, 1, 1: 1/4 of 7/4 is 14 %, above 10 %.
     expected = 1.15 * bucket_end(4.0, first=0.01)
     assert last_of(peer("vpa", step_s=DAY_S), [4.0, 1.0, 1.0]) == pytest.approx(expected)
+
+
+def test_vpa_weighs_cpu_by_the_request_so_that_a_rise_counts() -> None:
+    # From a ceiling of 0.1: ten of 0.05 weigh 0.1 each, 1.0 in all; once 2 cores came, which
+    # weigh 0.1 (9 %), the next at its target of 0.058 weigh 0.1 again: 2 x 0.1 of 1.2 is 17 %.
+    past = [0.05] * 10
+    assert last_of(peer("vpa", ceiling=0.1), [*past, 2.0]) < 0.1
+    assert last_of(peer("vpa", ceiling=0.1), [*past, 2.0, 2.0]) > 2.0
+    # Then each 2 weighs 2.3 or more, and 20 of 0.05 at 2.3 weigh 46 against 0.2: forgotten.
+    assert last_of(peer("vpa", ceiling=0.1), [*past, 2.0, 2.0] + [0.05] * 20) < 0.1
 
 
 def test_vpa_never_recommends_less_than_its_minimum() -> None:
