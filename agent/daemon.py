@@ -99,6 +99,8 @@ class Loading:
             self._outcome = self._reread()
         except ConfigError as error:
             self._outcome = error
+        except Exception:  # a fault of ours in reading ends neither the agent nor the old limits
+            log.exception("configuration cannot be read")
         finally:
             self.is_done = True
             self._wake()
@@ -165,12 +167,17 @@ class Daemon:
     def tick(self, now_s: float, late_ticks: int) -> bool:
         """Run one tick; return whether it went well.
 
-        A fault in it is logged and counted, and the limits stay.
+        A fault in it is logged and counted, and the limits stay; as do they where another agent
+        has come to set limits for the tenants.
         """
         began_s, failed_before = time.process_time(), self.failed_ticks
         try:
+            self._keep_root_lock()
             self._make_cgroups(self._absent())
             self.record = self._loop.tick(now_s, late_ticks=late_ticks)
+        except AgentRunningError as error:
+            self.failed_ticks += 1
+            log.error("not ticking beside another agent", problem=str(error))  # noqa: TRY400
         except Exception:
             self.failed_ticks += 1
             log.exception("tick failed; limits stay as they are", failed_ticks=self.failed_ticks)
@@ -228,14 +235,14 @@ class Daemon:
             undo.callback(kernel.close)
             lock = self._lock_for(config)
             undo.pop_all()
-        if lock is None and self._root_lock is not None:
-            self._root_lock.close()
-        self.config, self._roster = config, roster
-        self._kernel, self._root_lock = kernel, lock
+        self.config, self._roster, self._kernel = config, roster, kernel
         configure(config.log.level)
         self._make_cgroups(roster.names)
         self._loop.reconfigure(roster, policy_of(config), loop_settings(config), kernel=kernel)
         old.close()
+        if lock is None and self._root_lock is not None:
+            self._root_lock.close()  # not before: what was being lowered is still written till then
+        self._root_lock = lock
         self._forecaster.reconfigure(
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
         )
@@ -255,6 +262,20 @@ class Daemon:
         if other is not None:
             log.warning("only observing what another agent limits", problem=str(other))
         return None
+
+    def _keep_root_lock(self) -> None:
+        """Lock the tenants' parent again where it was removed: the lock went with it.
+
+        Raises:
+            AgentRunningError: Another agent was faster.
+
+        """
+        if self._root_lock is None or self._root_lock.is_current():
+            return
+        with suppress(OSError):  # it cannot be made now: nothing can be written there either
+            lock = RootLock(self.config.host.cgroup_root)
+            self._root_lock.close()
+            self._root_lock = lock
 
     def _absent(self) -> tuple[str, ...]:
         """Return the tenants whose cgroup the last tick did not find."""
@@ -354,9 +375,11 @@ def _waited(schedule: Schedule, daemon: Daemon, signals: Signals, notifier: Noti
         False where there is something else to do before it is due.
 
     """
-    while (wait_s := schedule.wait_s(time.monotonic())) > 0:
+    while True:
         if signals.stop or daemon.has_loaded or (signals.reload and not daemon.is_reloading):
             return False
+        wait_s = schedule.wait_s(time.monotonic())
+        if wait_s <= 0:
+            return True
         signals.wait(min(wait_s, (notifier.watchdog_s or 2 * wait_s) / 2))
         notifier.watchdog()
-    return True

@@ -1,9 +1,11 @@
 """Puts kernel state back to what it was before the agent's first start."""
 
+from contextlib import ExitStack, closing
+
 from agent.answers import ReleasedValue
 from agent.paths import ORIGINALS_NAME
 from agent.settings import HostSettings
-from agent.sole import sole_agent
+from agent.sole import RootLock, sole_agent
 from enforce.columns import Result
 from enforce.originals import Originals, Released
 from enforce.systemd import unprotect
@@ -20,11 +22,14 @@ def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
     """Put every recorded value back; return how each went, and what is wrong with the record.
 
     Raises:
-        AgentRunningError: The agent runs, and would set its limits again.
+        AgentRunningError: An agent runs here or sets limits for these tenants, and would again.
         OSError: The record of the original values cannot be used.
 
     """
-    with sole_agent(host.runtime_dir):
+    with ExitStack() as held:
+        held.enter_context(sole_agent(host.runtime_dir))
+        if host.cgroup_root.exists():  # locking would make it
+            held.enter_context(closing(RootLock(host.cgroup_root)))
         originals = Originals(host.state_dir / ORIGINALS_NAME)
         released = originals.release(
             host.cgroup_root, memory_margin_bytes=float(host.memory_margin_bytes)

@@ -1,4 +1,4 @@
-"""The locks that let one agent run on a host and on its tenants; `release` waits for them too."""
+"""The locks that let one agent run on a host and on its tenants; `release` needs them too."""
 
 import fcntl
 import os
@@ -60,6 +60,7 @@ class RootLock:
             OSError: It is no directory, or cannot be made or opened.
 
         """
+        self._root = root
         problem = make_root(root)
         if problem is not None:
             raise OSError(f"{root} cannot be made ({problem}): see `tidegate doctor`")
@@ -73,6 +74,13 @@ class RootLock:
         except OSError:
             os.close(self._descriptor)
             raise
+
+    def is_current(self) -> bool:
+        """Say whether what is locked is still what has the root's name: it may be made anew."""
+        try:
+            return os.path.samestat(self._root.stat(), os.fstat(self._descriptor))
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Let go of the lock, also where a child is just being started and still shares it."""

@@ -36,7 +36,8 @@ from forecast.profile import Profile
 # Weights and memory.low take nothing from anyone at once: small moves are not worth a write.
 _SHARE_DEAD_BAND = 0.1
 _KERNEL_WEIGHT = 100.0  # what every cgroup starts with
-# A host that was suspended looks idle for all that time: debts would be forgiven, limits fall.
+# After a pause (the agent was stopped, the virtual machine halted) tenants look idle for all that
+# time: debts would be forgiven, limits fall.
 _LONGEST_TICKS = 10
 
 
@@ -153,10 +154,9 @@ class ControlLoop:
         if self._is_after_pause(sample):
             self._state = replace(self._state, sample=None)
         seen = observed(self._state, sample, roster=self.roster, policy=self.policy)
+        closed_before = self.steps_closed
         profile = self._forecast(seen, now_s)
-        is_step = self.settings.step_s <= self.settings.tick_s
-        is_foreseen = is_step and profile.step == self.steps_closed
-        seen = replace(seen, is_foreseen=is_foreseen)
+        seen = replace(seen, is_foreseen=self._is_foreseen(profile, closed_before))
         decision = decide(self._state, seen, profile, roster=self.roster, policy=self.policy)
         self._state = decision.state
         done = self._enforce(decision, seen)
@@ -168,6 +168,12 @@ class ControlLoop:
         last, settings = self._state.sample, self.settings
         longest_s = max(_LONGEST_TICKS * settings.tick_s, settings.step_s)
         return last is not None and sample.taken_at_s - last.taken_at_s > longest_s
+
+    def _is_foreseen(self, profile: Profile, closed_before: int) -> bool:
+        """Say whether the profile was made from a step that is just this tick's sample."""
+        has_closed = self.steps_closed > closed_before
+        is_whole_step = self.settings.step_s <= self.settings.tick_s
+        return has_closed and is_whole_step and profile.step == self.steps_closed
 
     def _forecast(self, seen: Observation, now_s: float) -> Profile:
         """Feed the forecaster at the end of each step; return its profile, or the fallback."""

@@ -15,7 +15,7 @@ from agent.daemon import Daemon
 from agent.host import read_config
 from agent.record import TickRecord
 from agent.settings import Config
-from agent.sole import AgentRunningError
+from agent.sole import AgentRunningError, RootLock
 from agent.tenant import Resource
 
 pytestmark = pytest.mark.kernel
@@ -279,3 +279,35 @@ def test_a_jump_of_the_wall_clock_moves_no_limit_and_books_no_tokens(
             for name, limit in limits.items():
                 assert quota_cores(cgroup_root / name) == pytest.approx(limit, rel=0.25)
             record = later
+
+
+def test_a_root_that_is_removed_is_made_and_locked_anew(agent: Agent, cgroup_root: Path) -> None:
+    agent.tick(2)
+    removed(cgroup_root)
+    agent.tick(3)  # sees that all is gone, makes it, finds it
+    assert quota_cores(cgroup_root / "calm") > 0
+    with pytest.raises(AgentRunningError):
+        RootLock(cgroup_root)
+
+
+def test_nothing_is_written_once_another_agent_has_taken_a_removed_root(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    agent.tick(2)
+    removed(cgroup_root)
+    with closing(Agent(tmp_path / "other", cgroup_root, learning_s=0)) as other:
+        other.tick(3)
+        (cgroup_root / "calm" / "cpu.max").write_text("12300 100000")
+        for _ in range(3):
+            assert not agent.daemon.tick(time.monotonic(), 0)
+        assert quota_cores(cgroup_root / "calm") == pytest.approx(0.123)
+    for _ in range(3):
+        assert agent.daemon.tick(time.monotonic(), 0)
+
+
+def removed(root: Path) -> None:
+    """Remove a cgroup and its children, in which nothing runs."""
+    for child in root.iterdir():
+        if child.is_dir():
+            child.rmdir()
+    root.rmdir()

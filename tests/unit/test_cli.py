@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from records import record
 
 from agent.cli import main
 from agent.control import ControlServer
-from agent.sole import sole_agent
+from agent.sole import RootLock, sole_agent
 from agent.status import AgentFacts
 
 
@@ -152,6 +153,16 @@ def test_release_tells_of_a_damaged_record_and_keeps_it(config: Path, tmp_path: 
     result = ran("release", "--config", config)
     assert "Warning: " in result.stderr
     assert (tmp_path / "state" / "originals.json.damaged-1").read_text() == "{"
+
+
+@pytest.mark.parametrize("command", ["release", "run"])
+def test_an_agent_with_other_folders_is_left_alone_too(
+    config: Path, tmp_path: Path, command: str
+) -> None:
+    with closing(RootLock(tmp_path / "root")):
+        result = ran(command, "--config", config)
+    assert result.exit_code == 1
+    assert f"which sets the limits below {tmp_path / 'root'}" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["release", "run"])

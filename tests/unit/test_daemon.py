@@ -1,11 +1,12 @@
 """The daemon over plain directories: reloads beside the ticks, as systemd sees them."""
 
+import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from agent.daemon import Daemon, Signals, run, serve
 from agent.host import read_config
 from agent.notify import Notifier
 from agent.settings import Config
+from agent.sole import AgentRunningError, RootLock
 
 WAIT_S = 30.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -78,6 +80,13 @@ def reloaded(daemon: Daemon) -> str | None:
     return daemon.reload_problem
 
 
+def remade(root: Path) -> None:
+    """Put an empty directory in a root's place."""
+    shutil.rmtree(root)
+    (root.parent / "another").mkdir()  # while the old inode's number may not be taken again
+    (root.parent / "another").rename(root)
+
+
 def test_ticks_go_on_under_the_old_configuration_while_the_new_one_is_read(
     daemon: Daemon, files: Files
 ) -> None:
@@ -109,6 +118,54 @@ def test_a_reload_without_room_for_a_thread_is_read_at_once(daemon: Daemon, file
     assert daemon.has_loaded
     daemon.end_reload()
     assert ticked(daemon) == ("first", "second")
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_a_fault_in_reading_keeps_the_old_configuration(
+    daemon: Daemon, files: Files, monkeypatch: pytest.MonkeyPatch, has_room: bool
+) -> None:
+    def broken() -> int:
+        raise RuntimeError("no processors in sight")
+
+    files.add("second")
+    with monkeypatch.context() as patch, nullcontext() if has_room else no_more_threads():
+        patch.setattr("psutil.cpu_count", broken)
+        daemon.begin_reload(lambda: None)
+        wait_until(lambda: daemon.has_loaded)
+    daemon.end_reload()
+    assert "the log says why" in (daemon.reload_problem or "")
+    assert ticked(daemon) == ("first",)
+    assert reloaded(daemon) is None
+
+
+def test_a_root_that_was_made_anew_is_locked_anew(daemon: Daemon, tmp_path: Path) -> None:
+    ticked(daemon)
+    remade(tmp_path / "root")
+    ticked(daemon)
+    with pytest.raises(AgentRunningError):
+        RootLock(tmp_path / "root")
+
+
+def test_nothing_is_ticked_while_another_agent_has_the_root_that_was_made_anew(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    ticked(daemon)
+    last = daemon.record
+    remade(tmp_path / "root")
+    with closing(RootLock(tmp_path / "root")):
+        assert not daemon.tick(time.monotonic(), 0)
+        assert daemon.record is last
+        assert not list((tmp_path / "root").iterdir())
+    ticked(daemon)
+    assert daemon.record is not last
+
+
+def test_a_root_that_is_gone_for_good_stops_no_tick(daemon: Daemon, tmp_path: Path) -> None:
+    ticked(daemon)
+    shutil.rmtree(tmp_path / "root")
+    (tmp_path / "root").write_text("in the way")
+    ticked(daemon)
+    assert "1 tenant" in daemon.summary()
 
 
 def test_a_reload_without_descriptors_changes_nothing(daemon: Daemon, files: Files) -> None:

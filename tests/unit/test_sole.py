@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -108,6 +108,18 @@ def test_a_root_is_free_at_once_even_if_a_child_still_shares_the_lock(tmp_path: 
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_root_that_was_made_anew_is_not_the_one_that_was_locked(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    with closing(RootLock(root)) as lock:
+        assert lock.is_current()
+        root.rmdir()
+        assert not lock.is_current()
+        root.mkdir()
+        assert not lock.is_current()
+        with closing(RootLock(root)) as again:
+            assert again.is_current()
 
 
 def test_a_root_that_cannot_be_made_is_named_with_a_hint(tmp_path: Path) -> None:

@@ -5,11 +5,70 @@ import pytest
 from loops import CORES, Scenario, tenants
 
 from agent.allocation import Mode
-from agent.tenant import Resource
+from agent.backtest.engine import RuleForecaster
+from agent.forecaster import State
+from agent.tenant import Floats, Resource
+from agent.tick import ControlLoop, Kernel
 from enforce.columns import Control
 from enforce.limits import text
+from forecast.profile import LEVELS, Profile, Source
 
 CPU = Resource.CPU
+
+
+class Certain(RuleForecaster):
+    """Answers each step at once, and always that next to nothing will be wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._profile: Profile | None = None
+
+    def offer(self, step: int, values: Floats, now_s: float) -> None:
+        super().offer(step, values, now_s)
+        little = np.full(len(values), 0.1)
+        grid = np.tile(little, (len(LEVELS), 1))
+        source = np.full(len(values), Source.LIVE, dtype=np.uint8)
+        self._profile = Profile(step, LEVELS, grid, little, little, source)
+
+    def poll(self, now_s: float) -> Profile | None:
+        assert now_s > 0
+        return self._profile
+
+    def state(self, now_s: float) -> State:
+        assert now_s > 0
+        return "live"
+
+
+@pytest.mark.parametrize(
+    ("step_s", "calm_ticks", "elapsed_s", "is_lifted"),
+    [
+        pytest.param(5.0, 11, 1.0, True, id="in the midst of a step"),
+        pytest.param(5.0, 10, 1.0, True, id="in the last of five ticks of a step"),
+        pytest.param(1.0, 11, 1.0, False, id="in the tick that is the whole step"),
+        pytest.param(1.0, 11, 0.3, True, id="in an early tick, which closes no step"),
+    ],
+)
+def test_a_spike_counts_at_once_unless_the_forecast_has_seen_it(
+    step_s: float, calm_ticks: int, elapsed_s: float, is_lifted: bool
+) -> None:
+    scenario = Scenario(tenants("a", "b", floor=0.0), step_s=step_s)
+    host = scenario.host
+    loop = ControlLoop(
+        scenario.loop.roster,
+        scenario.policy,
+        scenario.settings,
+        kernel=Kernel(host, host),
+        forecaster=Certain(),
+        ledgers=scenario.loop.ledgers,
+    )
+    for tick in range(1, calm_ticks):
+        loop.tick(float(tick), late_ticks=0)
+    before = loop.tick(float(calm_ticks), late_ticks=0)
+    host.wants_cores[0] = 2.0
+    after = loop.tick(calm_ticks + elapsed_s, late_ticks=0)
+    gain = after.resources[CPU].guaranteed[0] - before.resources[CPU].guaranteed[0]
+    assert (gain > 1.0) == is_lifted, gain
+    assert abs(gain) < 0.01 or is_lifted
 
 
 def test_the_fallback_rule_is_applied_once_a_step_while_no_forecast_comes() -> None:
