@@ -29,13 +29,12 @@ from agent.steps import Step, series_positions
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.tokens import Ledger
 from agent.unwritten import Unwritten
-from enforce.columns import Changes, Control, HostSample, Outcomes, Result
+from enforce.columns import DEFAULT_WEIGHT, Changes, Control, HostSample, Outcomes, Result
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.profile import Profile
 
 # Weights and memory.low take nothing from anyone at once: small moves are not worth a write.
 _SHARE_DEAD_BAND = 0.1
-_KERNEL_WEIGHT = 100.0  # what every cgroup starts with
 # After a pause (the agent was stopped, the virtual machine halted) tenants look idle for all that
 # time: debts would be forgiven, limits fall.
 _LONGEST_TICKS = 10
@@ -236,7 +235,7 @@ class ControlLoop:
         low = np.floor(decision.resources[Resource.MEMORY].allocation.guarantee.amount)
         in_force = seen.sample.in_force
         # A weight that an earlier agent set stands like its limits, until there is history.
-        is_adopted = decision.is_learning & (in_force.cpu_weight != _KERNEL_WEIGHT)
+        is_adopted = decision.is_learning & (in_force.cpu_weight != DEFAULT_WEIGHT)
         weights = may_write & ~is_adopted
         return [
             differing(

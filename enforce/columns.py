@@ -4,7 +4,7 @@ Position in every column is the tenant's position in the names given to the samp
 unknowable (absent cgroup, vanished file, missing controller); inf is the kernel's "max".
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
 import numpy as np
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+DEFAULT_WEIGHT = 100.0  # cpu.weight that every cgroup starts with
 
 
 class Control(StrEnum):
@@ -34,12 +37,20 @@ class Limits:
 
     def of(self, control: Control) -> Floats:
         """Return the column that belongs to `control`."""
-        return {
-            Control.CPU_MAX: self.cpu_max_cores,
-            Control.CPU_WEIGHT: self.cpu_weight,
-            Control.MEMORY_HIGH: self.memory_high_bytes,
-            Control.MEMORY_LOW: self.memory_low_bytes,
-        }[control]
+        column: Floats = getattr(self, _COLUMN[control])
+        return column
+
+    def with_control(self, control: Control, column: Floats) -> "Limits":
+        """Return the same limits but for the column of `control`."""
+        return replace(self, **{_COLUMN[control]: column})
+
+
+_COLUMN = {
+    Control.CPU_MAX: "cpu_max_cores",
+    Control.CPU_WEIGHT: "cpu_weight",
+    Control.MEMORY_HIGH: "memory_high_bytes",
+    Control.MEMORY_LOW: "memory_low_bytes",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What became of demand: limits in force and what was served, shape (steps, tenants)."""
+    """What became of demand, shape (steps, tenants): limits in force, and what was served.
+
+    Served is NaN where demand was: the tenant was absent.
+    """
 
     limit: Floats
     served: Floats
@@ -73,12 +76,12 @@ class RuleForecaster:
 def replayed(
     demand: Floats, setting: Setting, *, forecaster: Forecasting, evidence: Evidence
 ) -> Replay:
-    """Run `demand` (steps, tenants in roster order; NaN wants nothing) under the control loop.
+    """Run `demand` (steps, tenants in roster order; NaN is absent) under the control loop.
 
     Before each step the loop ticks once: it samples what the last step left in the counters,
     decides, and its limits are in force during the step.  Each step is one tick.
     """
-    wanted, step_s, tenants = np.nan_to_num(demand, nan=0.0), setting.step_s, len(setting.roster)
+    step_s, tenants = setting.step_s, len(setting.roster)
     capacity = setting.policy.total[setting.resource]
     host = SimulatedHost(tenants, resource=setting.resource, capacity=capacity, evidence=evidence)
     loop = ControlLoop(
@@ -89,8 +92,8 @@ def replayed(
         forecaster=forecaster,
         ledgers=_opened(tenants),
     )
-    limit, served = np.empty_like(wanted), np.empty_like(wanted)
-    for step, row in enumerate(wanted):
+    limit, served = np.empty_like(demand), np.empty_like(demand)
+    for step, row in enumerate(demand):
         loop.tick(step_s * (step + 1), late_ticks=0)
         limit[step] = host.limit()
         served[step] = host.run(row, step_s)

@@ -9,17 +9,11 @@ import numpy as np
 
 from agent.fairness import filled
 from agent.tenant import Floats, Resource
-from enforce.columns import Changes, Control, HostSample, Limits, Outcomes, Result
+from enforce.columns import DEFAULT_WEIGHT, Changes, Control, HostSample, Limits, Outcomes, Result
 
 _US_PER_S = 1e6
 _PERIODS_PER_S = 10.0  # of cpu.max, 100 ms each
-_KERNEL_WEIGHT = 100.0  # what every cgroup starts with
-_COLUMN = {
-    Control.CPU_MAX: "cpu_max_cores",
-    Control.CPU_WEIGHT: "cpu_weight",
-    Control.MEMORY_HIGH: "memory_high_bytes",
-    Control.MEMORY_LOW: "memory_low_bytes",
-}
+_AT_LIMIT = 1 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +21,10 @@ class Evidence:
     """What is to be seen of demand that was not served.
 
     Open loop (`is_exact`): the counters tell exactly what was missing, whatever the reason, so
-    that every policy sees the true past.  Closed loop: as the kernel reports it, where a tenant
-    with n runnable threads that is held at its limit is throttled for n times the time that it
-    did not run, and one that waits for others is not throttled at all.
+    that every policy sees the true past; memory shows what was wanted as if it were held.
+    Closed loop: as the kernel reports it, where a tenant with n runnable threads that is held at
+    its limit is throttled for n times the time that it did not run, and one that waits for others
+    is not throttled at all.
     """
 
     is_exact: bool
@@ -39,7 +34,8 @@ class Evidence:
         missing = np.maximum(demand - served, 0.0)
         if self.is_exact:
             return missing
-        return np.where(demand > limit, np.ceil(demand) - served, 0.0)
+        is_held = (demand > limit) & (served >= limit * _AT_LIMIT)
+        return np.where(is_held, np.ceil(demand) - served, 0.0)
 
 
 class SimulatedHost:
@@ -49,13 +45,14 @@ class SimulatedHost:
         self, tenants: int, *, resource: Resource, capacity: float, evidence: Evidence
     ) -> None:
         self._resource, self._capacity, self._evidence = resource, capacity, evidence
+        self._is_absent = np.zeros(tenants, dtype=np.bool_)
         zero = np.zeros(tenants)
         self._sample = HostSample(
             taken_at_s=0.0,
             cgroup_id=np.arange(1, tenants + 1),
             in_force=Limits(
                 np.full(tenants, np.inf),
-                np.full(tenants, _KERNEL_WEIGHT),
+                np.full(tenants, DEFAULT_WEIGHT),
                 np.full(tenants, np.inf),
                 zero,
             ),
@@ -63,14 +60,22 @@ class SimulatedHost:
         )
 
     def read(self, taken_at_s: float) -> HostSample:
-        """Return the counters, as the kernel's files would show them."""
-        return replace(self._sample, taken_at_s=taken_at_s)
+        """Return the counters, as the kernel's files would show them: of nobody who is absent."""
+        sample = self._sample
+        return replace(
+            sample,
+            taken_at_s=taken_at_s,
+            cgroup_id=np.where(self._is_absent, 0, sample.cgroup_id),
+            in_force=Limits(*(self._visible(sample.in_force.of(c)) for c in Control)),
+            **{name: self._visible(getattr(sample, name)) for name in _counters()},
+        )
 
     def apply(self, changes: Changes) -> Outcomes:
         """Put limits in force, as they are: nothing is refused here."""
-        column = self._sample.in_force.of(changes.control).copy()
+        in_force = self._sample.in_force
+        column = in_force.of(changes.control).copy()
         column[changes.tenant] = changes.after
-        limits = replace(self._sample.in_force, **{_COLUMN[changes.control]: column})
+        limits = in_force.with_control(changes.control, column)
         self._sample = replace(self._sample, in_force=limits)
         result = np.full(len(changes), Result.APPLIED, dtype=np.uint8)
         return Outcomes(changes.control, changes.tenant, changes.after, changes.after, result)
@@ -88,15 +93,42 @@ class SimulatedHost:
         return in_force.cpu_max_cores if is_cpu else in_force.memory_high_bytes
 
     def run(self, demand: Floats, elapsed_s: float) -> Floats:
-        """Let `elapsed_s` seconds pass under this demand; return what was served."""
+        """Let `elapsed_s` seconds pass under this demand; return what was served.
+
+        Who has NaN for a demand is absent meanwhile, and is served NaN.
+        """
+        self._is_absent = np.isnan(demand)
+        wanted = np.where(self._is_absent, 0.0, demand)
+        is_cpu = self._resource is Resource.CPU
+        served = self._ran(wanted, elapsed_s) if is_cpu else self._held(wanted)
+        return self._visible(served)
+
+    def _visible(self, column: Floats) -> Floats:
+        return np.where(self._is_absent, np.nan, column)
+
+    def _held(self, demand: Floats) -> Floats:
+        """Let memory be held up to memory.high; return how much.
+
+        Where all together is too much, each loses the same part of what it holds above its
+        memory.low (kernel: Documentation/admin-guide/cgroup-v2.rst, memory.low: reclaim in
+        proportion to the overage).
+        """
+        before, held = self._sample, np.minimum(demand, self.limit())
+        protected = np.minimum(held, before.in_force.memory_low_bytes)
+        overage = held - protected
+        room = max(self._capacity - float(protected.sum()), 0.0)
+        kept = min(1.0, room / float(overage.sum())) if overage.any() else 1.0
+        served = protected + kept * overage
+        events = before.memory_high_events + (demand > self.limit())
+        shown = demand if self._evidence.is_exact else served
+        self._sample = replace(before, memory_current_bytes=shown, memory_high_events=events)
+        return served
+
+    def _ran(self, demand: Floats, elapsed_s: float) -> Floats:
+        """Let tenants run, each by its weight up to its limit; return at how many cores."""
         limit, before = self.limit(), self._sample
         weight = before.in_force.cpu_weight
         served = filled(self._capacity, room=np.minimum(demand, limit), weight=weight)
-        if self._resource is Resource.MEMORY:
-            is_short = (demand > served).astype(np.float64)
-            events = before.memory_high_events + is_short
-            self._sample = replace(before, memory_current_bytes=served, memory_high_events=events)
-            return served
         throttled = self._evidence.throttled_cores(demand, served, limit)
         periods = _PERIODS_PER_S * elapsed_s
         self._sample = replace(

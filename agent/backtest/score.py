@@ -16,8 +16,8 @@ _S_PER_HOUR = 3600.0
 class Run:
     """What was wanted, served and allowed on one host of one resource, in its base unit."""
 
-    demand: Floats  # (steps, tenants); 0 where nothing is known
-    served: Floats  # (steps, tenants)
+    demand: Floats  # (steps, tenants); NaN while a tenant is absent: such steps count nowhere
+    served: Floats  # (steps, tenants), NaN at the same places
     limit: Floats  # (steps, tenants) in force during the step; inf is none
     step_s: float
     capacity: float
@@ -25,8 +25,13 @@ class Run:
 
     @property
     def unmet(self) -> Floats:
-        """Return what was wanted and not served, (steps, tenants)."""
-        return np.maximum(self.demand - self.served, 0.0)
+        """Return what was wanted and not served, (steps, tenants); 0 of the absent."""
+        return np.where(self.is_present, np.maximum(self.demand - self.served, 0.0), 0.0)
+
+    @property
+    def is_present(self) -> Bools:
+        """Say in which steps a tenant was there at all, (steps, tenants)."""
+        return ~np.isnan(self.demand)
 
     @property
     def is_violated(self) -> Bools:
@@ -36,38 +41,42 @@ class Run:
 
 def unmet_fraction(run: Run) -> float:
     """Return what was not served of all demand, 0 where there was none."""
-    return _fraction(float(run.unmet.sum()), float(run.demand.sum()))
+    return _fraction(float(run.unmet.sum()), float(np.nansum(run.demand)))
 
 
 def violated_fraction(run: Run) -> float:
     """Return the share of all tenants' steps that are violated."""
-    return _fraction(int(run.is_violated.sum()), run.demand.size)
+    return _fraction(int(run.is_violated.sum()), int(run.is_present.sum()))
 
 
 def violated_fraction_by_class(run: Run, class_of: Ints, classes: int) -> Floats:
     """Return the same of each class, NaN where it has no tenant; class_of (tenants,) from 0."""
     violated = run.is_violated.sum(axis=0).astype(np.float64)
-    steps = np.full(len(class_of), float(len(run.demand)))
+    steps = run.is_present.sum(axis=0).astype(np.float64)
     return _ratios(_sums(violated, class_of, classes), _sums(steps, class_of, classes))
 
 
 def badly_served_tenants(run: Run) -> int:
     """Return how many tenants have more than 1 % of their steps violated."""
     violated = run.is_violated.sum(axis=0)
-    return int((violated > _BAD_FRACTION * len(run.demand)).sum())
+    return int((violated > _BAD_FRACTION * run.is_present.sum(axis=0)).sum())
 
 
 def utilisation_fraction(run: Run) -> float:
     """Return what was served of what the host could have, over all steps."""
-    return _fraction(float(run.served.sum()), run.capacity * len(run.served))
+    return _fraction(float(np.nansum(run.served)), run.capacity * len(run.served))
 
 
 def limit_changes_per_tenant_hour(run: Run) -> float:
-    """Return how often limits moved; the first step's have nothing to have moved from."""
+    """Return how often limits moved; the first step's have nothing to have moved from.
+
+    Hours and moves count from step to step in which the tenant was there.
+    """
     limit = np.where(np.isfinite(run.limit), run.limit, -1.0)  # none is a value like any other
     before, after = limit[:-1], limit[1:]
-    changes = np.abs(after - before) > _CHANGE_FRACTION * np.abs(before)
-    return _fraction(int(changes.sum()), changes.size * run.step_s / _S_PER_HOUR)
+    is_known = run.is_present[:-1] & run.is_present[1:]
+    changes = is_known & (np.abs(after - before) > _CHANGE_FRACTION * np.abs(before))
+    return _fraction(int(changes.sum()), int(is_known.sum()) * run.step_s / _S_PER_HOUR)
 
 
 def fairness_by_class(run: Run, class_of: Ints, classes: int) -> Floats:
@@ -90,8 +99,8 @@ def attainment_by_class(run: Run, class_of: Ints, classes: int) -> Floats:
 
     A tenant-step counts as much as its tenant weighs; NaN where the class weighs nothing.
     """
-    kept = (~run.is_violated).sum(axis=0) * run.weights
-    promised = len(run.demand) * run.weights
+    kept = (run.is_present & ~run.is_violated).sum(axis=0) * run.weights
+    promised = run.is_present.sum(axis=0) * run.weights
     return _ratios(_sums(kept, class_of, classes), _sums(promised, class_of, classes))
 
 

@@ -80,6 +80,56 @@ def test_a_throttled_tenant_is_not_starved_for_ever() -> None:
     assert found.served[44:, 0] == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_a_tenant_that_is_away_is_not_one_that_wants_nothing(is_exact: bool) -> None:
+    demand = np.full((40, 2), 1.5)
+    demand[20:30, 1] = np.nan
+    found = replay(
+        demand, roster(SILVER, SILVER), capacity=4.0, mode=Mode.STRICT, is_exact=is_exact
+    )
+    assert np.array_equal(np.isnan(found.served), np.isnan(demand))
+    # What it will want when it comes back is known from before, and kept for it.
+    assert found.served[31:, 1] == pytest.approx(1.5)
+    still = replay(np.nan_to_num(demand), roster(SILVER, SILVER), capacity=4.0, mode=Mode.STRICT)
+    assert not np.array_equal(found.limit[25], still.limit[25])
+
+
+def held_at(limit: float, capacity: float, demand: Floats) -> Floats:
+    """Return what is throttled, in cores, of tenants that all have the same limit."""
+    host = SimulatedHost(
+        len(demand), resource=Resource.CPU, capacity=capacity, evidence=Evidence(is_exact=False)
+    )
+    everyone = np.arange(len(demand))
+    nothing = np.full(len(demand), np.inf)
+    host.apply(Changes(Control.CPU_MAX, everyone, nothing, np.full(len(demand), limit)))
+    host.run(demand, 1.0)
+    return host.read(1.0).cpu_throttled_us / 1e6
+
+
+def test_only_a_limit_throttles_and_not_a_full_host() -> None:
+    wants = np.array([3.5, 3.5])
+    assert held_at(3.0, 4.0, wants) == pytest.approx([0.0, 0.0])
+    assert held_at(3.0, 6.0, wants) == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("is_exact", [True, False])
+def test_memory_is_held_up_to_its_limit_whatever_the_weights(is_exact: bool) -> None:
+    host = SimulatedHost(
+        3, resource=Resource.MEMORY, capacity=5.0, evidence=Evidence(is_exact=is_exact)
+    )
+    everyone, no_limit = np.arange(3), np.full(3, np.inf)
+    weights = np.array([1.0, 100.0, 9000.0])
+    host.apply(Changes(Control.CPU_WEIGHT, everyone, np.full(3, 100.0), weights))
+    host.apply(Changes(Control.MEMORY_HIGH, everyone, no_limit, np.array([2.0, 4.0, 4.0])))
+    host.apply(Changes(Control.MEMORY_LOW, everyone, np.zeros(3), np.array([1.0, 1.0, 1.0])))
+    demand = np.array([3.0, 3.0, 2.0])
+    # Held: 2, 3 and 2, of which 1 each is protected; the other 4 shrink to the 2 that are left.
+    assert host.run(demand, 1.0) == pytest.approx([1.5, 2.0, 1.5])
+    sample = host.read(1.0)
+    assert sample.memory_current_bytes == pytest.approx(demand if is_exact else [1.5, 2.0, 1.5])
+    assert sample.memory_high_events == pytest.approx([1.0, 0.0, 0.0])
+
+
 def test_a_host_serves_by_weight_up_to_limits() -> None:
     """Six cores among three who want four each: one is held at 1, the others divide 5 by 4 to 1."""
     host = SimulatedHost(3, resource=Resource.CPU, capacity=6.0, evidence=Evidence(is_exact=False))

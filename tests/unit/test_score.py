@@ -1,5 +1,7 @@
 """What is reported of a run, on examples worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -115,3 +117,37 @@ def test_attainment_counts_tenant_steps_by_weight() -> None:
     # 1 of 1 at weight 1, 0 of 1 at weight 3.
     run = a_run([[1, 1]], [[1, 0]])
     np.testing.assert_allclose(attainment_by_class(run, np.array([0, 0]), 1), [0.25])
+
+
+def test_steps_of_the_absent_count_nowhere() -> None:
+    """A tenant that is never there, and a last step in which nobody is."""
+    away = [[np.nan] * 4]
+
+    def longer(rows: Floats) -> list[list[float]]:
+        return [*([*list(row), np.nan] for row in rows), *away]
+
+    run, limit = RUN, np.arange(12.0).reshape(4, 3) + 1
+    moving = a_run(run.demand, run.served, limit)
+    seen = a_run(longer(run.demand), longer(run.served), np.pad(limit, (0, 1), constant_values=7.0))
+    seen = replace(seen, weights=np.array([1.0, 3.0, 2.0, 9.0]))
+    class_of = np.array([0, 0, 1, 1])
+    for figure in (
+        unmet_fraction,
+        violated_fraction,
+        badly_served_tenants,
+        limit_changes_per_tenant_hour,
+    ):
+        assert figure(seen) == figure(moving), figure
+    for by_class in (violated_fraction_by_class, attainment_by_class, fairness_by_class):
+        np.testing.assert_array_equal(
+            by_class(seen, class_of, 2), by_class(moving, CLASS_OF, 2), err_msg=by_class.__name__
+        )
+
+
+def test_a_tenant_is_badly_served_by_the_steps_that_it_was_there() -> None:
+    demand = np.ones((200, 1))
+    served = demand.copy()
+    served[:2] = 0.0
+    assert badly_served_tenants(a_run(demand, served)) == 0  # 2 of 200 are 1 %, and not more
+    demand[150:], served[150:] = np.nan, np.nan
+    assert badly_served_tenants(a_run(demand, served)) == 1
