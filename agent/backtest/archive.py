@@ -6,11 +6,13 @@ since Arrow's own conversions to and from Python would load pandas.
 """
 
 import os
+import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -90,12 +92,13 @@ def write_rows(path: Path, tenants: Iterable[TenantRows], *, may_replace: bool =
 
     """
     suffix = _suffix(path)
-    if path.exists() and not may_replace:
-        raise TraceError(path, "there is such a file already", "--force replaces it")
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # its own for each of many runs
     with _faults_told(path):
+        if path.exists() and not may_replace:
+            raise TraceError(path, "there is such a file already", "--force replaces it")
         try:
-            n_rows = _written(partial, suffix, tenants)
+            with partial.open("xb") as stream:
+                n_rows = _written(stream, suffix, tenants)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -301,12 +304,12 @@ def _sorted(rows: Rows) -> Rows:
     return rows
 
 
-def _written(partial: Path, suffix: str, tenants: Iterable[TenantRows]) -> int:
+def _written(stream: BinaryIO, suffix: str, tenants: Iterable[TenantRows]) -> int:
     schema = pa.schema(
         [(TENANT, pa.large_string()), *((name, pa.float64()) for name in (TIME, *NUMBER_COLUMNS))]
     )
     n_rows = 0
-    with _writer(partial, suffix, schema) as writer:
+    with _writer(stream, suffix, schema) as writer:
         for table in _tables(tenants, schema):
             writer.write_table(table)
             n_rows += table.num_rows
@@ -314,12 +317,12 @@ def _written(partial: Path, suffix: str, tenants: Iterable[TenantRows]) -> int:
 
 
 def _writer(
-    partial: Path, suffix: str, schema: pa.Schema
+    stream: BinaryIO, suffix: str, schema: pa.Schema
 ) -> pyarrow.parquet.ParquetWriter | pyarrow.csv.CSVWriter:
     if suffix == ".csv":
         plain = pyarrow.csv.WriteOptions(quoting_style="needed")
-        return pyarrow.csv.CSVWriter(partial, schema, write_options=plain)
-    return pyarrow.parquet.ParquetWriter(partial, schema, compression="zstd")
+        return pyarrow.csv.CSVWriter(stream, schema, write_options=plain)
+    return pyarrow.parquet.ParquetWriter(stream, schema, compression="zstd")
 
 
 def _tables(tenants: Iterable[TenantRows], schema: pa.Schema) -> Iterator[pa.Table]:

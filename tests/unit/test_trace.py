@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from agent.backtest.archive import LARGEST_BYTES, TraceError, write_rows
+from agent.backtest.archive import LARGEST_BYTES, TraceError, read_rows, write_rows
 from agent.backtest.columns import QUANTITY_OF, TenantRows
 from agent.backtest.trace import Trace, read_trace
 from agent.tenant import Resource
@@ -277,6 +277,26 @@ def test_a_file_is_replaced_only_on_request_and_never_half(path: Path) -> None:
     assert path.read_bytes() == before
     assert [found.name for found in path.parent.iterdir()] == [path.name]
     assert write_rows(path, rows * 2, may_replace=True) == 6
+
+
+def test_two_who_write_the_same_file_do_not_write_into_each_other(path: Path) -> None:
+    one, other = (
+        [TenantRows(name, np.arange(3.0), {"cpu_cores": np.ones(3)})] * 2 for name in "ab"
+    )
+
+    def interrupted() -> Iterator[TenantRows]:
+        yield one[0]
+        assert write_rows(path, other) == 6
+        yield one[1]
+
+    assert write_rows(path, interrupted(), may_replace=True) == 6
+    assert read_rows(path, ["cpu_cores"], largest_bytes=1 << 20).names == ("a",)
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_a_name_that_is_too_long_is_refused_in_a_word(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="too long"):
+        write_rows(tmp_path / ("x" * 300 + ".csv"), [])
 
 
 def test_every_resource_has_its_columns() -> None:
