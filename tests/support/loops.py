@@ -1,26 +1,23 @@
 """The real control loop over a host that exists only in arrays, ticked on a clock of the test's."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.allocation import Mode
+from agent.backtest.engine import RuleForecaster
+from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import Policy
-from agent.forecaster import State
 from agent.record import TickRecord
-from agent.tenant import Entitlement, Floats, Ints, Resource, Roster, Tenant
+from agent.tenant import Entitlement, Floats, Resource, Roster, Tenant
 from agent.tick import ControlLoop, Kernel, LoopSettings
 from agent.tokens import Ledger
-from enforce.columns import Changes, Control, HostSample, Limits, Outcomes, Result
-from forecast.history import History
-from forecast.profile import Profile
+from enforce.columns import Control, HostSample
 
 from hosts import GIB, SILVER
 from scenes import policy_of
 
 CORES = 4.0
-_HISTORY_STEPS = 100
+MANY_CORES = 1e6  # only limits hold tenants back here
 
 
 def tenants(*names: str, floor: float = 0.2, observed: tuple[str, ...] = ()) -> Roster:
@@ -31,101 +28,38 @@ def tenants(*names: str, floor: float = 0.2, observed: tuple[str, ...] = ()) -> 
     )
 
 
-class Host:
-    """Cgroups whose tenants want `wants_cores` and get at most their limit."""
+class Host(SimulatedHost):
+    """A simulated host on which the time between two readings passes, unless all are asleep."""
 
     def __init__(self, size: int) -> None:
+        evidence = Evidence(is_exact=True)
+        super().__init__(size, resource=Resource.CPU, capacity=MANY_CORES, evidence=evidence)
         self.wants_cores = np.full(size, 0.5)
-        self._used_us, self._throttled_us = np.zeros(size), np.zeros(size)
-        self._last_s: float | None = None
         self.is_asleep = False  # tenants stand still while time passes
-        self._held = np.full(size, GIB / 2)
-        self.limits = {
-            Control.CPU_MAX: np.full(size, np.inf),
-            Control.CPU_WEIGHT: np.full(size, 100.0),
-            Control.MEMORY_HIGH: np.full(size, np.inf),
-            Control.MEMORY_LOW: np.zeros(size),
-        }
+        self._last_s: float | None = None
 
     def read(self, taken_at_s: float) -> HostSample:
         """Let the time since the last reading pass, and return the counters."""
-        elapsed_s = 0.0 if self._last_s is None else taken_at_s - self._last_s
-        awake_s = 0.0 if self.is_asleep else elapsed_s
+        if self._last_s is not None and not self.is_asleep:
+            self.run(self.wants_cores, taken_at_s - self._last_s)
         self._last_s = taken_at_s
-        used_cores = np.minimum(self.wants_cores, self.limits[Control.CPU_MAX])
-        self._used_us = self._used_us + used_cores * awake_s * 1e6
-        self._throttled_us = self._throttled_us + (self.wants_cores - used_cores) * awake_s * 1e6
-        nothing = np.full(len(self._used_us), np.nan)
-        return HostSample(
-            taken_at_s=taken_at_s,
-            cgroup_id=np.arange(1, len(nothing) + 1),
-            cpu_usage_us=self._used_us,
-            cpu_periods=nothing,
-            cpu_throttled_periods=nothing,
-            cpu_throttled_us=self._throttled_us,
-            memory_current_bytes=self._held,
-            memory_high_events=np.zeros(len(nothing)),
-            memory_oom_kills=nothing,
-            memory_unreclaimable_bytes=self._held / 2,
-            io_read_bytes=nothing,
-            io_write_bytes=nothing,
-            io_read_ops=nothing,
-            io_write_ops=nothing,
-            in_force=Limits(*(self.limits[control].copy() for control in Control)),
-        )
+        return super().read(taken_at_s)
 
-    def apply(self, changes: Changes) -> Outcomes:
-        """Take every change."""
-        self.limits[changes.control][changes.tenant] = changes.after
-        results = np.full(len(changes), Result.APPLIED, dtype=np.uint8)
-        return Outcomes(changes.control, changes.tenant, changes.after, changes.after, results)
-
-    def protect_root(self, total_low_bytes: float) -> str | None:
-        """Protect as much as is asked for."""
-        assert total_low_bytes >= 0
-        return None
-
-    def close(self) -> None:
-        """Nothing is open."""
+    def limits(self) -> dict[Control, Floats]:
+        """Return what is in force."""
+        in_force = super().read(0.0).in_force
+        return {control: in_force.of(control) for control in Control}
 
 
-@dataclass
-class Mute:
-    """A forecaster that takes steps in and never answers."""
+class Mute(RuleForecaster):
+    """A forecaster that never answers, and counts how often its history was asked for."""
 
-    problem: str | None = None
-    looked_back: int = 0  # how often its history was asked for
-    _history: History = field(default_factory=lambda: History(0, _HISTORY_STEPS))
-
-    def reset(self, n_series: int, history: NDArray[np.floating]) -> None:
-        """Begin without a past."""
-        assert not len(history)
-        self._history = History(n_series, _HISTORY_STEPS)
-
-    def rearrange(self, positions: Ints) -> None:
-        """Put the series in a new order."""
-        self._history.rearrange(positions)
-
-    def offer(self, step: int, values: Floats, now_s: float) -> None:
-        """Keep a step's values."""
-        assert step > 0
-        assert now_s >= 0
-        self._history.append(values)
-
-    def poll(self, now_s: float) -> Profile | None:
-        """Have nothing to say."""
-        assert now_s >= 0
-        return None
-
-    def state(self, now_s: float) -> State:
-        """Be on the way for ever."""
-        assert now_s >= 0
-        return "starting"
+    looked_back = 0
 
     def recent(self, steps: int) -> NDArray[np.float32]:
         """Return the last steps."""
         self.looked_back += 1
-        return self._history.recent(steps)
+        return super().recent(steps)
 
 
 class Scenario:

@@ -9,7 +9,7 @@ from agent.backtest.engine import RuleForecaster
 from agent.forecaster import State
 from agent.tenant import Floats, Resource
 from agent.tick import ControlLoop, Kernel
-from enforce.columns import Control
+from enforce.columns import Changes, Control
 from enforce.limits import text
 from forecast.profile import LEVELS, Profile, Source
 
@@ -126,7 +126,9 @@ def test_each_change_of_a_decision_that_is_left_out_is_counted() -> None:
 
 def test_a_tenant_that_is_only_observed_is_counted_once_for_each_change_too() -> None:
     scenario = Scenario(tenants("a", "b", observed=("a",)), step_s=2.0)
-    scenario.host.limits[Control.CPU_MAX][:] = (0.1, np.inf)
+    scenario.host.apply(
+        Changes(Control.CPU_MAX, np.array([0]), np.array([np.inf]), np.array([0.1]))
+    )
     scenario.host.wants_cores[:] = 0.0
     steady = scenario.tick(20).totals.would_have
     assert steady > 0
@@ -142,12 +144,12 @@ def test_after_a_gap_of_minutes_limits_and_balances_stand_where_they_stood(
     scenario = Scenario(tenants("busy", "calm", "idle"), step_s=60.0, mode=mode)
     scenario.host.wants_cores[:] = (2.5, 0.4, 0.0)
     before = scenario.tick(130)
-    limits = {control: column.copy() for control, column in scenario.host.limits.items()}
+    limits = {control: column.copy() for control, column in scenario.host.limits().items()}
     after = scenario.late_tick(gap_s=gap_s, is_asleep=is_asleep)
     assert np.array_equal(after.resources[CPU].balance, before.resources[CPU].balance)
     record = after
     for later in range(5):
-        for control, column in scenario.host.limits.items():
+        for control, column in scenario.host.limits().items():
             np.testing.assert_allclose(column, limits[control], rtol=0.1, err_msg=f"{later}")
         record = scenario.tick()
     moved = np.abs(record.resources[CPU].balance - before.resources[CPU].balance)
