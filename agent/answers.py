@@ -66,7 +66,7 @@ class CpuPools(Struct, frozen=True):
     emergency_cores: float
     emergency_pool_cores: float
     limits_cores: float
-    pressure_pct: float
+    shortage_pct: float
     elasticity: float | None
     marginal_need: float | None
 
@@ -81,7 +81,7 @@ class MemoryPools(Struct, frozen=True):
     emergency_bytes: int
     emergency_pool_bytes: int
     limits_bytes: int
-    pressure_pct: float
+    shortage_pct: float
     elasticity: float | None
     marginal_need: float | None
 

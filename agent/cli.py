@@ -18,7 +18,14 @@ from agent import paths
 from agent.answers import Explanation, Status
 from agent.backtest.commands import trace
 from agent.client import AgentRefusedError, AgentUnreachableError, get
-from agent.exits import EXIT_CODES, EXIT_DEGRADED, EXIT_FAULT, EXIT_UNREACHABLE, fail
+from agent.exits import (
+    DOCTOR_EXIT_CODES,
+    EXIT_CODES,
+    EXIT_DEGRADED,
+    EXIT_FAULT,
+    EXIT_UNREACHABLE,
+    fail,
+)
 from agent.render import explanation_lines, finding_lines, released_lines, status_lines
 
 _PIPE_WIDTH = 200  # no terminal: room for every column, yet lines that a person can read
@@ -27,13 +34,24 @@ _MAX_PROSE_WIDTH = 100
 _STATUS_HELP = """Show what each tenant uses, is promised and may use.
 
 \b
-USED     in the last tick (cpu in cores, memory in bytes: K, M, G)
+The first table is the host's pools, cpu in cores and memory in bytes (K, M, G):
+CAPACITY    what there is to divide, without the system's reserve
+GUARANTEED  pre-allocated to tenants
+LENT        opportunistic: may be used on top, until others need it.  In elastic mode limits are
+            lent to several at once, so that LENT and LIMITS exceed the capacity
+EMERGENCY   granted now; RESERVED is held back for such grants
+LIMITS      sum of all limits
+SHORTAGE    chance that tenants need more than there is
+
+\b
+The second is the tenants:
+USED     in the last tick (memory: holds now)
 DEMAND   what it would have used; ~ marks an estimate, since it was held back
 BOUND    forecast bound of its highest demand within the horizon
-GUAR     guaranteed part; LENT in the host's line is what is opportunistic
+GUAR     guaranteed part of the limit
 LIMIT    what it may use now
-THR      share of the last tick's cpu periods in which it was throttled
-BALANCE  core-seconds banked (positive) or overspent (negative)
+THR      share of the last tick's cpu periods in which it was throttled; - where it ran in none
+BALANCE  tokens (core-seconds) banked, or overspent where negative
 
 \b
 STATE, the most important first (+n: n more, all are in --json):
@@ -165,7 +183,7 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     sys.exit(EXIT_FAULT if problems else 0)
 
 
-@main.command(epilog=EXIT_CODES, short_help="Say what this host can and cannot do.")
+@main.command(epilog=DOCTOR_EXIT_CODES, short_help="Say what this host can and cannot do.")
 @_config_options
 @_socket_option
 @_json_option
@@ -186,9 +204,12 @@ def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: b
 @_config_options
 @_json_option
 def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
-    """Put every limit back to what it was before the agent's first start.
+    """Put every control file back to what it held before the agent's first start.
 
-    The agent must be stopped first, or it would set its limits again.
+    The agent must be stopped first, or it would set its limits again; while one runs, this refuses.
+    Processes stay where they are: a cgroup that the agent made is removed only if it is empty.
+    What cannot be put back is kept on record, so this can be run again; with nothing left to put
+    back it says so.  `systemctl disable tidegate` keeps the agent from returning at the next boot.
     """
     from agent.config import ConfigError, load_host
     from agent.release import release as release_all

@@ -15,7 +15,9 @@ Exit codes:
   1  a fault was found, or the request was refused
   2  wrong usage of the command line
   3  the agent is not running, or does not answer
-  4  (doctor) nothing is missing, but something is degraded
+"""
+DOCTOR_EXIT_CODES = f"""{EXIT_CODES}\
+  4  nothing is missing, but something is degraded: the agent runs, with less
 """
 
 

@@ -76,6 +76,7 @@ class _Case:
     upper: float
     source: Source
     risk: float
+    fair: float
     floor: float
     ceiling: float
     guaranteed: float
@@ -103,6 +104,7 @@ class _Case:
             upper=float(tick.upper[position]),
             source=Source(int(tick.source[position])),
             risk=float(tick.risk[position]),
+            fair=float(tick.fair[position]),
             floor=float(terms.floor[position]),
             ceiling=float(terms.ceiling[position]),
             guaranteed=float(tick.guaranteed[position]),
@@ -233,10 +235,20 @@ def _guaranteed(case: _Case) -> str:
 def _more(case: _Case, formula: float) -> str:
     """Say why the guaranteed amount is not what the formula gives."""
     if case.is_more(formula, case.guaranteed):
-        return ", cut to its fair share and ceiling"
+        return f", cut to {_cut(case)}"
     if case.is_more(case.guaranteed, formula):
         return ", raised since its demand is above the forecast now"
     return ""
+
+
+def _cut(case: _Case) -> str:
+    """Name the bound that keeps the guaranteed amount below what the formula gives."""
+    if not case.is_more(case.ceiling, case.guaranteed):
+        return "its ceiling"
+    if not case.is_more(case.fair, case.guaranteed):
+        share = f"its fair share by weight, {case.text(case.fair)}"
+        return share if case.is_more(case.guaranteed, case.floor) else f"its floor, above {share}"
+    return "what is left beside the others' guarantees"
 
 
 def _opportunistic(case: _Case) -> str:
@@ -290,7 +302,10 @@ def _kernel(case: _Case, value: ControlValue, kept: float) -> str:
 
 
 def _waiting(case: _Case, control: str, kept: float) -> str:
-    """Say why a limit that was decided is not written, if it differs from what is in force."""
+    """Say why a value that was decided is not written, if it differs from what is in force."""
+    if control == Control.MEMORY_LOW and math.isfinite(kept):
+        is_off = case.is_more(case.guaranteed, kept) or case.is_more(kept, case.guaranteed)
+        return f": {case.text(case.guaranteed)} is not far from it" if is_off else ""
     if control not in (Control.CPU_MAX, Control.MEMORY_HIGH) or not math.isfinite(kept):
         return ""
     if case.is_more(case.limit, kept):

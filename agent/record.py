@@ -29,6 +29,7 @@ class ResourceTick:
     upper: Floats  # forecast bound of the maximum over the horizon
     source: NDArray[np.uint8]  # forecast.profile.Source
     risk: Floats  # share of expected demand above the floor not pre-allocated
+    fair: Floats  # weighted share of the capacity: bounds what is guaranteed above the floor
     guaranteed: Floats
     opportunistic: Floats
     emergency: Floats

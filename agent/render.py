@@ -124,7 +124,7 @@ def _percent(value: float | None) -> str:
 
 
 def _tokens(value: float | None) -> str:
-    return _UNKNOWN if value is None else f"{value:z.0f}"
+    return _UNKNOWN if value is None else three_digits(value)
 
 
 def _demand(text: str, is_held_back: bool) -> str:
@@ -180,7 +180,7 @@ _POOL_COLUMNS: Sequence[Column[Pools]] = (
     Column("EMERGENCY", _of_both("emergency")),
     Column("RESERVED", _of_both("emergency_pool"), rank=2),
     Column("LIMITS", _of_both("limits"), rank=1),
-    Column("PRESSURE", lambda row: _percent(row[1].pressure_pct)),
+    Column("SHORTAGE", lambda row: _percent(row[1].shortage_pct)),
 )
 
 _TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (

@@ -182,7 +182,7 @@ def _cpu_pools(tick: ResourceTick) -> CpuPools:
         emergency_cores=_total(tick.emergency),
         emergency_pool_cores=round(tick.emergency_pool, _DECIMALS),
         limits_cores=_total(tick.limit),
-        pressure_pct=round(100 * tick.pressure, _DECIMALS),
+        shortage_pct=round(100 * tick.pressure, _DECIMALS),
         elasticity=_number(tick.elasticity),
         marginal_need=_number(tick.marginal_need),
     )
@@ -197,7 +197,7 @@ def _memory_pools(tick: ResourceTick) -> MemoryPools:
         emergency_bytes=int(_total(tick.emergency)),
         emergency_pool_bytes=int(tick.emergency_pool),
         limits_bytes=int(_total(tick.limit)),
-        pressure_pct=round(100 * tick.pressure, _DECIMALS),
+        shortage_pct=round(100 * tick.pressure, _DECIMALS),
         elasticity=_number(tick.elasticity),
         marginal_need=_number(tick.marginal_need),
     )

@@ -386,6 +386,7 @@ class ControlLoop:
             upper=np.minimum(part.profile.upper, self.policy.total[resource]),
             source=part.profile.source.astype(np.uint8),
             risk=allocation.guarantee.risk,
+            fair=allocation.guarantee.fair,
             guaranteed=allocation.guarantee.amount,
             opportunistic=allocation.opportunistic,
             emergency=allocation.emergency,

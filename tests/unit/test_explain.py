@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click import unstyle
-from records import CPU, MIB, NAMES, column, record
+from records import CPU, GOLD, INF, MIB, NAMES, column, record
 
 from agent.answers import Explanation
 from agent.explain import explain
 from agent.record import TickRecord
 from agent.render import explanation_lines
+from agent.tenant import Entitlement, Roster, Tenant
 from enforce.columns import Changes, Control, Result
 
 
@@ -60,6 +61,32 @@ def test_a_guarantee_above_the_forecast_names_the_surprise() -> None:
         explained("batch", replace(one, resources={**one.resources, CPU: cpu})), 0, "guaranteed"
     )
     assert text.endswith("= 0.29 cores, raised since its demand is above the forecast now.")
+
+
+@pytest.mark.parametrize(
+    ("fair", "ceiling", "floor", "words"),
+    [
+        (0.5, INF, 0.1, "cut to its fair share by weight, 0.50 cores."),
+        (0.2, INF, 0.5, "cut to its floor, above its fair share by weight, 0.20 cores."),
+        (0.9, 0.5, 0.1, "cut to its ceiling."),
+        (0.9, INF, 0.1, "cut to what is left beside the others' guarantees."),
+    ],
+)
+def test_a_guarantee_below_the_formula_names_what_bounds_it(
+    fair: float, ceiling: float, floor: float, words: str
+) -> None:
+    one = record()
+    tick = one.resources[CPU]
+    cpu = replace(
+        tick,
+        expected=column(1.5, 0, 0, 0, 0),
+        fair=column(fair, 0, 0, 0, 0),
+        guaranteed=column(0.5, 0, 0, 0, 0),
+    )
+    batch = Tenant("batch", GOLD, {CPU: Entitlement(floor, ceiling)})
+    roster = Roster.of([batch, *(Tenant(name, GOLD, {}) for name in NAMES[1:])])
+    changed = replace(one, roster=roster, resources={**one.resources, CPU: cpu})
+    assert step(explained("batch", changed), 0, "guaranteed").endswith(words)
 
 
 @pytest.mark.parametrize("result", Result)

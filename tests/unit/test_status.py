@@ -29,7 +29,7 @@ def test_the_host_is_summed_up_in_base_units() -> None:
     assert host["cpu"]["usage_cores"] == 1.6
     assert host["cpu"]["guaranteed_cores"] == 1.26
     assert host["cpu"]["limits_cores"] == 4.0
-    assert host["cpu"]["pressure_pct"] == 12.0
+    assert host["cpu"]["shortage_pct"] == 12.0
     assert host["memory"]["usage_bytes"] == 879 * MIB
 
 
