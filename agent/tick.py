@@ -216,13 +216,14 @@ class ControlLoop:
         outcomes = [self._write(changes) for changes in lowered]
         cpu = decision.resources[Resource.CPU]
         weight = kernel_weights(cpu.allocation.share, self.policy.capacity[Resource.CPU])
-        sideways = self._sideways(decision, seen, may_write, weight)
-        self._protect_root(decision)
+        weights, lows = self._sideways(decision, seen, may_write, weight)
+        self._protect_root(seen.sample.in_force.memory_low_bytes, lows)
+        sideways = (weights, lows)
         outcomes += [self._write(changes) for changes in sideways]
         raised = [
-            self._raises(resource, part, seen, may_write, outcome)
-            for (resource, part), outcome in zip(
-                decision.resources.items(), outcomes[: len(lowered)], strict=True
+            self._raises(resource, part, seen, may_write, _left(change, outcome))
+            for (resource, part), change, outcome in zip(
+                decision.resources.items(), lowered, outcomes[: len(lowered)], strict=True
             )
         ]
         outcomes += [self._write(changes) for changes in raised]
@@ -231,31 +232,33 @@ class ControlLoop:
 
     def _sideways(
         self, decision: Decision, seen: Observation, may_write: Bools, weight: Floats
-    ) -> list[Changes]:
+    ) -> tuple[Changes, Changes]:
+        """Return changes of cpu.weight and of memory.low."""
         low = np.floor(decision.resources[Resource.MEMORY].allocation.guarantee.amount)
         in_force = seen.sample.in_force
         # A weight that an earlier agent set stands like its limits, until there is history.
         is_adopted = decision.is_learning & (in_force.cpu_weight != DEFAULT_WEIGHT)
         weights = may_write & ~is_adopted
-        return [
-            differing(
-                control,
-                wanted,
-                in_force.of(control),
-                may & _known(seen, control),
-                dead_band=_SHARE_DEAD_BAND,
-            )
-            for control, wanted, may in (
-                (Control.CPU_WEIGHT, weight, weights),
-                (Control.MEMORY_LOW, low, may_write),
-            )
-        ]
 
-    def _protect_root(self, decision: Decision) -> None:
-        """Give the root what its children's memory.low will add up to, before they get it."""
+        def moved(control: Control, wanted: Floats, may: Bools) -> Changes:
+            may_move, now = may & _known(seen, control), in_force.of(control)
+            return differing(control, wanted, now, may_move, dead_band=_SHARE_DEAD_BAND)
+
+        return (
+            moved(Control.CPU_WEIGHT, weight, weights),
+            moved(Control.MEMORY_LOW, low, may_write),
+        )
+
+    def _protect_root(self, low_bytes: Floats, lows: Changes) -> None:
+        """Give the root what its children's memory.low will add up to, before they get it.
+
+        With less than they hold, the kernel would cut them all (dead-band and observed tenants
+        leave some as they are, whatever was decided for them).
+        """
         if not self.settings.is_observing:
-            guaranteed = decision.resources[Resource.MEMORY].allocation.guarantee.amount
-            self._root_problem = self._kernel.applier.protect_root(float(guaranteed.sum()))
+            after = np.nan_to_num(low_bytes, nan=0.0, posinf=self.policy.total[Resource.MEMORY])
+            after[lows.tenant] = lows.after
+            self._root_problem = self._kernel.applier.protect_root(float(after.sum()))
 
     def _raises(
         self,
@@ -263,14 +266,17 @@ class ControlLoop:
         part: ResourceDecision,
         seen: Observation,
         may_write: Bools,
-        lowered: Outcomes | None,
+        left: tuple[Ints, Floats],
     ) -> Changes:
-        """Plan raises into the headroom that confirmed reductions have left (law 2)."""
+        """Plan raises into the headroom that confirmed reductions have left (law 2).
+
+        `left` names the tenants whose limit was to be lowered, and what is in force then.
+        """
         control, total = LIMIT_CONTROL[resource], self.policy.total[resource]
         now = part.in_force.copy()
-        if lowered is not None:
-            is_read = np.isfinite(lowered.kept)
-            now[lowered.tenant[is_read]] = np.minimum(lowered.kept[is_read], total)
+        tenant, kept = left
+        is_read = np.isfinite(kept)
+        now[tenant[is_read]] = np.minimum(kept[is_read], total)
         guaranteed = part.allocation.guarantee.amount
         room = headroom(
             part.target,
@@ -396,6 +402,11 @@ class ControlLoop:
             balance=self._state.ledgers[resource].balance if is_cpu else nothing,
             burst=part.burst if is_cpu else nothing,
         )
+
+
+def _left(changes: Changes, outcomes: Outcomes | None) -> tuple[Ints, Floats]:
+    """Return what reductions left in force: as confirmed; where only observing, as if they went."""
+    return changes.tenant, changes.after if outcomes is None else outcomes.kept
 
 
 def _known(seen: Observation, control: Control) -> Bools:

@@ -5,7 +5,7 @@ Values arrive decided and ordered; here they meet the kernel and safety rules 1,
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,7 @@ class Applier:
     def apply(self, changes: Changes) -> Outcomes:
         """Write `changes` in their order and say what became of each."""
         count = len(changes)
+        self._record_newcomers(changes)
         kept, results = np.full(count, np.nan), np.zeros(count, dtype=np.uint8)
         why: dict[int, str] = {}
         for start in range(0, count, _BATCH):
@@ -106,6 +107,27 @@ class Applier:
                     zip(cgroups, changes.after[batch], strict=True)
                 )
             ]
+
+    def _record_newcomers(self, changes: Changes) -> None:
+        """Record all cgroups that are new to the record at once: each time costs two syncs.
+
+        What fails here is tried again, and told, batch by batch.
+        """
+        new = [
+            int(tenant)
+            for tenant in changes.tenant
+            if not self._originals.knows(self._names[tenant], changes.control)
+        ]
+        if len(new) <= _BATCH:
+            return
+        originals: list[Original] = []
+        for tenant in new:
+            with ExitStack() as stack, suppress(CgroupGoneError, LimitRejectedError):
+                cgroup = self._opened(stack, tenant)
+                if not isinstance(cgroup, _Outcome):
+                    originals.append(_original(cgroup, cgroup.path.name, changes.control))
+        with suppress(OSError):
+            self._originals.record(originals)
 
     def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | _Outcome:
         """Open a tenant's cgroup, or say what becomes of its change where that fails."""

@@ -4,6 +4,7 @@ An entry is written and synced before the first write to its file, so that no ki
 lose the value.  Entries belong to one incarnation of a cgroup in one boot; others are dropped.
 """
 
+import errno
 import itertools
 import json
 import os
@@ -28,7 +29,7 @@ _Entry = tuple[int, dict[str, str]]  # cgroup id, text by file
 _VERSION = 1
 # What reading a file of anyone's making can raise.
 _UNUSABLE = (
-    OSError,
+    IsADirectoryError,
     ValueError,
     TypeError,
     KeyError,
@@ -66,14 +67,19 @@ class Released:
 class Originals:
     """The recorded values, as a JSON file that is replaced as a whole.
 
-    `problem` says what happened to a file that could not be used: it is set aside, never
+    `problem` says what happened to a file that makes no sense: it is set aside, never
     overwritten, and the values in force from then on count as the original ones.
+
+    Raises:
+        OSError: The file cannot be read now; what it holds may still be good.
+
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._boot_id = _BOOT_ID.read_text().strip()
         self.problem: str | None = None
+        self._is_in_the_way = False  # a file that makes no sense, and could not be moved
         self._texts: dict[str, _Entry] = {}
         self._load()
 
@@ -81,6 +87,10 @@ class Originals:
         """Say whether this incarnation's original value of `file` is recorded."""
         known_id, texts = self._texts.get(cgroup, (0, {}))
         return known_id == cgroup_id and file in texts
+
+    def knows(self, cgroup: str, file: str) -> bool:
+        """Say whether a value of `file` is recorded for any incarnation of this cgroup."""
+        return file in self._texts.get(cgroup, (0, {}))[1]
 
     def record(self, originals: Iterable[Original]) -> None:
         """Record values before their files are written, all at once; first values stay.
@@ -148,9 +158,17 @@ class Originals:
             self._path.replace(aside)
         except OSError as error:
             self.problem = f"{self._path} cannot be used ({why}) nor moved: {error.strerror}"
+            self._is_in_the_way = True
 
     def _save(self, texts: dict[str, _Entry]) -> None:
-        """Replace the file by one that is on the disk already."""
+        """Replace the file by one that is on the disk already.
+
+        Raises:
+            OSError: The disk did not take it, or what is there must not be overwritten.
+
+        """
+        if self._is_in_the_way:
+            raise FileExistsError(errno.EEXIST, self.problem, str(self._path))
         cgroups = {name: {"id": known, "files": files} for name, (known, files) in texts.items()}
         said = {"version": _VERSION, "boot_id": self._boot_id, "cgroups": cgroups}
         self._path.parent.mkdir(parents=True, exist_ok=True)

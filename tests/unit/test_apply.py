@@ -1,6 +1,7 @@
 """Limits written to plain directories: descriptors, and what becomes of a change that fails."""
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,3 +116,22 @@ def test_a_raise_does_not_wait_until_reclaim_may_be_tried_again(tmp_path: Path) 
         wait_until(lambda: limit.read_text() == str(100 * MIB + MARGIN_BYTES))
         limit.write_text(f"{50 * MIB}\n")
         assert is_resting(), "a lower limit still waits"
+
+
+def test_a_first_write_of_many_is_recorded_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, sync, synced = tmp_path / "root", os.fsync, []
+
+    def counted(fd: int) -> None:
+        synced.append(fd)
+        sync(fd)
+
+    names = make(root, 400, **{"cpu.weight": "100\n"})
+    (root / names[70]).rename(tmp_path / "elsewhere")
+    originals = Originals(tmp_path / "originals.json")
+    monkeypatch.setattr(os, "fsync", counted)
+    with applier(root, names, originals) as writer:
+        outcomes = apply(writer, len(names), Control.CPU_WEIGHT, 7.0)
+    assert len(synced) == 2  # the file, then its folder
+    assert (outcomes.result == Result.APPLIED).sum() == 399

@@ -85,6 +85,32 @@ def test_a_second_damage_does_not_overwrite_the_first(path: Path) -> None:
     assert kept == ["first", "second"]
 
 
+def test_a_file_that_cannot_be_read_now_is_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    path.symlink_to(path)
+    with pytest.raises(OSError, match="symbolic links"):
+        Originals(path)
+    assert path.is_symlink()
+    assert not list(path.parent.glob("*damaged*"))
+
+
+def test_a_damaged_file_that_cannot_be_moved_is_never_overwritten(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir()
+    path.write_text("damaged")
+
+    def refused(self: Path, target: Path) -> Path:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", refused)
+        originals = Originals(path)
+    with pytest.raises(FileExistsError, match="nor moved"):
+        originals.record([ONE])
+    assert path.read_text() == "damaged"
+
+
 def test_values_of_another_boot_are_dropped_without_a_fuss(path: Path) -> None:
     Originals(path).record([ONE])
     path.write_text(changed(boot_id="before")(path.read_text()))

@@ -6,12 +6,15 @@ from loops import CORES, Scenario, tenants
 
 from agent.allocation import Mode
 from agent.backtest.engine import RuleForecaster
+from agent.backtest.host import Evidence, SimulatedHost
 from agent.forecaster import State
 from agent.tenant import Floats, Resource
 from agent.tick import ControlLoop, Kernel
-from enforce.columns import Changes, Control
+from enforce.columns import Changes, Control, HostSample
 from enforce.limits import text
 from forecast.profile import LEVELS, Profile, Source
+
+from hosts import GIB
 
 CPU = Resource.CPU
 
@@ -163,3 +166,53 @@ def test_a_tick_that_is_a_few_seconds_late_is_settled_in_full() -> None:
     after = scenario.late_tick(gap_s=10.0, is_asleep=False)
     assert scenario.loop.ledgers[CPU].spent[0] > 70 * 3.0
     assert after.resources[CPU].balance[0] <= before.resources[CPU].balance[0]
+
+
+def test_who_only_observes_also_counts_the_raises_that_lowering_would_make_room_for() -> None:
+    scenario = Scenario(tenants("a", "b"), is_observing=True, mode=Mode.STRICT)
+    both, unlimited = np.arange(2), np.full(2, np.inf)
+    found = np.array([3.5, 0.5])  # together all that there is
+    scenario.host.apply(Changes(Control.CPU_MAX, both, unlimited, found))
+    scenario.host.wants_cores = np.array([0.2, 3.0])
+    record = scenario.tick(60)
+    lowered, raised = (record.changes[at] for at in (0, -2))
+    assert (lowered.control, lowered.tenant.tolist()) == (Control.CPU_MAX, [0])
+    assert (raised.control, raised.tenant.tolist()) == (Control.CPU_MAX, [1])
+    freed = float((lowered.before - lowered.after).sum())
+    assert 0 < (raised.after - raised.before).sum() <= freed + 1e-9
+    assert scenario.host.limits()[Control.CPU_MAX].tolist() == found.tolist()
+
+
+class MemoryHost(SimulatedHost):
+    """A host of memory alone that notes what memory.low the tenants' parent was last given."""
+
+    def __init__(self, size: int) -> None:
+        evidence = Evidence(is_exact=True)
+        super().__init__(size, resource=Resource.MEMORY, capacity=4 * GIB, evidence=evidence)
+        self.holds_bytes = np.zeros(size)
+        self.root_low_bytes = 0.0
+
+    def read(self, taken_at_s: float) -> HostSample:
+        """Let tenants hold what they want, and return the counters."""
+        self.run(self.holds_bytes, 1.0)
+        return super().read(taken_at_s)
+
+    def protect_root(self, total_low_bytes: float) -> str | None:
+        """Take it."""
+        self.root_low_bytes = total_low_bytes
+        return None
+
+
+def test_the_parent_is_given_all_that_its_tenants_hold_also_within_the_dead_band() -> None:
+    scenario, host = Scenario(tenants("a", "b", "c", observed=("c",))), MemoryHost(3)
+    scenario.loop.reconfigure(
+        scenario.loop.roster, scenario.policy, scenario.settings, kernel=Kernel(host, host)
+    )
+    for held in (0.5, 0.49, 0.48, 0.47):  # of which no step leaves the dead-band
+        host.holds_bytes = np.full(3, held * GIB)
+        scenario.tick(60)
+        low = host.read(0.0).in_force.memory_low_bytes
+        assert low[2] == 0  # only observed
+        assert host.root_low_bytes == pytest.approx(float(low.sum()))
+    decided = scenario.tick().resources[Resource.MEMORY].guaranteed[:2]
+    assert decided.sum() < host.root_low_bytes
