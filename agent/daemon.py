@@ -155,6 +155,8 @@ class Daemon:
             tick_cost_s=self._tick_cost_s,
             failed_ticks=self.failed_ticks,
             reload_problem=self.reload_problem,
+            state_problem=self._store.problem,
+            originals_problem=self._originals.problem,
         )
 
     def summary(self) -> str:

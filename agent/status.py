@@ -39,6 +39,17 @@ class AgentFacts:
     tick_cost_s: float = float("nan")
     failed_ticks: int = 0
     reload_problem: str | None = None
+    state_problem: str | None = None
+    originals_problem: str | None = None
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what the operator has to know of the agent itself, in words."""
+        told = {
+            "reload refused": self.reload_problem,
+            "balances will not outlive the agent": self.state_problem,
+            "originals damaged": self.originals_problem,
+        }
+        return tuple(f"{what}: {problem}" for what, problem in told.items() if problem)
 
 
 def status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> Status:
@@ -51,7 +62,6 @@ def status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> Status:
 
 def host_status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> HostStatus:
     """Return the host's part of the status."""
-    refused = () if facts.reload_problem is None else (f"reload refused: {facts.reload_problem}",)
     return HostStatus(
         tick=record.number,
         age_s=round(max(now_s - record.taken_at_s, 0.0), 3),
@@ -61,7 +71,7 @@ def host_status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> HostS
         is_observing=record.is_observing,
         is_learning=record.is_learning,
         forecaster=record.forecaster,
-        problems=(*refused, *record.problems),
+        problems=(*facts.problems(), *record.problems),
         written_total=record.totals.written,
         held_back_total=record.totals.held_back,
         refused_total=record.totals.refused,

@@ -33,10 +33,15 @@ CREATE TABLE IF NOT EXISTS ledger (
 
 
 class Store:
-    """The state file; every method keeps the agent going whatever the file does."""
+    """The state file; every method keeps the agent going whatever the file does.
+
+    `problem` says why balances would not outlive the agent now, None while they would.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._is_in_memory = False
+        self.problem: str | None = None
         self._connection = self._opened()
 
     def save(self, roster: Roster, ledgers: Mapping[Resource, Ledger]) -> None:
@@ -52,7 +57,11 @@ class Store:
                 self._connection.execute("DELETE FROM ledger")
                 self._connection.executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", rows)
         except sqlite3.Error as error:
-            log.warning("balances not saved", path=str(self._path), problem=str(error))
+            if self.problem is None:  # said once, not every step
+                log.warning("balances not saved", path=str(self._path), problem=str(error))
+            self.problem = f"{self._path}: {error}"
+        else:
+            self.problem = self.problem if self._is_in_memory else None
 
     def load(self, roster: Roster) -> dict[Resource, Ledger]:
         """Return the ledgers as they were saved; a tenant that is not stored opens at zero."""
@@ -79,8 +88,7 @@ class Store:
         try:
             return _connected(self._path)
         except sqlite3.OperationalError as error:
-            log.warning("state kept in memory only", path=str(self._path), problem=str(error))
-            return _connected(Path(":memory:"))
+            return self._in_memory(str(error))
         except sqlite3.DatabaseError as error:
             return self._fresh_after(error)
 
@@ -90,10 +98,14 @@ class Store:
             aside = _set_aside(self._path)
             fresh = _connected(self._path)
         except (OSError, sqlite3.Error) as trouble:
-            log.warning("state damaged, and kept in memory only", problem=f"{error}; {trouble}")
-            return _connected(Path(":memory:"))
+            return self._in_memory(f"{error}; {trouble}")
         log.warning("state damaged: set aside, starting fresh", path=aside, problem=str(error))
         return fresh
+
+    def _in_memory(self, problem: str) -> sqlite3.Connection:
+        log.warning("state kept in memory only", path=str(self._path), problem=problem)
+        self._is_in_memory, self.problem = True, f"{self._path}: {problem}"
+        return _connected(Path(":memory:"))
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -82,6 +82,14 @@ def test_a_refused_reload_is_a_problem_until_it_is_mended() -> None:
     assert len(answered()["host"]["problems"]) == len(problems) - 1
 
 
+def test_state_that_would_be_lost_is_a_problem() -> None:
+    told = answered(state_problem="state.db: disk is full", originals_problem="cannot be used")
+    assert told["host"]["problems"][:2] == [
+        "balances will not outlive the agent: state.db: disk is full",
+        "originals damaged: cannot be used",
+    ]
+
+
 def test_what_the_agent_encodes_the_command_line_decodes() -> None:
     answer = status(record(), FACTS, now_s=100.0)
     assert msgspec.json.decode(msgspec.json.encode(answer), type=Status) == answer

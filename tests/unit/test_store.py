@@ -100,3 +100,27 @@ def test_a_damaged_file_that_cannot_be_moved_costs_memory_not_the_agent(
     path = tmp_path / "state.db"
     path.mkdir()  # neither a database nor writable as one
     assert balances(path, "acme") == [0.0]
+
+
+def test_a_store_says_why_balances_would_not_outlive_the_agent(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    lost = Store(tmp_path / "file" / "state.db")
+    lost.save(roster("acme", "beta"), {Resource.CPU: LEDGER})  # into memory: no remedy
+    assert lost.problem is not None
+    assert "unable to open" in lost.problem
+    lost.close()
+
+
+def test_a_save_that_fails_is_a_problem_until_one_goes_well(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    store, told = Store(path), []
+    other = sqlite3.connect(path, isolation_level=None)
+    for step in ("BEGIN", "BEGIN EXCLUSIVE", "ROLLBACK"):
+        other.execute(step)
+        store.save(roster("acme", "beta"), {Resource.CPU: LEDGER})
+        told.append(store.problem)
+        if step == "BEGIN":
+            other.execute("ROLLBACK")
+    assert told == [None, f"{path}: database is locked", None]
+    other.close()
+    store.close()
