@@ -146,9 +146,10 @@ def _host_config(
         for name, (made, keys) in SECTIONS.items()
     )
     modes = read_table(document.get("modes", {}), MODE_KEYS, where="modes", faults=faults)
-    defaults = Config(total={})
+    defaults = Config(machine={}, total={})
     _check_periods(periods, faults)
     return Config(
+        machine={Resource.CPU: cores, Resource.MEMORY: memory_bytes},
         total=_capacities(host, faults, cores=cores, memory_bytes=memory_bytes),
         host=host,
         periods=periods,

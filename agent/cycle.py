@@ -26,7 +26,8 @@ LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_
 class Policy:
     """Everything that a decision depends on beside what is measured; capacities in base units."""
 
-    total: Mapping[Resource, float]  # what the host has
+    machine: Mapping[Resource, float]  # what the machine has: a limit of this is none
+    total: Mapping[Resource, float]  # what of it is tidegate's to divide
     capacity: Mapping[Resource, float]  # allocatable: less the system reserve
     modes: Mapping[Resource, Mode]
     emergency: EmergencySettings
@@ -116,7 +117,7 @@ class ResourceDecision:
     profile: ResourceProfile
     allocation: Allocation
     burst: Floats
-    in_force: Floats  # finite: no limit counts as what the host has
+    in_force: Floats  # finite: no limit counts as what the machine has
     target: Floats  # what to aim for in this cycle, finite
     allowed: float  # what limits in force may sum to
 
@@ -170,10 +171,10 @@ def decide(
     )
 
 
-def in_force(resource: Resource, sample: HostSample, total: float) -> Floats:
-    """Return the kernel's limits: none counts as what the host has, an absent tenant's as 0."""
+def in_force(resource: Resource, sample: HostSample, machine: float) -> Floats:
+    """Return the kernel's limits: none counts as what the machine has, an absent tenant's as 0."""
     limit = sample.in_force.of(LIMIT_CONTROL[resource])
-    held = np.where(np.isnan(limit), total, np.minimum(limit, total))
+    held = np.where(np.isnan(limit), machine, np.minimum(limit, machine))
     return np.where(sample.cgroup_id == 0, 0.0, held)
 
 
@@ -210,7 +211,7 @@ def _decided(
     roster: Roster,
     policy: Policy,
 ) -> ResourceDecision:
-    capacity, total = policy.capacity[resource], policy.total[resource]
+    capacity, machine = policy.capacity[resource], policy.machine[resource]
     claims, burst = _claims(resource, state, seen, profile, roster, policy)
     allocation = allocate(
         claims,
@@ -219,7 +220,7 @@ def _decided(
         emergency=policy.emergency,
         grants=state.grants[resource],
     )
-    control, before = LIMIT_CONTROL[resource], in_force(resource, seen.sample, total)
+    control, before = LIMIT_CONTROL[resource], in_force(resource, seen.sample, machine)
     may_move = seen.usage.is_present & ~roster.is_observed_only
     may_move &= ~np.isnan(seen.sample.in_force.of(control))
     allowed = capacity * allocation.elasticity

@@ -9,6 +9,7 @@ from forecast.settings import ForecastSettings
 def policy_of(config: Config) -> Policy:
     """Return the part of a configuration that decisions depend on."""
     return Policy(
+        machine=config.machine,
         total=config.total,
         capacity=config.capacity,
         modes=config.modes,

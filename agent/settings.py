@@ -80,7 +80,8 @@ def _default_modes() -> Mapping[Resource, Mode]:
 class Config:
     """Everything that an operator decided, and the capacity that it was checked against."""
 
-    total: Mapping[Resource, float]  # what the host has or is said to have, in base units
+    machine: Mapping[Resource, float]  # what this host has, in base units
+    total: Mapping[Resource, float]  # what of it is to be divided
     tenants: tuple[Tenant, ...] = ()  # in name order
     host: HostSettings = HostSettings()
     periods: Periods = Periods()

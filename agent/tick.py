@@ -256,7 +256,7 @@ class ControlLoop:
         leave some as they are, whatever was decided for them).
         """
         if not self.settings.is_observing:
-            after = np.nan_to_num(low_bytes, nan=0.0, posinf=self.policy.total[Resource.MEMORY])
+            after = np.nan_to_num(low_bytes, nan=0.0, posinf=self.policy.machine[Resource.MEMORY])
             after[lows.tenant] = lows.after
             self._root_problem = self._kernel.applier.protect_root(float(after.sum()))
 
@@ -272,11 +272,11 @@ class ControlLoop:
 
         `left` names the tenants whose limit was to be lowered, and what is in force then.
         """
-        control, total = LIMIT_CONTROL[resource], self.policy.total[resource]
+        control, machine = LIMIT_CONTROL[resource], self.policy.machine[resource]
         now = part.in_force.copy()
         tenant, kept = left
         is_read = np.isfinite(kept)
-        now[tenant[is_read]] = np.minimum(kept[is_read], total)
+        now[tenant[is_read]] = np.minimum(kept[is_read], machine)
         guaranteed = part.allocation.guarantee.amount
         room = headroom(
             part.target,
@@ -313,9 +313,9 @@ class ControlLoop:
         self._totals = replace(totals, **{k: getattr(totals, k) + n for k, n in more.items()})
 
     def _unbounded(self, control: Control, after: Floats) -> Floats:
-        """Return what to write: the host's all is no limit."""
-        total = {LIMIT_CONTROL[r]: self.policy.total[r] for r in Resource}.get(control, np.inf)
-        return np.where(after >= total * (1 - 1e-9), np.inf, after)
+        """Return what to write: all that the machine has is no limit."""
+        machine = {LIMIT_CONTROL[r]: self.policy.machine[r] for r in Resource}
+        return np.where(after >= machine.get(control, np.inf) * (1 - 1e-9), np.inf, after)
 
     def _count_observed(self, decision: Decision) -> None:
         """Count the limits of tenants that are only observed which would be moved by now."""

@@ -51,8 +51,10 @@ def config_of(count: int) -> Config:
     tenants = tuple(
         Tenant(f"t{n:05}", DEFAULT_QOS[n % len(DEFAULT_QOS)], floors) for n in range(count)
     )
+    capacity = {Resource.CPU: cores, Resource.MEMORY: float(memory)}
     return Config(
-        total={Resource.CPU: cores, Resource.MEMORY: float(memory)},
+        machine=capacity,
+        total=capacity,
         tenants=tenants,
         host=HostSettings(is_observing=True),
     )

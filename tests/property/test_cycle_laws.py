@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 
 from agent.allocation import Mode
+from agent.cycle import LIMIT_CONTROL
 
 from hosts import ROUNDING
 from scenes import RESOURCES, SMALLEST, Scene, played, scenes
@@ -84,3 +85,20 @@ def test_an_unknowable_or_recreated_counter_is_never_a_spike(scene: Scene) -> No
         assert np.allclose(usage[exact], tick.usage_cores[exact], rtol=1e-6, atol=1e-6)
         assert not known[cgroup_id != previous].any()
         previous = cgroup_id
+
+
+@given(scenes())
+def test_what_is_left_in_force_is_what_was_decided_or_on_its_way_down(scene: Scene) -> None:
+    """Judged by the kernel's own values: also where tidegate may divide only part of a machine."""
+    pace = scene.policy.pace
+    for tick in played(scene):
+        keep = (1 - pace.ramp_down_fraction_per_s) ** tick.seen.usage.elapsed_s
+        for resource, part in tick.decision.resources.items():
+            left = tick.left[resource]
+            machine = scene.policy.machine[resource]
+            found = np.minimum(tick.seen.sample.in_force.of(LIMIT_CONTROL[resource]), machine)
+            may_move = tick.seen.usage.is_present & ~scene.roster.is_observed_only
+            wanted = np.maximum(part.allocation.limit, SMALLEST[resource])
+            most = np.maximum(wanted, found * keep) / (1 - pace.dead_band_fraction)
+            is_none = most >= machine * (1 - ROUNDING)
+            assert np.all((left <= most * (1 + ROUNDING))[may_move & ~is_none])

@@ -66,7 +66,7 @@ class Scene:
     elapsed_s: tuple[float, ...]
     story: tuple[tuple[Moment, ...], ...]  # by tick, by tenant
     has_history: bool = True
-    adopted: tuple[float, ...] = ()  # limits in force at start, as parts of what the host has
+    adopted: tuple[float, ...] = ()  # limits in force at start, as parts of what the machine has
 
     @property
     def roster(self) -> Roster:
@@ -121,9 +121,9 @@ class Kernel:
         """Return a kernel with every cgroup there, at the limits that the scene starts with."""
         size = len(scene.pairs)
         parts = np.array(scene.adopted or (np.inf,) * size)
-        total = scene.policy.total
+        machine = scene.policy.machine
         return cls(
-            limits={LIMIT_CONTROL[r]: parts * total[r] for r in RESOURCES},
+            limits={LIMIT_CONTROL[r]: parts * machine[r] for r in RESOURCES},
             cgroup_id=np.arange(1, size + 1, dtype=np.int64),
             counters={name: np.zeros(size) for name in ("usage", "throttled", "memory", "events")},
         )
@@ -194,6 +194,7 @@ class Played:
     decision: Decision
     usage_cores: Floats  # what it really was
     sums: dict[Resource, list[float]]  # in force before and after each write
+    left: dict[Resource, Floats]  # in force in the end; inf is none
 
     def stuck(self, resource: Resource, policy: Policy) -> Floats:
         """Return the most that safety rule 4 may keep a limit up to: what is held, plus margin."""
@@ -217,7 +218,8 @@ def played(scene: Scene, kernel: Kernel | None = None) -> Iterator[Played]:
             resource: _enforced(kernel, resource, part, seen, scene)
             for resource, part in decision.resources.items()
         }
-        yield Played(seen, decision, kernel.usage_cores, sums)
+        left = {resource: kernel.limits[LIMIT_CONTROL[resource]].copy() for resource in Resource}
+        yield Played(seen, decision, kernel.usage_cores, sums, left)
 
 
 def written(changes: Changes, in_force: Floats, fate: Floats) -> Iterator[Floats]:
@@ -243,18 +245,29 @@ def _enforced(
         control, part.target, states[-1], may_write, guaranteed=guaranteed, headroom=room
     )
     states += written(rising, states[-1], all_of_it)
-    # The host's all is no limit, as the tick writes it.
-    is_all = states[-1] >= scene.policy.total[resource] * (1 - 1e-9)
+    # All that the machine has is no limit, as the tick writes it.
+    is_all = states[-1] >= scene.policy.machine[resource] * (1 - 1e-9)
     final = np.where(is_all, np.inf, states[-1])
     kernel.limits[control] = np.where(may_write, final, kernel.limits[control])
     return [float(state.sum()) for state in states]
 
 
-def policy_of(cores: float, memory_bytes: float, **changes: object) -> Policy:
-    """Return a policy in which the host keeps a tenth for itself, modes as by default."""
+def policy_of(
+    cores: float,
+    memory_bytes: float,
+    *,
+    share: float = 1.0,
+    reserve: float = 0.1,
+    **changes: object,
+) -> Policy:
+    """Return a policy that divides `share` of a machine, less the part `reserve` of that."""
     policy = Policy(
+        machine={Resource.CPU: cores / share, Resource.MEMORY: memory_bytes / share},
         total={Resource.CPU: cores, Resource.MEMORY: memory_bytes},
-        capacity={Resource.CPU: 0.9 * cores, Resource.MEMORY: 0.9 * memory_bytes},
+        capacity={
+            Resource.CPU: (1 - reserve) * cores,
+            Resource.MEMORY: (1 - reserve) * memory_bytes,
+        },
         modes={Resource.CPU: Mode.ELASTIC, Resource.MEMORY: Mode.STRICT},
         emergency=EmergencySettings(),
         pace=Pace(),
@@ -290,6 +303,8 @@ def scenes(
         policy=policy_of(
             draw(st.sampled_from((2.0, 0.5, 64.0))),
             draw(st.sampled_from((4.0, 0.5, 256.0))) * GIB,
+            share=draw(st.sampled_from((1.0, 0.5, 0.25))),
+            reserve=draw(st.sampled_from((0.1, 0.01))),
             modes={resource: draw(modes) for resource in RESOURCES},
             learning_s=draw(st.sampled_from(learning_s)),
         ),

@@ -51,7 +51,7 @@ def test_every_key_of_the_host_is_documented_with_its_default(section: str) -> N
 
 
 def test_modes_are_documented_with_their_defaults() -> None:
-    documented, modes = rows("`[modes]`"), Config(total={}).modes
+    documented, modes = rows("`[modes]`"), Config(machine={}, total={}).modes
     assert list(documented) == [key.name for key in MODE_KEYS]
     for key in MODE_KEYS:
         assert_documented(key.name, key, modes[Resource(key.name)].value, documented[key.name])

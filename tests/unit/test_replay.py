@@ -20,7 +20,7 @@ STEP_S = 300.0
 def policy(capacity: float, mode: Mode) -> Policy:
     amounts = {Resource.CPU: capacity, Resource.MEMORY: 1e12}
     modes = {Resource.CPU: mode, Resource.MEMORY: Mode.STRICT}
-    return Policy(amounts, amounts, modes, EmergencySettings(), Pace(), 0.0, 0.0)
+    return Policy(amounts, amounts, amounts, modes, EmergencySettings(), Pace(), 0.0, 0.0)
 
 
 def roster(*classes: QosClass) -> Roster:
