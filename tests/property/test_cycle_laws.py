@@ -1,7 +1,7 @@
 """Laws 2, 3, 4 and 6 over sequences of ticks, through the same core that the daemon runs."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 
 from agent.allocation import Mode
 from agent.cycle import LIMIT_CONTROL
@@ -87,6 +87,7 @@ def test_an_unknowable_or_recreated_counter_is_never_a_spike(scene: Scene) -> No
         previous = cgroup_id
 
 
+@settings(max_examples=3 * settings().max_examples)  # few are elastic on part of a machine
 @given(scenes())
 def test_what_is_left_in_force_is_what_was_decided_or_on_its_way_down(scene: Scene) -> None:
     """Judged by the kernel's own values: also where tidegate may divide only part of a machine."""

@@ -56,16 +56,20 @@ def begun(scene: Scene) -> tuple[Kernel, Decision]:
     return kernel, decide(state, seen, scene.profile, roster=roster, policy=policy)
 
 
-def decided_with(scene: Scene, tokens: Floats) -> Decision:
-    """Return the second tick's decision of tenants who have `tokens` in the bank."""
-    kernel, first = begun(scene)
+def decided_with(scene: Scene, tokens: Floats, *, seen_in: Scene) -> Decision:
+    """Return the second tick's decision of tenants who have `tokens` in the bank.
+
+    What is seen, and the demand behind it, is that of `seen_in`: on a full host the same usage
+    tells of less waiting where the tenant's fair share is larger.
+    """
+    kernel, first = begun(seen_in)
     roster, policy = scene.roster, scene.policy
     ledger = replace(first.state.ledgers[Resource.CPU], balance=tokens)
     nothing = {resource: np.zeros(len(roster)) for resource in Resource}
     ledgers = {**first.state.ledgers, Resource.CPU: ledger}
     state = replace(first.state, ledgers=ledgers, guaranteed=nothing)
-    sample = kernel.pass_time(1.0, scene.story[0])
-    seen = observed(state, sample, roster=roster, policy=policy)
+    sample = kernel.pass_time(1.0, seen_in.story[0])
+    seen = observed(state, sample, roster=seen_in.roster, policy=policy)
     return decide(state, seen, scene.profile, roster=roster, policy=policy)
 
 
@@ -87,7 +91,8 @@ def test_in_a_whole_cycle_neither_class_nor_weight_lowers_a_limit_at_the_same_to
         better = replace(cpu, weight=cpu.weight * factor)
     pairs = (*scene.pairs[:position], (better, memory), *scene.pairs[position + 1 :])
     tokens = part_of_burst * begun(scene)[1].resources[Resource.CPU].burst
-    before, after = (decided_with(s, tokens) for s in (scene, replace(scene, pairs=pairs)))
+    scenes_played = (scene, replace(scene, pairs=pairs))
+    before, after = (decided_with(s, tokens, seen_in=scene) for s in scenes_played)
     for resource, part in after.resources.items():
         slack = ROUNDING * scene.policy.capacity[resource]
         limit = before.resources[resource].allocation.limit[position]

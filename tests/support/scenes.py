@@ -248,7 +248,8 @@ def _enforced(
     # All that the machine has is no limit, as the tick writes it.
     is_all = states[-1] >= scene.policy.machine[resource] * (1 - 1e-9)
     final = np.where(is_all, np.inf, states[-1])
-    kernel.limits[control] = np.where(may_write, final, kernel.limits[control])
+    is_written = states[-1] != states[0]
+    kernel.limits[control] = np.where(is_written, final, kernel.limits[control])
     return [float(state.sum()) for state in states]
 
 
