@@ -16,7 +16,7 @@ from agent.allocation import Mode
 from agent.keys import Faults, dotted, read_table, shown
 from agent.schema import MODE_KEYS, QOS_KEYS, SECTION_NAMES, SECTIONS, TENANT_KEYS, tenant_keys
 from agent.settings import DEFAULT_QOS, Config, HostSettings, Periods
-from agent.tenant import Entitlement, QosClass, Resource, Tenant
+from agent.tenant import BASIC, Entitlement, QosClass, Resource, Tenant
 from agent.units import approximate_bytes, seconds_text
 
 _MAX_FILE_BYTES = 1 << 20
@@ -101,7 +101,7 @@ def check_reload(before: Config, after: Config) -> None:
 def summary(config: Config) -> list[str]:
     """Return in a few lines what a valid configuration promises of what there is."""
     lines = [f"{len(config.tenants)} tenant(s), no faults"]
-    for resource in Resource:
+    for resource in BASIC:
         promised = sum(tenant.entitlements[resource].floor for tenant in config.tenants)
         capacity = _amount_text(resource, config.capacity[resource])
         floors = _amount_text(resource, promised)
@@ -153,7 +153,7 @@ def _host_config(
         total=_capacities(host, faults, cores=cores, memory_bytes=memory_bytes),
         host=host,
         periods=periods,
-        modes={r: Mode(modes.get(r.value, mode)) for r, mode in defaults.modes.items()},
+        modes={r: Mode(modes.get(r.kind, mode)) for r, mode in defaults.modes.items()},
         emergency=emergency,
         pace=pace,
         forecast=forecast,
@@ -172,7 +172,7 @@ def _capacities(
     total = {}
     for resource, has in ((cpu, cores), (memory, memory_bytes)):
         capacity = has if said[resource] is None else float(said[resource] or 0.0)
-        unit = "cores" if resource is cpu else "bytes"
+        unit = "cores" if resource == cpu else "bytes"
         if capacity > has:
             most, got = _amount_text(resource, has), _amount_text(resource, capacity)
             where = f"host.{resource}_capacity_{unit}"
@@ -245,7 +245,7 @@ def _tenant(file: _File, classes: Sequence[QosClass]) -> Tenant | None:
     if len(faults.lines) > before:
         return None
     by_name = {qos.name: qos for qos in classes}
-    sections = {resource.value: resource for resource in Resource}
+    sections = {str(resource): resource for resource in BASIC}
     found = read_table(
         document, tenant_keys(classes), where="", faults=faults, sections=tuple(sections)
     )
@@ -265,7 +265,7 @@ def _tenant(file: _File, classes: Sequence[QosClass]) -> Tenant | None:
 
 def _entitlement(table: Any, resource: Resource, faults: Faults) -> Entitlement:
     keys = TENANT_KEYS[resource]
-    found = read_table(table, keys, where=resource.value, faults=faults)
+    found = read_table(table, keys, where=str(resource), faults=faults)
     entitlement = Entitlement(**{field: float(value) for field, value in found.items()})
     if entitlement.floor > entitlement.ceiling:
         floor_key, ceiling_key = keys[0].name, keys[1].name
@@ -297,7 +297,7 @@ def _check_floors(config: Config, faults: Faults) -> None:
 
 
 def _amount_text(resource: Resource, amount: float) -> str:
-    if resource is Resource.MEMORY:
+    if resource == Resource.MEMORY:
         return f"{approximate_bytes(amount)} ({amount:.0f} bytes)"
     return f"{amount:g} cores"
 

@@ -35,6 +35,11 @@ class Policy:
     learning_s: float
     memory_margin_bytes: float
 
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """Return what is divided here, in the order of the forecaster's series."""
+        return tuple(self.capacity)
+
 
 @dataclass(frozen=True, slots=True)
 class CoreState:
@@ -52,25 +57,30 @@ class CoreState:
         """Return the state of an agent that has seen nothing yet."""
         return cls(
             sample=None,
-            ledgers={r: Ledger.opened(tenants) for r in Resource},
-            grants={r: Grants.none(tenants) for r in Resource},
-            guaranteed={r: np.zeros(tenants) for r in Resource},
-            adopted={r: np.full(tenants, np.nan) for r in Resource},
+            ledgers={r: Ledger.opened(tenants) for r in policy.resources},
+            grants={r: Grants.none(tenants) for r in policy.resources},
+            guaranteed={r: np.zeros(tenants) for r in policy.resources},
+            adopted={r: np.full(tenants, np.nan) for r in policy.resources},
             learning_left_s=np.full(tenants, policy.learning_s),
         )
 
     def rearranged(self, positions: Ints, policy: Policy) -> "CoreState":
-        """Return the state in the order of a new roster; newcomers start learning."""
+        """Return the state in the order of a new roster, for the resources of a new policy.
+
+        Newcomers start learning; what is divided from now on starts with nothing.
+        """
+        fresh = CoreState.fresh(len(positions), policy)
+        kept = [resource for resource in policy.resources if resource in self.ledgers]
 
         def moved(columns: Mapping[Resource, Floats], missing: float) -> dict[Resource, Floats]:
-            return {r: carried_over(column, positions, missing) for r, column in columns.items()}
+            return {r: carried_over(columns[r], positions, missing) for r in kept}
 
         return CoreState(
             sample=None if self.sample is None else rearranged(self.sample, positions),
-            ledgers={r: ledger.rearranged(positions) for r, ledger in self.ledgers.items()},
-            grants={r: grants.rearranged(positions) for r, grants in self.grants.items()},
-            guaranteed=moved(self.guaranteed, 0.0),
-            adopted=moved(self.adopted, np.nan),
+            ledgers={**fresh.ledgers, **{r: self.ledgers[r].rearranged(positions) for r in kept}},
+            grants={**fresh.grants, **{r: self.grants[r].rearranged(positions) for r in kept}},
+            guaranteed={**fresh.guaranteed, **moved(self.guaranteed, 0.0)},
+            adopted={**fresh.adopted, **moved(self.adopted, np.nan)},
             learning_left_s=carried_over(self.learning_left_s, positions, policy.learning_s),
         )
 
@@ -86,11 +96,9 @@ class ResourceProfile:
     source: Ints
 
     @classmethod
-    def of(cls, profile: Profile, resource: Resource) -> "ResourceProfile":
-        """Cut one resource out of a profile whose series are ordered resource by resource."""
-        place = list(Resource).index(resource)
-        series = profile.expected.shape[-1] // len(Resource)
-        cut = slice(place * series, (place + 1) * series)
+    def of(cls, profile: Profile, place: int, tenants: int) -> "ResourceProfile":
+        """Cut the resource at `place` out of a profile: series are ordered resource by resource."""
+        cut = slice(place * tenants, (place + 1) * tenants)
         return cls(
             profile.levels,
             profile.grid[:, cut],
@@ -156,9 +164,9 @@ def decide(
     state = _advanced(state, seen, roster, policy)
     resources = {
         resource: _decided(
-            resource, state, seen, ResourceProfile.of(profile, resource), roster, policy
+            resource, state, seen, ResourceProfile.of(profile, place, len(roster)), roster, policy
         )
-        for resource in Resource
+        for place, resource in enumerate(policy.resources)
     }
     return Decision(
         state=replace(
@@ -257,7 +265,7 @@ def _claims(
     ceiling, fair = _entitled(resource, terms, seen.usage, policy)
     burst = _burst(terms, ceiling=ceiling, fair=fair) * resource.is_spent
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
-    if resource is Resource.MEMORY:
+    if resource == Resource.MEMORY:
         hold = np.maximum(hold, _stuck_bytes(seen, policy))
         # Safety rule 4 outranks the ceiling: below this a tenant would only crawl.
         pinned = np.where(seen.usage.is_present, np.maximum(pinned, hold), 0.0)
@@ -345,7 +353,7 @@ def _burst(terms: Terms, *, ceiling: Floats, fair: Floats) -> Floats:
 
 def measured(resource: Resource, usage: Usage) -> Floats:
     """Return what each tenant used of `resource`; NaN where that is unknowable."""
-    return usage.cpu_cores if resource is Resource.CPU else usage.memory_bytes
+    return usage.cpu_cores if resource == Resource.CPU else usage.memory_bytes
 
 
 def _first_known(adopted: Floats, limit: Floats) -> Floats:

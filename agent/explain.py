@@ -51,7 +51,7 @@ def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | Non
         return None
     position = record.roster.names.index(name)
     tenant = tenant_rows(record, [position])[0]
-    cases = {resource: _Case.of(record, resource, position) for resource in Resource}
+    cases = {resource: _Case.of(record, resource, position) for resource in record.resources}
     return Explanation(
         tick=record.number,
         age_s=round(max(now_s - record.taken_at_s, 0.0), 3),
@@ -120,7 +120,7 @@ class _Case:
     @property
     def is_cpu(self) -> bool:
         """Say whether this is about cpu; otherwise it is about memory."""
-        return self.resource is Resource.CPU
+        return self.resource == Resource.CPU
 
     def text(self, amount: float) -> str:
         """Return an amount of this resource for a person."""
@@ -142,7 +142,7 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
         lent = (
             f"nothing: there is no cgroup; its floor of {case.text(case.floor)} is lent meanwhile."
         )
-        return Chain(case.resource.value, (Sentence("measured", lent),), controls)
+        return Chain(str(case.resource), (Sentence("measured", lent),), controls)
     steps = [
         Sentence("measured", _measured(case)),
         Sentence("demand", _demand(case)),
@@ -159,7 +159,7 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
         Sentence("kernel", _kernel(case, value, in_force(record, control, position)))
         for control, value in zip(_CONTROLS[case.resource], controls, strict=True)
     ]
-    return Chain(case.resource.value, tuple(steps), controls)
+    return Chain(str(case.resource), tuple(steps), controls)
 
 
 def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:

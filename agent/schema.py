@@ -10,7 +10,7 @@ from agent.emergency import EmergencySettings
 from agent.keys import Key, absolute_path, byte_count, choice, count, flag, number, seconds
 from agent.plan import Pace
 from agent.settings import ForecastSettings, HostSettings, LogSettings, Periods
-from agent.tenant import QosClass, Resource
+from agent.tenant import Kind, QosClass, Resource
 
 _CORES = number("cores")
 _SOME_CORES = number("cores", above=0.0)
@@ -55,7 +55,7 @@ FORECAST_KEYS = (
     Key("hung_after_s", _PERIOD, "hung_after_s"),
 )
 LOG_KEYS = (Key("level", choice(("debug", "info", "warning", "error")), "level"),)
-MODE_KEYS = tuple(Key(r.value, choice([mode.value for mode in Mode]), r.value) for r in Resource)
+MODE_KEYS = tuple(Key(kind, choice([mode.value for mode in Mode]), kind) for kind in Kind)
 QOS_KEYS = (
     Key("weight", _WEIGHT, "weight", is_required=True),
     Key("risk_aversion", _FRACTION, "risk_aversion", is_required=True),

@@ -47,7 +47,7 @@ class Store:
     def save(self, roster: Roster, ledgers: Mapping[Resource, Ledger]) -> None:
         """Replace what is stored by the ledgers of today's tenants, in one transaction."""
         rows = [
-            (name, resource, *map(float, numbers))
+            (name, str(resource), *map(float, numbers))
             for resource, ledger in ledgers.items()
             if resource.is_spent
             for name, *numbers in zip(roster.names, *_columns(ledger), strict=True)
@@ -66,12 +66,12 @@ class Store:
     def load(self, roster: Roster) -> dict[Resource, Ledger]:
         """Return the ledgers as they were saved; a tenant that is not stored opens at zero."""
         at = {name: position for position, name in enumerate(roster.names)}
-        columns = {resource: np.zeros((4, len(roster))) for resource in Resource}
+        columns = {str(resource): np.zeros((4, len(roster))) for resource in roster.terms}
         for tenant, resource, *numbers in self._rows():
             is_sound = all(isinstance(number, float) for number in numbers)
             if tenant in at and resource in columns and is_sound and np.all(np.isfinite(numbers)):
-                columns[Resource(resource)][:, at[tenant]] = numbers
-        return {resource: Ledger(*rows) for resource, rows in columns.items()}
+                columns[resource][:, at[tenant]] = numbers
+        return {resource: Ledger(*columns[str(resource)]) for resource in roster.terms}
 
     def close(self) -> None:
         """Close the file."""

@@ -114,7 +114,8 @@ class ControlLoop:
     ) -> None:
         self.roster, self.policy, self.settings = roster, policy, settings
         self._kernel, self._forecaster = kernel, forecaster
-        self._state = replace(CoreState.fresh(len(roster), policy), ledgers=ledgers)
+        fresh = CoreState.fresh(len(roster), policy)
+        self._state = replace(fresh, ledgers={**fresh.ledgers, **ledgers})
         self._step = Step.begun(self._series)
         self.steps_closed = 0
         self._number = 0
@@ -126,7 +127,7 @@ class ControlLoop:
 
     @property
     def _series(self) -> int:
-        return len(Resource) * len(self.roster)
+        return len(self.policy.resources) * len(self.roster)
 
     @property
     def ledgers(self) -> Mapping[Resource, Ledger]:
@@ -137,11 +138,15 @@ class ControlLoop:
         self, roster: Roster, policy: Policy, settings: LoopSettings, *, kernel: Kernel
     ) -> None:
         """Go on under a new configuration, keeping what is known of tenants that stay."""
-        positions, before = roster.positions_in(self.roster), len(self.roster)
+        positions = roster.positions_in(self.roster)
+        series = series_positions(
+            positions,
+            [_place(resource, self.policy.resources) for resource in policy.resources],
+            tenants_before=len(self.roster),
+        )
         self._state = self._state.rearranged(positions, policy)
         self.roster, self.policy, self.settings = roster, policy, settings
         self._kernel = kernel
-        series = series_positions(positions, resources=len(Resource), tenants_before=before)
         self._step = self._step.rearranged(series)
         self._forecaster.rearrange(series)
         self._unwritten = self._unwritten.rearranged(positions)
@@ -176,7 +181,9 @@ class ControlLoop:
 
     def _forecast(self, seen: Observation, now_s: float) -> Profile:
         """Feed the forecaster at the end of each step; return its profile, or the fallback."""
-        values = np.concatenate([seen.demands[resource].value for resource in Resource])
+        values = np.concatenate(
+            [seen.demands[resource].value for resource in self.policy.resources]
+        )
         self._step = self._step.with_tick(values, seen.usage.elapsed_s)
         if self._step.elapsed_s >= self.settings.step_s - self.settings.tick_s / 2:
             self._close_step(now_s)
@@ -314,7 +321,7 @@ class ControlLoop:
 
     def _unbounded(self, control: Control, after: Floats) -> Floats:
         """Return what to write: all that the machine has is no limit."""
-        machine = {LIMIT_CONTROL[r]: self.policy.machine[r] for r in Resource}
+        machine = {LIMIT_CONTROL[r]: self.policy.machine[r] for r in LIMIT_CONTROL}
         return np.where(after >= machine.get(control, np.inf) * (1 - 1e-9), np.inf, after)
 
     def _count_observed(self, decision: Decision) -> None:
@@ -377,7 +384,7 @@ class ControlLoop:
     def _resource_tick(
         self, resource: Resource, part: ResourceDecision, seen: Observation, weight: Floats
     ) -> ResourceTick:
-        allocation, is_cpu = part.allocation, resource is Resource.CPU
+        allocation, is_cpu = part.allocation, resource == Resource.CPU
         nothing = np.full(len(self.roster), np.nan)
         return ResourceTick(
             capacity=self.policy.capacity[resource],
@@ -407,6 +414,11 @@ class ControlLoop:
 def _left(changes: Changes, outcomes: Outcomes | None) -> tuple[Ints, Floats]:
     """Return what reductions left in force: as confirmed; where only observing, as if they went."""
     return changes.tenant, changes.after if outcomes is None else outcomes.kept
+
+
+def _place(resource: Resource, among: tuple[Resource, ...]) -> int:
+    """Return the place of a resource, -1 where it is not there."""
+    return among.index(resource) if resource in among else -1
 
 
 def _known(seen: Observation, control: Control) -> Bools:

@@ -1,6 +1,5 @@
 """Drives the control loop over recorded demand: one tick a step of the trace, no second core."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,6 @@ from agent.cycle import Policy
 from agent.forecaster import State
 from agent.tenant import Floats, Ints, Resource, Roster
 from agent.tick import ControlLoop, Forecasting, Kernel, LoopSettings
-from agent.tokens import Ledger
 from forecast.history import History
 from forecast.profile import Profile
 
@@ -90,7 +88,7 @@ def replayed(
         LoopSettings(tick_s=step_s, step_s=step_s, is_observing=False),
         kernel=Kernel(host, host),
         forecaster=forecaster,
-        ledgers=_opened(tenants),
+        ledgers={},
     )
     limit, served = np.empty_like(demand), np.empty_like(demand)
     for step, row in enumerate(demand):
@@ -98,7 +96,3 @@ def replayed(
         limit[step] = host.limit()
         served[step] = host.run(row, step_s)
     return Replay(limit, served)
-
-
-def _opened(tenants: int) -> Mapping[Resource, Ledger]:
-    return {resource: Ledger.opened(tenants) for resource in Resource}

@@ -89,7 +89,7 @@ class SimulatedHost:
     def limit(self) -> Floats:
         """Return the limits in force, shape (tenants,); inf is none."""
         in_force = self._sample.in_force
-        is_cpu = self._resource is Resource.CPU
+        is_cpu = self._resource == Resource.CPU
         return in_force.cpu_max_cores if is_cpu else in_force.memory_high_bytes
 
     def run(self, demand: Floats, elapsed_s: float) -> Floats:
@@ -99,7 +99,7 @@ class SimulatedHost:
         """
         self._is_absent = np.isnan(demand)
         wanted = np.where(self._is_absent, 0.0, demand)
-        is_cpu = self._resource is Resource.CPU
+        is_cpu = self._resource == Resource.CPU
         served = self._ran(wanted, elapsed_s) if is_cpu else self._held(wanted)
         return self._visible(served)
 

@@ -27,7 +27,6 @@ from agent.record import TickRecord
 from agent.settings import DEFAULT_QOS, Config, HostSettings
 from agent.tenant import Entitlement, Resource, Roster, Tenant
 from agent.tick import ControlLoop, Kernel
-from agent.tokens import Ledger
 from enforce.columns import Floats, HostSample, Limits
 from enforce.sampler import Sampler
 from forecast.fallback import fallback_profile
@@ -154,7 +153,7 @@ class Bench:
             replace(loop_settings(config), step_s=1e9),
             kernel=Kernel(self.world, SimpleNamespace(close=lambda: None)),
             forecaster=Ready(profile),  # type: ignore[arg-type]
-            ledgers={resource: Ledger.opened(count) for resource in Resource},
+            ledgers={},
         )
         self.decided_s = 0.0
         for part in (observed, decide):

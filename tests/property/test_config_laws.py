@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from agent.config import ConfigError, load_config
 from agent.schema import SECTIONS, TENANT_KEYS
 from agent.settings import Config
-from agent.tenant import Resource
+from agent.tenant import BASIC
 
-NAMES = [*SECTIONS, "modes", "qos", *Resource, "gold", "x y", "weight"]
+NAMES = [*SECTIONS, "modes", "qos", *map(str, BASIC), "gold", "x y", "weight"]
 NAMES += [key.name for _, keys in SECTIONS.values() for key in keys]
 NAMES += [key.name for keys in TENANT_KEYS.values() for key in keys]
 
@@ -87,7 +87,7 @@ def test_any_tables_give_a_configuration_or_printable_faults(
 
 
 def _assert_promises_fit(config: Config) -> None:
-    for resource in Resource:
+    for resource in BASIC:
         floors = [tenant.entitlements[resource].floor for tenant in config.tenants]
         assert 0 <= sum(floors) <= config.capacity[resource] * (1 + 1e-9)
         assert config.capacity[resource] > 0

@@ -47,9 +47,10 @@ def test_ledgers_grants_and_series_follow_their_tenants(
     assert np.array_equal(ledger.expired, expected)
     grants = Grants(column, column).rearranged(positions)
     assert np.array_equal(grants.grant_left_s, expected)
-    series = series_positions(positions, resources=len(Resource), tenants_before=len(old))
-    moved = carried_over(np.tile(column, len(Resource)), series)
-    expected = np.tile(carried_over(column, positions), len(Resource))
+    series = series_positions(positions, [1, -1, 0], tenants_before=len(old))
+    moved = carried_over(np.concatenate([column, 2 * column]), series)
+    first, nothing = carried_over(column, positions), np.full(len(new), np.nan)
+    expected = np.concatenate([2 * first, nothing, first])
     assert np.array_equal(moved, expected, equal_nan=True)
 
 

@@ -8,9 +8,8 @@ from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import Policy
 from agent.record import TickRecord
-from agent.tenant import Entitlement, Floats, Resource, Roster, Tenant
+from agent.tenant import BASIC, Entitlement, Floats, Resource, Roster, Tenant
 from agent.tick import ControlLoop, Kernel, LoopSettings
-from agent.tokens import Ledger
 from enforce.columns import Control, HostSample
 
 from hosts import GIB, SILVER
@@ -74,7 +73,7 @@ class Scenario:
         mode: Mode = Mode.ELASTIC,
     ) -> None:
         self.host, self.forecaster, self.now_s = Host(len(roster)), Mute(), 1000.0
-        self.policy: Policy = policy_of(CORES, 4 * GIB, modes=dict.fromkeys(Resource, mode))
+        self.policy: Policy = policy_of(CORES, 4 * GIB, modes=dict.fromkeys(BASIC, mode))
         self.settings = LoopSettings(tick_s=1.0, step_s=step_s, is_observing=is_observing)
         self.loop = ControlLoop(
             roster,
@@ -82,7 +81,7 @@ class Scenario:
             self.settings,
             kernel=Kernel(self.host, self.host),
             forecaster=self.forecaster,
-            ledgers={resource: Ledger.opened(len(roster)) for resource in Resource},
+            ledgers={},
         )
 
     def tick(self, count: int = 1, *, elapsed_s: float = 1.0) -> TickRecord:

@@ -23,13 +23,13 @@ from agent.cycle import (
 )
 from agent.emergency import EmergencySettings
 from agent.plan import Pace, headroom, raises, reductions
-from agent.tenant import Entitlement, Floats, Ints, Resource, Roster, Tenant
+from agent.tenant import BASIC, Entitlement, Floats, Ints, Resource, Roster, Tenant
 from enforce.columns import Changes, Control, HostSample, Limits
 from forecast.profile import LEVELS, Profile
 
 from hosts import GIB, NUMBERS, Guest, guests, mixed
 
-RESOURCES = tuple(Resource)
+RESOURCES = BASIC
 _US = 1e6
 SMALLEST = {Resource.CPU: 0.01, Resource.MEMORY: float(1 << 20)}  # limits that the kernel takes
 
@@ -198,7 +198,7 @@ class Played:
 
     def stuck(self, resource: Resource, policy: Policy) -> Floats:
         """Return the most that safety rule 4 may keep a limit up to: what is held, plus margin."""
-        if resource is Resource.CPU:
+        if resource == Resource.CPU:
             return np.zeros(len(self.usage_cores))
         held = np.nan_to_num(self.seen.usage.memory_bytes) + policy.memory_margin_bytes
         return np.where(self.seen.usage.is_present, held, 0.0)
@@ -218,7 +218,7 @@ def played(scene: Scene, kernel: Kernel | None = None) -> Iterator[Played]:
             resource: _enforced(kernel, resource, part, seen, scene)
             for resource, part in decision.resources.items()
         }
-        left = {resource: kernel.limits[LIMIT_CONTROL[resource]].copy() for resource in Resource}
+        left = {resource: kernel.limits[LIMIT_CONTROL[resource]].copy() for resource in RESOURCES}
         yield Played(seen, decision, kernel.usage_cores, sums, left)
 
 

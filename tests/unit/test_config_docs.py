@@ -11,7 +11,7 @@ from agent.config import load_config
 from agent.keys import Key
 from agent.schema import MODE_KEYS, QOS_KEYS, SECTIONS, TENANT_KEYS
 from agent.settings import DEFAULT_QOS, Config
-from agent.tenant import Entitlement, Resource
+from agent.tenant import Entitlement, Kind, Resource
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "config.md").read_text()
@@ -54,7 +54,9 @@ def test_modes_are_documented_with_their_defaults() -> None:
     documented, modes = rows("`[modes]`"), Config(machine={}, total={}).modes
     assert list(documented) == [key.name for key in MODE_KEYS]
     for key in MODE_KEYS:
-        assert_documented(key.name, key, modes[Resource(key.name)].value, documented[key.name])
+        assert_documented(
+            key.name, key, modes[Resource(Kind(key.name))].value, documented[key.name]
+        )
 
 
 def test_classes_are_documented_with_their_numbers() -> None:

@@ -122,7 +122,7 @@ def test_a_resource_cuts_its_own_series_out_of_a_profile() -> None:
     series = np.arange(4.0)
     grid = np.stack((series, series + 0.5))
     profile = Profile(7, column(0.5, 0.9), grid, series, series + 1, np.arange(4, dtype=np.uint8))
-    memory = ResourceProfile.of(profile, MEMORY)
+    memory = ResourceProfile.of(profile, 1, 2)
     assert memory.expected.tolist() == [2, 3]
     assert memory.grid.tolist() == [[2, 3], [2.5, 3.5]]
     assert memory.source.tolist() == [2, 3]
@@ -131,7 +131,9 @@ def test_a_resource_cuts_its_own_series_out_of_a_profile() -> None:
 def test_newcomers_start_learning_and_those_who_stay_go_on() -> None:
     policy = policy_of(4.0, 8 * GIB, learning_s=60.0)
     state = CoreState.fresh(2, policy)
-    state = replace(state, learning_left_s=column(5, 6), adopted={CPU: column(1, 2)})
+    state = replace(
+        state, learning_left_s=column(5, 6), adopted={**state.adopted, CPU: column(1, 2)}
+    )
     moved = state.rearranged(np.array([1, -1]), policy)
     assert moved.learning_left_s.tolist() == [6, 60]
     assert moved.adopted[CPU] == pytest.approx(column(2, NAN), nan_ok=True)
