@@ -9,7 +9,17 @@ import numpy as np
 
 from agent.fairness import filled
 from agent.tenant import Floats, Resource
-from enforce.columns import DEFAULT_WEIGHT, Changes, Control, HostSample, Limits, Outcomes, Result
+from enforce.columns import (
+    COUNTERS,
+    DEFAULT_WEIGHT,
+    Changes,
+    Control,
+    DiskColumns,
+    HostSample,
+    Limits,
+    Outcomes,
+    Result,
+)
 
 _US_PER_S = 1e6
 _PERIODS_PER_S = 10.0  # of cpu.max, 100 ms each
@@ -56,7 +66,8 @@ class SimulatedHost:
                 np.full(tenants, np.inf),
                 zero,
             ),
-            **dict.fromkeys(_counters(), zero),
+            disks=DiskColumns(),
+            **dict.fromkeys(COUNTERS, zero),
         )
 
     def read(self, taken_at_s: float) -> HostSample:
@@ -67,7 +78,8 @@ class SimulatedHost:
             taken_at_s=taken_at_s,
             cgroup_id=np.where(self._is_absent, 0, sample.cgroup_id),
             in_force=Limits(*(self._visible(sample.in_force.of(c)) for c in Control)),
-            **{name: self._visible(getattr(sample, name)) for name in _counters()},
+            disks=sample.disks,
+            **{name: self._visible(getattr(sample, name)) for name in COUNTERS},
         )
 
     def apply(self, changes: Changes) -> Outcomes:
@@ -139,11 +151,3 @@ class SimulatedHost:
             cpu_throttled_periods=before.cpu_throttled_periods + periods * (throttled > 0),
         )
         return served
-
-
-def _counters() -> tuple[str, ...]:
-    return tuple(
-        name
-        for name in HostSample.__dataclass_fields__
-        if name not in ("taken_at_s", "cgroup_id", "in_force")
-    )

@@ -97,6 +97,9 @@ class World:
             io_write_bytes=zero,
             io_read_ops=zero,
             io_write_ops=zero,
+            net_out_bytes=zero,
+            net_in_bytes=zero,
+            requests=zero,
             in_force=self.limits,
         )
         self.read_s = time.process_time() - began_s

@@ -1,14 +1,23 @@
 """Tick records made by hand: a host of 2 cores and 2 GiB with a case of every kind."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
 from agent.record import ResourceTick, TickRecord
 from agent.settings import DEFAULT_QOS
 from agent.tenant import Entitlement, Floats, Resource, Roster, Tenant
-from enforce.columns import Changes, Control, HostSample, Limits, Outcomes, Result
+from enforce.columns import (
+    COUNTERS,
+    Changes,
+    Control,
+    DiskColumns,
+    HostSample,
+    Limits,
+    Outcomes,
+    Result,
+)
 from forecast.profile import Source
 
 NAN, INF = float("nan"), float("inf")
@@ -44,13 +53,11 @@ def five_tenants() -> Roster:
 def sample_of(roster: Roster, in_force: Limits, cgroup_id: Sequence[int]) -> HostSample:
     """Return a sample in which only ids and limits say anything."""
     unknown = np.full(len(roster), NAN)
-    counters = {
-        field.name: unknown
-        for field in fields(HostSample)
-        if field.name not in ("taken_at_s", "cgroup_id", "in_force")
-    }
+    counters = dict.fromkeys(COUNTERS, unknown)
     ids = np.array(cgroup_id, dtype=np.int64)
-    return HostSample(taken_at_s=100.0, cgroup_id=ids, in_force=in_force, **counters)
+    return HostSample(
+        taken_at_s=100.0, cgroup_id=ids, in_force=in_force, disks=DiskColumns(), **counters
+    )
 
 
 def cpu_tick() -> ResourceTick:

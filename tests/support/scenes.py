@@ -177,6 +177,9 @@ class Kernel:
             io_write_bytes=nothing,
             io_read_ops=nothing,
             io_write_ops=nothing,
+            net_out_bytes=nothing,
+            net_in_bytes=nothing,
+            requests=nothing,
             in_force=Limits(
                 cpu_max_cores=np.where(is_there, self.limits[Control.CPU_MAX], np.nan),
                 cpu_weight=nothing,
