@@ -9,17 +9,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.allocation import Allocation, Claims, Mode, allocate
-from agent.demand import Demand, cpu_demand, memory_demand
+from agent.demand import Demand, cpu_demand, memory_demand, rate_demand
 from agent.emergency import EmergencySettings, Grants
 from agent.plan import Pace, Standing, enforceable, stepped
 from agent.pools import fair_share
-from agent.tenant import Bools, Floats, Ints, Resource, Roster, Terms, carried_over
+from agent.profiles import ResourceProfile
+from agent.tenant import Bools, Floats, Ints, Kind, Resource, Roster, Terms, carried_over
 from agent.tokens import Ledger, credit_of, settled
-from agent.usage import Usage, rearranged, usage_between
+from agent.usage import Usage, measured, rearranged, usage_between
 from enforce.columns import Control, HostSample
 from forecast.profile import Profile
 
+# What limits a resource; of all others limits are decided, and nothing enforces them yet.
 LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_HIGH}
+UNCOUNTED = (Kind.NET_OUT, Kind.NET_IN, Kind.REQUESTS)  # usage is unknown: there is no forecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,13 @@ class Policy:
 
     @property
     def resources(self) -> tuple[Resource, ...]:
-        """Return what is divided here, in the order of the forecaster's series."""
+        """Return what is divided here."""
         return tuple(self.capacity)
+
+    @property
+    def foreseen(self) -> tuple[Resource, ...]:
+        """Return what of it is forecast, in the order of the forecaster's series."""
+        return tuple(resource for resource in self.capacity if resource.kind not in UNCOUNTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,29 +94,6 @@ class CoreState:
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceProfile:
-    """One resource's slice of a forecast profile; columns of shape (tenants,)."""
-
-    levels: Floats
-    grid: Floats  # (levels, tenants)
-    expected: Floats
-    upper: Floats
-    source: Ints
-
-    @classmethod
-    def of(cls, profile: Profile, place: int, tenants: int) -> "ResourceProfile":
-        """Cut the resource at `place` out of a profile: series are ordered resource by resource."""
-        cut = slice(place * tenants, (place + 1) * tenants)
-        return cls(
-            profile.levels,
-            profile.grid[:, cut],
-            profile.expected[cut],
-            profile.upper[cut],
-            profile.source[cut].astype(np.int64),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Observation:
     """What was seen since the last cycle."""
 
@@ -144,17 +129,24 @@ def observed(
 ) -> Observation:
     """Return usage since the last cycle and the demand behind it."""
     usage = usage_between(state.sample or sample, sample)
-    cpu, memory = Resource.CPU, Resource.MEMORY
-    ceiling, fair = _entitled(cpu, roster.terms[cpu], usage, policy)
     demands = {
-        cpu: cpu_demand(usage, ceiling=ceiling, fair=fair, capacity=policy.capacity[cpu]),
-        memory: memory_demand(
-            usage,
-            ceiling=_ceiling(roster.terms[memory], usage, policy.total[memory]),
-            high=sample.in_force.memory_high_bytes,
-        ),
+        resource: _demanded(resource, usage, sample, roster, policy)
+        for resource in policy.resources
     }
     return Observation(sample, usage, demands)
+
+
+def _demanded(
+    resource: Resource, usage: Usage, sample: HostSample, roster: Roster, policy: Policy
+) -> Demand:
+    ceiling, fair = _entitled(resource, roster.terms[resource], usage, policy)
+    limit, capacity = _limit_in(sample, resource), policy.capacity[resource]
+    if resource == Resource.CPU:
+        return cpu_demand(usage, ceiling=ceiling, fair=fair, capacity=capacity)
+    if resource == Resource.MEMORY:
+        return memory_demand(usage, ceiling=ceiling, high=limit)
+    used = measured(resource, usage)
+    return rate_demand(used, limit=limit, ceiling=ceiling, fair=fair, capacity=capacity)
 
 
 def decide(
@@ -164,9 +156,9 @@ def decide(
     state = _advanced(state, seen, roster, policy)
     resources = {
         resource: _decided(
-            resource, state, seen, ResourceProfile.of(profile, place, len(roster)), roster, policy
+            resource, state, seen, _profile_of(resource, profile, roster, policy), roster, policy
         )
-        for place, resource in enumerate(policy.resources)
+        for resource in policy.resources
     }
     return Decision(
         state=replace(
@@ -181,33 +173,57 @@ def decide(
 
 def in_force(resource: Resource, sample: HostSample, machine: float) -> Floats:
     """Return the kernel's limits: none counts as what the machine has, an absent tenant's as 0."""
-    limit = sample.in_force.of(LIMIT_CONTROL[resource])
+    limit = _limit_in(sample, resource)
     held = np.where(np.isnan(limit), machine, np.minimum(limit, machine))
     return np.where(sample.cgroup_id == 0, 0.0, held)
+
+
+def _limit_in(sample: HostSample, resource: Resource) -> Floats:
+    """Return the kernel's limits; inf is none, as of all that it does not limit."""
+    control = LIMIT_CONTROL.get(resource)
+    if control is None:
+        return np.full(len(sample.cgroup_id), np.inf)
+    return sample.in_force.of(control)
+
+
+def _profile_of(
+    resource: Resource, profile: Profile, roster: Roster, policy: Policy
+) -> ResourceProfile:
+    if resource.kind in UNCOUNTED:
+        return ResourceProfile.unknown(profile.levels, len(roster))
+    return ResourceProfile.of(profile, policy.foreseen.index(resource), len(roster))
 
 
 def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Policy) -> CoreState:
     """Let the time since the last cycle pass: settle ledgers, age grants and learning."""
     elapsed_s = max(seen.usage.elapsed_s, 0.0)
-    cpu = Resource.CPU
-    ceiling, fair = _entitled(cpu, roster.terms[cpu], seen.usage, policy)
-    ledger = settled(
-        state.ledgers[cpu],
-        guaranteed=state.guaranteed[cpu],
-        usage=seen.usage.cpu_cores,
-        burst=_burst(roster.terms[cpu], ceiling=ceiling, fair=fair),
-        elapsed_s=elapsed_s,
-    )
     return CoreState(
         sample=seen.sample,
-        ledgers={**state.ledgers, cpu: ledger},
+        ledgers={r: _settled(r, state, seen, roster, policy) for r in policy.resources},
         grants={r: g.elapsed(elapsed_s, policy.emergency) for r, g in state.grants.items()},
         guaranteed=state.guaranteed,
         adopted={
-            r: _first_known(adopted, seen.sample.in_force.of(LIMIT_CONTROL[r]))
+            r: _first_known(adopted, _limit_in(seen.sample, r))
             for r, adopted in state.adopted.items()
         },
         learning_left_s=np.maximum(state.learning_left_s - elapsed_s, 0.0),
+    )
+
+
+def _settled(
+    resource: Resource, state: CoreState, seen: Observation, roster: Roster, policy: Policy
+) -> Ledger:
+    """Book what was used of a resource that is spent since the last cycle."""
+    ledger, terms = state.ledgers[resource], roster.terms[resource]
+    if not resource.is_spent:
+        return ledger
+    ceiling, fair = _entitled(resource, terms, seen.usage, policy)
+    return settled(
+        ledger,
+        guaranteed=state.guaranteed[resource],
+        usage=measured(resource, seen.usage),
+        burst=_burst(terms, ceiling=ceiling, fair=fair),
+        elapsed_s=max(seen.usage.elapsed_s, 0.0),
     )
 
 
@@ -228,13 +244,16 @@ def _decided(
         emergency=policy.emergency,
         grants=state.grants[resource],
     )
-    control, before = LIMIT_CONTROL[resource], in_force(resource, seen.sample, machine)
-    may_move = seen.usage.is_present & ~roster.is_observed_only
-    may_move &= ~np.isnan(seen.sample.in_force.of(control))
+    before = in_force(resource, seen.sample, machine)
     allowed = capacity * allocation.elasticity
     if policy.modes[resource] is Mode.ELASTIC:
         # Elastic limits follow demand: where some stay in the dead-band, others need not wait.
         allowed /= 1.0 - policy.pace.dead_band_fraction
+    control = LIMIT_CONTROL.get(resource)
+    if control is None:
+        return ResourceDecision(profile, allocation, burst, before, before, allowed)
+    may_move = seen.usage.is_present & ~roster.is_observed_only
+    may_move &= ~np.isnan(seen.sample.in_force.of(control))
     usage = measured(resource, seen.usage)
     target = stepped(
         np.where(may_move, enforceable(control, allocation.limit), before),
@@ -269,7 +288,7 @@ def _claims(
         hold = np.maximum(hold, _stuck_bytes(seen, policy))
         # Safety rule 4 outranks the ceiling: below this a tenant would only crawl.
         pinned = np.where(seen.usage.is_present, np.maximum(pinned, hold), 0.0)
-    expected, grid = _without_gaps(profile, terms, ceiling)
+    expected, grid = profile.without_gaps(terms, ceiling)
     claims = Claims(
         terms=terms,
         ceiling=pinned,
@@ -279,11 +298,17 @@ def _claims(
         demand=demand.value,
         is_hit=demand.is_censored,
         credit=credit_of(state.ledgers[resource].balance, burst=burst, expected=expected),
-        least=np.minimum(enforceable(LIMIT_CONTROL[resource], np.zeros(len(roster))), pinned),
+        least=np.minimum(_least(resource, len(roster)), pinned),
         hold=np.minimum(hold, pinned),
         is_foreseen=seen.is_foreseen,
     )
     return claims, burst
+
+
+def _least(resource: Resource, tenants: int) -> Floats:
+    """Return the smallest limits that the kernel can hold."""
+    control, nothing = LIMIT_CONTROL.get(resource), np.zeros(tenants)
+    return nothing if control is None else enforceable(control, nothing)
 
 
 def _stuck_bytes(seen: Observation, policy: Policy) -> Floats:
@@ -320,20 +345,6 @@ def _pinned(
     return np.where(is_learning, pinned, ceiling), np.minimum(adopted, ceiling)
 
 
-def _without_gaps(profile: ResourceProfile, terms: Terms, ceiling: Floats) -> tuple[Floats, Floats]:
-    """Return expectation and quantiles up to the ceiling, the widest guess where there are none.
-
-    Demand beyond the ceiling can never be served: it is no reason to hold anything back.  Of a
-    tenant without data nothing is known but that its demand is below its ceiling: all values up
-    to it are as likely (the maximum-entropy distribution on an interval).
-    """
-    is_known = np.isfinite(profile.expected)
-    expected = np.where(is_known, profile.expected, np.minimum(terms.floor, ceiling))
-    flat = profile.levels[:, None] * ceiling[None, :]
-    grid = np.where(is_known, profile.grid, flat)
-    return np.minimum(expected, ceiling), np.minimum(grid, ceiling)
-
-
 def _ceiling(terms: Terms, usage: Usage, total: float) -> Floats:
     return np.where(usage.is_present, np.minimum(terms.ceiling, total), 0.0)
 
@@ -349,11 +360,6 @@ def _entitled(
 def _burst(terms: Terms, *, ceiling: Floats, fair: Floats) -> Floats:
     """Return the most tokens that each tenant may bank: burst_s of its entitled rate."""
     return terms.burst_s * np.maximum(terms.floor, np.minimum(fair, ceiling))
-
-
-def measured(resource: Resource, usage: Usage) -> Floats:
-    """Return what each tenant used of `resource`; NaN where that is unknowable."""
-    return usage.cpu_cores if resource == Resource.CPU else usage.memory_bytes
 
 
 def _first_known(adopted: Floats, limit: Floats) -> Floats:

@@ -31,6 +31,7 @@ from agent.tenant import Roster
 from agent.tick import ControlLoop, Kernel
 from enforce.apply import Applier
 from enforce.cgroup import ensure
+from enforce.disks import disk_number
 from enforce.originals import Originals
 from enforce.sampler import Sampler
 
@@ -122,7 +123,7 @@ class Daemon:
         self._originals = Originals(config.host.state_dir / ORIGINALS_NAME)
         if self._originals.problem is not None:
             log.warning("originals damaged", problem=self._originals.problem)
-        self._roster = Roster.of(config.tenants)
+        self._roster = Roster.of(config.tenants, config.resources)
         self._unmade: dict[str, str] = {}
         self._make_cgroups(self._roster.names)
         self._kernel = self._opened_kernel(config, self._roster)
@@ -231,7 +232,7 @@ class Daemon:
             OSError: Too few descriptors are left, or the tenants' parent cannot be made.
 
         """
-        roster, old = Roster.of(config.tenants), self._kernel
+        roster, old = Roster.of(config.tenants, config.resources), self._kernel
         with ExitStack() as undo:
             kernel = self._opened_kernel(config, roster)
             undo.callback(kernel.close)
@@ -299,7 +300,8 @@ class Daemon:
     def _opened_kernel(self, config: Config, roster: Roster) -> Kernel:
         root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes
         applier = Applier(root, roster.names, self._originals, memory_margin_bytes=margin_bytes)
-        return Kernel(Sampler(root, roster.names), applier)
+        disks = {name: disk_number(name) for name in config.disks}
+        return Kernel(Sampler(root, roster.names, disks=disks), applier)
 
 
 def run(path: Path, tenants_dir: Path) -> None:

@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agent.amounts import amount_text, token_of, tokens_text
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
 from agent.enforced import control_value, in_force
 from agent.record import TickRecord
 from agent.status import tenant_rows
 from agent.tenant import Resource
-from agent.units import approximate_bytes, at_least_one_digit, three_digits
 from enforce.columns import Control
 from forecast.profile import Source
 
@@ -37,9 +37,11 @@ _STATE_WORDS = {
     "unenforced": "part of this cannot be enforced here",
 }
 _UNKNOWN_SINCE = {
-    Resource.CPU: "there are no two samples of this cgroup yet that can be compared",
-    Resource.MEMORY: "the kernel does not count it here (is the memory controller on?)",
+    "cpu": "there are no two samples of this cgroup yet that can be compared",
+    "memory": "the kernel does not count it here (is the memory controller on?)",
+    "disk": "the kernel does not count it here (is the io controller on, and the disk there?)",
 }
+_UNCOUNTED = "nothing counts it yet"
 
 
 def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | None:
@@ -119,25 +121,24 @@ class _Case:
 
     @property
     def is_cpu(self) -> bool:
-        """Say whether this is about cpu; otherwise it is about memory."""
+        """Say whether this is about cpu."""
         return self.resource == Resource.CPU
 
     def text(self, amount: float) -> str:
         """Return an amount of this resource for a person."""
-        if not math.isfinite(amount):
-            return "unknown"
-        return f"{three_digits(amount)} cores" if self.is_cpu else approximate_bytes(amount)
+        return amount_text(self.resource.kind, amount)
 
     def is_more(self, amount: float, other: float) -> bool:
         """Say whether `amount` exceeds `other` by enough for a person to see it."""
+        if math.isinf(amount):
+            return math.isfinite(other)
         scale = 1.0 if self.is_cpu else max(abs(amount), abs(other))
         return amount > other + _NOTICEABLE * scale
 
 
 def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
-    controls = tuple(
-        control_value(record, control, position) for control in _CONTROLS[case.resource]
-    )
+    names = _CONTROLS.get(case.resource, ())
+    controls = tuple(control_value(record, control, position) for control in names)
     if not case.is_present:
         lent = (
             f"nothing: there is no cgroup; its floor of {case.text(case.floor)} is lent meanwhile."
@@ -153,12 +154,15 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
         Sentence("emergency", _emergency(case)),
         Sentence("limit", _limit(case)),
     ]
-    if case.is_cpu:
+    if case.resource.is_spent:
         steps.append(Sentence("balance", _balance(case)))
     steps += [
         Sentence("kernel", _kernel(case, value, in_force(record, control, position)))
-        for control, value in zip(_CONTROLS[case.resource], controls, strict=True)
+        for control, value in zip(names, controls, strict=True)
     ]
+    if not names:
+        unwritten = "configured but not enforceable: this limit is decided, and nothing writes it."
+        steps.append(Sentence("kernel", unwritten))
     return Chain(str(case.resource), tuple(steps), controls)
 
 
@@ -173,12 +177,12 @@ def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:
 
 
 def _measured(case: _Case) -> str:
-    used = f"{'used' if case.is_cpu else 'holds'} {case.text(case.usage)}"
+    used = f"{'used' if case.resource.is_spent else 'holds'} {case.text(case.usage)}"
     if not math.isfinite(case.usage):
-        return f"usage is unknown: {_UNKNOWN_SINCE[case.resource]}."
-    if not case.is_cpu:
+        return f"usage is unknown: {_UNKNOWN_SINCE.get(case.resource.kind.group, _UNCOUNTED)}."
+    if not case.resource.is_spent:
         return used + (", and hit its limit in the last tick." if case.is_held_back else ".")
-    if not math.isfinite(case.throttled_fraction):
+    if not (case.is_cpu and math.isfinite(case.throttled_fraction)):
         return f"{used} in the last tick."
     throttled_pct = 100 * case.throttled_fraction
     return f"{used} in the last tick, throttled in {throttled_pct:.0f} % of its periods."
@@ -279,13 +283,14 @@ def _limit(case: _Case) -> str:
 def _balance(case: _Case) -> str:
     if not math.isfinite(case.balance):
         return "unknown."
-    amount, most = at_least_one_digit(abs(case.balance)), at_least_one_digit(case.burst)
+    kind = case.resource.kind
+    amount, most = tokens_text(kind, abs(case.balance)), tokens_text(kind, case.burst)
     if case.balance < 0:
         return (
-            f"{amount} core-seconds in debt, of at most {most}: "
+            f"{amount} {token_of(kind)} in debt, of at most {most}: "
             "it is brought down first when the host fills up."
         )
-    return f"{amount} of {most} core-seconds banked: that is its priority."
+    return f"{amount} of {most} {token_of(kind)} banked: that is its priority."
 
 
 def _kernel(case: _Case, value: ControlValue, kept: float) -> str:

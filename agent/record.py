@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.tenant import Bools, Floats, Resource, Roster
+from agent.usage import Usage
 from enforce.columns import Changes, HostSample, Outcomes
 
 
@@ -34,8 +35,8 @@ class ResourceTick:
     opportunistic: Floats
     emergency: Floats
     limit: Floats  # decided; inf is none
-    in_force: Floats  # read from the kernel before this tick's writes
-    weight: Floats  # kernel weight decided (cpu); NaN for memory
+    in_force: Floats  # read from the kernel before this tick's writes; NaN where nothing limits it
+    weight: Floats  # kernel weight decided (cpu); NaN for all else
     balance: Floats  # tokens; NaN for resources that are held, not spent
     burst: Floats  # most tokens that can be banked
 
@@ -62,6 +63,7 @@ class TickRecord:
     roster: Roster
     sample: HostSample
     resources: Mapping[Resource, ResourceTick]
+    usage: Usage  # of all that is counted, divided here or not
     throttled_fraction: Floats  # share of cpu periods throttled in the last tick
     changes: tuple[Changes, ...]
     outcomes: tuple[Outcomes, ...]

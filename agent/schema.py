@@ -7,15 +7,27 @@ from collections.abc import Mapping, Sequence
 
 from agent.allocation import Mode
 from agent.emergency import EmergencySettings
-from agent.keys import Key, absolute_path, byte_count, choice, count, flag, number, seconds
+from agent.keys import (
+    Key,
+    absolute_path,
+    byte_count,
+    byte_rate,
+    choice,
+    count,
+    flag,
+    number,
+    rate,
+    seconds,
+)
 from agent.plan import Pace
 from agent.settings import ForecastSettings, HostSettings, LogSettings, Periods
-from agent.tenant import Kind, QosClass, Resource
+from agent.tenant import Kind, QosClass
 
 _CORES = number("cores")
 _SOME_CORES = number("cores", above=0.0)
 _FRACTION = number("a fraction", most=1.0)
 _WEIGHT = number("a weight", above=0.0, most=10_000.0)
+_WEIGHT_KEY = Key("weight", _WEIGHT, "weight")
 _PERIOD = seconds(above=0.0)
 
 HOST_KEYS = (
@@ -62,17 +74,42 @@ QOS_KEYS = (
     Key("emergency_rank", count(least=0, most=1000), "emergency_rank", is_required=True),
     Key("burst_s", seconds(), "burst_s", is_required=True),
 )
-TENANT_KEYS: Mapping[Resource, Sequence[Key]] = {
-    Resource.CPU: (
+# Of what the host cannot tell by itself: stem and unit of the names of keys, and their values.
+_RATES = {
+    Kind.DISK_READ: ("read_{}_bytes_per_s", byte_rate),
+    Kind.DISK_WRITE: ("write_{}_bytes_per_s", byte_rate),
+    Kind.DISK_READ_OPS: ("read_{}_ops_per_s", rate("operations")),
+    Kind.DISK_WRITE_OPS: ("write_{}_ops_per_s", rate("operations")),
+    Kind.NET_OUT: ("out_{}_bytes_per_s", byte_rate),
+    Kind.NET_IN: ("in_{}_bytes_per_s", byte_rate),
+    Kind.REQUESTS: ("{}_per_s", rate("requests")),
+}
+SUPPLY_KEYS: Mapping[Kind, tuple[Key, Key]] = {
+    kind: (
+        Key(name.format("capacity"), of(least=1), "capacity"),
+        Key(name.format("reserve"), of(least=0), "reserve"),
+    )
+    for kind, (name, of) in _RATES.items()
+}
+TENANT_KEYS: Mapping[Kind, tuple[Key, Key, Key]] = {
+    Kind.CPU: (
         Key("floor_cores", _CORES, "floor"),
         Key("ceiling_cores", _SOME_CORES, "ceiling"),
-        Key("weight", _WEIGHT, "weight"),
+        _WEIGHT_KEY,
     ),
-    Resource.MEMORY: (
+    Kind.MEMORY: (
         Key("floor_bytes", byte_count(), "floor"),
         Key("ceiling_bytes", byte_count(least=1), "ceiling"),
-        Key("weight", _WEIGHT, "weight"),
+        _WEIGHT_KEY,
     ),
+    **{
+        kind: (
+            Key(name.format("floor"), of(least=0), "floor"),
+            Key(name.format("ceiling"), of(least=1), "ceiling"),
+            _WEIGHT_KEY,
+        )
+        for kind, (name, of) in _RATES.items()
+    },
 }
 SECTIONS: Mapping[str, tuple[type, Sequence[Key]]] = {
     "host": (HostSettings, HOST_KEYS),
@@ -82,7 +119,7 @@ SECTIONS: Mapping[str, tuple[type, Sequence[Key]]] = {
     "forecast": (ForecastSettings, FORECAST_KEYS),
     "log": (LogSettings, LOG_KEYS),
 }
-SECTION_NAMES = (*SECTIONS, "modes", "qos")
+SECTION_NAMES = (*SECTIONS, "modes", "qos", *dict.fromkeys(kind.group for kind in SUPPLY_KEYS))
 
 
 def tenant_keys(classes: Sequence[QosClass]) -> tuple[Key, ...]:

@@ -19,8 +19,21 @@ Bools = NDArray[np.bool_]
 class Kind(StrEnum):
     """What is shared.  Memory is held (bytes); all else is spent, at so much a second."""
 
-    CPU = "cpu"
-    MEMORY = "memory"
+    CPU = "cpu"  # cores
+    MEMORY = "memory"  # bytes
+    DISK_READ = "disk_read"  # bytes/s
+    DISK_WRITE = "disk_write"
+    DISK_READ_OPS = "disk_read_ops"  # operations/s
+    DISK_WRITE_OPS = "disk_write_ops"
+    NET_OUT = "net_out"  # bytes/s
+    NET_IN = "net_in"
+    REQUESTS = "requests"  # requests/s
+
+    @property
+    def group(self) -> str:
+        """Return what it belongs to, as configured: cpu, memory, disk, network or requests."""
+        stem = str(self).partition("_")[0]
+        return "network" if stem == "net" else stem
 
 
 @dataclass(frozen=True, slots=True)

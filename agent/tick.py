@@ -18,13 +18,13 @@ from agent.cycle import (
     Policy,
     ResourceDecision,
     decide,
-    measured,
     observed,
 )
 from agent.forecaster import State
 from agent.plan import differing, headroom, kernel_weights, raises, reductions
-from agent.problems import broken_promises, refusals, unenforceable
-from agent.record import ResourceTick, TickRecord, Totals
+from agent.problems import broken_promises, refusals, unenforceable, unenforced
+from agent.record import TickRecord, Totals
+from agent.recorded import resource_tick
 from agent.steps import Step, series_positions
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.tokens import Ledger
@@ -127,7 +127,7 @@ class ControlLoop:
 
     @property
     def _series(self) -> int:
-        return len(self.policy.resources) * len(self.roster)
+        return len(self.policy.foreseen) * len(self.roster)
 
     @property
     def ledgers(self) -> Mapping[Resource, Ledger]:
@@ -141,7 +141,7 @@ class ControlLoop:
         positions = roster.positions_in(self.roster)
         series = series_positions(
             positions,
-            [_place(resource, self.policy.resources) for resource in policy.resources],
+            [_place(resource, self.policy.foreseen) for resource in policy.foreseen],
             tenants_before=len(self.roster),
         )
         self._state = self._state.rearranged(positions, policy)
@@ -181,9 +181,7 @@ class ControlLoop:
 
     def _forecast(self, seen: Observation, now_s: float) -> Profile:
         """Feed the forecaster at the end of each step; return its profile, or the fallback."""
-        values = np.concatenate(
-            [seen.demands[resource].value for resource in self.policy.resources]
-        )
+        values = np.concatenate([seen.demands[r].value for r in self.policy.foreseen])
         self._step = self._step.with_tick(values, seen.usage.elapsed_s)
         if self._step.elapsed_s >= self.settings.step_s - self.settings.tick_s / 2:
             self._close_step(now_s)
@@ -214,8 +212,9 @@ class ControlLoop:
         """Write reductions, then what takes from nobody, then raises into what was freed."""
         may_write = seen.usage.is_present & ~self.roster.is_observed_only
         self._count_observed(decision)
+        limited = {resource: decision.resources[resource] for resource in LIMIT_CONTROL}
         lowered: list[Changes] = []
-        for resource, part in decision.resources.items():
+        for resource, part in limited.items():
             control = LIMIT_CONTROL[resource]
             lowered.append(
                 reductions(control, part.target, part.in_force, may_write & _known(seen, control))
@@ -230,7 +229,7 @@ class ControlLoop:
         raised = [
             self._raises(resource, part, seen, may_write, _left(change, outcome))
             for (resource, part), change, outcome in zip(
-                decision.resources.items(), lowered, outcomes[: len(lowered)], strict=True
+                limited.items(), lowered, outcomes[: len(lowered)], strict=True
             )
         ]
         outcomes += [self._write(changes) for changes in raised]
@@ -326,8 +325,9 @@ class ControlLoop:
 
     def _count_observed(self, decision: Decision) -> None:
         """Count the limits of tenants that are only observed which would be moved by now."""
-        for resource, part in decision.resources.items():
-            control, wanted = LIMIT_CONTROL[resource], part.allocation.limit
+        for resource, control in LIMIT_CONTROL.items():
+            part = decision.resources[resource]
+            wanted = part.allocation.limit
             moved_by = np.abs(wanted - part.in_force)
             is_off = moved_by > self.policy.pace.dead_band_fraction * part.in_force
             tenant = np.flatnonzero(is_off & self.roster.is_observed_only)
@@ -354,9 +354,10 @@ class ControlLoop:
             roster=self.roster,
             sample=seen.sample,
             resources={
-                resource: self._resource_tick(resource, part, seen, done.weight)
-                for resource, part in decision.resources.items()
+                resource: resource_tick(resource, decision, seen, self.policy, weight=done.weight)
+                for resource in decision.resources
             },
+            usage=seen.usage,
             throttled_fraction=seen.usage.cpu_throttled_fraction,
             changes=done.changes,
             outcomes=done.outcomes,
@@ -364,6 +365,7 @@ class ControlLoop:
             totals=self._totals,
             problems=(
                 *unenforceable(seen.sample),
+                *unenforced(decision, seen.sample),
                 *broken_promises(decision),
                 *refusals(done.outcomes),
                 *self._own_problems(now_s),
@@ -380,35 +382,6 @@ class ControlLoop:
             why = f" ({self._forecaster.problem})" if self._forecaster.problem else ""
             found.append(f"forecaster {state}{why}: a rule on recent values stands in")
         return found
-
-    def _resource_tick(
-        self, resource: Resource, part: ResourceDecision, seen: Observation, weight: Floats
-    ) -> ResourceTick:
-        allocation, is_cpu = part.allocation, resource == Resource.CPU
-        nothing = np.full(len(self.roster), np.nan)
-        return ResourceTick(
-            capacity=self.policy.capacity[resource],
-            emergency_pool=allocation.guarantee.emergency_pool,
-            pressure=allocation.pressure,
-            elasticity=allocation.elasticity,
-            marginal_need=allocation.marginal_need,
-            usage=measured(resource, seen.usage),
-            demand=seen.demands[resource].value,
-            is_censored=seen.demands[resource].is_censored,
-            expected=part.profile.expected,
-            upper=np.minimum(part.profile.upper, self.policy.total[resource]),
-            source=part.profile.source.astype(np.uint8),
-            risk=allocation.guarantee.risk,
-            fair=allocation.guarantee.fair,
-            guaranteed=allocation.guarantee.amount,
-            opportunistic=allocation.opportunistic,
-            emergency=allocation.emergency,
-            limit=allocation.limit,
-            in_force=seen.sample.in_force.of(LIMIT_CONTROL[resource]),
-            weight=weight if is_cpu else nothing,
-            balance=self._state.ledgers[resource].balance if is_cpu else nothing,
-            burst=part.burst if is_cpu else nothing,
-        )
 
 
 def _left(changes: Changes, outcomes: Outcomes | None) -> tuple[Ints, Floats]:

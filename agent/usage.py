@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from agent.tenant import Bools, Floats, Ints, carried_over
+from agent.tenant import Bools, Floats, Ints, Kind, Resource, carried_over
 from enforce.columns import COUNTERS, DiskColumns, HostSample, Limits
 
 _US_PER_S = 1e6
@@ -40,6 +40,38 @@ class Usage:
     net_in_bytes_per_s: Floats
     requests_per_s: Floats
     disks_per_s: DiskColumns = field(default_factory=DiskColumns)
+
+
+_COLUMN = {
+    Kind.CPU: "cpu_cores",
+    Kind.MEMORY: "memory_bytes",
+    Kind.DISK_READ: "io_read_bytes_per_s",
+    Kind.DISK_WRITE: "io_write_bytes_per_s",
+    Kind.DISK_READ_OPS: "io_read_ops_per_s",
+    Kind.DISK_WRITE_OPS: "io_write_ops_per_s",
+    Kind.NET_OUT: "net_out_bytes_per_s",
+    Kind.NET_IN: "net_in_bytes_per_s",
+    Kind.REQUESTS: "requests_per_s",
+}
+_DISK_COLUMN = {
+    Kind.DISK_READ: "read_bytes",
+    Kind.DISK_WRITE: "write_bytes",
+    Kind.DISK_READ_OPS: "read_ops",
+    Kind.DISK_WRITE_OPS: "write_ops",
+}
+
+
+def measured(resource: Resource, usage: Usage) -> Floats:
+    """Return what each tenant used of `resource`; NaN where that is unknowable."""
+    if not resource.device:
+        column: Floats = getattr(usage, _COLUMN[resource.kind])
+        return column
+    disks = usage.disks_per_s
+    if resource.device not in disks.names:
+        return np.full(len(usage.is_present), np.nan)
+    table: Floats = getattr(disks, _DISK_COLUMN[resource.kind])
+    of_disk: Floats = table[disks.names.index(resource.device)]
+    return of_disk
 
 
 def usage_between(earlier: HostSample, later: HostSample) -> Usage:

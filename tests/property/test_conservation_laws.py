@@ -5,13 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.allocation import Mode
-from agent.tenant import Resource
 from agent.tokens import Ledger, credit_of, settled
+from agent.usage import measured
 
 from hosts import ROUNDING, Host, hosts
 from scenes import Scene, played, scenes
 
-CPU = Resource.CPU
 rates = st.sampled_from((0.0, 1.0, 1 / 3, 0.1, 1e-6, 1e6))
 usages = rates | st.just(float("nan"))
 bookings = st.lists(
@@ -66,13 +65,16 @@ def test_tokens_expire_only_from_a_full_bank_and_are_given_only_beyond_all_debt(
 @given(scenes())
 def test_ledgers_balance_over_any_sequence_of_ticks(scene: Scene) -> None:
     """Spent is what was used, where it could be known."""
-    spent = np.zeros(len(scene.pairs))
+    spendable = [resource for resource in scene.policy.resources if resource.is_spent]
+    spent = {resource: np.zeros(len(scene.pairs)) for resource in spendable}
     for tick in played(scene):
-        ledger, usage = tick.decision.state.ledgers[CPU], tick.seen.usage
-        spent += np.nan_to_num(usage.cpu_cores * usage.elapsed_s)
-        assert np.allclose(ledger.spent, spent, rtol=ROUNDING)
-        left = ledger.issued - ledger.spent - ledger.expired - ledger.balance
-        assert np.all(np.abs(left) <= ROUNDING * (ledger.issued + ledger.spent))
+        usage = tick.seen.usage
+        for resource in spendable:
+            ledger = tick.decision.state.ledgers[resource]
+            spent[resource] += np.nan_to_num(measured(resource, usage) * usage.elapsed_s)
+            assert np.allclose(ledger.spent, spent[resource], rtol=ROUNDING)
+            left = ledger.issued - ledger.spent - ledger.expired - ledger.balance
+            assert np.all(np.abs(left) <= ROUNDING * (ledger.issued + ledger.spent))
 
 
 @given(hosts(modes=(Mode.STRICT,)))

@@ -24,8 +24,8 @@ def test_every_decision_of_a_sequence_keeps_promises_within_the_host(scene: Scen
 @given(scenes())
 def test_no_write_of_a_sequence_raises_the_sum_above_what_it_was_or_may_be(scene: Scene) -> None:
     for tick in played(scene):
-        for resource, part in tick.decision.resources.items():
-            sums = tick.sums[resource]
+        for resource, sums in tick.sums.items():
+            part = tick.decision.resources[resource]
             assert max(sums) <= max(sums[0], part.allowed) * (1 + ROUNDING)
 
 
@@ -94,8 +94,8 @@ def test_what_is_left_in_force_is_what_was_decided_or_on_its_way_down(scene: Sce
     pace = scene.policy.pace
     for tick in played(scene):
         keep = (1 - pace.ramp_down_fraction_per_s) ** tick.seen.usage.elapsed_s
-        for resource, part in tick.decision.resources.items():
-            left = tick.left[resource]
+        for resource in RESOURCES:
+            part, left = tick.decision.resources[resource], tick.left[resource]
             machine = scene.policy.machine[resource]
             found = np.minimum(tick.seen.sample.in_force.of(LIMIT_CONTROL[resource]), machine)
             may_move = tick.seen.usage.is_present & ~scene.roster.is_observed_only

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agent.cycle import CoreState, Decision, decide, observed
-from agent.tenant import BASIC, Floats, Resource
+from agent.tenant import Floats, Resource
 
 from hosts import LADDER, ROUNDING, Host, hosts
 from scenes import Kernel, Scene, scenes
@@ -65,7 +65,7 @@ def decided_with(scene: Scene, tokens: Floats, *, seen_in: Scene) -> Decision:
     kernel, first = begun(seen_in)
     roster, policy = scene.roster, scene.policy
     ledger = replace(first.state.ledgers[Resource.CPU], balance=tokens)
-    nothing = {resource: np.zeros(len(roster)) for resource in BASIC}
+    nothing = {resource: np.zeros(len(roster)) for resource in policy.resources}
     ledgers = {**first.state.ledgers, Resource.CPU: ledger}
     state = replace(first.state, ledgers=ledgers, guaranteed=nothing)
     sample = kernel.pass_time(1.0, seen_in.story[0])

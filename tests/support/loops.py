@@ -19,11 +19,17 @@ CORES = 4.0
 MANY_CORES = 1e6  # only limits hold tenants back here
 
 
-def tenants(*names: str, floor: float = 0.2, observed: tuple[str, ...] = ()) -> Roster:
+def tenants(
+    *names: str,
+    floor: float = 0.2,
+    observed: tuple[str, ...] = (),
+    resources: tuple[Resource, ...] = BASIC,
+) -> Roster:
     """Return silver tenants with a floor of cpu."""
     entitlements = {Resource.CPU: Entitlement(floor), Resource.MEMORY: Entitlement(GIB / 8)}
     return Roster.of(
-        Tenant(name, SILVER, entitlements, is_observed_only=name in observed) for name in names
+        (Tenant(name, SILVER, entitlements, is_observed_only=name in observed) for name in names),
+        resources,
     )
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from agent.record import ResourceTick, TickRecord
 from agent.settings import DEFAULT_QOS
-from agent.tenant import Entitlement, Floats, Resource, Roster, Tenant
+from agent.tenant import Entitlement, Floats, Kind, Resource, Roster, Tenant
+from agent.usage import usage_between
 from enforce.columns import (
     COUNTERS,
     Changes,
@@ -34,20 +35,25 @@ def column(*values: float) -> Floats:
 
 def five_tenants() -> Roster:
     """Return a gold, three silver and a platinum tenant, in name order."""
+    return Roster.of(_tenants())
+
+
+def _tenants() -> list[Tenant]:
     classes = (GOLD, SILVER, SILVER, SILVER, PLATINUM)
     floors = (0.25, 0.0, 0.5, 0.0, 0.5)
     memory = (64 * MIB, 0.0, 0.0, 0.0, 256 * MIB)
-    return Roster.of(
+    return [
         Tenant(
             name,
             qos,
             {
                 CPU: Entitlement(floor, 2.0 if name == "web" else INF),
                 MEMORY: Entitlement(held, 1024 * MIB),
+                DISK: Entitlement(floor * MIB),
             },
         )
         for name, qos, floor, held in zip(NAMES, classes, floors, memory, strict=True)
-    )
+    ]
 
 
 def sample_of(roster: Roster, in_force: Limits, cgroup_id: Sequence[int]) -> HostSample:
@@ -118,6 +124,50 @@ def memory_tick() -> ResourceTick:
     )
 
 
+DISK, NET = Resource(Kind.DISK_READ, "sda"), Resource(Kind.NET_OUT)
+
+
+def disk_tick() -> ResourceTick:
+    """Return reads from a disk, in which the hog is in debt; amounts are cpu's in MiB/s."""
+    cpu = cpu_tick()
+    amounts = ("usage", "demand", "expected", "upper", "fair", "guaranteed", "opportunistic")
+    more = ("emergency", "limit", "balance", "burst")
+    scaled = {name: getattr(cpu, name) * MIB for name in (*amounts, *more)}
+    return replace(
+        cpu,
+        capacity=cpu.capacity * MIB,
+        emergency_pool=cpu.emergency_pool * MIB,
+        in_force=np.full(len(NAMES), NAN),
+        weight=np.full(len(NAMES), NAN),
+        **scaled,
+    )
+
+
+def net_tick() -> ResourceTick:
+    """Return bytes sent, which nothing counts."""
+    unknown = np.full(len(NAMES), NAN)
+    disk = disk_tick()
+    return replace(
+        disk,
+        usage=unknown,
+        demand=unknown,
+        expected=unknown,
+        upper=unknown,
+        is_censored=np.zeros(len(NAMES), dtype=np.bool_),
+        guaranteed=np.zeros(len(NAMES)),
+        opportunistic=disk.limit - disk.emergency,
+        balance=np.zeros(len(NAMES)),
+    )
+
+
+def with_rates(one: TickRecord) -> TickRecord:
+    """Return a record of a host that divides a disk and the network too, and counts the disk."""
+    resources = {**one.resources, DISK: disk_tick(), NET: net_tick()}
+    roster = Roster.of(_tenants(), tuple(resources))
+    usage = replace(one.usage, io_read_bytes_per_s=disk_tick().usage)
+    return replace(one, resources=resources, roster=roster, usage=usage)
+
+
 def record() -> TickRecord:
     """Return one tick of five tenants: the hog's quota is lowered, the eater's high held back."""
     roster, cpu, memory = five_tenants(), cpu_tick(), memory_tick()
@@ -130,6 +180,7 @@ def record() -> TickRecord:
     hog, eater = np.array([3]), np.array([1])
     lowered = Changes(Control.CPU_MAX, hog, column(0.6), column(0.5))
     squeezed = Changes(Control.MEMORY_HIGH, eater, column(512 * MIB), column(400 * MIB))
+    sample = sample_of(roster, in_force, [11, 12, 0, 14, 15])
     return TickRecord(
         number=1234,
         taken_at_s=100.0,
@@ -137,8 +188,9 @@ def record() -> TickRecord:
         is_observing=False,
         is_learning=False,
         roster=roster,
-        sample=sample_of(roster, in_force, [11, 12, 0, 14, 15]),
+        sample=sample,
         resources={CPU: cpu, MEMORY: memory},
+        usage=usage_between(sample, sample),
         throttled_fraction=column(0.0, NAN, NAN, 0.61, 0.0),
         changes=(lowered, squeezed),
         outcomes=(
@@ -175,10 +227,12 @@ def crowd(size: int) -> TickRecord:
         return replace(tick, **columns)
 
     limits = Limits(*(one.sample.in_force.of(control)[fifth] for control in Control))
+    sample = sample_of(roster, limits, [1] * size)
     return replace(
         one,
         roster=roster,
-        sample=sample_of(roster, limits, [1] * size),
+        sample=sample,
+        usage=usage_between(sample, sample),
         resources={resource: spread(tick) for resource, tick in one.resources.items()},
         throttled_fraction=one.throttled_fraction[fifth],
         changes=(),

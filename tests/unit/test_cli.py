@@ -132,6 +132,23 @@ def test_doctor_finds_what_is_missing_and_exits_1(config: Path, tmp_path: Path) 
     assert str(tmp_path / "root") in found["cgroup v2"]["meaning"]
 
 
+def test_doctor_names_what_is_configured_and_cannot_be_limited(
+    config: Path, tmp_path: Path
+) -> None:
+    with config.open("a") as file:
+        file.write(
+            "\n[disk.no-such-disk]\nread_capacity_ops_per_s = 5\n[requests]\ncapacity_per_s = 9\n"
+        )
+    result = ran("doctor", "--config", config, "--socket", tmp_path / "none.sock", "--json")
+    found = {finding["name"]: finding for finding in json.loads(result.output)}
+    assert result.exit_code == 1
+    for name in ("disk no-such-disk limits", "requests limits"):
+        assert found[name]["state"] == "missing"
+        assert "configured but not enforceable" in found[name]["meaning"]
+    assert "no such disk" in found["disk no-such-disk"]["meaning"]
+    assert "network limits" not in found
+
+
 def test_doctor_goes_on_where_the_configuration_is_broken(config: Path, served: Path) -> None:
     config.write_text("x = [")
     result = ran("doctor", "--config", config, "--socket", served)

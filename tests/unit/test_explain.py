@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click import unstyle
-from records import CPU, GOLD, INF, MIB, NAMES, column, record
+from msgspec import structs
+from records import CPU, GOLD, INF, MIB, NAMES, column, record, with_rates
 
 from agent.answers import Explanation
 from agent.explain import explain
@@ -129,3 +130,13 @@ def test_observing_shows_what_would_have_been_written() -> None:
         "memory.high is 171966464 (164M), was 171966464 (164M), "
         "wanted 209715200 (200M): would be written."
     )
+
+
+@pytest.mark.parametrize("name", ["hog", "web"])
+def test_what_is_divided_beside_cpu_and_memory_is_explained_in_its_own_units(
+    name: str, assert_golden: Callable[[str, str], None]
+) -> None:
+    answer = explained(name, with_rates(record()))
+    rates = structs.replace(answer, chains=answer.chains[2:])
+    lines = explanation_lines(rates, width=100)
+    assert_golden(f"explain-rates-{name}.txt", unstyle("\n".join(lines)) + "\n")

@@ -15,6 +15,7 @@ from enforce.limits import text
 from forecast.profile import LEVELS, Profile, Source
 
 from hosts import GIB
+from scenes import DISK, NET, with_rates
 
 CPU = Resource.CPU
 
@@ -216,3 +217,22 @@ def test_the_parent_is_given_all_that_its_tenants_hold_also_within_the_dead_band
         assert host.root_low_bytes == pytest.approx(float(low.sum()))
     decided = scenario.tick().resources[Resource.MEMORY].guaranteed[:2]
     assert decided.sum() < host.root_low_bytes
+
+
+def test_a_reload_that_divides_a_disk_too_keeps_what_is_known_of_the_rest() -> None:
+    scenario = Scenario(tenants("a", "b"))
+    scenario.host.wants_cores[:] = (0.2, 0.4)
+    before = scenario.tick(30)
+    policy = with_rates(scenario.policy, disk=10.0, net=1.0)
+    roster = tenants("a", "b", resources=policy.resources)
+    kernel = Kernel(scenario.host, scenario.host)
+    scenario.loop.reconfigure(roster, policy, scenario.settings, kernel=kernel)
+    after = scenario.tick()
+    assert list(after.resources) == [CPU, Resource.MEMORY, DISK, NET]
+    assert after.resources[CPU].expected == pytest.approx(before.resources[CPU].expected)
+    assert np.isnan(after.resources[DISK].expected).all()  # no step of it yet
+    assert any(problem.startswith("disk sda: configured but not") for problem in after.problems)
+    scenario.loop.reconfigure(tenants("a", "b"), scenario.policy, scenario.settings, kernel=kernel)
+    last = scenario.tick()
+    assert list(last.resources) == [CPU, Resource.MEMORY]
+    assert last.resources[CPU].expected == pytest.approx(before.resources[CPU].expected)
