@@ -47,7 +47,7 @@ class Resource:
     MEMORY: ClassVar["Resource"]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.device}" if self.device else str(self.kind)
+        return f"{self.kind}:{self.device}" if self.device else str(self.kind)
 
     @property
     def is_spent(self) -> bool:

@@ -47,6 +47,15 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+def test_status_shows_one_resource_where_asked(served: Path) -> None:
+    result = ran("status", "--socket", served, "--resource", "disk_read")
+    assert result.exit_code == 0
+    assert result.output.splitlines()[2].split() == ["TENANT", "QOS", "USED/S"]
+    wrong = ran("status", "--socket", served, "--resource", "dsk")
+    assert wrong.exit_code == 1
+    assert "no resource 'dsk' (known: disk_read, " in wrong.stderr
+
+
 @pytest.mark.parametrize("columns", [80, 140])
 def test_status_reads_as_reviewed(
     served: Path, columns: int, assert_golden: Callable[[str, str], None]
