@@ -109,7 +109,7 @@ class ResourceDecision:
 
     profile: ResourceProfile
     allocation: Allocation
-    burst: Floats
+    bank: Floats  # the most tokens that can be banked
     in_force: Floats  # finite: no limit counts as what the machine has
     target: Floats  # what to aim for in this cycle, finite
     allowed: float  # what limits in force may sum to
@@ -279,10 +279,11 @@ def _claims(
     roster: Roster,
     policy: Policy,
 ) -> tuple[Claims, Floats]:
-    """Put together what each tenant may ask for, and its burst."""
+    """Put together what each tenant may ask for, and the most that it may bank."""
     terms, demand = roster.terms[resource], seen.demands[resource]
     ceiling, fair = _entitled(resource, terms, seen.usage, policy)
     burst = _burst(terms, ceiling=ceiling, fair=fair) * resource.is_spent
+    ledger = state.ledgers[resource]
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
     if resource == Resource.MEMORY:
         hold = np.maximum(hold, _stuck_bytes(seen, policy))
@@ -297,12 +298,12 @@ def _claims(
         grid=grid,
         demand=demand.value,
         is_hit=demand.is_censored,
-        credit=credit_of(state.ledgers[resource].balance, burst=burst, expected=expected),
+        credit=credit_of(ledger.balance, burst=burst, expected=expected),
         least=np.minimum(_least(resource, len(roster)), pinned),
         hold=np.minimum(hold, pinned),
         is_foreseen=seen.is_foreseen,
     )
-    return claims, burst
+    return claims, burst * ledger.allowance
 
 
 def _least(resource: Resource, tenants: int) -> Floats:

@@ -87,6 +87,7 @@ class _Case:
     limit: float
     balance: float
     burst: float
+    allowance: float
     pressure: float
     forecaster: str
 
@@ -115,6 +116,7 @@ class _Case:
             limit=float(tick.limit[position]),
             balance=float(tick.balance[position]),
             burst=float(tick.burst[position]),
+            allowance=float(tick.allowance[position]),
             pressure=tick.pressure,
             forecaster=record.forecaster,
         )
@@ -284,13 +286,28 @@ def _balance(case: _Case) -> str:
     if not math.isfinite(case.balance):
         return "unknown."
     kind = case.resource.kind
-    amount, most = tokens_text(kind, abs(case.balance)), tokens_text(kind, case.burst)
+    amount, token = tokens_text(kind, abs(case.balance)), token_of(kind)
     if case.balance < 0:
-        return (
-            f"{amount} {token_of(kind)} in debt, of at most {most}: "
-            "it is brought down first when the host fills up."
-        )
-    return f"{amount} of {most} {token_of(kind)} banked: that is its priority."
+        most = tokens_text(kind, case.burst / case.allowance)
+        return f"{amount} {token} in debt, of at most {most}: {_brought_down(case)}."
+    most = tokens_text(kind, case.burst)
+    said = f"{amount} of {most} {token} banked: that is its priority"
+    if case.allowance <= 1.0 + _NOTICEABLE:
+        return f"{said}."
+    return (
+        f"{said}. It may bank {case.allowance:.2f} times what its class may, "
+        "for what it has left of its guaranteed tokens in the last hour."
+    )
+
+
+def _brought_down(case: _Case) -> str:
+    """Say whether a tenant in debt is losing what it was lent, before the host is full."""
+    if case.pressure < _NOTICEABLE or not case.is_more(case.ceiling, case.limit):
+        return "it is brought down first when the host fills up"
+    return (
+        "it is brought down towards its guaranteed part as a shortage becomes likely "
+        f"({100 * case.pressure:.1f} % now)"
+    )
 
 
 def _kernel(case: _Case, value: ControlValue, kept: float) -> str:

@@ -38,6 +38,7 @@ class ResourceTick:
     in_force: Floats  # read from the kernel before this tick's writes; NaN where nothing limits it
     weight: Floats  # kernel weight decided (cpu); NaN for all else
     balance: Floats  # tokens; NaN for resources that are held, not spent
+    allowance: Floats  # how many times its class's burst that is: 1 to 2
     burst: Floats  # most tokens that can be banked
 
 

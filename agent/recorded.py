@@ -36,5 +36,6 @@ def resource_tick(
         in_force=nothing if control is None else seen.sample.in_force.of(control),
         weight=weight if resource == Resource.CPU else nothing,
         balance=state.ledgers[resource].balance if resource.is_spent else nothing,
-        burst=part.burst if resource.is_spent else nothing,
+        allowance=state.ledgers[resource].allowance if resource.is_spent else nothing,
+        burst=part.bank if resource.is_spent else nothing,
     )

@@ -90,7 +90,7 @@ def test_in_a_whole_cycle_neither_class_nor_weight_lowers_a_limit_at_the_same_to
     if factor is not None:
         better = replace(cpu, weight=cpu.weight * factor)
     pairs = (*scene.pairs[:position], (better, memory), *scene.pairs[position + 1 :])
-    tokens = part_of_burst * begun(scene)[1].resources[Resource.CPU].burst
+    tokens = part_of_burst * begun(scene)[1].resources[Resource.CPU].bank
     scenes_played = (scene, replace(scene, pairs=pairs))
     before, after = (decided_with(s, tokens, seen_in=scene) for s in scenes_played)
     for resource, part in after.resources.items():

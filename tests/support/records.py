@@ -92,7 +92,8 @@ def cpu_tick() -> ResourceTick:
         in_force=column(1.0, 0.5, NAN, 0.6, INF),
         weight=column(900.0, 100.0, 1.0, 200.0, 4000.0),
         balance=column(12.5, 0.0, 0.0, -31.5, 290.0),
-        burst=column(60.0, 18.0, 30.0, 36.0, 300.0),
+        allowance=column(1.0, 1.0, 1.0, 1.0, 1.25),
+        burst=column(60.0, 18.0, 30.0, 36.0, 375.0),
     )
 
 
@@ -120,6 +121,7 @@ def memory_tick() -> ResourceTick:
         in_force=column(164.0, 512.0, NAN, 64.0, 510.0) * MIB,
         weight=nothing,
         balance=nothing,
+        allowance=nothing,
         burst=nothing,
     )
 

@@ -115,7 +115,17 @@ def test_a_small_debt_names_its_depth_and_never_reads_as_nothing() -> None:
     )
     answer = explained("batch", replace(one, resources={**one.resources, CPU: cpu}))
     assert step(answer, 0, "balance") == (
-        "0.25 core-seconds in debt, of at most 0.30: "
+        "0.25 core-seconds in debt, of at most 0.30: it is brought down towards its guaranteed "
+        "part as a shortage becomes likely (12.0 % now)."
+    )
+
+
+def test_on_an_idle_host_a_debt_costs_nothing_yet() -> None:
+    one = record()
+    cpu = replace(one.resources[CPU], pressure=0.001)
+    answer = explained("hog", replace(one, resources={**one.resources, CPU: cpu}))
+    assert step(answer, 0, "balance") == (
+        "31.5 core-seconds in debt, of at most 36.0: "
         "it is brought down first when the host fills up."
     )
 
