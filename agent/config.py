@@ -225,6 +225,8 @@ def _qos_classes(table: Any, faults: Faults) -> tuple[QosClass, ...]:
         if not _NAME.fullmatch(name):
             faults.add(where, f"expected a class name of {_NAME_EXPECTATION}")
         found = read_table(settings, QOS_KEYS, where=where, faults=faults, is_complete=is_new)
+        if is_new and not _NAME.fullmatch(name):
+            continue  # tenants' faults would name it, whatever it does to a terminal
         stem = built_in.get(name, QosClass(name, 1.0, 0.0, 0, 0.0))
         classes[name] = replace(stem, **found)
     return tuple(classes.values())

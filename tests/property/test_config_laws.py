@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.config import ConfigError, load_config
@@ -78,6 +78,7 @@ def test_any_bytes_give_a_configuration_or_faults(host: bytes, tenant: bytes) ->
 
 
 @given(documents, documents)
+@example({"qos": {"\x1b[2J": []}}, {"qos": {}})
 def test_any_tables_give_a_configuration_or_printable_faults(
     host: dict[str, Any], tenant: dict[str, Any]
 ) -> None:
