@@ -74,7 +74,13 @@ class Allocation:
 
 
 def allocate(
-    claims: Claims, *, capacity: float, mode: Mode, emergency: EmergencySettings, grants: Grants
+    claims: Claims,
+    *,
+    capacity: float,
+    mode: Mode,
+    emergency: EmergencySettings,
+    grants: Grants,
+    is_pool_withheld: bool = False,
 ) -> Allocation:
     """Divide `capacity` among tenants under laws 2 to 6 (see docs/laws.md)."""
     expected, grid = surprised(claims)
@@ -106,7 +112,9 @@ def allocate(
         rank=claims.terms.emergency_rank,
         weight=claims.terms.weight,
     )
-    amount, grants = granted(grants, need, pool=pool, settings=emergency)
+    amount, grants = granted(
+        grants, need, pool=pool, settings=emergency, is_withheld=is_pool_withheld
+    )
     strict = placement.limit + amount
     limit = (
         strict

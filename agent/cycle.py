@@ -10,7 +10,7 @@ import numpy as np
 
 from agent.allocation import Allocation, Claims, Mode, allocate
 from agent.demand import Demand, cpu_demand, memory_demand, rate_demand
-from agent.emergency import EmergencySettings, Grants
+from agent.emergency import EmergencySettings, Grants, host_need
 from agent.plan import Pace, Standing, enforceable, stepped
 from agent.pools import fair_share
 from agent.profiles import ResourceProfile
@@ -113,6 +113,7 @@ class ResourceDecision:
     in_force: Floats  # finite: no limit counts as what the machine has
     target: Floats  # what to aim for in this cycle, finite
     allowed: float  # what limits in force may sum to
+    host_need: str  # why the emergency pool is withheld, "" where it is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,7 @@ def _decided(
     policy: Policy,
 ) -> ResourceDecision:
     capacity, machine = policy.capacity[resource], policy.machine[resource]
+    host_needs = host_need(resource.kind, seen.sample.vitals, policy.emergency)
     claims, burst = _claims(resource, state, seen, profile, roster, policy)
     allocation = allocate(
         claims,
@@ -243,6 +245,7 @@ def _decided(
         mode=policy.modes[resource],
         emergency=policy.emergency,
         grants=state.grants[resource],
+        is_pool_withheld=bool(host_needs),
     )
     before = in_force(resource, seen.sample, machine)
     allowed = capacity * allocation.elasticity
@@ -251,7 +254,7 @@ def _decided(
         allowed /= 1.0 - policy.pace.dead_band_fraction
     control = LIMIT_CONTROL.get(resource)
     if control is None:
-        return ResourceDecision(profile, allocation, burst, before, before, allowed)
+        return ResourceDecision(profile, allocation, burst, before, before, allowed, host_needs)
     may_move = seen.usage.is_present & ~roster.is_observed_only
     may_move &= ~np.isnan(seen.sample.in_force.of(control))
     usage = measured(resource, seen.usage)
@@ -268,7 +271,7 @@ def _decided(
         elapsed_s=seen.usage.elapsed_s,
         pace=policy.pace,
     )
-    return ResourceDecision(profile, allocation, burst, before, target, allowed)
+    return ResourceDecision(profile, allocation, burst, before, target, allowed, host_needs)
 
 
 def _claims(

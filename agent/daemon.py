@@ -13,6 +13,7 @@ from types import FrameType
 import numpy as np
 import structlog
 
+from agent.audit import log_grants
 from agent.config import ConfigError, check_reload
 from agent.control import ControlServer
 from agent.forecaster import Forecaster
@@ -177,7 +178,8 @@ class Daemon:
         try:
             self._keep_root_lock()
             self._make_cgroups(self._absent())
-            self.record = self._loop.tick(now_s, late_ticks=late_ticks)
+            before, self.record = self.record, self._loop.tick(now_s, late_ticks=late_ticks)
+            log_grants(before, self.record)
         except AgentRunningError as error:
             self.failed_ticks += 1
             log.error("not ticking beside another agent", problem=str(error))  # noqa: TRY400

@@ -84,6 +84,9 @@ class _Case:
     guaranteed: float
     opportunistic: float
     emergency: float
+    grant_left_s: float
+    cooldown_left_s: float
+    host_need: str
     limit: float
     balance: float
     burst: float
@@ -113,6 +116,9 @@ class _Case:
             guaranteed=float(tick.guaranteed[position]),
             opportunistic=float(tick.opportunistic[position]),
             emergency=float(tick.emergency[position]),
+            grant_left_s=float(tick.grant_left_s[position]),
+            cooldown_left_s=float(tick.cooldown_left_s[position]),
+            host_need=tick.host_need,
             limit=float(tick.limit[position]),
             balance=float(tick.balance[position]),
             burst=float(tick.burst[position]),
@@ -267,9 +273,19 @@ def _opportunistic(case: _Case) -> str:
 
 
 def _emergency(case: _Case) -> str:
+    if case.cooldown_left_s > 0:
+        return (
+            f"{case.text(case.emergency)} of a grant that has ended; it is taken back over another "
+            f"{case.cooldown_left_s:.0f} s, and until then there is no other."
+        )
     if not case.is_more(case.emergency, 0.0):
+        if case.host_need:
+            return f"no grant: the pool is kept for the host itself ({case.host_need})."
         return "no grant."
-    return f"{case.text(case.emergency)} granted for a short time, since its limit was hit."
+    return (
+        f"{case.text(case.emergency)} granted for another {case.grant_left_s:.0f} s, "
+        "since its limit was hit."
+    )
 
 
 def _limit(case: _Case) -> str:

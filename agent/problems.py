@@ -42,6 +42,15 @@ def _is_uncounted(resource: Resource, sample: HostSample) -> bool:
     return bool(np.isnan(disks.read_bytes[disks.names.index(resource.device)]).all())
 
 
+def host_needs(decision: Decision) -> list[str]:
+    """Name each emergency pool that is kept for the host's own survival, and why."""
+    return [
+        f"emergency pool of {resource} kept for the host itself: {part.host_need}"
+        for resource, part in decision.resources.items()
+        if part.host_need
+    ]
+
+
 def broken_promises(decision: Decision) -> list[str]:
     """Name each resource whose floors no longer fit the host (law 3): a CPU went offline."""
     return [

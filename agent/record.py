@@ -22,6 +22,7 @@ class ResourceTick:
     emergency_pool: float  # held back, in strict mode
     pressure: float  # 0 to 1: how likely expected total demand is to exceed capacity
     elasticity: float  # sum of limits / capacity allowed in this tick (1 in strict mode)
+    host_need: str  # why the emergency pool is kept for the host itself; "" where it is not
     marginal_need: float  # lambda of the equal-marginal-need placement
     usage: Floats  # measured over the last tick
     demand: Floats  # usage corrected for throttling
@@ -34,6 +35,8 @@ class ResourceTick:
     guaranteed: Floats
     opportunistic: Floats
     emergency: Floats
+    grant_left_s: Floats  # of the emergency grant
+    cooldown_left_s: Floats  # in which an ended grant is taken back, and no other is made
     limit: Floats  # decided; inf is none
     in_force: Floats  # read from the kernel before this tick's writes; NaN where nothing limits it
     weight: Floats  # kernel weight decided (cpu); NaN for all else

@@ -25,6 +25,7 @@ from agent.tenant import Kind, QosClass
 
 _CORES = number("cores")
 _SOME_CORES = number("cores", above=0.0)
+_PERCENT = number("per cent", most=100.0)
 _FRACTION = number("a fraction", most=1.0)
 _WEIGHT = number("a weight", above=0.0, most=10_000.0)
 _WEIGHT_KEY = Key("weight", _WEIGHT, "weight")
@@ -52,6 +53,10 @@ EMERGENCY_KEYS = (
     Key("fraction", number("a fraction", most=0.5), "fraction"),
     Key("grant_s", seconds(), "grant_s"),
     Key("cooldown_s", seconds(), "cooldown_s"),
+    Key("memory_available_fraction", _FRACTION, "memory_available_fraction"),
+    Key("cpu_some_pct", _PERCENT, "cpu_some_pct"),
+    Key("memory_full_pct", _PERCENT, "memory_full_pct"),
+    Key("io_full_pct", _PERCENT, "io_full_pct"),
 )
 PACE_KEYS = (
     Key("dead_band_fraction", number("a fraction", most=0.5), "dead_band_fraction"),

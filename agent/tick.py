@@ -22,7 +22,7 @@ from agent.cycle import (
 )
 from agent.forecaster import State
 from agent.plan import differing, headroom, kernel_weights, raises, reductions
-from agent.problems import broken_promises, refusals, unenforceable, unenforced
+from agent.problems import broken_promises, host_needs, refusals, unenforceable, unenforced
 from agent.record import TickRecord, Totals
 from agent.recorded import resource_tick
 from agent.steps import Step, series_positions
@@ -367,6 +367,7 @@ class ControlLoop:
                 *unenforceable(seen.sample),
                 *unenforced(decision, seen.sample),
                 *broken_promises(decision),
+                *host_needs(decision),
                 *refusals(done.outcomes),
                 *self._own_problems(now_s),
             ),

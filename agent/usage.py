@@ -139,5 +139,6 @@ def rearranged(sample: HostSample, positions: Ints) -> HostSample:
         cgroup_id=cgroup_id,
         in_force=Limits(**limits),
         disks=sample.disks.mapped(lambda column: carried_over(column, positions)),
+        vitals=sample.vitals,
         **counters,
     )

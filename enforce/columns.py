@@ -75,6 +75,21 @@ class DiskColumns:
 
 
 @dataclass(frozen=True, slots=True)
+class Vitals:
+    """How the host itself does; NaN is unknown.
+
+    Shares of the last ten seconds in which some task waited for a CPU, or in which all that could
+    have run waited for memory or for a disk (kernel: Documentation/accounting/psi.rst).
+    """
+
+    memory_total_bytes: float = float("nan")
+    memory_available_bytes: float = float("nan")
+    cpu_some_pct: float = float("nan")
+    memory_full_pct: float = float("nan")
+    io_full_pct: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
 class HostSample:
     """Counters of all tenants and the limits in force, read at one instant.
 
@@ -103,13 +118,14 @@ class HostSample:
     requests: Floats
     in_force: Limits
     disks: DiskColumns = field(default_factory=DiskColumns)
+    vitals: Vitals = Vitals()
 
 
 # The counters of a sample that are plain columns, shape (tenants,).
 COUNTERS = tuple(
     one.name
     for one in fields(HostSample)
-    if one.name not in ("taken_at_s", "cgroup_id", "in_force", "disks")
+    if one.name not in ("taken_at_s", "cgroup_id", "in_force", "disks", "vitals")
 )
 
 

@@ -25,6 +25,7 @@ from enforce.descriptors import (
 )
 from enforce.floor import swap_room_bytes
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
+from enforce.vitals import read_vitals
 
 Parse = Callable[[Sequence[bytes]], Floats]
 
@@ -151,6 +152,7 @@ class Sampler:
             cgroup_id=self._cgroup_id.copy(),
             in_force=Limits(**{name: values[_COLUMN[name]] for name in _LIMITS}),
             disks=DiskColumns(self._disks, *(by_disk[:, k] for k in range(_DISK_COLUMNS))),
+            vitals=read_vitals(),
             **{name: values[_COLUMN[name]] for name in COUNTERS},
         )
 

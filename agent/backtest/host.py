@@ -19,6 +19,7 @@ from enforce.columns import (
     Limits,
     Outcomes,
     Result,
+    Vitals,
 )
 
 _US_PER_S = 1e6
@@ -67,6 +68,7 @@ class SimulatedHost:
                 zero,
             ),
             disks=DiskColumns(),
+            vitals=Vitals(),
             **dict.fromkeys(COUNTERS, zero),
         )
 
@@ -79,6 +81,7 @@ class SimulatedHost:
             cgroup_id=np.where(self._is_absent, 0, sample.cgroup_id),
             in_force=Limits(*(self._visible(sample.in_force.of(c)) for c in Control)),
             disks=sample.disks,
+            vitals=sample.vitals,
             **{name: self._visible(getattr(sample, name)) for name in COUNTERS},
         )
 

@@ -1,5 +1,7 @@
 """The real control loop over a host that exists only in arrays, ticked on a clock of the test's."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,7 @@ from agent.cycle import Policy
 from agent.record import TickRecord
 from agent.tenant import BASIC, Entitlement, Floats, Resource, Roster, Tenant
 from agent.tick import ControlLoop, Kernel, LoopSettings
-from enforce.columns import Control, HostSample
+from enforce.columns import Control, HostSample, Vitals
 
 from hosts import GIB, SILVER
 from scenes import policy_of
@@ -49,6 +51,10 @@ class Host(SimulatedHost):
             self.run(self.wants_cores, taken_at_s - self._last_s)
         self._last_s = taken_at_s
         return super().read(taken_at_s)
+
+    def suffers(self, vitals: Vitals) -> None:
+        """Let the host itself do so from now on."""
+        self._sample = replace(self._sample, vitals=vitals)
 
     def limits(self) -> dict[Control, Floats]:
         """Return what is in force."""

@@ -18,6 +18,7 @@ from enforce.columns import (
     Limits,
     Outcomes,
     Result,
+    Vitals,
 )
 from forecast.profile import Source
 
@@ -62,7 +63,12 @@ def sample_of(roster: Roster, in_force: Limits, cgroup_id: Sequence[int]) -> Hos
     counters = dict.fromkeys(COUNTERS, unknown)
     ids = np.array(cgroup_id, dtype=np.int64)
     return HostSample(
-        taken_at_s=100.0, cgroup_id=ids, in_force=in_force, disks=DiskColumns(), **counters
+        taken_at_s=100.0,
+        cgroup_id=ids,
+        in_force=in_force,
+        disks=DiskColumns(),
+        vitals=Vitals(),
+        **counters,
     )
 
 
@@ -73,6 +79,7 @@ def cpu_tick() -> ResourceTick:
         emergency_pool=0.095,
         pressure=0.12,
         elasticity=1.4,
+        host_need="",
         marginal_need=0.03,
         usage=column(0.2, 0.1, NAN, 0.5, 0.8),
         demand=column(0.2, 0.1, NAN, 1.25, 0.8),
@@ -88,6 +95,8 @@ def cpu_tick() -> ResourceTick:
         guaranteed=column(0.295, 0.075, 0.0, 0.2, 0.69),
         opportunistic=column(0.705, 0.425, 0.0, 0.3, 1.215),
         emergency=column(0.0, 0.0, 0.0, 0.0, 0.095),
+        grant_left_s=column(0.0, 0.0, 0.0, 0.0, 21.0),
+        cooldown_left_s=np.zeros(len(NAMES)),
         limit=column(1.0, 0.5, 0.0, 0.5, 2.0),
         in_force=column(1.0, 0.5, NAN, 0.6, INF),
         weight=column(900.0, 100.0, 1.0, 200.0, 4000.0),
@@ -105,6 +114,7 @@ def memory_tick() -> ResourceTick:
         emergency_pool=96 * MIB,
         pressure=0.0,
         elasticity=1.0,
+        host_need="",
         marginal_need=0.0,
         usage=column(48.0, 511.0, NAN, 20.0, 300.0) * MIB,
         demand=column(48.0, 562.0, NAN, 20.0, 300.0) * MIB,
@@ -117,6 +127,8 @@ def memory_tick() -> ResourceTick:
         guaranteed=column(64.0, 400.0, 0.0, 18.0, 310.0) * MIB,
         opportunistic=column(100.0, 112.0, 0.0, 50.0, 200.0) * MIB,
         emergency=column(0.0, 0.0, 0.0, 0.0, 0.0),
+        grant_left_s=np.zeros(len(NAMES)),
+        cooldown_left_s=np.zeros(len(NAMES)),
         limit=column(164.0, 512.0, 0.0, 68.0, 510.0) * MIB,
         in_force=column(164.0, 512.0, NAN, 64.0, 510.0) * MIB,
         weight=nothing,

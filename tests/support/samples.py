@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 
 from agent.usage import Usage
-from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Limits
+from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Limits, Vitals
 
 NAN, INF = float("nan"), float("inf")
 MIB = float(1 << 20)
@@ -39,6 +39,7 @@ def sample(
         cgroup_id=np.array(cgroup_id, dtype=np.int64),
         in_force=in_force or limits(size),
         disks=disks or DiskColumns(),
+        vitals=Vitals(),
         **counters,
     )
 

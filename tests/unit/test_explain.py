@@ -120,6 +120,25 @@ def test_a_small_debt_names_its_depth_and_never_reads_as_nothing() -> None:
     )
 
 
+def test_a_grant_that_is_taken_back_and_a_pool_that_is_kept_are_explained() -> None:
+    one = record()
+    cooling = replace(
+        one.resources[CPU],
+        grant_left_s=np.zeros(5),
+        cooldown_left_s=column(0, 0, 0, 0, 42),
+        host_need="some task waits for a CPU for 95.0 % of the time, more than 90 %",
+    )
+    kept = replace(one, resources={**one.resources, CPU: cooling})
+    assert step(explained("web", kept), 0, "emergency") == (
+        "0.10 cores of a grant that has ended; it is taken back over another 42 s, "
+        "and until then there is no other."
+    )
+    assert step(explained("hog", kept), 0, "emergency") == (
+        "no grant: the pool is kept for the host itself "
+        "(some task waits for a CPU for 95.0 % of the time, more than 90 %)."
+    )
+
+
 def test_on_an_idle_host_a_debt_costs_nothing_yet() -> None:
     one = record()
     cpu = replace(one.resources[CPU], pressure=0.001)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from enforce.columns import COUNTERS, Control
@@ -41,6 +42,7 @@ def test_all_columns_are_filled_from_their_files(tmp_path: Path) -> None:
     sample = sampler.read(5.0)
     sampler.close()
     assert sample.taken_at_s == 5.0
+    assert sample.vitals.memory_total_bytes == psutil.virtual_memory().total
     assert sample.cgroup_id[0] == (tmp_path / "a").stat().st_ino
     assert sample.cpu_usage_us[0] == 1000
     assert (sample.cpu_periods[0], sample.cpu_throttled_periods[0]) == (5, 2)
