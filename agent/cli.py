@@ -24,6 +24,7 @@ from agent.exits import (
     EXIT_DEGRADED,
     EXIT_FAULT,
     EXIT_UNREACHABLE,
+    Program,
     fail,
 )
 from agent.render import explanation_lines, finding_lines, released_lines, status_lines
@@ -108,6 +109,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
 
 
 @click.group(
+    cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES,
 )
@@ -153,7 +155,7 @@ def status(socket_path: Path, as_json: bool) -> None:
 @_json_option
 def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
     """Show why TENANT has the limits that it has: from measurement to kernel, in numbers."""
-    body = _asked(socket_path, f"/v1/tenants/{quote(tenant, safe='')}")
+    body = _asked(socket_path, f"/v1/tenants/{quote(os.fsencode(tenant), safe='')}")
     if as_json:
         _print_json(body)
         return
