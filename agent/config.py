@@ -19,18 +19,31 @@ from agent.settings import DEFAULT_QOS, Config, HostSettings, Periods
 from agent.tenant import Entitlement, QosClass, Resource, Tenant
 from agent.units import approximate_bytes, seconds_text
 
-_MAX_FILE_BYTES = 1 << 20
+# A hundred classes of tenants take 10 kB; tomllib's time grows with the square of a key's parts.
+_MAX_FILE_BYTES = 64 << 10
+_MAX_DOTS = 100
+_MAX_PROBLEMS_NAMED = 3
 _MAX_HORIZON_STEPS = 1000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _NAME_EXPECTATION = "a-z, 0-9, '_' and '-', beginning with a letter or digit, at most 63 long"
 
 
 class ConfigError(Exception):
-    """The configuration is unusable; `problems` holds one line for each fault of each file."""
+    """The configuration is unusable; `problems` holds one line for each fault of each file.
+
+    Its text names only the first: it goes into one line of a status, and files may be thousands.
+    """
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+        named = self.problems[:_MAX_PROBLEMS_NAMED]
+        further = len(self.problems) - len(named)
+        more = [f"and {further} more (`tidegate check-config` names all)"] if further else []
+        super().__init__("; ".join([*named, *more]))
+
+
+class _UnfitTextError(Exception):
+    """A file's text is not even worth parsing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +125,33 @@ def summary(config: Config) -> list[str]:
 def _document(file: _File) -> dict[str, Any]:
     """Return a file's tables, or none of them and a fault."""
     try:
-        return tomllib.loads(_contents(file.path).decode("utf-8"))
+        text = _contents(file.path).decode("utf-8")
+        _check_text(text)
+        return tomllib.loads(text)
     except OSError as error:
         file.faults.add("", f"cannot be read: {error.strerror or error}")
     except UnicodeDecodeError as error:
         file.faults.add("", f"not UTF-8: {error.reason} at byte {error.start}")
     except RecursionError:
         file.faults.add("", "not valid TOML: nested too deeply")
-    except ValueError as error:
+    except tomllib.TOMLDecodeError as error:
         file.faults.add("", f"not valid TOML: {error}")
+    except _UnfitTextError as error:
+        file.faults.add("", str(error))
+    except ValueError:  # of Python's conversion, which tomllib lets through
+        file.faults.add("", "not valid TOML: a number of thousands of digits")
     return {}
+
+
+def _check_text(text: str) -> None:
+    """Refuse what tomllib would be puzzled by, or would take very long for."""
+    if text.startswith("\ufeff"):
+        raise _UnfitTextError("begins with a byte order mark: save it as UTF-8 without one")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > _MAX_DOTS and not line.lstrip(" \t").startswith("#"):
+            raise _UnfitTextError(
+                f"expected at most {_MAX_DOTS} dots on a line, got more on line {number}"
+            )
 
 
 def _contents(path: Path) -> bytes:
@@ -132,7 +162,7 @@ def _contents(path: Path) -> bytes:
             raise OSError("not a regular file")
         contents = stream.read(_MAX_FILE_BYTES + 1)
     if len(contents) > _MAX_FILE_BYTES:
-        raise OSError(f"larger than {_MAX_FILE_BYTES} bytes")
+        raise OSError(f"larger than {_MAX_FILE_BYTES >> 10} KiB")
     return contents
 
 

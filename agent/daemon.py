@@ -217,8 +217,7 @@ class Daemon:
             self._adopt(config)
         except (ConfigError, AgentRunningError, OSError) as error:
             self.reload_problem = str(error)
-            problems = error.problems if isinstance(error, ConfigError) else (str(error),)
-            log.warning("reload refused: the old configuration stays", problems=problems)
+            log.warning("reload refused: the old configuration stays", problem=str(error))
             return
         self.reload_problem = None
         log.info("configuration reloaded", tenants=len(self._roster))
