@@ -167,22 +167,25 @@ def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
 @_config_options
 @_json_option
 def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
-    """Report every fault of the configuration at once; exit 1 if there is one."""
+    """Report every fault of the configuration at once; exit 1 if there is one.
+
+    Without a fault, say what is promised, and which files in the tenants' folder are left alone:
+    hidden ones, and those whose name does not end in .toml.
+    """
     from agent.config import ConfigError, summary
     from agent.host import read_config
 
-    lines: Sequence[str] = ()
-    problems: Sequence[str] = ()
     try:
-        lines = summary(read_config(config, _tenants_dir(config, tenants_dir)))
+        found = read_config(config, _tenants_dir(config, tenants_dir))
     except ConfigError as error:
-        problems = error.problems
+        if not as_json:
+            fail(_fault_lines(error.problems))
+        _print_value({"is_valid": False, "problems": error.problems})
+        sys.exit(EXIT_FAULT)
     if as_json:
-        _print_value({"is_valid": not problems, "problems": list(problems)})
-    elif problems:
-        fail(_fault_lines(problems))
-    _print_lines([] if as_json else lines)
-    sys.exit(EXIT_FAULT if problems else 0)
+        _print_value({"is_valid": True, "problems": (), "left_alone": found.left_alone})
+    else:
+        _print_lines(summary(found))
 
 
 @main.command(epilog=DOCTOR_EXIT_CODES, short_help="Say what this host can and cannot do.")

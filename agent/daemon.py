@@ -13,7 +13,7 @@ from types import FrameType
 import numpy as np
 import structlog
 
-from agent.config import ConfigError, check_reload
+from agent.config import ConfigError, check_reload, left_alone_text
 from agent.control import ControlServer
 from agent.forecaster import Forecaster
 from agent.host import read_config
@@ -221,6 +221,7 @@ class Daemon:
             return
         self.reload_problem = None
         log.info("configuration reloaded", tenants=len(self._roster))
+        _log_left_alone(config)
 
     def _adopt(self, config: Config) -> None:
         """Go on under `config`; where that fails, nothing has changed.
@@ -317,6 +318,7 @@ def run(path: Path, tenants_dir: Path) -> None:
 
     config = reread()
     configure(config.log.level)
+    _log_left_alone(config)
     config.host.state_dir.mkdir(parents=True, exist_ok=True)  # systemd made it; a person may not
     signals = Signals()
     signals.install()
@@ -331,6 +333,11 @@ def run(path: Path, tenants_dir: Path) -> None:
             raise OSError(f"the control socket cannot be served ({error}): {hint}") from error
         serve(daemon, signals, Notifier.from_environment())
     log.info("stopped; limits stay in force (`tidegate release` takes them back)")
+
+
+def _log_left_alone(config: Config) -> None:
+    if text := left_alone_text(config):
+        log.info("files left alone beside the tenants'", files=text)
 
 
 def serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:

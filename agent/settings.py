@@ -83,6 +83,7 @@ class Config:
     machine: Mapping[Resource, float]  # what this host has, in base units
     total: Mapping[Resource, float]  # what of it is to be divided
     tenants: tuple[Tenant, ...] = ()  # in name order
+    left_alone: tuple[str, ...] = ()  # files beside the tenants' that are none, each with why
     host: HostSettings = HostSettings()
     periods: Periods = Periods()
     modes: Mapping[Resource, Mode] = field(default_factory=_default_modes)

@@ -113,6 +113,15 @@ def test_faults_as_json_are_a_list(config: Path) -> None:
     assert len(answer["problems"]) == 1
 
 
+def test_files_that_are_left_alone_are_named_and_no_fault(config: Path) -> None:
+    (config.parent / "tenants.d" / ".x.toml").write_text("qos = 'gold'")
+    result = ran("check-config", "--config", config)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.output.splitlines()[-1] == "left alone: .x.toml (hidden)"
+    answer = json.loads(ran("check-config", "--json", "--config", config).output)
+    assert answer == {"is_valid": True, "problems": [], "left_alone": [".x.toml (hidden)"]}
+
+
 def test_the_environment_says_where_files_are(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

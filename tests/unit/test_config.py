@@ -258,7 +258,29 @@ def test_hidden_and_backup_files_are_no_tenants(load: Loader, tmp_path: Path) ->
     load()
     for name in (".hidden.toml", "web.toml~", ".web.toml.swp", "README", "web.toml.rpmsave"):
         (tmp_path / "tenants.d" / name).write_text("not = [ toml")
-    assert load().tenants == ()
+    config = load()
+    assert config.tenants == ()
+    suffix = "does not end in .toml"
+    assert config.left_alone == (
+        ".hidden.toml (hidden)",
+        ".web.toml.swp (hidden)",
+        f"README ({suffix})",
+        f"web.toml.rpmsave ({suffix})",
+        f"web.toml~ ({suffix})",
+    )
+    assert summary(config)[-1] == f"left alone: {', '.join(config.left_alone)}"
+
+
+def test_files_left_alone_take_one_line_that_controls_no_terminal(
+    load: Loader, tmp_path: Path
+) -> None:
+    load()
+    assert summary(load())[-1].startswith("memory: ")
+    for name in ("\x1b[31m", "\n", *(f"x{number}" for number in range(9))):
+        (tmp_path / "tenants.d" / name).touch()
+    (line,) = (line for line in summary(load()) if line.startswith("left alone: "))
+    assert line.startswith(r"left alone: \n (does not end in .toml), \x1b[31m (does not")
+    assert line.endswith("), and 6 more")
 
 
 @pytest.mark.parametrize("name", ["Web", "-web", "_web", "web.shop", "w" * 64, "wéb", "a b"])

@@ -10,6 +10,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
+import structlog
 from scarcity import few_descriptors, no_more_threads
 from tenants import wait_until
 
@@ -109,6 +110,22 @@ def test_a_bad_change_keeps_the_old_configuration(daemon: Daemon, files: Files) 
     files.add("second")
     assert reloaded(daemon) is None
     assert ticked(daemon) == ("first", "second")
+
+
+@pytest.fixture
+def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
+    """Capture the log, which is not to go on to a stream that ends with the test."""
+    yield capsys
+    structlog.reset_defaults()
+
+
+def test_a_reload_logs_once_which_files_are_left_alone(
+    logged: pytest.CaptureFixture[str], daemon: Daemon, files: Files
+) -> None:
+    (files.tenants / ".second.toml").touch()
+    assert reloaded(daemon) is None
+    assert [ticked(daemon) for _ in range(2)] == [("first",)] * 2
+    assert logged.readouterr().err.count('"files":".second.toml (hidden)"') == 1
 
 
 def test_a_reload_without_room_for_a_thread_is_read_at_once(daemon: Daemon, files: Files) -> None:
