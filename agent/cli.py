@@ -35,11 +35,12 @@ _MAX_PROSE_WIDTH = 100
 _STATUS_HELP = """Show what each tenant uses, is promised and may use.
 
 \b
-The first table is the host's pools, cpu in cores and memory in bytes (K, M, G):
+The first table is the host's pools, cpu in cores and memory in bytes:
 CAPACITY    what there is to divide, without the system's reserve
 GUARANTEED  pre-allocated to tenants
-LENT        opportunistic: may be used on top, until others need it.  In elastic mode limits are
-            lent to several at once, so that LENT and LIMITS exceed the capacity
+LENT        opportunistic: may be used on top, until others need it.  In
+            elastic mode limits are lent to several at once, so that LENT and
+            LIMITS exceed the capacity
 EMERGENCY   granted now; RESERVED is held back for such grants
 LIMITS      sum of all limits
 SHORTAGE    chance that tenants need more than there is
@@ -51,7 +52,8 @@ DEMAND   what it would have used; ~ marks an estimate, since it was held back
 BOUND    forecast bound of its highest demand within the horizon
 GUAR     guaranteed part of the limit
 LIMIT    what it may use now
-THR      share of the last tick's cpu periods in which it was throttled; - where it ran in none
+THR      share of the last tick's cpu periods in which it was throttled;
+         - where it ran in none
 BALANCE  tokens (core-seconds) banked, or overspent where negative
 
 \b

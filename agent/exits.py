@@ -15,7 +15,7 @@ EXIT_UNREACHABLE = 3
 EXIT_DEGRADED = 4
 EXIT_OUTPUT = 5
 _LAST_EXIT_CODE = """\
-  5  the output could not be written: the disk is full, or the reader of the pipe has left
+  5  the output could not be written: a full disk, or a closed pipe
 """
 _FIRST_EXIT_CODES = """\b
 Exit codes:

@@ -27,14 +27,17 @@ _ROUNDING_STEPS = 1e-9  # 0.1 h has 6 steps of a minute
 _SUMMARY_WIDTH = 100
 
 _FORMAT = """\b
-A trace is a Parquet or CSV file, told by its suffix.  One row per tenant and step:
+A trace is a Parquet or CSV file, told by its suffix, of a row per tenant and
+step:
   tenant               name
   t                    seconds, evenly spaced
   cpu_cores            what the tenant wanted, mean of the step
   cpu_limit_cores      its own limit
   mem_bytes, mem_limit_bytes
-  io_read_bytes_per_s, io_write_bytes_per_s, net_rx_bytes_per_s, net_tx_bytes_per_s
-Only tenant, t and the column that is asked for are needed; the rest may be null or absent.
+  io_read_bytes_per_s, io_write_bytes_per_s
+  net_rx_bytes_per_s, net_tx_bytes_per_s
+Only tenant, t and the column that is asked for are needed; the rest may be
+null or absent.
 """
 _KINDS_HELP = "\b\nKinds:\n" + "\n".join(
     f"  {kind:<9}{meaning}" for kind, meaning in MEANING_OF.items()
@@ -56,7 +59,7 @@ _SHOW_HELP = """Show what FILE holds: tenants, steps, and each column that has v
 \b
 TENANTS  that have a value in this column
 GAPS     share of all steps and tenants without a usable value
-MEAN     of the sum over all tenants (cores, bytes, bytes per second; K, M, G)
+MEAN     of the sum over all tenants, in cores, bytes or bytes per second
 PEAK     of that sum: a host of this capacity would have held it
 LIMITS   sum of the tenants' own limits; - where some tenant has none
 """

@@ -199,6 +199,12 @@ def test_every_command_documents_its_exit_codes(command: str) -> None:
     assert "3  the agent is not running, or does not answer" in result.output
 
 
+@pytest.mark.parametrize("command", ["", *sorted(main.commands), "trace make", "trace show"])
+def test_help_fits_80_columns(command: str) -> None:
+    result = ran(*command.split(), "--help", columns=80)
+    assert [line for line in result.output.splitlines() if len(line) > 80] == []
+
+
 def piped(path: Path | None, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the program with its output going to a file, or to a pipe that nobody reads."""
     if path is None:
