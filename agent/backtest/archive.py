@@ -31,6 +31,8 @@ from agent.units import approximate_bytes
 
 LARGEST_BYTES = 1 << 30  # of numbers in memory; some 30 million rows of one resource
 BYTES_PER_NUMBER = 8
+_LARGE_GROUP_BYTES = 1 << 28
+_LARGE_VALUE_BYTES = 1 << 10
 _CSV_ROW_BYTES = 128  # no row that is made is longer
 _LATEST_S = 1e15  # nanoseconds since 1970 are no seconds
 _LONGEST_NAME = 255
@@ -126,11 +128,24 @@ def _opened_parquet(path: Path) -> _Source:
     # A name is repeated in each row: one text and a number in each row take far less memory.
     is_text = any(_is_text(schema.field(at).type) for at in schema.get_all_field_indices(TENANT))
     file = pyarrow.parquet.ParquetFile(path, read_dictionary=[TENANT] if is_text else None)
+    _check_row_groups(path, file.metadata)
     return _Source(
         file.schema_arrow,
         file.metadata.num_rows,
         lambda columns: file.iter_batches(columns=columns, use_threads=False),
     )
+
+
+def _check_row_groups(path: Path, metadata: pyarrow.parquet.FileMetaData) -> None:
+    """Refuse values that swell to gigabytes: a row group's names are unpacked at once.
+
+    A group is only asked for its sums: where a file is damaged, to ask for a column ends Python.
+    """
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        size, n_values = group.total_byte_size, group.num_rows * group.num_columns
+        if size > max(_LARGE_GROUP_BYTES, n_values * _LARGE_VALUE_BYTES):
+            why = f"has {approximate_bytes(size)} in {group.num_rows:,} rows"
+            raise TraceError(path, f"{why}: names are no longer than {_LONGEST_NAME} characters")
 
 
 def _opened_csv(path: Path) -> _Source:

@@ -322,6 +322,15 @@ def test_parquet_with_too_many_columns_is_refused(tmp_path: Path) -> None:
     assert "has 1,003 columns, and at most 1,000 are read" in refused(tmp_path / "x.parquet", wide)
 
 
+def test_names_that_swell_when_unpacked_are_refused_by_what_the_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    name = "x" * (10 << 20)
+    bomb = pa.table({"tenant": [name] * 30, "t": np.arange(30.0), "cpu_cores": np.ones(30)})
+    pyarrow.parquet.write_table(bomb, path, use_dictionary=False, compression="zstd")
+    assert path.stat().st_size < 1 << 20
+    assert "has 300M in 30 rows" in refusal(path)
+
+
 def test_a_name_that_is_too_long_is_refused_in_a_word(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="too long"):
         write_rows(tmp_path / ("x" * 300 + ".csv"), [])
