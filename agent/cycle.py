@@ -11,7 +11,7 @@ import numpy as np
 from agent.allocation import Allocation, Claims, Mode, allocate
 from agent.demand import Demand, cpu_demand, memory_demand
 from agent.emergency import EmergencySettings, Grants
-from agent.plan import Pace, Standing, enforceable, stepped
+from agent.plan import KERNEL_ROUNDING, Pace, Standing, enforceable, least_in_force, stepped
 from agent.pools import fair_share
 from agent.tenant import Bools, Floats, Ints, Resource, Roster, Terms, carried_over
 from agent.tokens import Ledger, credit_of, settled
@@ -19,6 +19,7 @@ from agent.usage import Usage, rearranged, usage_between
 from enforce.columns import Control, HostSample
 from forecast.profile import Profile
 
+_LARGEST_PAGE_BYTES = 1 << 16  # what the kernel rounds memory.high to, on any machine
 LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_HIGH}
 
 
@@ -44,7 +45,8 @@ class CoreState:
     ledgers: Mapping[Resource, Ledger]
     grants: Mapping[Resource, Grants]
     guaranteed: Mapping[Resource, Floats]  # in the last cycle: what usage is settled against
-    adopted: Mapping[Resource, Floats]  # limits found at first sight; NaN before it, inf is none
+    # Limits found at first sight and what learning has raised them to; NaN before, inf is none.
+    adopted: Mapping[Resource, Floats]
     learning_left_s: Floats
 
     @classmethod
@@ -119,6 +121,7 @@ class ResourceDecision:
     burst: Floats
     in_force: Floats  # finite: no limit counts as what the machine has
     target: Floats  # what to aim for in this cycle, finite
+    least: Floats  # what of it must be in force at once
     allowed: float  # what limits in force may sum to
 
 
@@ -165,6 +168,7 @@ def decide(
             state,
             grants={r: d.allocation.grants for r, d in resources.items()},
             guaranteed={r: d.allocation.guarantee.amount for r, d in resources.items()},
+            adopted={r: _raised(state, r, d.allocation.limit) for r, d in resources.items()},
         ),
         is_learning=state.learning_left_s > 0,
         resources=resources,
@@ -228,6 +232,8 @@ def _decided(
         # Elastic limits follow demand: where some stay in the dead-band, others need not wait.
         allowed /= 1.0 - policy.pace.dead_band_fraction
     usage = measured(resource, seen.usage)
+    least = _least(resource, seen, allocation.guarantee.floor, before, policy)
+    least = np.where(may_move, least, 0.0)
     target = stepped(
         np.where(may_move, enforceable(control, allocation.limit), before),
         Standing(
@@ -236,12 +242,13 @@ def _decided(
             ceiling=claims.ceiling,
             in_use=np.where(np.isfinite(usage), usage, before),
             is_hit=claims.is_hit,
+            least=least,
         ),
         free=allowed - float(before.sum()),
         elapsed_s=seen.usage.elapsed_s,
         pace=policy.pace,
     )
-    return ResourceDecision(profile, allocation, burst, before, target, allowed)
+    return ResourceDecision(profile, allocation, burst, before, target, least, allowed)
 
 
 def _claims(
@@ -257,10 +264,11 @@ def _claims(
     ceiling, fair = _entitled(resource, terms, seen.usage, policy)
     burst = _burst(terms, ceiling=ceiling, fair=fair) * resource.is_spent
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
+    least = enforceable(LIMIT_CONTROL[resource], np.zeros(len(roster)))
     if resource is Resource.MEMORY:
-        hold = np.maximum(hold, _stuck_bytes(seen, policy))
+        least = np.maximum(least, np.minimum(_stuck_bytes(seen, policy), policy.total[resource]))
         # Safety rule 4 outranks the ceiling: below this a tenant would only crawl.
-        pinned = np.where(seen.usage.is_present, np.maximum(pinned, hold), 0.0)
+        pinned = np.where(seen.usage.is_present, np.maximum(pinned, least), 0.0)
     expected, grid = _without_gaps(profile, terms, ceiling)
     claims = Claims(
         terms=terms,
@@ -271,25 +279,43 @@ def _claims(
         demand=demand.value,
         is_hit=demand.is_censored,
         credit=credit_of(state.ledgers[resource].balance, burst=burst, expected=expected),
-        least=np.minimum(enforceable(LIMIT_CONTROL[resource], np.zeros(len(roster))), pinned),
+        least=np.minimum(least, pinned),
         hold=np.minimum(hold, pinned),
         is_foreseen=seen.is_foreseen,
     )
     return claims, burst
 
 
-def _stuck_bytes(seen: Observation, policy: Policy) -> Floats:
-    """Return memory that cannot be taken back, plus the margin, at most what the host has.
+def _least(
+    resource: Resource, seen: Observation, floor: Floats, in_force: Floats, policy: Policy
+) -> Floats:
+    """Return what must be in force at once, learning or not, whatever the others hold.
 
-    Counted where the kernel told of late; of a tenant that reclaim has failed to bring down to its
-    limit, all that it holds.
+    The floor; of memory also what cannot be taken back (safety rule 4), to a part of the margin.
+    """
+    least = least_in_force(floor, in_force, slack=KERNEL_ROUNDING * floor)
+    if resource is not Resource.MEMORY:
+        return least
+    stuck, slack = _stuck_bytes(seen, policy), _slack_bytes(policy)
+    return np.maximum(least, least_in_force(stuck, in_force, slack=slack))
+
+
+def _stuck_bytes(seen: Observation, policy: Policy) -> Floats:
+    """Return memory that cannot be taken back, plus the margin, at most what the machine has.
+
+    Of a tenant that reclaim has failed to bring down to its limit that is all that it holds.
     """
     usage, margin = seen.usage, policy.memory_margin_bytes
     beyond = usage.memory_bytes - seen.sample.in_force.memory_high_bytes
     held = np.nan_to_num(usage.memory_unreclaimable_bytes, nan=0.0)
     with np.errstate(invalid="ignore"):
-        held = np.where(beyond > margin / 4, np.maximum(held, usage.memory_bytes), held)
-    return np.minimum(held + margin, policy.total[Resource.MEMORY])
+        held = np.where(beyond > _slack_bytes(policy), np.maximum(held, usage.memory_bytes), held)
+    return np.minimum(held + margin, policy.machine[Resource.MEMORY])
+
+
+def _slack_bytes(policy: Policy) -> float:
+    """Return what of the margin may be missing, or be held beyond a limit, before it matters."""
+    return max(policy.memory_margin_bytes / 4, _LARGEST_PAGE_BYTES)
 
 
 def _pinned(
@@ -303,13 +329,22 @@ def _pinned(
     """Return ceiling and hold: while learning, both stand at the limit that was adopted.
 
     No jump at a restart: until there is history a limit neither falls nor rises, but for a
-    tenant that is held at it, which may rise to its fair share, and for floors and ceilings.
+    tenant that is held at it, which may rise to its fair share (of memory also to what it asks
+    for: reclaim may be at it without end), and for floors and ceilings.
     """
     is_learning = (state.learning_left_s > 0) & np.isfinite(state.adopted[resource])
     adopted = np.where(is_learning, state.adopted[resource], 0.0)
-    relief = np.where(demand.is_censored, fair, 0.0)
+    most = np.maximum(fair, demand.value) if resource is Resource.MEMORY else fair
+    relief = np.where(demand.is_censored, most, 0.0)
     pinned = np.minimum(np.maximum.reduce([adopted, terms.floor, relief]), ceiling)
     return np.where(is_learning, pinned, ceiling), np.minimum(adopted, ceiling)
+
+
+def _raised(state: CoreState, resource: Resource, limit: Floats) -> Floats:
+    """Return what is adopted from now on: a raise stays, or it would be asked for over and over."""
+    adopted = state.adopted[resource]
+    is_learning = (state.learning_left_s > 0) & np.isfinite(adopted)
+    return np.where(is_learning, np.maximum(adopted, limit), adopted)
 
 
 def _without_gaps(profile: ResourceProfile, terms: Terms, ceiling: Floats) -> tuple[Floats, Floats]:

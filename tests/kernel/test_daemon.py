@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tenants import SPIN, living_in, wait_until
+from tenants import HOLD_ANON, SPIN, is_done, living_in, tell, wait_until
 
 from agent.daemon import Daemon
 from agent.host import read_config
@@ -165,6 +165,43 @@ def test_a_restart_adopts_what_is_in_force_and_moves_nothing_while_it_learns(
                 second.tick()
                 now = {name: quota_cores(cgroup_root / name) for name in ("calm", "spiky")}
                 assert now == before
+
+
+def test_while_learning_a_tenant_grows_beyond_its_ceiling_by_what_it_cannot_give_back_in_time(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    """Below that it would only crawl: the kernel makes it wait for each page."""
+    (cgroup_root / "calm").mkdir()
+    (cgroup_root / "calm" / "memory.high").write_text("32M")  # what an agent left behind
+    with closing(Agent(tmp_path, cgroup_root, learning_s=60)) as agent:
+        ceiling = TENANT + '[memory]\nceiling_bytes = "32M"\n'
+        (tmp_path / "tenants.d" / "calm.toml").write_text(ceiling)
+        assert agent.reload_problem() is None
+        with living_in(cgroup_root / "calm", HOLD_ANON) as process:
+            agent.tick(4)
+            ticks = 0
+            for _ in range(80):
+                tell(process, 1)
+                time.sleep(TICK_S / 10)  # less than a tick, if nothing holds it up
+                while not is_done(process):
+                    agent.tick()
+                    ticks += 1
+        # Six raises; where what it holds waited for its turn to be counted it took 19 ticks.
+        assert ticks <= 10
+
+
+def test_a_floor_holds_at_once_after_a_restart_also_where_nobody_else_may_be_lowered(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    (cgroup_root / "spiky").mkdir()
+    (cgroup_root / "calm").mkdir()
+    (cgroup_root / "calm" / "cpu.max").write_text("1000 100000")  # while the agent was stopped
+    with closing(Agent(tmp_path, cgroup_root, learning_s=60)) as agent:
+        (tmp_path / "tenants.d" / "spiky.toml").write_text("observe = true\n" + TENANT)
+        assert agent.reload_problem() is None
+        agent.tick()
+        assert quota_cores(cgroup_root / "calm") >= 0.1
+        assert quota_cores(cgroup_root / "spiky") == math.inf
 
 
 def test_balances_outlive_a_restart(cgroup_root: Path, tmp_path: Path) -> None:

@@ -72,9 +72,12 @@ class Scenario:
         is_observing: bool = False,
         step_s: float = 5.0,
         mode: Mode = Mode.ELASTIC,
+        learning_s: float = 0.0,
     ) -> None:
         self.host, self.forecaster, self.now_s = Host(len(roster)), Mute(), 1000.0
-        self.policy: Policy = policy_of(CORES, 4 * GIB, modes=dict.fromkeys(Resource, mode))
+        self.policy: Policy = policy_of(
+            CORES, 4 * GIB, modes=dict.fromkeys(Resource, mode), learning_s=learning_s
+        )
         self.settings = LoopSettings(tick_s=1.0, step_s=step_s, is_observing=is_observing)
         self.loop = ControlLoop(
             roster,

@@ -186,8 +186,8 @@ def test_who_only_observes_also_counts_the_raises_that_lowering_would_make_room_
 class MemoryHost(SimulatedHost):
     """A host of memory alone that notes what memory.low the tenants' parent was last given."""
 
-    def __init__(self, size: int) -> None:
-        evidence = Evidence(is_exact=True)
+    def __init__(self, size: int, *, is_exact: bool = True) -> None:
+        evidence = Evidence(is_exact=is_exact)
         super().__init__(size, resource=Resource.MEMORY, capacity=4 * GIB, evidence=evidence)
         self.holds_bytes = np.zeros(size)
         self.root_low_bytes = 0.0
@@ -201,6 +201,25 @@ class MemoryHost(SimulatedHost):
         """Take it."""
         self.root_low_bytes = total_low_bytes
         return None
+
+
+def test_while_learning_memory_that_is_held_back_rises_to_what_it_needs_and_stays() -> None:
+    """Reclaim would be at it without end, for as long as the agent learns."""
+    scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT, learning_s=300.0)
+    host = MemoryHost(2, is_exact=False)
+    scenario.loop.reconfigure(
+        scenario.loop.roster, scenario.policy, scenario.settings, kernel=Kernel(host, host)
+    )
+    found = np.array([2.0, 0.5]) * GIB  # of 3.6, half of which is the fair share
+    both = np.arange(2)
+    host.apply(Changes(Control.MEMORY_HIGH, both, np.full(2, np.inf), found))
+    host.holds_bytes = np.array([2.5, 0.1]) * GIB
+    scenario.tick(5)
+    for _ in range(10):
+        now = host.read(0.0).in_force.memory_high_bytes / GIB
+        assert 2.5 <= now[0] <= 2.5 * 1.1
+        assert now[1] == 0.5
+        scenario.tick()
 
 
 def test_the_parent_is_given_all_that_its_tenants_hold_also_within_the_dead_band() -> None:
