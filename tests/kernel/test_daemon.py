@@ -26,7 +26,7 @@ HOST = """
 observe = {observe}
 cgroup_root = "{root}"
 state_dir = "{state}"
-cpu_capacity_cores = 1.0
+cpu_capacity_cores = {cores}
 cpu_reserve_cores = 0.1
 [periods]
 tick_s = {tick}
@@ -35,7 +35,7 @@ horizon_s = 5
 refit_s = 10
 learning_s = {learning}
 [modes]
-cpu = "strict"
+cpu = "{mode}"
 """
 TENANT = 'qos = "silver"\n[cpu]\nfloor_cores = 0.1\n'
 
@@ -50,14 +50,21 @@ class Agent:
         self._tenants.mkdir(exist_ok=True, parents=True)
         state = folder / "state"
         state.mkdir(exist_ok=True)
-        self._settings = {"root": root, "state": state, "tick": TICK_S, "learning": learning_s}
+        self._settings = {
+            "root": root,
+            "state": state,
+            "tick": TICK_S,
+            "learning": learning_s,
+            "cores": 1.0,
+            "mode": "strict",
+        }
         self.write_host(observe=observe)
         for name in ("calm", "spiky"):
             (self._tenants / f"{name}.toml").write_text(TENANT)
         self.daemon = Daemon(self.reread(), self.reread)
 
-    def write_host(self, *, observe: str) -> None:
-        self._path.write_text(HOST.format(**self._settings, observe=observe))
+    def write_host(self, *, observe: str = "false", **changed: object) -> None:
+        self._path.write_text(HOST.format(**self._settings | changed, observe=observe))
 
     def close(self) -> None:
         self.daemon.close()
@@ -229,6 +236,24 @@ def test_a_bad_change_keeps_the_old_configuration_and_a_good_one_is_applied(
     assert agent.reload_problem() is None
     assert agent.tick(3).roster.names == ("calm", "newcomer", "spiky")
     wait_until(lambda: agent.tick() is not None and quota_cores(cgroup_root / "newcomer") < 1)
+
+
+@pytest.mark.parametrize("mode", ["elastic", "strict"])
+def test_less_capacity_lowers_limits_that_stood_above_it_in_the_kernel(
+    agent: Agent, cgroup_root: Path, mode: str
+) -> None:
+    """What was all that is to be divided is more than that now, and less than the machine has."""
+    agent.write_host(cores=0.85, mode=mode)
+    assert agent.reload_problem() is None
+    agent.tick(2)
+    agent.write_host(cores=0.4, mode=mode)
+    assert agent.reload_problem() is None
+    for name in ("calm", "spiky"):
+        (cgroup_root / name / "cpu.max").write_text("60000 100000")
+    record = agent.tick(12)
+    for name, limit in zip(record.roster.names, record.resources[Resource.CPU].limit, strict=True):
+        assert quota_cores(cgroup_root / name) == pytest.approx(limit, rel=0.03)
+        assert limit <= 0.4
 
 
 def test_a_newcomer_without_a_limit_takes_nothing_from_a_busy_tenant(
