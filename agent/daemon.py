@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -17,10 +16,12 @@ from agent.config import ConfigError, check_reload, left_alone_text
 from agent.control import ControlServer
 from agent.forecaster import Forecaster
 from agent.host import read_config
+from agent.loading import Loading
 from agent.notify import Notifier
 from agent.paths import ORIGINALS_NAME
 from agent.policy import forecast_settings, loop_settings, policy_of
 from agent.record import TickRecord
+from agent.release import release_removed
 from agent.schedule import Schedule
 from agent.settings import Config
 from agent.sole import AgentRunningError, RootLock, other_agent, sole_agent
@@ -69,43 +70,6 @@ class Signals:
         self.reload = True
 
 
-class Loading:
-    """The configuration being read beside the ticks, which 10,000 files would hold up for long."""
-
-    def __init__(self, reread: Callable[[], Config], wake: Callable[[], None]) -> None:
-        self.is_done = False
-        self._reread, self._wake = reread, wake
-        unread = "the configuration could not be read: the log says why"
-        self._outcome: Config | ConfigError = ConfigError([unread])
-        thread = threading.Thread(target=self._run, name="reload", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no room for a thread: better late ticks than no reload
-            self._run()
-
-    def config(self) -> Config:
-        """Return what was read.
-
-        Raises:
-            ConfigError: It is unusable; every fault is named.
-
-        """
-        if isinstance(self._outcome, ConfigError):
-            raise self._outcome
-        return self._outcome
-
-    def _run(self) -> None:
-        try:
-            self._outcome = self._reread()
-        except ConfigError as error:
-            self._outcome = error
-        except Exception:  # a fault of ours in reading ends neither the agent nor the old limits
-            log.exception("configuration cannot be read")
-        finally:
-            self.is_done = True
-            self._wake()
-
-
 class Daemon:
     """Everything that lives as long as the process: kernel handles, child, server, last record."""
 
@@ -113,6 +77,7 @@ class Daemon:
         self.config, self._reread = config, reread
         self.record: TickRecord | None = None
         self.reload_problem: str | None = None
+        self._release_problem: str | None = None
         self.failed_ticks = 0
         self._tick_cost_s = float("nan")
         self._root_lock: RootLock | None = None
@@ -124,6 +89,7 @@ class Daemon:
             log.warning("originals damaged", problem=self._originals.problem)
         self._roster = Roster.of(config.tenants)
         self._unmade: dict[str, str] = {}
+        self._release_removed()
         self._make_cgroups(self._roster.names)
         self._kernel = self._opened_kernel(config, self._roster)
         self._loading: Loading | None = None
@@ -157,6 +123,7 @@ class Daemon:
             reload_problem=self.reload_problem,
             state_problem=self._store.problem,
             originals_problem=self._originals.problem,
+            release_problem=self._release_problem,
         )
 
     def summary(self) -> str:
@@ -242,6 +209,7 @@ class Daemon:
         self._make_cgroups(roster.names)
         self._loop.reconfigure(roster, policy_of(config), loop_settings(config), kernel=kernel)
         old.close()
+        self._release_removed()
         if lock is None and self._root_lock is not None:
             self._root_lock.close()  # not before: what was being lowered is still written till then
         self._root_lock = lock
@@ -295,6 +263,12 @@ class Daemon:
             if self._unmade.get(name) != problem:  # said once, not every tick
                 log.warning("cgroup cannot be made", tenant=name, problem=problem)
         self._unmade = problems
+
+    def _release_removed(self) -> None:
+        """Put back what files of former tenants held, except where the agent only observes."""
+        host = self.config.host
+        if not host.is_observing:
+            self._release_problem = release_removed(self._originals, host, self._roster.names)
 
     def _opened_kernel(self, config: Config, roster: Roster) -> Kernel:
         root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes

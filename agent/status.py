@@ -41,6 +41,7 @@ class AgentFacts:
     reload_problem: str | None = None
     state_problem: str | None = None
     originals_problem: str | None = None
+    release_problem: str | None = None
 
     def problems(self) -> tuple[str, ...]:
         """Return what the operator has to know of the agent itself, in words."""
@@ -48,6 +49,7 @@ class AgentFacts:
             "reload refused": self.reload_problem,
             "balances will not outlive the agent": self.state_problem,
             "originals damaged": self.originals_problem,
+            "not put back after a tenant was removed": self.release_problem,
         }
         return tuple(f"{what}: {problem}" for what, problem in told.items() if problem)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tenants import HOLD_ANON, SPIN, is_done, living_in, tell, wait_until
+from tenants import HOLD_ANON, MIB, SPIN, is_done, living_in, order, tell, wait_until
 
 from agent.daemon import Daemon
 from agent.host import read_config
@@ -97,6 +97,11 @@ def agent(cgroup_root: Path, tmp_path: Path) -> Iterator[Agent]:
 def quota_cores(cgroup: Path) -> float:
     quota, period = (cgroup / "cpu.max").read_text().split()
     return math.inf if quota == "max" else int(quota) / int(period)
+
+
+def memory_high(cgroup: Path) -> float:
+    text = (cgroup / "memory.high").read_text().strip()
+    return math.inf if text == "max" else int(text)
 
 
 def open_files() -> int:
@@ -236,6 +241,73 @@ def test_a_bad_change_keeps_the_old_configuration_and_a_good_one_is_applied(
     assert agent.reload_problem() is None
     assert agent.tick(3).roster.names == ("calm", "newcomer", "spiky")
     wait_until(lambda: agent.tick() is not None and quota_cores(cgroup_root / "newcomer") < 1)
+
+
+def test_a_tenant_that_is_removed_gets_back_what_its_files_held(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    with living_in(cgroup_root / "spiky", SPIN), living_in(cgroup_root / "calm", SPIN):
+        agent.tick(6)
+        assert quota_cores(cgroup_root / "spiky") < 1
+        (tmp_path / "tenants.d" / "spiky.toml").unlink()
+        assert agent.reload_problem() is None
+        found = {"cpu.max": "max 100000", "cpu.weight": "100", "memory.high": "max"}
+        for file, text in {**found, "memory.low": "0"}.items():
+            assert (cgroup_root / "spiky" / file).read_text().strip() == text
+        assert agent.tick(2).roster.names == ("calm",)
+        assert quota_cores(cgroup_root / "spiky") == math.inf
+        assert quota_cores(cgroup_root / "calm") < 1
+    (tmp_path / "tenants.d" / "idle.toml").write_text(TENANT)
+    assert agent.reload_problem() is None
+    agent.tick(2)
+    (tmp_path / "tenants.d" / "idle.toml").unlink()
+    assert agent.reload_problem() is None
+    assert not (cgroup_root / "idle").exists()  # nobody lives there
+    assert not agent.daemon.facts().problems()
+
+
+def test_a_tenant_that_is_removed_while_the_agent_is_stopped_gets_its_files_back_at_start(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    first = Agent(tmp_path, cgroup_root, learning_s=0)
+    with living_in(cgroup_root / "spiky", SPIN):
+        first.tick(4)
+        (tmp_path / "tenants.d" / "spiky.toml").unlink()
+        first.write_host(observe="true")
+        assert first.reload_problem() is None
+        assert quota_cores(cgroup_root / "spiky") < 1  # who only observes writes nothing
+        first.close()
+        first.write_host()
+        with closing(Daemon(first.reread(), first.reread)):
+            assert quota_cores(cgroup_root / "spiky") == math.inf
+
+
+def test_what_cannot_be_put_back_is_told_and_holds_up_no_reload(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    (cgroup_root / "spiky").mkdir()
+    (cgroup_root / "spiky" / "memory.high").write_text("24M")
+    with ExitStack() as stack:
+        agent = stack.enter_context(closing(Agent(tmp_path, cgroup_root, learning_s=0)))
+        holder = stack.enter_context(ExitStack())
+        process = holder.enter_context(living_in(cgroup_root / "spiky", HOLD_ANON))
+        wait_until(
+            lambda: agent.tick() is not None and memory_high(cgroup_root / "spiky") > 80 * MIB
+        )
+        order(process, 32)
+        spiky = tmp_path / "tenants.d" / "spiky.toml"
+        spiky.unlink()
+        assert agent.reload_problem() is None
+        assert agent.tick().roster.names == ("calm",)
+        told = agent.daemon.facts().problems()
+        assert len(told) == 1
+        assert "spiky/memory.high" in told[0]
+        assert 32 * MIB < memory_high(cgroup_root / "spiky") < 80 * MIB
+        assert quota_cores(cgroup_root / "spiky") == math.inf
+        holder.close()
+        assert agent.reload_problem() is None
+        assert memory_high(cgroup_root / "spiky") == 24 * MIB
+        assert not agent.daemon.facts().problems()
 
 
 @pytest.mark.parametrize("mode", ["elastic", "strict"])
