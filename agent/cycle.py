@@ -11,7 +11,8 @@ import numpy as np
 from agent.allocation import Allocation, Claims, Mode, allocate
 from agent.demand import Demand, cpu_demand, memory_demand
 from agent.emergency import EmergencySettings, Grants
-from agent.plan import KERNEL_ROUNDING, Pace, Standing, enforceable, least_in_force, stepped
+from agent.holds import first_known, least_of, of_the_same, own_limit, stuck_bytes
+from agent.plan import Pace, Standing, enforceable, stepped
 from agent.pools import fair_share
 from agent.tenant import Bools, Floats, Ints, Resource, Roster, Terms, carried_over
 from agent.tokens import Ledger, credit_of, settled
@@ -19,7 +20,6 @@ from agent.usage import Usage, rearranged, usage_between
 from enforce.columns import Control, HostSample
 from forecast.profile import Profile
 
-_LARGEST_PAGE_BYTES = 1 << 16  # what the kernel rounds memory.high to, on any machine
 LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_HIGH}
 
 
@@ -48,6 +48,7 @@ class CoreState:
     # Limits found at first sight and what learning has raised them to; NaN before, inf is none.
     adopted: Mapping[Resource, Floats]
     learning_left_s: Floats
+    own: Mapping[Resource, Floats]  # what the last cycle left in force at most; NaN is unknown
 
     @classmethod
     def fresh(cls, tenants: int, policy: Policy) -> "CoreState":
@@ -59,6 +60,7 @@ class CoreState:
             guaranteed={r: np.zeros(tenants) for r in Resource},
             adopted={r: np.full(tenants, np.nan) for r in Resource},
             learning_left_s=np.full(tenants, policy.learning_s),
+            own={r: np.full(tenants, np.nan) for r in Resource},
         )
 
     def rearranged(self, positions: Ints, policy: Policy) -> "CoreState":
@@ -74,6 +76,7 @@ class CoreState:
             guaranteed=moved(self.guaranteed, 0.0),
             adopted=moved(self.adopted, np.nan),
             learning_left_s=carried_over(self.learning_left_s, positions, policy.learning_s),
+            own=moved(self.own, np.nan),
         )
 
 
@@ -121,6 +124,7 @@ class ResourceDecision:
     burst: Floats
     in_force: Floats  # finite: no limit counts as what the machine has
     target: Floats  # what to aim for in this cycle, finite
+    own: Floats  # what that leaves in force at most; NaN is unknown
     least: Floats  # what of it must be in force at once
     allowed: float  # what limits in force may sum to
 
@@ -169,6 +173,7 @@ def decide(
             grants={r: d.allocation.grants for r, d in resources.items()},
             guaranteed={r: d.allocation.guarantee.amount for r, d in resources.items()},
             adopted={r: _raised(state, r, d.allocation.limit) for r, d in resources.items()},
+            own={r: d.own for r, d in resources.items()},
         ),
         is_learning=state.learning_left_s > 0,
         resources=resources,
@@ -200,10 +205,11 @@ def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Polic
         grants={r: g.elapsed(elapsed_s, policy.emergency) for r, g in state.grants.items()},
         guaranteed=state.guaranteed,
         adopted={
-            r: _first_known(adopted, seen.sample.in_force.of(LIMIT_CONTROL[r]))
+            r: first_known(adopted, seen.sample.in_force.of(LIMIT_CONTROL[r]))
             for r, adopted in state.adopted.items()
         },
         learning_left_s=np.maximum(state.learning_left_s - elapsed_s, 0.0),
+        own={r: of_the_same(own, state.sample, seen.sample) for r, own in state.own.items()},
     )
 
 
@@ -232,8 +238,10 @@ def _decided(
         # Elastic limits follow demand: where some stay in the dead-band, others need not wait.
         allowed /= 1.0 - policy.pace.dead_band_fraction
     usage = measured(resource, seen.usage)
-    least = _least(resource, seen, allocation.guarantee.floor, before, policy)
+    floor, stuck = allocation.guarantee.floor, _stuck(resource, seen, policy)
+    least = least_of(floor, stuck, before, margin_bytes=policy.memory_margin_bytes)
     least = np.where(may_move, least, 0.0)
+    own = own_limit(state.own[resource], before, machine)
     target = stepped(
         np.where(may_move, enforceable(control, allocation.limit), before),
         Standing(
@@ -243,12 +251,15 @@ def _decided(
             in_use=np.where(np.isfinite(usage), usage, before),
             is_hit=claims.is_hit,
             least=least,
+            own=own,
         ),
         free=allowed - float(before.sum()),
         elapsed_s=seen.usage.elapsed_s,
         pace=policy.pace,
     )
-    return ResourceDecision(profile, allocation, burst, before, target, least, allowed)
+    is_known = ~np.isnan(seen.sample.in_force.of(control))
+    own = np.where(is_known, np.maximum(own, target), state.own[resource])
+    return ResourceDecision(profile, allocation, burst, before, target, own, least, allowed)
 
 
 def _claims(
@@ -266,7 +277,8 @@ def _claims(
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
     least = enforceable(LIMIT_CONTROL[resource], np.zeros(len(roster)))
     if resource is Resource.MEMORY:
-        least = np.maximum(least, np.minimum(_stuck_bytes(seen, policy), policy.total[resource]))
+        stuck = np.minimum(_stuck(resource, seen, policy), policy.total[resource])
+        least = np.maximum(least, stuck)
         # Safety rule 4 outranks the ceiling: below this a tenant would only crawl.
         pinned = np.where(seen.usage.is_present, np.maximum(pinned, least), 0.0)
     expected, grid = _without_gaps(profile, terms, ceiling)
@@ -286,36 +298,16 @@ def _claims(
     return claims, burst
 
 
-def _least(
-    resource: Resource, seen: Observation, floor: Floats, in_force: Floats, policy: Policy
-) -> Floats:
-    """Return what must be in force at once, learning or not, whatever the others hold.
-
-    The floor; of memory also what cannot be taken back (safety rule 4), to a part of the margin.
-    """
-    least = least_in_force(floor, in_force, slack=KERNEL_ROUNDING * floor)
+def _stuck(resource: Resource, seen: Observation, policy: Policy) -> Floats:
+    """Return what of `resource` cannot be taken back, with its margin: of cpu, nothing."""
     if resource is not Resource.MEMORY:
-        return least
-    stuck, slack = _stuck_bytes(seen, policy), _slack_bytes(policy)
-    return np.maximum(least, least_in_force(stuck, in_force, slack=slack))
-
-
-def _stuck_bytes(seen: Observation, policy: Policy) -> Floats:
-    """Return memory that cannot be taken back, plus the margin, at most what the machine has.
-
-    Of a tenant that reclaim has failed to bring down to its limit that is all that it holds.
-    """
-    usage, margin = seen.usage, policy.memory_margin_bytes
-    beyond = usage.memory_bytes - seen.sample.in_force.memory_high_bytes
-    held = np.nan_to_num(usage.memory_unreclaimable_bytes, nan=0.0)
-    with np.errstate(invalid="ignore"):
-        held = np.where(beyond > _slack_bytes(policy), np.maximum(held, usage.memory_bytes), held)
-    return np.minimum(held + margin, policy.machine[Resource.MEMORY])
-
-
-def _slack_bytes(policy: Policy) -> float:
-    """Return what of the margin may be missing, or be held beyond a limit, before it matters."""
-    return max(policy.memory_margin_bytes / 4, _LARGEST_PAGE_BYTES)
+        return np.zeros_like(seen.usage.memory_bytes)
+    return stuck_bytes(
+        seen.usage,
+        seen.sample.in_force.memory_high_bytes,
+        margin_bytes=policy.memory_margin_bytes,
+        machine_bytes=policy.machine[resource],
+    )
 
 
 def _pinned(
@@ -381,8 +373,3 @@ def _burst(terms: Terms, *, ceiling: Floats, fair: Floats) -> Floats:
 def measured(resource: Resource, usage: Usage) -> Floats:
     """Return what each tenant used of `resource`; NaN where that is unknowable."""
     return usage.cpu_cores if resource is Resource.CPU else usage.memory_bytes
-
-
-def _first_known(adopted: Floats, limit: Floats) -> Floats:
-    """Remember the first limit seen of each tenant; inf is none, which nobody is held to."""
-    return np.where(np.isnan(adopted), limit, adopted)

@@ -36,6 +36,7 @@ class Standing:
     in_use: Floats  # in the last tick
     is_hit: Bools  # was held at its limit in the last tick
     least: Floats  # what must be in force at once, whatever was decided: see `raises`
+    own: Floats  # what falls are counted from: less than in force where others took a limit off
 
 
 def stepped(
@@ -48,7 +49,8 @@ def stepped(
     could have what is not in use; `free` is what is not yet handed out, negative on an
     overcommitted host.  Changes inside the dead-band are left out, but for those that a
     guarantee, a ceiling or an overcommitted host waits for.  Nothing is aimed at below
-    `least`, whatever was decided, and no dead-band keeps a limit from it.
+    `least`, whatever was decided, and no dead-band keeps a limit from it.  A limit that another
+    took off comes back at once.
     """
     in_force = standing.in_force
     rise = np.maximum(wanted - in_force, 0.0)
@@ -57,7 +59,7 @@ def stepped(
     owed = np.maximum(owed, standing.least - in_force)
     keep = np.power(1.0 - pace.ramp_down_fraction_per_s, max(elapsed_s, 0.0))
     lowest = np.minimum(wanted, in_force)
-    ramped = np.maximum(lowest, in_force * keep)
+    ramped = np.maximum(lowest, standing.own * keep)
     unused = np.maximum(lowest, np.minimum(standing.in_use, ramped))
     for needed, least in ((np.where(standing.is_hit, rise, 0.0), unused), (owed, lowest)):
         short = float(needed.sum()) - max(free, 0.0) - float((in_force - ramped).sum())

@@ -131,6 +131,23 @@ def test_limits_never_sum_to_more_than_the_capacity_while_demand_moves(
                 assert total <= 0.9 + 1e-4
 
 
+@pytest.mark.parametrize("ticks_without", [0, 2])
+def test_limits_that_go_with_a_controller_are_back_once_it_is(
+    agent: Agent, cgroup_root: Path, ticks_without: int
+) -> None:
+    agent.tick(12)
+    with living_in(cgroup_root / "spiky", SPIN), living_in(cgroup_root / "calm", SPIN):
+        agent.tick(8)
+        (cgroup_root / "cgroup.subtree_control").write_text("-cpu")
+        if ticks_without:
+            agent.tick(ticks_without)
+        (cgroup_root / "cgroup.subtree_control").write_text("+cpu")
+        assert quota_cores(cgroup_root / "calm") == math.inf
+        agent.tick()
+        total = sum(quota_cores(cgroup_root / name) for name in ("calm", "spiky"))
+        assert total <= 0.9 + 1e-4
+
+
 def test_a_cgroup_that_is_removed_is_made_again_and_limited_again(
     agent: Agent, cgroup_root: Path
 ) -> None:

@@ -90,6 +90,7 @@ def ticks(
             ceiling=claims.ceiling,
             in_use=in_use,
             is_hit=chance.random(size) < draw(st.sampled_from((0.0, 0.3))),
+            own=in_force,
             least=_least(allocation, in_force, chance.choice(stuck, size)),
         ),
         host.total * allocation.elasticity,
@@ -183,7 +184,7 @@ def test_overcommit_found_at_start_is_worked_off(tick: Tick) -> None:
     in_force = tick.standing.in_force
     for _ in range(4):
         in_force = states(tick, np.ones(30))[-1]
-        standing = replace(tick.standing, in_force=in_force)
+        standing = replace(tick.standing, in_force=in_force, own=in_force)
         tick = Tick(tick.allocation, standing, tick.allowed, elapsed_s=60.0)
     assert in_force.sum() <= tick.allowed * (1 + KERNEL_ROUNDING)
     assert np.all(in_force <= tick.standing.ceiling * (1 + 2 * KERNEL_ROUNDING) + 1e-6)
@@ -211,6 +212,7 @@ def test_capacity_that_nobody_uses_reaches_a_held_tenant_at_once() -> None:
         in_use=np.array([0.02, 0.45]),
         is_hit=np.array([False, True]),
         least=np.zeros(2),
+        own=np.array([0.45, 0.45]),
     )
     target = stepped(np.array([0.1, 0.8]), standing, free=0.0, elapsed_s=0.5, pace=PACE)
     assert target.tolist() == pytest.approx([0.1, 0.8])

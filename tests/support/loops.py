@@ -1,17 +1,19 @@
 """The real control loop over a host that exists only in arrays, ticked on a clock of the test's."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.allocation import Mode
 from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
-from agent.cycle import Policy
+from agent.cycle import LIMIT_CONTROL, Policy
 from agent.record import TickRecord
 from agent.tenant import Entitlement, Floats, Resource, Roster, Tenant
 from agent.tick import ControlLoop, Kernel, LoopSettings
 from agent.tokens import Ledger
-from enforce.columns import Control, HostSample
+from enforce.columns import Changes, Control, HostSample
 
 from hosts import GIB, SILVER
 from scenes import policy_of
@@ -44,6 +46,15 @@ class Host(SimulatedHost):
             self.run(self.wants_cores, taken_at_s - self._last_s)
         self._last_s = taken_at_s
         return super().read(taken_at_s)
+
+    def remake(self, tenant: int) -> None:
+        """Let a cgroup be removed and made again, without a limit."""
+        there = np.array([tenant])
+        for control in LIMIT_CONTROL.values():
+            self.apply(Changes(control, there, np.zeros(1), np.full(1, np.inf)))
+        cgroup_id = self._sample.cgroup_id.copy()
+        cgroup_id[tenant] = cgroup_id.max() + 1
+        self._sample = replace(self._sample, cgroup_id=cgroup_id)
 
     def limits(self) -> dict[Control, Floats]:
         """Return what is in force."""

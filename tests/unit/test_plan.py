@@ -37,6 +37,7 @@ def aimed(
         in_use=column(*bounds.get("in_use", in_force)),
         is_hit=np.array(bounds.get("hit", (0, 0)), dtype=np.bool_),
         least=column(*bounds.get("least", (0, 0))),
+        own=column(*bounds.get("own", in_force)),
     )
     target = stepped(column(*wanted), standing, free=free, elapsed_s=elapsed_s, pace=PACE)
     return [round(float(value), 9) for value in target]
@@ -59,6 +60,9 @@ def aimed(
             aimed((4, 100), (1, 100), least=(3.5, 101)),
             [3.5, 101],
             id="whatever was decided, and however little it is",
+        ),
+        pytest.param(
+            aimed((9, 1), (1, 1), own=(4, 1)), [3, 1], id="a limit that was taken off is back"
         ),
         pytest.param(
             aimed((4, 1), (1, 3), guaranteed=(0, 3), free=2), [3, 3], id="but where there is room"

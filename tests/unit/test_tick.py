@@ -7,6 +7,7 @@ from loops import CORES, Scenario, tenants
 from agent.allocation import Mode
 from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
+from agent.cycle import LIMIT_CONTROL
 from agent.forecaster import State
 from agent.tenant import Floats, Resource
 from agent.tick import ControlLoop, Kernel
@@ -235,3 +236,31 @@ def test_the_parent_is_given_all_that_its_tenants_hold_also_within_the_dead_band
         assert host.root_low_bytes == pytest.approx(float(low.sum()))
     decided = scenario.tick().resources[Resource.MEMORY].guaranteed[:2]
     assert decided.sum() < host.root_low_bytes
+
+
+@pytest.mark.parametrize("resource", Resource)
+def test_a_limit_that_another_took_off_is_back_at_the_next_tick(resource: Resource) -> None:
+    """And no ramp counts from all that the machine has: the others would wait for it."""
+    scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT)
+    scenario.host.wants_cores[:] = (1.0, 2.0)
+    scenario.tick(30)
+    control = LIMIT_CONTROL[resource]
+    before = scenario.host.limits()[control].copy()
+    none = np.full(2, np.inf)
+    scenario.host.apply(Changes(control, np.arange(2), before, none))
+    scenario.tick()
+    after = scenario.host.limits()[control]
+    np.testing.assert_allclose(after, before, rtol=0.03)
+    assert after.sum() <= scenario.policy.capacity[resource] * (1 + 1e-9)
+
+
+def test_a_cgroup_that_is_another_by_now_has_no_limit_of_ours_to_come_back_to() -> None:
+    scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT)
+    scenario.tick(30)
+    control = LIMIT_CONTROL[CPU]
+    before = scenario.host.limits()[control].copy()
+    scenario.host.remake(0)
+    scenario.tick()
+    after = scenario.host.limits()[control]
+    assert after[0] > 1.2 * before[0]  # it comes down in steps
+    assert after[1] == pytest.approx(before[1], rel=0.03)
