@@ -19,7 +19,7 @@ from agent.host import read_config
 from agent.loading import Loading
 from agent.notify import Notifier
 from agent.paths import ORIGINALS_NAME
-from agent.policy import forecast_settings, loop_settings, policy_of
+from agent.policy import forecast_settings, loop_settings, policy_of, thrift_of
 from agent.record import TickRecord
 from agent.release import release_removed
 from agent.schedule import Schedule
@@ -80,6 +80,7 @@ class Daemon:
         self._release_problem: str | None = None
         self.failed_ticks = 0
         self._tick_cost_s = float("nan")
+        self.thrift = thrift_of(config)
         self._root_lock: RootLock | None = None
         self._root_lock = self._lock_for(config)
         self._store = Store(config.host.state_dir / "state.db")
@@ -99,7 +100,7 @@ class Daemon:
         self._loop = ControlLoop(
             self._roster,
             policy_of(config),
-            loop_settings(config),
+            loop_settings(config, self.thrift),
             kernel=self._kernel,
             forecaster=self._forecaster,
             ledgers=self._store.load(self._roster),
@@ -117,13 +118,14 @@ class Daemon:
     def facts(self) -> AgentFacts:
         """Return what the daemon knows of itself, for the control socket."""
         return AgentFacts(
-            tick_s=self.config.periods.tick_s,
+            tick_s=self.thrift.period_s,
             tick_cost_s=self._tick_cost_s,
             failed_ticks=self.failed_ticks,
             reload_problem=self.reload_problem,
             state_problem=self._store.problem,
             originals_problem=self._originals.problem,
             release_problem=self._release_problem,
+            thrift_problem=self._thrift_problem(),
         )
 
     def summary(self) -> str:
@@ -140,6 +142,7 @@ class Daemon:
         has come to set limits for the tenants.
         """
         began_s, failed_before = time.process_time(), self.failed_ticks
+        thread_began_s = time.thread_time()
         try:
             self._keep_root_lock()
             self._make_cgroups(self._absent())
@@ -154,7 +157,25 @@ class Daemon:
         if self._loop.steps_closed != self._steps_saved:
             self._store.save(self._roster, self._loop.ledgers)
             self._steps_saved = self._loop.steps_closed
+        self._spent(time.thread_time() - thread_began_s)
         return self.failed_ticks == failed_before
+
+    def _spent(self, cost_s: float) -> None:
+        """Book what a tick cost, and leave out as many as it takes to keep within the budget."""
+        before, self.thrift = self.thrift, self.thrift.after_tick(cost_s)
+        if self.thrift.every == before.every:
+            return
+        self._loop.settings = loop_settings(self.config, self.thrift)
+        log.warning("ticking at another pace", period_s=self.thrift.period_s)
+
+    def _thrift_problem(self) -> str | None:
+        thrift = self.thrift
+        if thrift.every == 1:
+            return None
+        return (
+            f"one in {thrift.every} is run, every {thrift.period_s:.3g} s: all of them would use "
+            f"more than periods.most_cpu_cores ({thrift.most_cores:g})"
+        )
 
     @property
     def is_reloading(self) -> bool:
@@ -207,7 +228,10 @@ class Daemon:
         self.config, self._roster, self._kernel = config, roster, kernel
         configure(config.log.level)
         self._make_cgroups(roster.names)
-        self._loop.reconfigure(roster, policy_of(config), loop_settings(config), kernel=kernel)
+        self.thrift = thrift_of(config)
+        self._loop.reconfigure(
+            roster, policy_of(config), loop_settings(config, self.thrift), kernel=kernel
+        )
         old.close()
         self._release_removed()
         if lock is None and self._root_lock is not None:
@@ -328,7 +352,7 @@ def serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
             elif summary != said:
                 notifier.status(summary)
             said = summary
-        schedule = schedule.after_tick(time.monotonic())
+        schedule = schedule.after_tick(time.monotonic(), daemon.thrift.every)
         beat = notifier if is_well else Notifier()
         while not _waited(schedule, daemon, signals, beat) and not signals.stop:
             schedule = _reloaded(schedule, daemon, signals, notifier)
