@@ -11,7 +11,7 @@ import numpy as np
 from agent.allocation import Allocation, Claims, Mode, allocate
 from agent.demand import Demand, cpu_demand, memory_demand
 from agent.emergency import EmergencySettings, Grants
-from agent.holds import first_known, least_of, of_the_same, own_limit, stuck_bytes
+from agent.holds import first_known, least_of, of_the_same, own_limit, stuck_bytes, unyielding_bytes
 from agent.plan import Pace, Standing, enforceable, stepped
 from agent.pools import fair_share
 from agent.tenant import Bools, Floats, Ints, Resource, Roster, Terms, carried_over
@@ -277,8 +277,10 @@ def _claims(
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
     least = enforceable(LIMIT_CONTROL[resource], np.zeros(len(roster)))
     if resource is Resource.MEMORY:
-        stuck = np.minimum(_stuck(resource, seen, policy), policy.total[resource])
-        least = np.maximum(least, stuck)
+        high, margin_bytes = seen.sample.in_force.memory_high_bytes, policy.memory_margin_bytes
+        stuck = _stuck(resource, seen, policy)
+        stuck = np.maximum(stuck, unyielding_bytes(seen.usage, high, margin_bytes=margin_bytes))
+        least = np.maximum(least, np.minimum(stuck, policy.total[resource]))
         # Safety rule 4 outranks the ceiling: below this a tenant would only crawl.
         pinned = np.where(seen.usage.is_present, np.maximum(pinned, least), 0.0)
     expected, grid = _without_gaps(profile, terms, ceiling)
@@ -302,12 +304,8 @@ def _stuck(resource: Resource, seen: Observation, policy: Policy) -> Floats:
     """Return what of `resource` cannot be taken back, with its margin: of cpu, nothing."""
     if resource is not Resource.MEMORY:
         return np.zeros_like(seen.usage.memory_bytes)
-    return stuck_bytes(
-        seen.usage,
-        seen.sample.in_force.memory_high_bytes,
-        margin_bytes=policy.memory_margin_bytes,
-        machine_bytes=policy.machine[resource],
-    )
+    margin_bytes, machine_bytes = policy.memory_margin_bytes, policy.machine[resource]
+    return stuck_bytes(seen.usage, margin_bytes=margin_bytes, machine_bytes=machine_bytes)
 
 
 def _pinned(

@@ -24,17 +24,20 @@ def least_of(floor: Floats, stuck: Floats, in_force: Floats, *, margin_bytes: fl
     return np.maximum(least, least_in_force(stuck, in_force, slack=slack))
 
 
-def stuck_bytes(usage: Usage, high: Floats, *, margin_bytes: float, machine_bytes: float) -> Floats:
-    """Return memory that cannot be taken back, plus the margin, at most what the machine has.
-
-    Of a tenant that reclaim has failed to bring down to its limit `high` that is all that it holds.
-    """
-    beyond = usage.memory_bytes - high
+def stuck_bytes(usage: Usage, *, margin_bytes: float, machine_bytes: float) -> Floats:
+    """Return memory that cannot be taken back, plus the margin, at most what the machine has."""
     held = np.nan_to_num(usage.memory_unreclaimable_bytes, nan=0.0)
-    with np.errstate(invalid="ignore"):
-        is_beyond = beyond > _slack_bytes(margin_bytes)
-        held = np.where(is_beyond, np.maximum(held, usage.memory_bytes), held)
     return np.minimum(held + margin_bytes, machine_bytes)
+
+
+def unyielding_bytes(usage: Usage, high: Floats, *, margin_bytes: float) -> Floats:
+    """Return all that a tenant holds, plus the margin, where reclaim has not brought it to `high`.
+
+    It may still: such memory is left to its tenant as far as there is capacity, and no further.
+    """
+    with np.errstate(invalid="ignore"):
+        is_beyond = usage.memory_bytes - high > _slack_bytes(margin_bytes)
+    return np.where(is_beyond, usage.memory_bytes + margin_bytes, 0.0)
 
 
 def _slack_bytes(margin_bytes: float) -> float:
