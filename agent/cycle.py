@@ -296,6 +296,7 @@ def _claims(
         least=np.minimum(least, pinned),
         hold=np.minimum(hold, pinned),
         is_foreseen=seen.is_foreseen,
+        is_spent=resource.is_spent,
     )
     return claims, burst
 

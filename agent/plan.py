@@ -48,9 +48,9 @@ def stepped(
     another tenant's guarantee waits for the capacity (law 6), or one that is held at its limit
     could have what is not in use; `free` is what is not yet handed out, negative on an
     overcommitted host.  Changes inside the dead-band are left out, but for those that a
-    guarantee, a ceiling or an overcommitted host waits for.  Nothing is aimed at below
-    `least`, whatever was decided, and no dead-band keeps a limit from it.  A limit that another
-    took off comes back at once.
+    guarantee, a ceiling, an overcommitted host or a raise outside of its band waits for.  Nothing
+    is aimed at below `least`, whatever was decided, and no dead-band keeps a limit from it.  A
+    limit that another took off comes back at once.
     """
     in_force = standing.in_force
     rise = np.maximum(wanted - in_force, 0.0)
@@ -66,18 +66,30 @@ def stepped(
         room = np.maximum(ramped - least, 0.0)
         ramped = ramped - filled(short, room=room, weight=np.ones_like(wanted))
     target = np.where(wanted > in_force, wanted, ramped)
-    is_over = free < -KERNEL_ROUNDING * in_force.sum()
-    is_falling = target < in_force
-    is_due = (owed > 0) | (in_force > standing.ceiling) | (is_falling & is_over)
-    band = np.where(is_due, KERNEL_ROUNDING, pace.dead_band_fraction)
-    band = np.where(is_falling & owed.any(), 0.0, band)
-    target = np.where(np.abs(target - in_force) <= band * in_force, in_force, target)
-    return np.maximum(target, standing.least)
+    is_due = owed > 0
+    is_moved = _is_worth_a_write(target, standing, is_due, free=free, pace=pace)
+    return np.maximum(np.where(is_moved, target, in_force), standing.least)
 
 
 def least_in_force(needed: Floats, in_force: Floats, *, slack: Floats | float) -> Floats:
     """Return `needed`, or what is in force where that falls short of it by less than `slack`."""
     return np.where(in_force < needed - slack, needed, np.minimum(needed, in_force))
+
+
+def _is_worth_a_write(
+    target: Floats, standing: Standing, is_owed: Bools, *, free: float, pace: Pace
+) -> Bools:
+    """Say which changes are outside of the dead-band, or waited for."""
+    in_force = standing.in_force
+    change = target - in_force
+    is_over = free < -KERNEL_ROUNDING * in_force.sum()
+    is_due = is_owed | (in_force > standing.ceiling) | ((change < 0) & is_over)
+    is_due |= (change > 0) & (target >= standing.ceiling)  # or it would never be reached
+    band = np.where(is_due, KERNEL_ROUNDING, pace.dead_band_fraction)
+    band = np.where((change < 0) & is_owed.any(), 0.0, band)
+    is_large = np.abs(change) > band * in_force
+    short = float(change[is_large].sum()) - max(free, 0.0)
+    return is_large | _largest(np.where(is_large, 0.0, np.maximum(-change, 0.0)), short)
 
 
 def reductions(control: Control, target: Floats, in_force: Floats, may_write: Bools) -> Changes:
@@ -146,6 +158,16 @@ def kernel_weights(share: Floats, capacity: float) -> Floats:
 def enforceable(control: Control, limit: Floats) -> Floats:
     """Return the nearest value at or above `limit` that the kernel can hold."""
     return np.maximum(limit, _MIN_CPU_CORES if control is Control.CPU_MAX else _MIN_MEMORY_BYTES)
+
+
+def _largest(amounts: Floats, needed: float) -> Bools:
+    """Return which of `amounts`, the largest first, it takes to make up what is needed."""
+    if needed <= 0 or not amounts.any():
+        return np.zeros(len(amounts), dtype=np.bool_)
+    falling = np.sort(amounts)[::-1]
+    last = min(int(np.searchsorted(np.cumsum(falling), needed)), len(falling) - 1)
+    is_taken: Bools = (amounts > 0) & (amounts >= falling[last])
+    return is_taken
 
 
 def _changes(control: Control, after: Floats, before: Floats, is_changed: Bools) -> Changes:

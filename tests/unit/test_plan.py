@@ -85,6 +85,11 @@ def aimed(
         pytest.param(
             aimed((1, 1), (0.9995, 1), free=-0.01), [1, 1], id="but for what the kernel rounds"
         ),
+        pytest.param(aimed((4, 1), (3.95, 1.05)), [3.95, 1.05], id="nor what a raise waits for"),
+        pytest.param(aimed((4, 1), (3.95, 1.05), free=1), [4, 1.05], id="but where there is room"),
+        pytest.param(
+            aimed((1, 1), (1.01, 1), ceiling=(1.01, 9)), [1.01, 1], id="nor the last step up"
+        ),
     ],
 )
 def test_targets(found: list[float], target: list[float]) -> None:
