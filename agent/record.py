@@ -19,7 +19,7 @@ class ResourceTick:
     """One resource in one tick: the chain from measurement to limit."""
 
     capacity: float  # allocatable: the host's, less the system reserve
-    emergency_pool: float  # held back, in strict mode
+    emergency_pool: float  # kept for emergencies, lent meanwhile where it is spent
     pressure: float  # 0 to 1: how likely expected total demand is to exceed capacity
     elasticity: float  # sum of limits / capacity allowed in this tick (1 in strict mode)
     host_need: str  # why the emergency pool is kept for the host itself; "" where it is not

@@ -25,6 +25,7 @@ class ForecastSettings:
     horizon_steps: int = 15
     refit_s: float = 3600.0  # every series is refitted about this often
     refit_share: float = 0.05  # of one core, at most; refits come later rather than cost more
+    are_refits_counted: bool = False  # as many as are due, whatever they cost: for replays
     level: float = 0.95  # of the bound on the maximum over the horizon
     history_steps: int = 240  # what models are fitted on
     score_steps: int = 144  # what calibration looks back on

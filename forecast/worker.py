@@ -47,7 +47,8 @@ _FIRST_FITS_S = 1.0
 class Refits:
     """Which series are to be refitted now: each in its turn, within a share of a core.
 
-    A round of all series takes `refit_s`, or longer where it would cost more than the share.
+    A round of all series takes `refit_s`, or longer where it would cost more than the share.  For
+    a replay refits are counted only, so that the same steps give the same models.
     """
 
     def __init__(self, settings: ForecastSettings, n_series: int, spent_s: float) -> None:
@@ -72,7 +73,8 @@ class Refits:
     def next(self, spent_s: float) -> Ints:
         """Return the series to refit next; none when turn or share are used up."""
         self._account(spent_s)
-        count = min(_REFITS_AT_A_TIME, int(self._owed)) if self._credit_s > 0 else 0
+        may_go_on = self._credit_s > 0 or self._settings.are_refits_counted
+        count = min(_REFITS_AT_A_TIME, int(self._owed)) if may_go_on else 0
         series, self._queue = self._queue[:count], self._queue[count:]
         self._owed -= len(series)
         return series
@@ -141,12 +143,15 @@ class Worker:
             send(self._write_fd, Learned(self._generation, message.step))
             return
         if not self._has_answered:
-            fit_what_is_known(core, min(_FIRST_FITS_S, core.settings.step_s / 2))
+            most_s = min(_FIRST_FITS_S, core.settings.step_s / 2)
+            fit_what_is_known(core, float("inf") if core.settings.are_refits_counted else most_s)
             self._has_answered = True
         profile = core.observe(message.step, values)
         send(self._write_fd, answer_message(self._generation, profile))
         if self._refits is not None:
             self._refits.grant(core, time.process_time())
+        while core.settings.are_refits_counted and self._refit():
+            pass
 
     def _begun(self) -> ForecastCore:
         if self._core is None:

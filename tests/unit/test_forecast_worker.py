@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,10 +20,11 @@ from forecast.message import (
     Message,
     answer_message,
     encoded,
+    profile_of,
     rearrange_message,
     step_message,
 )
-from forecast.profile import LEVELS, Profile
+from forecast.profile import LEVELS, Profile, Source
 from forecast.settings import ForecastSettings
 from forecast.worker import Refits
 
@@ -157,6 +159,19 @@ def test_refits_come_later_rather_than_cost_more_than_their_share() -> None:
     share = sum(fits) * 0.008 / (steps * SETTINGS.step_s)
     assert share == pytest.approx(SETTINGS.refit_share, rel=0.05)
     assert max(fits) <= 16  # what is under way is finished
+
+
+def test_counted_refits_are_made_whatever_they_cost() -> None:
+    counted = replace(SETTINGS, are_refits_counted=True)
+    assert fitted_in_turn(counted, cost_s=60.0, steps=21) == [100] + [10] * 20
+
+
+def test_a_worker_that_counts_refits_makes_them_before_it_reads_on() -> None:
+    settings = replace(SETTINGS, are_refits_counted=True)
+    steps = [step_message(n, values(3, n), is_past=False) for n in range(1, 30)]
+    answers, _, _ = spoken_to(Begin(1, settings, 3), *steps)  # all of them wait in the pipe
+    sources = [profile_of(a, 3).source for a in answers if isinstance(a, Answer)]
+    assert (sources[-1] == Source.LIVE).all()
 
 
 def test_the_share_counts_everything_that_the_process_spends() -> None:

@@ -1,8 +1,9 @@
-"""The host's table: what rounds to nothing has no sign."""
+"""The tables of `status`: numbers that are nothing, names that are long."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
 import pytest
 from click import unstyle
 from records import CPU, column, record, with_rates
@@ -41,3 +42,18 @@ def test_a_resource_that_there_is_not_is_refused_with_those_that_there_are() -> 
     answer = status(with_rates(record()), AgentFacts(), now_s=100.0)
     with pytest.raises(ValueError, match=r"no resource 'disk' .known: disk_read:sda, net_out"):
         resource_lines(answer, "disk", width=100)
+
+
+def test_the_longest_names_fit_80_columns_and_stay_apart() -> None:
+    answer = status(record(), AgentFacts(), now_s=100.0)
+    tenants = [
+        msgspec.structs.replace(tenant, name=f"customer-{'x' * 50}-{number:03}", states=("debt",))
+        for number, tenant in enumerate(answer.tenants)
+    ]
+    lines = [
+        unstyle(line)
+        for line in status_lines(msgspec.structs.replace(answer, tenants=tenants), width=80)
+    ]
+    assert max(map(len, lines)) <= 80
+    assert len({line.split()[0] for line in lines if line.startswith("customer")}) == len(tenants)
+    assert "memory demand, tenant in full (try --json)." in " ".join(lines)
