@@ -57,7 +57,6 @@ class CoreState:
     sample: HostSample | None
     ledgers: Mapping[Resource, Ledger]
     grants: Mapping[Resource, Grants]
-    guaranteed: Mapping[Resource, Floats]  # in the last cycle: what usage is settled against
     # Limits found at first sight and what learning has raised them to; NaN before, inf is none.
     adopted: Mapping[Resource, Floats]
     learning_left_s: Floats
@@ -70,7 +69,6 @@ class CoreState:
             sample=None,
             ledgers={r: Ledger.opened(tenants) for r in policy.resources},
             grants={r: Grants.none(tenants) for r in policy.resources},
-            guaranteed={r: np.zeros(tenants) for r in policy.resources},
             adopted={r: np.full(tenants, np.nan) for r in policy.resources},
             learning_left_s=np.full(tenants, policy.learning_s),
             own={r: np.full(tenants, np.nan) for r in policy.resources},
@@ -91,7 +89,6 @@ class CoreState:
             sample=None if self.sample is None else rearranged(self.sample, positions),
             ledgers={**fresh.ledgers, **{r: self.ledgers[r].rearranged(positions) for r in kept}},
             grants={**fresh.grants, **{r: self.grants[r].rearranged(positions) for r in kept}},
-            guaranteed={**fresh.guaranteed, **moved(self.guaranteed, 0.0)},
             adopted={**fresh.adopted, **moved(self.adopted, np.nan)},
             learning_left_s=carried_over(self.learning_left_s, positions, policy.learning_s),
             own={**fresh.own, **moved(self.own, np.nan)},
@@ -172,7 +169,6 @@ def decide(
         state=replace(
             state,
             grants={r: d.allocation.grants for r, d in resources.items()},
-            guaranteed={r: d.allocation.guarantee.amount for r, d in resources.items()},
             adopted={r: _raised(state, r, d.allocation.limit) for r, d in resources.items()},
             own={r: d.own for r, d in resources.items()},
         ),
@@ -211,7 +207,6 @@ def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Polic
         sample=seen.sample,
         ledgers={r: _settled(r, state, seen, roster, policy) for r in policy.resources},
         grants={r: g.elapsed(elapsed_s, policy.emergency) for r, g in state.grants.items()},
-        guaranteed=state.guaranteed,
         adopted={
             r: first_known(adopted, _limit_in(seen.sample, r))
             for r, adopted in state.adopted.items()
@@ -229,11 +224,12 @@ def _settled(
     if not resource.is_spent:
         return ledger
     ceiling, fair = _entitled(resource, terms, seen.usage, policy)
+    rate = _entitled_rate(terms, ceiling=ceiling, fair=fair)
     return settled(
         ledger,
-        guaranteed=state.guaranteed[resource],
+        income=rate,
         usage=measured(resource, seen.usage),
-        burst=_burst(terms, ceiling=ceiling, fair=fair),
+        burst=terms.burst_s * rate,
         elapsed_s=max(seen.usage.elapsed_s, 0.0),
     )
 
@@ -308,7 +304,8 @@ def _claims(
     """Put together what each tenant may ask for, and the most that it may bank."""
     terms, demand = roster.terms[resource], seen.demands[resource]
     ceiling, fair = _entitled(resource, terms, seen.usage, policy)
-    burst = _burst(terms, ceiling=ceiling, fair=fair) * resource.is_spent
+    rate = _entitled_rate(terms, ceiling=ceiling, fair=fair)
+    burst = terms.burst_s * rate * resource.is_spent
     ledger = state.ledgers[resource]
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
     least = _least(resource, len(roster))
@@ -392,6 +389,10 @@ def _entitled(
     return ceiling, fair_share(terms.weight, ceiling, policy.capacity[resource])
 
 
-def _burst(terms: Terms, *, ceiling: Floats, fair: Floats) -> Floats:
-    """Return the most tokens that each tenant may bank: burst_s of its entitled rate."""
-    return terms.burst_s * np.maximum(terms.floor, np.minimum(fair, ceiling))
+def _entitled_rate(terms: Terms, *, ceiling: Floats, fair: Floats) -> Floats:
+    """Return what each tenant's tokens come in at: its floor, or its share where that is more.
+
+    Not at what it is guaranteed in this tick: that is less than what it is expected to use, and
+    who uses just what is expected would be in debt for ever.
+    """
+    return np.maximum(terms.floor, np.minimum(fair, ceiling))

@@ -79,6 +79,7 @@ class _Case:
     source: Source
     risk: float
     fair: float
+    forfeited: float
     floor: float
     ceiling: float
     guaranteed: float
@@ -111,6 +112,7 @@ class _Case:
             source=Source(int(tick.source[position])),
             risk=float(tick.risk[position]),
             fair=float(tick.fair[position]),
+            forfeited=float(tick.forfeited[position]),
             floor=float(terms.floor[position]),
             ceiling=float(terms.ceiling[position]),
             guaranteed=float(tick.guaranteed[position]),
@@ -247,20 +249,24 @@ def _guaranteed(case: _Case) -> str:
 def _more(case: _Case, formula: float) -> str:
     """Say why the guaranteed amount is not what the formula gives."""
     if case.is_more(formula, case.guaranteed):
-        return f", cut to {_cut(case)}"
+        return f", cut{_cut(case)}"
     if case.is_more(case.guaranteed, formula):
         return ", raised since its demand is above the forecast now"
     return ""
 
 
 def _cut(case: _Case) -> str:
-    """Name the bound that keeps the guaranteed amount below what the formula gives."""
+    """Name what keeps the guaranteed amount below what the formula gives."""
+    if round(100 * case.forfeited) > 0:
+        part = "all" if case.forfeited >= 1 else f"{100 * case.forfeited:.0f} %"
+        return f": its debt takes back {part} of what is beyond its floor"
     if not case.is_more(case.ceiling, case.guaranteed):
-        return "its ceiling"
+        return " to its ceiling"
     if not case.is_more(case.fair, case.guaranteed):
         share = f"its fair share by weight, {case.text(case.fair)}"
-        return share if case.is_more(case.guaranteed, case.floor) else f"its floor, above {share}"
-    return "what is left beside the others' guarantees"
+        is_above = case.is_more(case.guaranteed, case.floor)
+        return f" to {share}" if is_above else f" to its floor, above {share}"
+    return " to what is left beside the others' guarantees"
 
 
 def _opportunistic(case: _Case) -> str:

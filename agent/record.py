@@ -32,6 +32,7 @@ class ResourceTick:
     source: NDArray[np.uint8]  # forecast.profile.Source
     risk: Floats  # share of expected demand above the floor not pre-allocated
     fair: Floats  # weighted share of the capacity: bounds what is guaranteed above the floor
+    forfeited: Floats  # part of what goes beyond the floor that a debt takes back, 0 to 1
     guaranteed: Floats
     opportunistic: Floats
     emergency: Floats

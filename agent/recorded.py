@@ -30,6 +30,7 @@ def resource_tick(
         source=part.profile.source.astype(np.uint8),
         risk=allocation.guarantee.risk,
         fair=allocation.guarantee.fair,
+        forfeited=allocation.guarantee.forfeited,
         guaranteed=allocation.guarantee.amount,
         opportunistic=allocation.opportunistic,
         emergency=allocation.emergency,

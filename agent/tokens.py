@@ -2,7 +2,7 @@
 
 One token is one unit of a spent resource (a core-second of CPU, a byte read).  A balance buys
 priority in the opportunistic pool, never capacity; below zero it is a debt, repaid from what the
-tenant leaves of its guaranteed tokens later.  Who leaves some of them for long may bank more.
+tenant leaves of the tokens that come in later.  Who leaves some of them for long may bank more.
 """
 
 from dataclasses import dataclass, fields
@@ -25,7 +25,7 @@ class Ledger:
     """Tokens of one resource, shape (tenants,); issued, spent and expired are running totals.
 
     Law 1 (conservation): issued = spent + expired + (balance - opening balance).
-    `left_fraction` is the share of guaranteed tokens left over of late, from 0 to 1.
+    `left_fraction` is the share of the tokens that came in left over of late, from 0 to 1.
     """
 
     balance: Floats
@@ -48,39 +48,39 @@ class Ledger:
     def allowance(self) -> Floats:
         """Return how many times the burst of its class each tenant may bank: 1 to 2.
 
-        1 + left_fraction: who leaves all of its guaranteed tokens for long may bank twice as many.
+        1 + left_fraction: who leaves all of its tokens for long may bank twice as many.
         """
         return 1.0 + (MOST_ALLOWANCE - 1.0) * self.left_fraction
 
 
 def settled(
-    ledger: Ledger, *, guaranteed: Floats, usage: Floats, burst: Floats, elapsed_s: float
+    ledger: Ledger, *, income: Floats, usage: Floats, burst: Floats, elapsed_s: float
 ) -> Ledger:
-    """Book `elapsed_s` seconds at `guaranteed` and `usage` units per second.
+    """Book `elapsed_s` seconds at `income` and `usage` units per second.
 
-    What is left of the guaranteed tokens is banked up to `burst` tokens times the allowance, the
+    What is left of the tokens that come in is banked up to `burst` tokens times the allowance, the
     rest expires.  What is used beyond them is drawn from the balance, into debt as deep as `burst`;
     beyond that the opportunistic pool has issued it for nothing.  A tenant of unknowable usage
     (NaN) is left as it is: nothing issued, nothing spent.
     """
     known = np.isfinite(usage)
-    income = np.where(known, guaranteed, 0.0) * elapsed_s
+    came = np.where(known, income, 0.0) * elapsed_s
     spent = np.where(known, usage, 0.0) * elapsed_s
     before = ledger.balance
-    after = np.clip(before + income - spent, -burst, burst * ledger.allowance)
+    after = np.clip(before + came - spent, -burst, burst * ledger.allowance)
     after = np.where(known, after, before)
-    surplus = before + income - spent - after  # > 0 did not fit the bank, < 0 beyond all debt
+    surplus = before + came - spent - after  # > 0 did not fit the bank, < 0 beyond all debt
     return Ledger(
         balance=after,
-        issued=ledger.issued + income + np.maximum(-surplus, 0.0),
+        issued=ledger.issued + came + np.maximum(-surplus, 0.0),
         spent=ledger.spent + spent,
         expired=ledger.expired + np.maximum(surplus, 0.0),
-        left_fraction=_left_of_late(ledger.left_fraction, income, spent, elapsed_s),
+        left_fraction=_left_of_late(ledger.left_fraction, came, spent, elapsed_s),
     )
 
 
 def _left_of_late(before: Floats, income: Floats, spent: Floats, elapsed_s: float) -> Floats:
-    """Return the smoothed share of the guaranteed tokens that is left over.
+    """Return the smoothed share of the tokens that came in which is left over.
 
     share = (income - spent) / income, at least -1; f' = (f + (1 - exp(-elapsed / T)) (share - f))+,
     with T an hour, or ten minutes where more was spent than came in.  Without income it stays.

@@ -30,9 +30,7 @@ def test_tokens_issued_are_spent_banked_or_expired(
 ) -> None:
     ledger, guaranteed_total, spent_total = Ledger.opened(3), np.zeros(3), np.zeros(3)
     for guaranteed, usage, burst, elapsed_s in sequence:
-        ledger = settled(
-            ledger, guaranteed=guaranteed, usage=usage, burst=burst, elapsed_s=elapsed_s
-        )
+        ledger = settled(ledger, income=guaranteed, usage=usage, burst=burst, elapsed_s=elapsed_s)
         guaranteed_total += np.where(np.isnan(usage), 0.0, guaranteed * elapsed_s)
         spent_total += np.where(np.isnan(usage), 0.0, usage * elapsed_s)
         slack = ROUNDING * (ledger.issued + ledger.spent)
@@ -53,9 +51,7 @@ def test_tokens_expire_only_from_a_full_bank_and_are_given_only_beyond_all_debt(
     ledger = Ledger.opened(3)
     for guaranteed, usage, burst, elapsed_s in sequence:
         before = ledger
-        ledger = settled(
-            ledger, guaranteed=guaranteed, usage=usage, burst=burst, elapsed_s=elapsed_s
-        )
+        ledger = settled(ledger, income=guaranteed, usage=usage, burst=burst, elapsed_s=elapsed_s)
         has_expired = ledger.expired > before.expired
         income = np.where(np.isnan(usage), 0.0, guaranteed * elapsed_s)
         has_been_given = ledger.issued - before.issued > income * (1 + ROUNDING)
@@ -73,9 +69,7 @@ def test_a_bank_is_never_below_its_class_nor_above_twice_that_and_moves_slowly(
     ledger = Ledger.opened(3)
     for guaranteed, usage, burst, elapsed_s in sequence:
         before = ledger.allowance
-        ledger = settled(
-            ledger, guaranteed=guaranteed, usage=usage, burst=burst, elapsed_s=elapsed_s
-        )
+        ledger = settled(ledger, income=guaranteed, usage=usage, burst=burst, elapsed_s=elapsed_s)
         allowance = ledger.allowance
         assert np.all((allowance >= 1.0) & (allowance <= 2.0))
         assert np.all(allowance - before <= (2.0 - before) * elapsed_s / 3600.0 + ROUNDING)
@@ -92,9 +86,9 @@ def test_who_uses_less_may_bank_no_less(
 ) -> None:
     more, less = Ledger.opened(3), Ledger.opened(3)
     for guaranteed, usage, burst, elapsed_s in sequence:
-        more = settled(more, guaranteed=guaranteed, usage=usage, burst=burst, elapsed_s=elapsed_s)
+        more = settled(more, income=guaranteed, usage=usage, burst=burst, elapsed_s=elapsed_s)
         less = settled(
-            less, guaranteed=guaranteed, usage=part * usage, burst=burst, elapsed_s=elapsed_s
+            less, income=guaranteed, usage=part * usage, burst=burst, elapsed_s=elapsed_s
         )
         assert np.all(less.allowance >= more.allowance - ROUNDING)
 

@@ -65,9 +65,8 @@ def decided_with(scene: Scene, tokens: Floats, *, seen_in: Scene) -> Decision:
     kernel, first = begun(seen_in)
     roster, policy = scene.roster, scene.policy
     ledger = replace(first.state.ledgers[Resource.CPU], balance=tokens)
-    nothing = {resource: np.zeros(len(roster)) for resource in policy.resources}
     ledgers = {**first.state.ledgers, Resource.CPU: ledger}
-    state = replace(first.state, ledgers=ledgers, guaranteed=nothing)
+    state = replace(first.state, ledgers=ledgers)
     sample = kernel.pass_time(1.0, seen_in.story[0])
     seen = observed(state, sample, roster=seen_in.roster, policy=policy)
     return decide(state, seen, scene.profile, roster=roster, policy=policy)

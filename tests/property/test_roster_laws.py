@@ -80,7 +80,7 @@ def facts(state: CoreState) -> list[bytes]:
         state.learning_left_s,
         state.ledgers[cpu].issued,
         state.grants[memory].grant_left_s,
-        state.guaranteed[cpu],
+        state.ledgers[cpu].balance,
         state.adopted[memory],
         state.sample.cgroup_id,
         state.sample.cpu_usage_us,

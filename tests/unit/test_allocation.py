@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from samples import column
 
-from agent.allocation import Mode, opened, pressure_of, priority, shares, surprised
+from agent.allocation import Mode, crowding_of, opened, pressure_of, priority, shares, surprised
 from agent.emergency import Grants
 
 from hosts import EMERGENCY, GOLD, PLATINUM, SILVER, Guest, Host
@@ -71,10 +71,25 @@ def test_a_debt_costs_nothing_while_there_is_enough_for_all() -> None:
     assert shortage.limit[0] < shortage.limit[1] - 1.0
 
 
-def test_shares_are_the_guarantee_and_a_weighted_part_of_the_rest() -> None:
-    """4 of 10 are not guaranteed: 2 to 1 to the two who are present."""
-    found = shares(column(4, 2, 0), column(2, 1, 7), column(9, 9, 0), 10.0)
-    assert found == pytest.approx([4 + 4 * 2 / 3, 2 + 4 / 3, 0])
+@pytest.mark.parametrize(
+    ("guaranteed", "share"),
+    [
+        pytest.param((0, 0, 0), (20 / 3, 10 / 3, 0), id="by weight, among who is present"),
+        pytest.param((4, 2, 0), (20 / 3, 10 / 3, 0), id="whatever is guaranteed of that"),
+        pytest.param((4, 4, 0), (6, 4, 0), id="but no less than the guarantee"),
+        pytest.param((4, 6, 0), (4, 6, 0), id="where guarantees are all that there is"),
+    ],
+)
+def test_shares(guaranteed: tuple[float, ...], share: tuple[float, ...]) -> None:
+    found = shares(column(*guaranteed), column(2, 1, 7), column(9, 9, 0), 10.0)
+    assert found == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("expected", "crowding"), [(5.0, 0.0), (8.0, 0.0), (9.0, 0.5), (10.0, 1.0), (20.0, 1.0)]
+)
+def test_debts_count_from_four_fifths_of_the_capacity(expected: float, crowding: float) -> None:
+    assert crowding_of(column(expected), 10.0) == pytest.approx(crowding)
 
 
 def test_on_an_idle_host_elastic_limits_stand_at_the_ceiling_whatever_the_debt() -> None:

@@ -33,7 +33,7 @@ class Story:
 
 @pytest.fixture
 def saved() -> Story:
-    """Return a story in which one tenant has used a tenth of its guaranteed core for an hour."""
+    """Return a story in which one tenant has used little of its share for an hour."""
     story = Story()
     story.goes_on(60, neighbour_cores=0.9, saver_cores=0.1)
     return story
@@ -41,14 +41,14 @@ def saved() -> Story:
 
 def test_who_stays_below_its_profile_may_bank_more_than_its_class_within_limits() -> None:
     story, allowances = Story(), []
-    cpu = story.goes_on(1, neighbour_cores=0.9, saver_cores=0.1).resources[CPU]
+    cpu = story.goes_on(1, neighbour_cores=1.7, saver_cores=0.1).resources[CPU]
     for _ in range(8):
-        cpu = story.goes_on(30, neighbour_cores=0.9, saver_cores=0.1).resources[CPU]
+        cpu = story.goes_on(30, neighbour_cores=1.7, saver_cores=0.1).resources[CPU]
         allowances.append(float(cpu.allowance[SAVER]))
         assert cpu.burst[SAVER] == pytest.approx(108.0 * allowances[-1])  # 60 s of 1.8 cores
         assert cpu.balance[SAVER] == pytest.approx(cpu.burst[SAVER], rel=0.01)
     assert 1.3 < allowances[0] < allowances[1] < 1.65 < allowances[-1] < 1.95
-    assert cpu.allowance[NEIGHBOUR] < 1.15  # leaves a tenth of its own
+    assert cpu.allowance[NEIGHBOUR] < 1.15  # leaves little of its share of 1.8 cores
 
 
 def test_who_overspends_draws_on_its_bank_first_and_its_allowance_goes_back(saved: Story) -> None:

@@ -90,6 +90,20 @@ def test_a_guarantee_below_the_formula_names_what_bounds_it(
     assert step(explained("batch", changed), 0, "guaranteed").endswith(words)
 
 
+@pytest.mark.parametrize(("forfeited", "part"), [(0.4, "40 %"), (1.0, "all")])
+def test_what_a_debt_takes_back_of_a_guarantee_is_said(forfeited: float, part: str) -> None:
+    one = record()
+    cpu = replace(
+        one.resources[CPU],
+        forfeited=column(forfeited, 0, 0, 0, 0),
+        guaranteed=column(0.26, 0, 0, 0, 0),
+    )
+    text = step(
+        explained("batch", replace(one, resources={**one.resources, CPU: cpu})), 0, "guaranteed"
+    )
+    assert text.endswith(f"cut: its debt takes back {part} of what is beyond its floor.")
+
+
 @pytest.mark.parametrize("result", Result)
 def test_every_way_a_write_can_go_has_words(result: Result) -> None:
     one = record()
