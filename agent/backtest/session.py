@@ -1,0 +1,102 @@
+"""A whole backtest: reads a trace, holds the contest on every host, sums it up."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from agent.backtest.contest import Contest, HostResult, Terms, steps_told
+from agent.backtest.parallel import Tell, in_parallel
+from agent.backtest.protocol import Case, Recorded, case_of, usual_tenants
+from agent.backtest.report import Report, Setup, factor_results
+from agent.backtest.trace import read_trace
+from agent.settings import DEFAULT_QOS
+from agent.tenant import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a backtest is asked for."""
+
+    path: Path
+    resource: Resource
+    terms: Terms
+    tenants_per_host: int | None = None  # None: by how many there are
+    seeds: int = 5
+    is_mixed: bool = False
+    jobs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A trace and the hosts drawn from it."""
+
+    request: Request
+    recorded: Recorded
+    cases: Sequence[Case]
+
+    @property
+    def steps(self) -> int:
+        """Return how many steps `held` will tell of."""
+        return sum(steps_told(case, self.request.terms) for case in self.cases)
+
+
+def prepared(request: Request) -> Session:
+    """Read the trace and draw the hosts.
+
+    Raises:
+        TraceError: The file is no trace, or tells nothing of the resource.
+        ProtocolError: It cannot be replayed as asked for.
+
+    """
+    trace = read_trace(request.path, request.resource)
+    recorded = Recorded(trace.resource, trace.step_s, trace.tenants, trace.demand, trace.ceiling)
+    count = request.tenants_per_host or usual_tenants(len(recorded.tenants))
+    cases = [
+        case_of(recorded, seed, count, classes=DEFAULT_QOS, is_mixed=request.is_mixed)
+        for seed in range(request.seeds)
+    ]
+    return Session(request, recorded, cases)
+
+
+def held(session: Session, tell: Tell) -> tuple[Report, Sequence[HostResult]]:
+    """Hold the contest on every host and return the report, and what it is made of.
+
+    Raises:
+        ForecasterError: A forecaster is gone, or does not answer.
+        WorkerGoneError: A worker process was killed.
+
+    """
+    request = session.request
+    begun_s = time.monotonic()
+    contest = partial(_contest, terms=request.terms)
+    hosts = in_parallel(contest, session.cases, jobs=request.jobs, tell=tell)
+    report = Report(
+        setup=_setup(session),
+        factors=factor_results(hosts, request.terms),
+        elapsed_s=time.monotonic() - begun_s,
+    )
+    return report, hosts
+
+
+def _contest(case: Case, tell: Tell, terms: Terms) -> HostResult:
+    return Contest(case, terms, tell).result()
+
+
+def _setup(session: Session) -> Setup:
+    request, recorded, case = session.request, session.recorded, session.cases[0]
+    return Setup(
+        trace=request.path.name,
+        resource=recorded.resource.value,
+        mode=request.terms.mode.value,
+        is_closed_loop=request.terms.is_closed,
+        forecaster="ets" if request.terms.are_fitted else "rule",
+        classes="mixed" if request.is_mixed else "gold",
+        tenants=len(recorded.tenants),
+        tenants_per_host=len(case.tenants),
+        seeds=tuple(one.seed for one in session.cases),
+        step_s=recorded.step_s,
+        warm_up_steps=recorded.warm_up,
+        evaluated_steps=len(recorded.demand) - recorded.warm_up,
+    )
