@@ -104,6 +104,9 @@ Exit codes:
     is_flag=True,
     help="Tenants are platinum, gold, silver (20/30/50 %, by seed) instead of all gold.",
 )
+@click.option(
+    "--density", is_flag=True, help="Also find how many tenants fit while classes are served."
+)
 @click.option("--no-fits", is_flag=True, help="Use the fallback rule instead of fitted forecasts.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes at work.  [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: every figure of every host.")
@@ -135,6 +138,8 @@ def _request(trace: Path, chosen: Mapping[str, Any]) -> "Request":
     from agent.backtest.session import Request
     from agent.tenant import Resource
 
+    if chosen["density"] and chosen["closed_loop"]:
+        raise click.UsageError("--density and --closed-loop exclude each other")
     policies = chosen["policies"] or POLICIES
     terms = Terms(
         factors=tuple(sorted(set(chosen["factors"]))) or FACTORS,
@@ -150,6 +155,7 @@ def _request(trace: Path, chosen: Mapping[str, Any]) -> "Request":
         tenants_per_host=chosen["tenants_per_host"],
         seeds=chosen["seeds"],
         is_mixed=chosen["per_class"],
+        has_density=chosen["density"],
         jobs=chosen["jobs"] or os.cpu_count() or 1,
     )
 

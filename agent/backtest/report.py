@@ -1,4 +1,4 @@
-"""What a backtest found, as data for --json and as tables for a terminal.  Pure."""
+"""What a backtest found, as data for --json and as tables for a terminal."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.backtest.contest import OURS, PEER_KINDS, HostResult, Terms
+from agent.backtest.density import SLO, SeedDensity
 from agent.backtest.figures import Figures, mean_of
 from agent.table import Column, table
 from agent.units import seconds_text, three_digits
@@ -53,11 +54,33 @@ class FactorResult:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyDensity:
+    """How many tenants fit under one policy: mean over hosts, and by seed."""
+
+    policy: str
+    is_reference: bool
+    mean_tenants: float
+    hosts: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DensityResult:
+    """How many tenants fit on hosts of fixed capacity (base units, by seed), of `most` tried."""
+
+    slo: Mapping[str, float]
+    capacities: Mapping[int, float]
+    most: int
+    policies: tuple[PolicyDensity, ...]
+    best_peer: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A whole backtest."""
 
     setup: Setup
     factors: tuple[FactorResult, ...]
+    density: DensityResult | None
     elapsed_s: float
 
 
@@ -66,11 +89,27 @@ def factor_results(hosts: Sequence[HostResult], terms: Terms) -> tuple[FactorRes
     return tuple(_factor_result(hosts, factor, terms.policies) for factor in terms.factors)
 
 
+def density_result(hosts: Sequence[SeedDensity], terms: Terms) -> DensityResult:
+    """Return how many tenants fit under each policy."""
+    rows = []
+    for name in terms.policies:
+        counts = {host.seed: host.tenants[name] for host in hosts}
+        rows.append(
+            PolicyDensity(name, _is_reference(name), float(np.mean(list(counts.values()))), counts)
+        )
+    peers = [row for row in rows if row.policy in PEER_KINDS]
+    best = max(peers, key=lambda row: row.mean_tenants).policy if peers else None
+    capacities = {host.seed: host.capacity for host in hosts}
+    return DensityResult(SLO, capacities, hosts[0].most, tuple(rows), best)
+
+
 def report_lines(report: Report, *, width: int) -> list[str]:
     """Return a report for a terminal."""
     lines = _setup_lines(report.setup)
     for found in report.factors:
         lines += ["", *_factor_lines(found, report.setup, width)]
+    if report.density is not None:
+        lines += ["", *_density_lines(report.density, width)]
     return [*lines, "", *_legend(report.setup)]
 
 
@@ -80,14 +119,18 @@ def _factor_result(
     results = []
     for name in policies:
         figures = {host.seed: host.figures[factor][name] for host in hosts}
-        is_reference = name != OURS and name not in PEER_KINDS
-        results.append(PolicyResult(name, is_reference, mean_of(list(figures.values())), figures))
+        mean = mean_of(list(figures.values()))
+        results.append(PolicyResult(name, _is_reference(name), mean, figures))
     unmet = {one.policy: one.mean.unmet_fraction for one in results}
     peers = [name for name in unmet if name in PEER_KINDS]
     best = min(peers, key=lambda name: unmet[name]) if peers else None
     ratio = unmet[OURS] / unmet[best] if best and OURS in unmet and unmet[best] > 0 else None
     capacity = factor * float(np.mean([host.peak for host in hosts]))
     return FactorResult(factor, capacity, tuple(results), best, ratio)
+
+
+def _is_reference(name: str) -> bool:
+    return name != OURS and name not in PEER_KINDS
 
 
 def _setup_lines(setup: Setup) -> list[str]:
@@ -108,6 +151,24 @@ def _factor_lines(found: FactorResult, setup: Setup, width: int) -> list[str]:
     heads, lines, _ = table(_columns(setup, classes), found.policies, width=width)
     title = f"capacity {found.factor:g} x the peak ({three_digits(found.capacity)})"
     return [f"{title}: {_verdict(found)}", *heads, *lines]
+
+
+def _density_lines(found: DensityResult, width: int) -> list[str]:
+    promises = ", ".join(f"{name} {100 * share:g} %" for name, share in found.slo.items())
+    sizes = [three_digits(capacity) for capacity in found.capacities.values()]
+    columns: list[Column[PolicyDensity]] = [
+        Column("POLICY", lambda row: row.policy + "*" * row.is_reference, is_left=True),
+        Column("TENANTS", lambda row: f"{row.mean_tenants:.1f}"),
+        Column("BY SEED", lambda row: " ".join(f"{n:3d}" for n in row.hosts.values()), rank=1),
+    ]
+    heads, lines, _ = table(columns, found.policies, width=width)
+    return [
+        f"density: how many tenants, of {found.most} in a seeded order, fit on hosts of "
+        f"{' '.join(sizes)}",
+        f"with so many steps served in full: {promises}; best peer {found.best_peer or '-'}",
+        *heads,
+        *lines,
+    ]
 
 
 def _verdict(found: FactorResult) -> str:

@@ -37,7 +37,12 @@ class Run:
     @property
     def is_violated(self) -> Bools:
         """Say in which steps a tenant missed more than the slack, (steps, tenants)."""
-        return np.asarray(self.demand > self.served + self.slack, dtype=np.bool_)
+        return misses(self.demand, self.served, self.slack)
+
+
+def misses(demand: Floats, served: Floats, slack: float) -> Bools:
+    """Say where more than the slack is missed; not where a tenant was absent (NaN)."""
+    return np.asarray(demand > served + slack, dtype=np.bool_)
 
 
 def unmet_fraction(run: Run) -> float:

@@ -7,9 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from agent.backtest.contest import Contest, HostResult, Terms, steps_told
+from agent.backtest.density import (
+    CAPACITY_FACTOR,
+    MOST_TIMES,
+    Queue,
+    SeedDensity,
+    density_of,
+    density_steps_told,
+    queue_of,
+)
 from agent.backtest.parallel import Tell, in_parallel
 from agent.backtest.protocol import Case, Recorded, case_of, usual_tenants
-from agent.backtest.report import Report, Setup, factor_results
+from agent.backtest.report import Report, Setup, density_result, factor_results
 from agent.backtest.trace import read_trace
 from agent.settings import DEFAULT_QOS
 from agent.tenant import Resource
@@ -25,6 +34,7 @@ class Request:
     tenants_per_host: int | None = None  # None: by how many there are
     seeds: int = 5
     is_mixed: bool = False
+    has_density: bool = False
     jobs: int = 1
 
 
@@ -35,11 +45,14 @@ class Session:
     request: Request
     recorded: Recorded
     cases: Sequence[Case]
+    queues: Sequence[Queue]  # none where density is not asked for
 
     @property
     def steps(self) -> int:
-        """Return how many steps `held` will tell of."""
-        return sum(steps_told(case, self.request.terms) for case in self.cases)
+        """Return about how many steps `held` will tell of."""
+        terms = self.request.terms
+        contests = sum(steps_told(case, terms) for case in self.cases)
+        return contests + sum(density_steps_told(queue, terms) for queue in self.queues)
 
 
 def prepared(request: Request) -> Session:
@@ -57,7 +70,8 @@ def prepared(request: Request) -> Session:
         case_of(recorded, seed, count, classes=DEFAULT_QOS, is_mixed=request.is_mixed)
         for seed in range(request.seeds)
     ]
-    return Session(request, recorded, cases)
+    queues = [_queue(recorded, case) for case in cases] if request.has_density else []
+    return Session(request, recorded, cases, queues)
 
 
 def held(session: Session, tell: Tell) -> tuple[Report, Sequence[HostResult]]:
@@ -69,12 +83,15 @@ def held(session: Session, tell: Tell) -> tuple[Report, Sequence[HostResult]]:
 
     """
     request = session.request
+    terms, jobs = request.terms, request.jobs
     begun_s = time.monotonic()
-    contest = partial(_contest, terms=request.terms)
-    hosts = in_parallel(contest, session.cases, jobs=request.jobs, tell=tell)
+    contest, density = partial(_contest, terms=terms), partial(_density, terms=terms)
+    hosts = in_parallel(contest, session.cases, jobs=jobs, tell=tell)
+    densities = in_parallel(density, session.queues, jobs=jobs, tell=tell)
     report = Report(
         setup=_setup(session),
         factors=factor_results(hosts, request.terms),
+        density=density_result(densities, request.terms) if densities else None,
         elapsed_s=time.monotonic() - begun_s,
     )
     return report, hosts
@@ -82,6 +99,18 @@ def held(session: Session, tell: Tell) -> tuple[Report, Sequence[HostResult]]:
 
 def _contest(case: Case, tell: Tell, terms: Terms) -> HostResult:
     return Contest(case, terms, tell).result()
+
+
+def _queue(recorded: Recorded, case: Case) -> Queue:
+    """Return the queue of one seed: its capacity goes by the peak of the seed's host."""
+    there_are = len(recorded.tenants)
+    whole = case_of(recorded, case.seed, there_are, classes=DEFAULT_QOS, is_mixed=True)
+    most = min(MOST_TIMES * len(case.tenants), there_are)
+    return queue_of(whole, capacity=CAPACITY_FACTOR * case.peak, most=most)
+
+
+def _density(queue: Queue, tell: Tell, terms: Terms) -> SeedDensity:
+    return density_of(queue, terms, tell)
 
 
 def _setup(session: Session) -> Setup:

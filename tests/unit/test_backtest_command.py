@@ -124,6 +124,7 @@ def test_memory_can_be_replayed_too(path: Path) -> None:
         (["--capacity", "0"], 2, "0.05"),
         (["--policy", "luck"], 2, "'luck' is not one of"),
         (["--seeds", "0"], 2, "seeds"),
+        (["--density", "--closed-loop"], 2, "exclude each other"),
         (["--resource", "patience"], 2, "patience"),
     ],
 )
@@ -171,3 +172,16 @@ def test_the_daemon_and_status_load_nothing_of_the_backtest() -> None:
         [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_density_is_counted_beside_the_rest(path: Path) -> None:
+    options = (*QUICK, "--capacity", "1.1", "--policy", "tidegate", "--policy", "weights")
+    answer = found(path, *options, "--density")["density"]
+    rows = {row["policy"]: row for row in answer["policies"]}
+    assert answer["most"] == 8
+    assert 0 < rows["tidegate"]["mean_tenants"] <= rows["weights"]["mean_tenants"] <= 8
+    assert list(rows["weights"]["hosts"]) == ["0", "1"]
+    lines = ran(path, *options, "--density").stdout.splitlines()
+    (start,) = (place for place, line in enumerate(lines) if line.startswith("density: "))
+    assert [line.split()[0] for line in lines[start + 3 : start + 5]] == ["tidegate", "weights*"]
+    assert max(map(len, lines)) <= 100
