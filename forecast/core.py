@@ -1,7 +1,8 @@
 """The forecaster itself: step values in, profile out.  Pure: no clock; fitting is passed in.
 
-Each series has an ETS(A,N,N) state, rolled forward each step, and two calibrations: of the next
-step's value around that state, and of the maximum over the horizon around state and last maximum.
+Each series has an ETS(A,N,N) state, rolled forward each step.  Several experts tell the quantiles
+of the next step, from that state or from the past alone, and are believed by how they did.  The
+maximum over the horizon is calibrated around the state and the last maximum.
 """
 
 from collections.abc import Callable
@@ -10,10 +11,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast.analogues import Analogues
 from forecast.conformal import Calibrator
+from forecast.expert import Expert, Outlook, Singles, affordable_steps
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile, last_maximum_bound
 from forecast.history import Floats, History, Ints, cleaned, moved
+from forecast.mixture import Mixture
 from forecast.profile import LEVELS, Profile, Source
+from forecast.residuals import Residuals
 from forecast.rolling import DEFAULT_ALPHA, deviation_ahead, rolled
 from forecast.settings import ForecastSettings
 from forecast.windows import OpenWindows
@@ -25,6 +30,14 @@ _FLAT_FRACTION = 0.002
 _RECENT_HORIZONS = 4
 # A ring with fewer maxima than this cannot show a bound: the last maximum plus prior helps out.
 _FEWEST_MAXIMA = 20
+# Errors that experts look back on: a few to follow what changes, many to know what is rare.  Of
+# 36, 144, 576 and 2,016 alone and together, these two left least unmet on traces, beside analogues.
+_SHORT_MEMORY_STEPS, _LONG_MEMORY_STEPS = 36, 576
+# A week of 5 minutes.  Shorter pasts know less of what is rare.
+_ANALOGUE_STEPS = 2016
+# Numbers kept of all series together: with very many, each has a shorter past (see the budgets).
+_LONG_MEMORY_NUMBERS, _ANALOGUE_NUMBERS = 5_000_000, 4_000_000
+_FEWEST_ANALOGUE_STEPS = 96
 # Series handled at a time where scratch memory would otherwise grow with their number.
 _BLOCK = 4096
 
@@ -56,9 +69,9 @@ class ForecastCore:
         self._last_fit_step = np.full(n_series, -1, dtype=np.int64)
         self._step_count = 0
         self._upper_levels = np.array([settings.level])
-        self._next = Calibrator(n_series, LEVELS, settings.score_steps)
+        self._experts = experts(n_series)
+        self._mixture = Mixture(len(self._experts), n_series)
         self._maximum = Calibrator(n_series, self._upper_levels, settings.score_steps)
-        self._next_window = OpenWindows(n_series, len(LEVELS), 1)
         self._maximum_window = OpenWindows(n_series, 1, settings.horizon_steps)
 
     @property
@@ -69,8 +82,11 @@ class ForecastCore:
     def learn(self, values: Floats) -> None:
         """Take in one step of the past, for which nobody asks a forecast any more."""
         self._take(values)
+        outlook = self._outlook()
+        for expert in self._experts:
+            expert.skip(outlook)
+        self._mixture.skip()
         unbounded = np.full((1, self.n_series), np.nan)
-        self._next_window.open(self._smoothed, unbounded)
         self._maximum_window.open(self._maximum_center(), unbounded)
 
     def observe(self, step: int, values: Floats) -> Profile:
@@ -116,37 +132,36 @@ class ForecastCore:
         self._sigma = moved(self._sigma, positions, np.nan)
         self._points = moved(self._points, positions, 0)
         self._last_fit_step = moved(self._last_fit_step, positions, -1)
-        for part in (
-            self._history,
-            self._next,
-            self._maximum,
-            self._next_window,
-            self._maximum_window,
-        ):
+        for part in (self._history, self._maximum, self._maximum_window, self._mixture):
             part.rearrange(positions)
+        for expert in self._experts:
+            expert.rearrange(positions)
 
     def _take(self, values: Floats) -> None:
         """Settle what earlier steps expected of this one, then roll every state forward."""
         values = cleaned(values)
-        for calibrator, window in (
-            (self._next, self._next_window),
-            (self._maximum, self._maximum_window),
-        ):
-            complete = window.close(values)
-            calibrator.enter(complete.maximum - complete.center)
-            calibrator.adapt(complete.maximum, complete.bounds)
+        complete = self._maximum_window.close(values)
+        self._maximum.enter(complete.maximum - complete.center)
+        self._maximum.adapt(complete.maximum, complete.bounds)
+        came = values.astype(np.float32)
+        self._mixture.settle(came)
+        for expert in self._experts:
+            expert.settle(came)
         self._smoothed = rolled(self._smoothed, self._alpha, values)
         self._history.append(values)
         self._points += np.isfinite(values)
         self._step_count += 1
 
     def _grid(self) -> Floats:
-        """Return quantiles of the next step's demand and keep them to be judged by it."""
+        """Return quantiles of the next step's demand: what all experts say, by their weights."""
+        outlook = self._outlook()
+        grids: list[Singles] = [expert.expect(outlook) for expert in self._experts]
+        return self._mixture.mixed(grids).astype(np.float64)
+
+    def _outlook(self) -> Outlook:
+        """Return what the experts may know of the fitted models."""
         flat = self._flat_spread()
-        scores = self._next.quantiles(np.fmax(self._sigma, flat), flat)
-        grid = np.maximum(self._smoothed + scores, 0.0)
-        self._next_window.open(self._smoothed, grid)
-        return grid
+        return Outlook(self._smoothed, np.fmax(self._sigma, flat), flat)
 
     def _upper(self) -> Floats:
         """Return the bound on the maximum over the horizon and keep it to be judged by it."""
@@ -191,6 +206,18 @@ class ForecastCore:
 
     def _flat_spread(self) -> Floats:
         return np.asarray(_FLAT_FRACTION * np.abs(self._smoothed), dtype=np.float64)
+
+
+def experts(n_series: int) -> tuple[Expert, ...]:
+    """Return the experts that can be afforded for so many series."""
+    memory_steps = affordable_steps(_LONG_MEMORY_STEPS, n_series, _LONG_MEMORY_NUMBERS)
+    depth = affordable_steps(_ANALOGUE_STEPS, n_series, _ANALOGUE_NUMBERS)
+    found: list[Expert] = [Residuals(n_series, _SHORT_MEMORY_STEPS)]
+    if memory_steps > _SHORT_MEMORY_STEPS:
+        found.append(Residuals(n_series, memory_steps))
+    if depth >= _FEWEST_ANALOGUE_STEPS:
+        found.append(Analogues(n_series, depth))
+    return tuple(found)
 
 
 def _row_at(grid: Floats, level: float) -> Floats:

@@ -9,6 +9,7 @@ from forecast.core import ForecastCore
 from forecast.ets import fitted
 from forecast.fallback import fallback_profile
 from forecast.history import LARGEST_VALUE
+from forecast.mixture import Mixture
 from forecast.profile import LEVELS, Profile
 from forecast.settings import ForecastSettings
 
@@ -158,3 +159,25 @@ def test_the_fallback_knows_each_series_alone(table: Floats, data: st.DataObject
     chosen = np.array([data.draw(st.integers(0, table.shape[1] - 1))])
     whole, alone = (fallback_profile(of, step=1) for of in (table, table[:, chosen]))
     assert_equal(taken(whole, chosen), alone)
+
+
+@given(st.integers(1, 1000), st.integers(0, 2**32 - 1), st.sampled_from((0.5, 0.95, 0.999)))
+def test_the_mixture_loses_little_more_than_the_best_expert(
+    steps: int, seed: int, level: float
+) -> None:
+    """Without forgetting the regret of second-order weights is at most 4 sqrt(V ln K) + O(1)."""
+    random = np.random.default_rng(seed)
+    row = LEVELS.tolist().index(level)
+    experts = random.gamma(1.0, 1.0, (steps, 3))
+    best = random.integers(3)
+    values = np.where(random.random(steps) < random.random(), experts[:, best], random.random())
+    mixture, lost, squares = Mixture(3, 1), np.zeros(4), np.zeros(3)
+    for value, said in zip(values, experts, strict=True):
+        grids = [np.full((len(LEVELS), 1), one, dtype=np.float32) for one in said]
+        mixed = mixture.mixed(grids)[row, 0]
+        mixture.settle(np.array([value], dtype=np.float32))
+        above = value - np.append(said, mixed)
+        loss = np.maximum(level * above, (level - 1) * above)
+        lost, squares = lost + loss, squares + np.square(loss[:3] - loss[3])
+    largest = float(np.maximum(values.max(), experts.max()))
+    assert lost[3] - lost[:3].min() <= 4 * np.sqrt(squares.max() * np.log(3)) + 4 * largest

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from forecast.analogues import Analogues
+from forecast.expert import Outlook
+from forecast.profile import LEVELS
+
+NOTHING = Outlook(np.empty(0), np.empty(0), np.empty(0))
+MEDIAN, HIGH, HIGHER, RARE = (LEVELS.tolist().index(level) for level in (0.5, 0.95, 0.99, 0.999))
+
+
+def expected_after(values: np.ndarray, depth: int = 2016) -> np.ndarray:
+    """Return the quantiles (levels, series) of what follows `values` (steps, series)."""
+    expert = Analogues(values.shape[1], depth)
+    for row in values.astype(np.float32):
+        expert.settle(row)
+    return expert.expect(NOTHING)
+
+
+def slow_quantile(column: np.ndarray, level: float, neighbours: int) -> float:
+    """The same by sorting, one series and one level at a time."""
+    means = np.array([column[max(0, t - 5) : t + 1].mean() for t in range(len(column))])
+    distance = np.abs(column[:-1] - column[-1]) + np.abs(means[:-1] - means[-1])
+    followed = column[1:][np.argsort(distance, kind="stable")[:neighbours]]
+    place = np.clip(level * (len(followed) + 1) - 1, 0, len(followed) - 1)
+    return float(np.interp(place, np.arange(len(followed)), np.sort(followed)))
+
+
+@pytest.mark.parametrize("steps", [40, 200, 900])
+def test_quantiles_are_of_what_followed_the_moments_most_like_now(steps: int) -> None:
+    values = np.random.default_rng(2).gamma(2.0, 1.0, (steps, 3)).astype(np.float32)
+    found = expected_after(values)
+    for series in range(3):
+        column = values[:, series].astype(np.float64)
+        for row, neighbours in ((MEDIAN, 48), (HIGH, 48), (HIGHER, 300), (RARE, steps)):
+            slow = slow_quantile(column, LEVELS[row], neighbours)
+            assert found[row, series] == pytest.approx(slow, rel=1e-4)
+
+
+def test_what_always_comes_after_a_value_is_expected_after_it() -> None:
+    cycle = np.tile([1.0, 2.0, 7.0, 3.0], 100)
+    found = expected_after(np.stack((cycle, np.roll(cycle, 1)), axis=1))
+    assert found[MEDIAN].tolist() == pytest.approx([1.0, 3.0])
+    assert found[HIGH].tolist() == pytest.approx([1.0, 3.0])
+
+
+def test_a_jump_seen_once_in_a_hundred_calm_moments_stays_in_the_tail() -> None:
+    values = np.full((1000, 1), 0.1)
+    values[50::100] = 8.0
+    values[-1] = 0.1
+    found = expected_after(values)[:, 0]
+    assert found[HIGH] == pytest.approx(0.1)
+    assert found[RARE] == pytest.approx(8.0)
+
+
+def test_nothing_is_told_of_a_short_past() -> None:
+    values = np.ones((60, 2))
+    values[:40, 0] = np.nan
+    found = expected_after(values)
+    assert np.isnan(found[:, 0]).all()
+    assert (found[:, 1] == 1.0).all()
+
+
+def test_what_lies_on_either_side_of_a_gap_is_no_pair() -> None:
+    """1 is followed by 5, and 5 by nothing known: what follows it is not 1."""
+    values = np.tile([[1.0], [5.0], [np.nan]], (40, 1))
+    assert (expected_after(values[:-1]) == 5.0).all()
+
+
+def test_in_a_gap_stands_what_was_expected_before_it() -> None:
+    values = np.random.default_rng(3).gamma(2.0, 1.0, (100, 1)).astype(np.float32)
+    expert = Analogues(1, 2016)
+    for row in values:
+        expert.settle(row)
+    before = expert.expect(NOTHING)
+    expert.settle(np.array([np.nan], dtype=np.float32))
+    np.testing.assert_array_equal(expert.expect(NOTHING), before)
+
+
+def test_the_past_beyond_the_depth_is_forgotten() -> None:
+    values = np.random.default_rng(4).gamma(2.0, 1.0, (300, 1))
+    np.testing.assert_array_equal(expected_after(values, 100), expected_after(values[-100:], 100))
