@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ import msgspec
 from agent.exits import fail
 
 if TYPE_CHECKING:
-    from agent.backtest.session import Request
+    from agent.backtest.report import Report
+    from agent.backtest.session import Request, Shown
 
 _WIDTH = 100
 _LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
@@ -110,7 +112,19 @@ Exit codes:
 @click.option("--no-fits", is_flag=True, help="Use the fallback rule instead of fitted forecasts.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes at work.  [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: every figure of every host.")
-def backtest(trace: Path, *, as_json: bool, **chosen: Any) -> None:
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a page with plots and tables to this file (needs matplotlib).",
+)
+@click.option(
+    "--tenant",
+    "tracked",
+    multiple=True,
+    help="Show this tenant step by step on the page.  [default: worst, spiky, median]",
+)
+def backtest(trace: Path, *, as_json: bool, page: Path | None, **chosen: Any) -> None:
     """Replay a trace, and compare policies."""
     from agent.backtest.parallel import WorkerGoneError
     from agent.backtest.report import report_lines
@@ -118,22 +132,25 @@ def backtest(trace: Path, *, as_json: bool, **chosen: Any) -> None:
     from agent.backtest.waiting import ForecasterError
 
     with _faults_told():
-        session = prepared(_request(trace, chosen))
+        request = _request(trace, chosen, has_page=page is not None)
+        session = prepared(request)
     try:
         with _progress(session.steps, "replaying") as tell:
-            report, _ = held(session, tell)
+            report, shown = held(session, tell)
     except (ForecasterError, WorkerGoneError) as error:
         fail([str(error), "--no-fits needs no forecaster, --jobs 1 the least memory"])
+    if page is not None and shown is not None:
+        _write_page(page, report, shown)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
         click.echo("\n".join(report_lines(report, width=_WIDTH)))
 
 
-def _request(trace: Path, chosen: Mapping[str, Any]) -> "Request":
+def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Request":
     """Return what the options ask for."""
     from agent.allocation import Mode
-    from agent.backtest.contest import POLICIES, Terms
+    from agent.backtest.contest import OURS, POLICIES, Terms
     from agent.backtest.protocol import FACTORS
     from agent.backtest.session import Request
     from agent.tenant import Resource
@@ -141,6 +158,12 @@ def _request(trace: Path, chosen: Mapping[str, Any]) -> "Request":
     if chosen["density"] and chosen["closed_loop"]:
         raise click.UsageError("--density and --closed-loop exclude each other")
     policies = chosen["policies"] or POLICIES
+    if has_page and OURS not in policies:
+        raise click.UsageError("--html shows tidegate's run: it must be among the policies")
+    if chosen["tracked"] and not has_page:
+        raise click.UsageError("--tenant says what --html shows")
+    if has_page:
+        _check_plots()
     terms = Terms(
         factors=tuple(sorted(set(chosen["factors"]))) or FACTORS,
         mode=Mode(chosen["mode"]),
@@ -156,8 +179,30 @@ def _request(trace: Path, chosen: Mapping[str, Any]) -> "Request":
         seeds=chosen["seeds"],
         is_mixed=chosen["per_class"],
         has_density=chosen["density"],
+        has_tracks=has_page,
+        tracked=tuple(dict.fromkeys(chosen["tracked"])),
         jobs=chosen["jobs"] or os.cpu_count() or 1,
     )
+
+
+def _check_plots() -> None:
+    """End the command before the work begins where it could not be plotted."""
+    if find_spec("matplotlib") is None:
+        install = f"{sys.executable} -m pip install matplotlib"
+        fail(["--html needs matplotlib, which is not installed", f"install it: {install}"])
+
+
+def _write_page(path: Path, report: "Report", shown: "Shown") -> None:
+    """Write the page, whole or not at all."""
+    from agent.backtest.page import page_of
+
+    text = page_of(report, shown.tracks, seed=shown.seed, factor=shown.factor)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        fail([f"{path}: {error.strerror or error}"])
 
 
 @contextmanager

@@ -4,7 +4,7 @@ The control loop and the forecaster are the daemon's; only the clock and the ker
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +153,7 @@ class Course(Outcome):
     """What one run of tidegate decided and served in the steps that count, (steps, tenants)."""
 
     guaranteed: Floats
+    expected: Floats  # forecast of the step
     upper: Floats  # forecast bound of the maximum within the horizon, at 95 %
     balance: Floats  # tokens; NaN of what is held, not spent
 
@@ -187,13 +188,14 @@ def our_steps_closed(
 
 def course_of(case: Case, steps: Iterator[Passed], capacity: float, tell: Tell) -> Course:
     """Return what a replay did in the steps that count; no limit is one at the capacity."""
-    columns = [np.empty_like(case.evaluated) for _ in range(5)]
+    columns = [np.empty_like(case.evaluated) for _ in fields(Course)]
     for step, passed in enumerate(steps):
         tell(1)
         if step >= case.warm_up:
             tick = passed.tick
             limit = np.minimum(passed.limit, capacity)
-            values = (limit, passed.served, tick.guaranteed, tick.upper, tick.balance)
+            forecast = (tick.expected, tick.upper)
+            values = (limit, passed.served, tick.guaranteed, *forecast, tick.balance)
             for column, value in zip(columns, values, strict=True):
                 column[step - case.warm_up] = value
     return Course(*columns)

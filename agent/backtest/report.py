@@ -105,12 +105,12 @@ def density_result(hosts: Sequence[SeedDensity], terms: Terms) -> DensityResult:
 
 def report_lines(report: Report, *, width: int) -> list[str]:
     """Return a report for a terminal."""
-    lines = _setup_lines(report.setup)
+    lines = setup_lines(report.setup)
     for found in report.factors:
-        lines += ["", *_factor_lines(found, report.setup, width)]
+        lines += ["", *factor_lines(found, report.setup, width)]
     if report.density is not None:
-        lines += ["", *_density_lines(report.density, width)]
-    return [*lines, "", *_legend(report.setup)]
+        lines += ["", *density_lines(report.density, width)]
+    return [*lines, "", *legend_lines(report.setup)]
 
 
 def _factor_result(
@@ -133,7 +133,8 @@ def _is_reference(name: str) -> bool:
     return name != OURS and name not in PEER_KINDS
 
 
-def _setup_lines(setup: Setup) -> list[str]:
+def setup_lines(setup: Setup) -> list[str]:
+    """Return what was replayed, and how, in two lines."""
     lasting = seconds_text(setup.evaluated_steps * setup.step_s)
     warm_up = seconds_text(setup.warm_up_steps * setup.step_s)
     loop = "closed loop" if setup.is_closed_loop else "open loop"
@@ -146,14 +147,16 @@ def _setup_lines(setup: Setup) -> list[str]:
     ]
 
 
-def _factor_lines(found: FactorResult, setup: Setup, width: int) -> list[str]:
+def factor_lines(found: FactorResult, setup: Setup, width: int) -> list[str]:
+    """Return the table of one capacity."""
     classes = list(found.policies[0].mean.by_class)
     heads, lines, _ = table(_columns(setup, classes), found.policies, width=width)
     title = f"capacity {found.factor:g} x the peak ({three_digits(found.capacity)})"
     return [f"{title}: {_verdict(found)}", *heads, *lines]
 
 
-def _density_lines(found: DensityResult, width: int) -> list[str]:
+def density_lines(found: DensityResult, width: int) -> list[str]:
+    """Return the table of how many tenants fit."""
     promises = ", ".join(f"{name} {100 * share:g} %" for name, share in found.slo.items())
     sizes = [three_digits(capacity) for capacity in found.capacities.values()]
     columns: list[Column[PolicyDensity]] = [
@@ -232,7 +235,8 @@ def _number(value: float) -> str:
     return f"{value:.2f}" if np.isfinite(value) else "-"
 
 
-def _legend(setup: Setup) -> list[str]:
+def legend_lines(setup: Setup) -> list[str]:
+    """Return what the tables' columns mean."""
     lines = [
         "UNMET  demand not served, of all demand        SHORT  steps of tenants not served in full",
         "BAD    tenants short in over 1 % of steps      USED   of the capacity",

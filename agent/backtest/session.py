@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +17,14 @@ from agent.backtest.density import (
     queue_of,
 )
 from agent.backtest.parallel import Tell, in_parallel
-from agent.backtest.protocol import Case, Recorded, case_of, usual_tenants
+from agent.backtest.protocol import Case, ProtocolError, Recorded, case_of, usual_tenants
 from agent.backtest.report import Report, Setup, density_result, factor_results
 from agent.backtest.trace import read_trace
+from agent.backtest.tracks import Track, tracks_of
 from agent.settings import DEFAULT_QOS
 from agent.tenant import Resource
+
+_SHOWN_FACTOR = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,18 @@ class Request:
     seeds: int = 5
     is_mixed: bool = False
     has_density: bool = False
+    has_tracks: bool = False  # step by step, of some tenants
+    tracked: tuple[str, ...] = ()  # these; where none is named, those that tell most
     jobs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Tenants of one host, step by step, at one capacity."""
+
+    seed: int
+    factor: float
+    tracks: tuple[Track, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class Session:
     recorded: Recorded
     cases: Sequence[Case]
     queues: Sequence[Queue]  # none where density is not asked for
+    shown: Case | None  # the host of which tenants are shown step by step
 
     @property
     def steps(self) -> int:
@@ -71,11 +86,12 @@ def prepared(request: Request) -> Session:
         for seed in range(request.seeds)
     ]
     queues = [_queue(recorded, case) for case in cases] if request.has_density else []
-    return Session(request, recorded, cases, queues)
+    shown = _shown_case(request, cases) if request.has_tracks else None
+    return Session(request, recorded, cases, queues, shown)
 
 
-def held(session: Session, tell: Tell) -> tuple[Report, Sequence[HostResult]]:
-    """Hold the contest on every host and return the report, and what it is made of.
+def held(session: Session, tell: Tell) -> tuple[Report, Shown | None]:
+    """Hold the contest on every host; return the report, and tenants' courses if asked for.
 
     Raises:
         ForecasterError: A forecaster is gone, or does not answer.
@@ -85,7 +101,10 @@ def held(session: Session, tell: Tell) -> tuple[Report, Sequence[HostResult]]:
     request = session.request
     terms, jobs = request.terms, request.jobs
     begun_s = time.monotonic()
-    contest, density = partial(_contest, terms=terms), partial(_density, terms=terms)
+    at = _shown_factor(terms.factors)
+    shown_seed = None if session.shown is None else session.shown.seed
+    contest = partial(_contest, terms=terms, shown_seed=shown_seed, shown_factor=at)
+    density = partial(_density, terms=terms)
     hosts = in_parallel(contest, session.cases, jobs=jobs, tell=tell)
     densities = in_parallel(density, session.queues, jobs=jobs, tell=tell)
     report = Report(
@@ -94,11 +113,38 @@ def held(session: Session, tell: Tell) -> tuple[Report, Sequence[HostResult]]:
         density=density_result(densities, request.terms) if densities else None,
         elapsed_s=time.monotonic() - begun_s,
     )
-    return report, hosts
+    courses = [host.course for host in hosts if host.course is not None]
+    if session.shown is None or not courses:
+        return report, None
+    tracks = tracks_of(session.shown, courses[0], request.tracked)
+    return report, Shown(session.shown.seed, at, tracks)
 
 
-def _contest(case: Case, tell: Tell, terms: Terms) -> HostResult:
+def _contest(
+    case: Case, tell: Tell, terms: Terms, shown_seed: int | None, shown_factor: float
+) -> HostResult:
+    if case.seed == shown_seed:
+        terms = replace(terms, course_factor=shown_factor)
     return Contest(case, terms, tell).result()
+
+
+def _shown_factor(factors: Sequence[float]) -> float:
+    """Return the capacity of which tenants are shown: the one nearest to a tenth above the peak."""
+    return min(factors, key=lambda factor: abs(factor - _SHOWN_FACTOR))
+
+
+def _shown_case(request: Request, cases: Sequence[Case]) -> Case:
+    """Return the first host that has all tenants that are to be shown.
+
+    Raises:
+        ProtocolError: There is none.
+
+    """
+    for case in cases:
+        if set(request.tracked) <= set(case.tenants):
+            return case
+    named = ", ".join(request.tracked)
+    raise ProtocolError(f"no host that is drawn has tenant {named}; more seeds draw more hosts")
 
 
 def _queue(recorded: Recorded, case: Case) -> Queue:
