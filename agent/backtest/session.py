@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from agent.allocation import Mode
 from agent.backtest.contest import Contest, HostResult, Terms, steps_told
 from agent.backtest.density import (
     CAPACITY_FACTOR,
@@ -24,7 +25,8 @@ from agent.backtest.tracks import Track, tracks_of
 from agent.settings import DEFAULT_QOS
 from agent.tenant import Resource
 
-_SHOWN_FACTOR = 1.1
+# At which capacity tenants are shown: where limits matter in each mode.
+_SHOWN_FACTOR = {Mode.STRICT: 1.1, Mode.ELASTIC: 0.9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def held(session: Session, tell: Tell) -> tuple[Report, Shown | None]:
     request = session.request
     terms, jobs = request.terms, request.jobs
     begun_s = time.monotonic()
-    at = _shown_factor(terms.factors)
+    at = _shown_factor(terms)
     shown_seed = None if session.shown is None else session.shown.seed
     contest = partial(_contest, terms=terms, shown_seed=shown_seed, shown_factor=at)
     density = partial(_density, terms=terms)
@@ -128,9 +130,9 @@ def _contest(
     return Contest(case, terms, tell).result()
 
 
-def _shown_factor(factors: Sequence[float]) -> float:
-    """Return the capacity of which tenants are shown: the one nearest to a tenth above the peak."""
-    return min(factors, key=lambda factor: abs(factor - _SHOWN_FACTOR))
+def _shown_factor(terms: Terms) -> float:
+    """Return at which of the capacities tenants are shown."""
+    return min(terms.factors, key=lambda factor: abs(factor - _SHOWN_FACTOR[terms.mode]))
 
 
 def _shown_case(request: Request, cases: Sequence[Case]) -> Case:

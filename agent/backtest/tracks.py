@@ -10,6 +10,7 @@ from agent.backtest.protocol import Case
 from agent.tenant import Floats, Ints
 
 _LEAST = 1e-12
+_WORST = "had the most demand unmet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,9 @@ def tracks_of(case: Case, course: Course, names: Sequence[str] = ()) -> tuple[Tr
     moves = np.nansum(np.abs(np.diff(case.evaluated[:, busy], axis=0)), axis=0)
     restless = moves / np.maximum(wanted[busy], _LEAST)
     ranked = {
-        "had the most demand unmet": _downwards(missing),
+        _WORST if missing.any() else "nobody had any demand unmet; it wanted most": np.lexsort(
+            (-wanted, -missing)
+        ),
         "its demand moves most from step to step": busy[_downwards(restless)],
         "in the middle by the part of its demand that was unmet": busy[_from_middle(part)],
     }
