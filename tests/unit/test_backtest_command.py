@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -185,3 +186,13 @@ def test_density_is_counted_beside_the_rest(path: Path) -> None:
     (start,) = (place for place, line in enumerate(lines) if line.startswith("density: "))
     assert [line.split()[0] for line in lines[start + 3 : start + 5]] == ["tidegate", "weights*"]
     assert max(map(len, lines)) <= 100
+
+
+def test_the_documentation_tells_every_option_policy_and_column(path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "backtest.md").read_text()
+    options = [option.opts[0] for option in backtest.params if isinstance(option, click.Option)]
+    assert [option for option in options if f"| `{option}" not in text] == []
+    named = [*(f"| `{kind.name}` |" for kind in PEERS), "- `weights`: ", "- `oracle`: "]
+    assert [name for name in named if name not in text] == []
+    head = ran(path, *QUICK, "--capacity", "0.9", "--mode", "elastic").stdout.splitlines()[4]
+    assert [title for title in head.split()[1:] if f"\n| {title} |" not in text] == []
