@@ -11,7 +11,7 @@ import numpy as np
 
 from agent.emergency import EmergencySettings, Grants, Need, granted
 from agent.fairness import filled
-from agent.placement import DemandQuantiles, placed
+from agent.placement import DemandQuantiles, Placement, placed
 from agent.pools import Guarantee, fair_share, guarantee
 from agent.tenant import Bools, Floats, Terms
 
@@ -56,6 +56,7 @@ class Claims:
     least: Floats  # the smallest limit that the kernel can hold
     hold: Floats
     is_foreseen: bool = False  # the forecast has already seen the last tick's demand
+    is_spent: bool = True  # what is lent is back with the next tick; memory is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +93,15 @@ def allocate(
     lower = _held(claims, promised.amount, capacity)
     # What cannot be taken back now goes before what is kept for emergencies.
     pool = min(promised.emergency_pool, max(capacity - float(lower.sum()), 0.0))
-    placement = placed(
-        DemandQuantiles.of(claims.levels, grid),
-        lower=lower,
-        upper=claims.ceiling,
-        weight=weight,
-        capacity=capacity - pool,
-    )
+
+    def place(capacity: float) -> Placement:
+        quantiles = DemandQuantiles.of(claims.levels, grid)
+        return placed(
+            quantiles, lower=lower, upper=claims.ceiling, weight=weight, capacity=capacity
+        )
+
+    # What emergencies do not claim now is lent, where it is back by the time that they do.
+    placement = place(capacity if claims.is_spent else capacity - pool)
     need = Need(
         shortfall=np.minimum(_known(claims.demand), claims.ceiling) - placement.limit,
         is_hit=claims.is_hit,
@@ -107,6 +110,8 @@ def allocate(
         weight=claims.terms.weight,
     )
     amount, grants = granted(grants, need, pool=pool, settings=emergency)
+    if claims.is_spent and amount.any():
+        placement = place(capacity - float(amount.sum()))
     strict = placement.limit + amount
     limit = (
         strict

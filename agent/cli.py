@@ -25,6 +25,7 @@ from agent.exits import (
     EXIT_DEGRADED,
     EXIT_FAULT,
     EXIT_UNREACHABLE,
+    Program,
     fail,
 )
 from agent.render import explanation_lines, finding_lines, released_lines, status_lines
@@ -35,11 +36,12 @@ _MAX_PROSE_WIDTH = 100
 _STATUS_HELP = """Show what each tenant uses, is promised and may use.
 
 \b
-The first table is the host's pools, cpu in cores and memory in bytes (K, M, G):
+The first table is the host's pools, cpu in cores and memory in bytes:
 CAPACITY    what there is to divide, without the system's reserve
 GUARANTEED  pre-allocated to tenants
-LENT        opportunistic: may be used on top, until others need it.  In elastic mode limits are
-            lent to several at once, so that LENT and LIMITS exceed the capacity
+LENT        opportunistic: may be used on top, until others need it.  In
+            elastic mode limits are lent to several at once, so that LENT and
+            LIMITS exceed the capacity
 EMERGENCY   granted now; RESERVED is held back for such grants
 LIMITS      sum of all limits
 SHORTAGE    chance that tenants need more than there is
@@ -51,7 +53,8 @@ DEMAND   what it would have used; ~ marks an estimate, since it was held back
 BOUND    forecast bound of its highest demand within the horizon
 GUAR     guaranteed part of the limit
 LIMIT    what it may use now
-THR      share of the last tick's cpu periods in which it was throttled; - where it ran in none
+THR      share of the last tick's cpu periods in which it was throttled;
+         - where it ran in none
 BALANCE  tokens (core-seconds) banked, or overspent where negative
 
 \b
@@ -109,6 +112,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
 
 
 @click.group(
+    cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES,
 )
@@ -154,7 +158,7 @@ def status(socket_path: Path, as_json: bool) -> None:
 @_json_option
 def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
     """Show why TENANT has the limits that it has: from measurement to kernel, in numbers."""
-    body = _asked(socket_path, f"/v1/tenants/{quote(tenant, safe='')}")
+    body = _asked(socket_path, f"/v1/tenants/{quote(os.fsencode(tenant), safe='')}")
     if as_json:
         _print_json(body)
         return
@@ -166,22 +170,25 @@ def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
 @_config_options
 @_json_option
 def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
-    """Report every fault of the configuration at once; exit 1 if there is one."""
+    """Report every fault of the configuration at once; exit 1 if there is one.
+
+    Without a fault, say what is promised, and which files in the tenants' folder are left alone:
+    hidden ones, and those whose name does not end in .toml.
+    """
     from agent.config import ConfigError, summary
     from agent.host import read_config
 
-    lines: Sequence[str] = ()
-    problems: Sequence[str] = ()
     try:
-        lines = summary(read_config(config, _tenants_dir(config, tenants_dir)))
+        found = read_config(config, _tenants_dir(config, tenants_dir))
     except ConfigError as error:
-        problems = error.problems
+        if not as_json:
+            fail(_fault_lines(error.problems))
+        _print_value({"is_valid": False, "problems": error.problems})
+        sys.exit(EXIT_FAULT)
     if as_json:
-        _print_value({"is_valid": not problems, "problems": list(problems)})
-    elif problems:
-        fail(_fault_lines(problems))
-    _print_lines([] if as_json else lines)
-    sys.exit(EXIT_FAULT if problems else 0)
+        _print_value({"is_valid": True, "problems": (), "left_alone": found.left_alone})
+    else:
+        _print_lines(summary(found))
 
 
 @main.command(epilog=DOCTOR_EXIT_CODES, short_help="Say what this host can and cannot do.")

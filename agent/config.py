@@ -19,18 +19,33 @@ from agent.settings import DEFAULT_QOS, Config, HostSettings, Periods
 from agent.tenant import Entitlement, QosClass, Resource, Tenant
 from agent.units import approximate_bytes, seconds_text
 
-_MAX_FILE_BYTES = 1 << 20
+# A hundred classes of tenants take 10 kB; tomllib's time grows with the square of a key's parts.
+_MAX_FILE_BYTES = 64 << 10
+_MAX_DOTS = 100
+_MAX_PROBLEMS_NAMED = 3
+_MAX_LEFT_ALONE_NAMED = 5
+_SUFFIX = ".toml"
 _MAX_HORIZON_STEPS = 1000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _NAME_EXPECTATION = "a-z, 0-9, '_' and '-', beginning with a letter or digit, at most 63 long"
 
 
 class ConfigError(Exception):
-    """The configuration is unusable; `problems` holds one line for each fault of each file."""
+    """The configuration is unusable; `problems` holds one line for each fault of each file.
+
+    Its text names only the first: it goes into one line of a status, and files may be thousands.
+    """
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+        named = self.problems[:_MAX_PROBLEMS_NAMED]
+        further = len(self.problems) - len(named)
+        more = [f"and {further} more (`tidegate check-config` names all)"] if further else []
+        super().__init__("; ".join([*named, *more]))
+
+
+class _UnfitTextError(Exception):
+    """A file's text is not even worth parsing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +71,11 @@ def load_config(path: Path, tenants_dir: Path, *, cores: float, memory_bytes: fl
     document = _document(host_file)
     config = _host_config(document, host_file.faults, cores=cores, memory_bytes=memory_bytes)
     folder = _File(tenants_dir, Faults())
-    files = [_File(tenants_dir / name, Faults()) for name in _tenant_files(folder)]
-    tenants = [_tenant(file, config.qos) for file in files]
-    config = replace(config, tenants=tuple(tenant for tenant in tenants if tenant is not None))
+    names, left_alone = _tenant_files(folder)
+    files = [_File(tenants_dir / name, Faults()) for name in names]
+    found = [_tenant(file, config.qos) for file in files]
+    tenants = tuple(tenant for tenant in found if tenant is not None)
+    config = replace(config, tenants=tenants, left_alone=left_alone)
     _check_floors(config, folder.faults)
     problems = [line for file in (host_file, folder, *files) for line in file.problems()]
     if problems:
@@ -106,22 +123,46 @@ def summary(config: Config) -> list[str]:
         capacity = _amount_text(resource, config.capacity[resource])
         floors = _amount_text(resource, promised)
         lines.append(f"{resource}: floors sum to {floors} of {capacity}, {config.modes[resource]}")
-    return lines
+    return [*lines, *(f"left alone: {text}" for text in [left_alone_text(config)] if text)]
+
+
+def left_alone_text(config: Config) -> str:
+    """Return in one line which files beside the tenants' are none, and why; "" without any."""
+    named = config.left_alone[:_MAX_LEFT_ALONE_NAMED]
+    further = len(config.left_alone) - len(named)
+    return ", ".join([*named, *([f"and {further} more"] if further else [])])
 
 
 def _document(file: _File) -> dict[str, Any]:
     """Return a file's tables, or none of them and a fault."""
     try:
-        return tomllib.loads(_contents(file.path).decode("utf-8"))
+        text = _contents(file.path).decode("utf-8")
+        _check_text(text)
+        return tomllib.loads(text)
     except OSError as error:
         file.faults.add("", f"cannot be read: {error.strerror or error}")
     except UnicodeDecodeError as error:
         file.faults.add("", f"not UTF-8: {error.reason} at byte {error.start}")
     except RecursionError:
         file.faults.add("", "not valid TOML: nested too deeply")
-    except ValueError as error:
+    except tomllib.TOMLDecodeError as error:
         file.faults.add("", f"not valid TOML: {error}")
+    except _UnfitTextError as error:
+        file.faults.add("", str(error))
+    except ValueError:  # of Python's conversion, which tomllib lets through
+        file.faults.add("", "not valid TOML: a number of thousands of digits")
     return {}
+
+
+def _check_text(text: str) -> None:
+    """Refuse what tomllib would be puzzled by, or would take very long for."""
+    if text.startswith("\ufeff"):
+        raise _UnfitTextError("begins with a byte order mark: save it as UTF-8 without one")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > _MAX_DOTS and not line.lstrip(" \t").startswith("#"):
+            raise _UnfitTextError(
+                f"expected at most {_MAX_DOTS} dots on a line, got more on line {number}"
+            )
 
 
 def _contents(path: Path) -> bytes:
@@ -132,7 +173,7 @@ def _contents(path: Path) -> bytes:
             raise OSError("not a regular file")
         contents = stream.read(_MAX_FILE_BYTES + 1)
     if len(contents) > _MAX_FILE_BYTES:
-        raise OSError(f"larger than {_MAX_FILE_BYTES} bytes")
+        raise OSError(f"larger than {_MAX_FILE_BYTES >> 10} KiB")
     return contents
 
 
@@ -225,19 +266,28 @@ def _qos_classes(table: Any, faults: Faults) -> tuple[QosClass, ...]:
     return tuple(classes.values())
 
 
-def _tenant_files(folder: _File) -> list[str]:
-    """Return the names of the tenants' files in order; hidden and backup files are none."""
+def _tenant_files(folder: _File) -> tuple[list[str], tuple[str, ...]]:
+    """Return the names of the tenants' files in order, and those of other files with why."""
     try:
-        names = os.listdir(folder.path)  # noqa: PTH208 - names only, ten thousand of them
+        names = sorted(os.listdir(folder.path))  # noqa: PTH208 - names only, ten thousand of them
     except OSError as error:
         folder.faults.add("", f"the tenants' directory cannot be read: {error.strerror or error}")
-        return []
-    return sorted(name for name in names if name.endswith(".toml") and not name.startswith("."))
+        return [], ()
+    why = {name: _why_left_alone(name) for name in names}
+    left_alone = tuple(f"{_path_text(Path(name))} ({why[name]})" for name in names if why[name])
+    return [name for name in names if not why[name]], left_alone
+
+
+def _why_left_alone(name: str) -> str:
+    """Say why a file is no tenant's; editors' backups must not be."""
+    if name.startswith("."):
+        return "hidden"
+    return "" if name.endswith(_SUFFIX) else f"does not end in {_SUFFIX}"
 
 
 def _tenant(file: _File, classes: Sequence[QosClass]) -> Tenant | None:
     """Return the tenant that a file describes, or None and the file's faults."""
-    name, faults = file.path.name.removesuffix(".toml"), file.faults
+    name, faults = file.path.name.removesuffix(_SUFFIX), file.faults
     if not _NAME.fullmatch(name):
         faults.add("", f"expected a file name of {_NAME_EXPECTATION}, and then .toml")
     before = len(faults.lines)

@@ -5,10 +5,12 @@ no request can hold up or alter a tick.
 """
 
 import os
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +20,8 @@ from urllib.parse import unquote
 import msgspec
 import structlog
 from cheroot import wsgi
+from cheroot.connections import ConnectionManager
+from cheroot.server import HTTPConnection
 
 from agent.answers import Health, Refusal
 from agent.explain import explain
@@ -26,9 +30,10 @@ from agent.status import AgentFacts, health, status
 
 log = structlog.get_logger()
 
-# A client that connects and says nothing keeps a thread for the timeout; only root can do that.
+# Whoever has begun to ask keeps a thread until the timeout after each byte; only root can do that.
 _THREADS = 4
 _QUEUED_CONNECTIONS = 64
+_SILENT_CONNECTIONS = 128
 _REQUEST_TIMEOUT_S = 2
 _SHUTDOWN_TIMEOUT_S = 1
 _MAX_HEADER_BYTES = 16 << 10
@@ -96,9 +101,26 @@ def _health_answer(found: Health) -> Answer:
     return code, found
 
 
+class _Connection(HTTPConnection):
+    """A connection whose descriptor is free as soon as it is closed."""
+
+    def close(self) -> None:
+        """Close what writes too: cheroot leaves it, and with it the socket, to the collector.
+
+        Nor is there a need to linger: what was written to a Unix socket can be read when the
+        writer has gone.
+        """
+        self.linger = False
+        super().close()
+        with suppress(OSError):  # what it still held has nowhere to go
+            self.wfile.close()
+
+
 class _UnixServer(wsgi.Server):
     """Cheroot on a socket that only its owner may connect to."""
 
+    _connections: ConnectionManager  # cheroot's own, which its types leave out
+    ConnectionClass = _Connection
     max_request_header_size = _MAX_HEADER_BYTES
     max_request_body_size = _MAX_BODY_BYTES
 
@@ -109,9 +131,28 @@ class _UnixServer(wsgi.Server):
         os.fchmod(self.socket.fileno(), 0o600)
         self.socket.bind(bind_addr)
 
+    def process_conn(self, conn: HTTPConnection) -> None:
+        """Give a connection to a thread once it has said something; who is silent costs none.
+
+        The silent are closed after the timeout, and at once where they are too many.
+        """
+        if _has_spoken(conn):
+            super().process_conn(conn)
+        elif self._connections.can_add_keepalive_connection:
+            self._connections.put(conn)
+        else:
+            conn.close()
+
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
         """Log what went wrong with a request."""
         log.warning("control request failed", problem=msg, exc_info=traceback)
+
+
+def _has_spoken(conn: HTTPConnection) -> bool:
+    """Say whether reading would not wait: there is a byte, or the other end has gone."""
+    poll = select.poll()  # which knows descriptors of any number
+    poll.register(conn.socket, select.POLLIN)
+    return conn.rfile.has_data() or bool(poll.poll(0))
 
 
 class ControlServer:
@@ -140,6 +181,7 @@ class ControlServer:
             accepted_queue_timeout=0,
             peercreds_enabled=True,
         )
+        self._server.keep_alive_conn_limit = _SILENT_CONNECTIONS
         self._thread = threading.Thread(target=self._server.serve, name="control", daemon=True)
 
     def __enter__(self) -> "ControlServer":

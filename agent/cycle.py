@@ -11,6 +11,7 @@ import numpy as np
 from agent.allocation import Allocation, Claims, Mode, allocate
 from agent.demand import Demand, cpu_demand, memory_demand
 from agent.emergency import EmergencySettings, Grants
+from agent.holds import first_known, least_of, of_the_same, own_limit, stuck_bytes, unyielding_bytes
 from agent.plan import Pace, Standing, enforceable, stepped
 from agent.pools import fair_share
 from agent.tenant import Bools, Floats, Ints, Resource, Roster, Terms, carried_over
@@ -44,8 +45,10 @@ class CoreState:
     ledgers: Mapping[Resource, Ledger]
     grants: Mapping[Resource, Grants]
     guaranteed: Mapping[Resource, Floats]  # in the last cycle: what usage is settled against
-    adopted: Mapping[Resource, Floats]  # limits found at first sight; NaN before it, inf is none
+    # Limits found at first sight and what learning has raised them to; NaN before, inf is none.
+    adopted: Mapping[Resource, Floats]
     learning_left_s: Floats
+    own: Mapping[Resource, Floats]  # what the last cycle left in force at most; NaN is unknown
 
     @classmethod
     def fresh(cls, tenants: int, policy: Policy) -> "CoreState":
@@ -57,6 +60,7 @@ class CoreState:
             guaranteed={r: np.zeros(tenants) for r in Resource},
             adopted={r: np.full(tenants, np.nan) for r in Resource},
             learning_left_s=np.full(tenants, policy.learning_s),
+            own={r: np.full(tenants, np.nan) for r in Resource},
         )
 
     def rearranged(self, positions: Ints, policy: Policy) -> "CoreState":
@@ -72,6 +76,7 @@ class CoreState:
             guaranteed=moved(self.guaranteed, 0.0),
             adopted=moved(self.adopted, np.nan),
             learning_left_s=carried_over(self.learning_left_s, positions, policy.learning_s),
+            own=moved(self.own, np.nan),
         )
 
 
@@ -119,6 +124,8 @@ class ResourceDecision:
     burst: Floats
     in_force: Floats  # finite: no limit counts as what the machine has
     target: Floats  # what to aim for in this cycle, finite
+    own: Floats  # what that leaves in force at most; NaN is unknown
+    least: Floats  # what of it must be in force at once
     allowed: float  # what limits in force may sum to
 
 
@@ -165,6 +172,8 @@ def decide(
             state,
             grants={r: d.allocation.grants for r, d in resources.items()},
             guaranteed={r: d.allocation.guarantee.amount for r, d in resources.items()},
+            adopted={r: _raised(state, r, d.allocation.limit) for r, d in resources.items()},
+            own={r: d.own for r, d in resources.items()},
         ),
         is_learning=state.learning_left_s > 0,
         resources=resources,
@@ -196,10 +205,11 @@ def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Polic
         grants={r: g.elapsed(elapsed_s, policy.emergency) for r, g in state.grants.items()},
         guaranteed=state.guaranteed,
         adopted={
-            r: _first_known(adopted, seen.sample.in_force.of(LIMIT_CONTROL[r]))
+            r: first_known(adopted, seen.sample.in_force.of(LIMIT_CONTROL[r]))
             for r, adopted in state.adopted.items()
         },
         learning_left_s=np.maximum(state.learning_left_s - elapsed_s, 0.0),
+        own={r: of_the_same(own, state.sample, seen.sample) for r, own in state.own.items()},
     )
 
 
@@ -228,6 +238,10 @@ def _decided(
         # Elastic limits follow demand: where some stay in the dead-band, others need not wait.
         allowed /= 1.0 - policy.pace.dead_band_fraction
     usage = measured(resource, seen.usage)
+    floor, stuck = allocation.guarantee.floor, _stuck(resource, seen, policy)
+    least = least_of(floor, stuck, before, margin_bytes=policy.memory_margin_bytes)
+    least = np.where(may_move, least, 0.0)
+    own = own_limit(state.own[resource], before, machine)
     target = stepped(
         np.where(may_move, enforceable(control, allocation.limit), before),
         Standing(
@@ -236,12 +250,16 @@ def _decided(
             ceiling=claims.ceiling,
             in_use=np.where(np.isfinite(usage), usage, before),
             is_hit=claims.is_hit,
+            least=least,
+            own=own,
         ),
         free=allowed - float(before.sum()),
         elapsed_s=seen.usage.elapsed_s,
         pace=policy.pace,
     )
-    return ResourceDecision(profile, allocation, burst, before, target, allowed)
+    is_known = ~np.isnan(seen.sample.in_force.of(control))
+    own = np.where(is_known, np.maximum(own, target), state.own[resource])
+    return ResourceDecision(profile, allocation, burst, before, target, own, least, allowed)
 
 
 def _claims(
@@ -257,10 +275,14 @@ def _claims(
     ceiling, fair = _entitled(resource, terms, seen.usage, policy)
     burst = _burst(terms, ceiling=ceiling, fair=fair) * resource.is_spent
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
+    least = enforceable(LIMIT_CONTROL[resource], np.zeros(len(roster)))
     if resource is Resource.MEMORY:
-        hold = np.maximum(hold, _stuck_bytes(seen, policy))
+        high, margin_bytes = seen.sample.in_force.memory_high_bytes, policy.memory_margin_bytes
+        stuck = _stuck(resource, seen, policy)
+        stuck = np.maximum(stuck, unyielding_bytes(seen.usage, high, margin_bytes=margin_bytes))
+        least = np.maximum(least, np.minimum(stuck, policy.total[resource]))
         # Safety rule 4 outranks the ceiling: below this a tenant would only crawl.
-        pinned = np.where(seen.usage.is_present, np.maximum(pinned, hold), 0.0)
+        pinned = np.where(seen.usage.is_present, np.maximum(pinned, least), 0.0)
     expected, grid = _without_gaps(profile, terms, ceiling)
     claims = Claims(
         terms=terms,
@@ -271,25 +293,20 @@ def _claims(
         demand=demand.value,
         is_hit=demand.is_censored,
         credit=credit_of(state.ledgers[resource].balance, burst=burst, expected=expected),
-        least=np.minimum(enforceable(LIMIT_CONTROL[resource], np.zeros(len(roster))), pinned),
+        least=np.minimum(least, pinned),
         hold=np.minimum(hold, pinned),
         is_foreseen=seen.is_foreseen,
+        is_spent=resource.is_spent,
     )
     return claims, burst
 
 
-def _stuck_bytes(seen: Observation, policy: Policy) -> Floats:
-    """Return memory that cannot be taken back, plus the margin, at most what the host has.
-
-    Counted where the kernel told of late; of a tenant that reclaim has failed to bring down to its
-    limit, all that it holds.
-    """
-    usage, margin = seen.usage, policy.memory_margin_bytes
-    beyond = usage.memory_bytes - seen.sample.in_force.memory_high_bytes
-    held = np.nan_to_num(usage.memory_unreclaimable_bytes, nan=0.0)
-    with np.errstate(invalid="ignore"):
-        held = np.where(beyond > margin / 4, np.maximum(held, usage.memory_bytes), held)
-    return np.minimum(held + margin, policy.total[Resource.MEMORY])
+def _stuck(resource: Resource, seen: Observation, policy: Policy) -> Floats:
+    """Return what of `resource` cannot be taken back, with its margin: of cpu, nothing."""
+    if resource is not Resource.MEMORY:
+        return np.zeros_like(seen.usage.memory_bytes)
+    margin_bytes, machine_bytes = policy.memory_margin_bytes, policy.machine[resource]
+    return stuck_bytes(seen.usage, margin_bytes=margin_bytes, machine_bytes=machine_bytes)
 
 
 def _pinned(
@@ -303,13 +320,22 @@ def _pinned(
     """Return ceiling and hold: while learning, both stand at the limit that was adopted.
 
     No jump at a restart: until there is history a limit neither falls nor rises, but for a
-    tenant that is held at it, which may rise to its fair share, and for floors and ceilings.
+    tenant that is held at it, which may rise to its fair share (of memory also to what it asks
+    for: reclaim may be at it without end), and for floors and ceilings.
     """
     is_learning = (state.learning_left_s > 0) & np.isfinite(state.adopted[resource])
     adopted = np.where(is_learning, state.adopted[resource], 0.0)
-    relief = np.where(demand.is_censored, fair, 0.0)
+    most = np.maximum(fair, demand.value) if resource is Resource.MEMORY else fair
+    relief = np.where(demand.is_censored, most, 0.0)
     pinned = np.minimum(np.maximum.reduce([adopted, terms.floor, relief]), ceiling)
     return np.where(is_learning, pinned, ceiling), np.minimum(adopted, ceiling)
+
+
+def _raised(state: CoreState, resource: Resource, limit: Floats) -> Floats:
+    """Return what is adopted from now on: a raise stays, or it would be asked for over and over."""
+    adopted = state.adopted[resource]
+    is_learning = (state.learning_left_s > 0) & np.isfinite(adopted)
+    return np.where(is_learning, np.maximum(adopted, limit), adopted)
 
 
 def _without_gaps(profile: ResourceProfile, terms: Terms, ceiling: Floats) -> tuple[Floats, Floats]:
@@ -346,8 +372,3 @@ def _burst(terms: Terms, *, ceiling: Floats, fair: Floats) -> Floats:
 def measured(resource: Resource, usage: Usage) -> Floats:
     """Return what each tenant used of `resource`; NaN where that is unknowable."""
     return usage.cpu_cores if resource is Resource.CPU else usage.memory_bytes
-
-
-def _first_known(adopted: Floats, limit: Floats) -> Floats:
-    """Remember the first limit seen of each tenant; inf is none, which nobody is held to."""
-    return np.where(np.isnan(adopted), limit, adopted)

@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -13,14 +12,16 @@ from types import FrameType
 import numpy as np
 import structlog
 
-from agent.config import ConfigError, check_reload
+from agent.config import ConfigError, check_reload, left_alone_text
 from agent.control import ControlServer
 from agent.forecaster import Forecaster
 from agent.host import read_config
+from agent.loading import Loading
 from agent.notify import Notifier
 from agent.paths import ORIGINALS_NAME
-from agent.policy import forecast_settings, loop_settings, policy_of
+from agent.policy import forecast_settings, loop_settings, policy_of, thrift_of
 from agent.record import TickRecord
+from agent.release import release_removed
 from agent.schedule import Schedule
 from agent.settings import Config
 from agent.sole import AgentRunningError, RootLock, other_agent, sole_agent
@@ -69,43 +70,6 @@ class Signals:
         self.reload = True
 
 
-class Loading:
-    """The configuration being read beside the ticks, which 10,000 files would hold up for long."""
-
-    def __init__(self, reread: Callable[[], Config], wake: Callable[[], None]) -> None:
-        self.is_done = False
-        self._reread, self._wake = reread, wake
-        unread = "the configuration could not be read: the log says why"
-        self._outcome: Config | ConfigError = ConfigError([unread])
-        thread = threading.Thread(target=self._run, name="reload", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no room for a thread: better late ticks than no reload
-            self._run()
-
-    def config(self) -> Config:
-        """Return what was read.
-
-        Raises:
-            ConfigError: It is unusable; every fault is named.
-
-        """
-        if isinstance(self._outcome, ConfigError):
-            raise self._outcome
-        return self._outcome
-
-    def _run(self) -> None:
-        try:
-            self._outcome = self._reread()
-        except ConfigError as error:
-            self._outcome = error
-        except Exception:  # a fault of ours in reading ends neither the agent nor the old limits
-            log.exception("configuration cannot be read")
-        finally:
-            self.is_done = True
-            self._wake()
-
-
 class Daemon:
     """Everything that lives as long as the process: kernel handles, child, server, last record."""
 
@@ -113,8 +77,10 @@ class Daemon:
         self.config, self._reread = config, reread
         self.record: TickRecord | None = None
         self.reload_problem: str | None = None
+        self._release_problem: str | None = None
         self.failed_ticks = 0
         self._tick_cost_s = float("nan")
+        self.thrift = thrift_of(config)
         self._root_lock: RootLock | None = None
         self._root_lock = self._lock_for(config)
         self._store = Store(config.host.state_dir / "state.db")
@@ -124,6 +90,7 @@ class Daemon:
             log.warning("originals damaged", problem=self._originals.problem)
         self._roster = Roster.of(config.tenants)
         self._unmade: dict[str, str] = {}
+        self._release_removed()
         self._make_cgroups(self._roster.names)
         self._kernel = self._opened_kernel(config, self._roster)
         self._loading: Loading | None = None
@@ -133,7 +100,7 @@ class Daemon:
         self._loop = ControlLoop(
             self._roster,
             policy_of(config),
-            loop_settings(config),
+            loop_settings(config, self.thrift),
             kernel=self._kernel,
             forecaster=self._forecaster,
             ledgers=self._store.load(self._roster),
@@ -151,12 +118,14 @@ class Daemon:
     def facts(self) -> AgentFacts:
         """Return what the daemon knows of itself, for the control socket."""
         return AgentFacts(
-            tick_s=self.config.periods.tick_s,
+            tick_s=self.thrift.period_s,
             tick_cost_s=self._tick_cost_s,
             failed_ticks=self.failed_ticks,
             reload_problem=self.reload_problem,
             state_problem=self._store.problem,
             originals_problem=self._originals.problem,
+            release_problem=self._release_problem,
+            thrift_problem=self._thrift_problem(),
         )
 
     def summary(self) -> str:
@@ -173,6 +142,7 @@ class Daemon:
         has come to set limits for the tenants.
         """
         began_s, failed_before = time.process_time(), self.failed_ticks
+        thread_began_s = time.thread_time()
         try:
             self._keep_root_lock()
             self._make_cgroups(self._absent())
@@ -187,7 +157,25 @@ class Daemon:
         if self._loop.steps_closed != self._steps_saved:
             self._store.save(self._roster, self._loop.ledgers)
             self._steps_saved = self._loop.steps_closed
+        self._spent(time.thread_time() - thread_began_s)
         return self.failed_ticks == failed_before
+
+    def _spent(self, cost_s: float) -> None:
+        """Book what a tick cost, and leave out as many as it takes to keep within the budget."""
+        before, self.thrift = self.thrift, self.thrift.after_tick(cost_s)
+        if self.thrift.every == before.every:
+            return
+        self._loop.settings = loop_settings(self.config, self.thrift)
+        log.warning("ticking at another pace", period_s=self.thrift.period_s)
+
+    def _thrift_problem(self) -> str | None:
+        thrift = self.thrift
+        if thrift.every == 1:
+            return None
+        return (
+            f"one in {thrift.every} is run, every {thrift.period_s:.3g} s: all of them would use "
+            f"more than periods.most_cpu_cores ({thrift.most_cores:g})"
+        )
 
     @property
     def is_reloading(self) -> bool:
@@ -217,11 +205,11 @@ class Daemon:
             self._adopt(config)
         except (ConfigError, AgentRunningError, OSError) as error:
             self.reload_problem = str(error)
-            problems = error.problems if isinstance(error, ConfigError) else (str(error),)
-            log.warning("reload refused: the old configuration stays", problems=problems)
+            log.warning("reload refused: the old configuration stays", problem=str(error))
             return
         self.reload_problem = None
         log.info("configuration reloaded", tenants=len(self._roster))
+        _log_left_alone(config)
 
     def _adopt(self, config: Config) -> None:
         """Go on under `config`; where that fails, nothing has changed.
@@ -240,8 +228,12 @@ class Daemon:
         self.config, self._roster, self._kernel = config, roster, kernel
         configure(config.log.level)
         self._make_cgroups(roster.names)
-        self._loop.reconfigure(roster, policy_of(config), loop_settings(config), kernel=kernel)
+        self.thrift = thrift_of(config)
+        self._loop.reconfigure(
+            roster, policy_of(config), loop_settings(config, self.thrift), kernel=kernel
+        )
         old.close()
+        self._release_removed()
         if lock is None and self._root_lock is not None:
             self._root_lock.close()  # not before: what was being lowered is still written till then
         self._root_lock = lock
@@ -296,6 +288,12 @@ class Daemon:
                 log.warning("cgroup cannot be made", tenant=name, problem=problem)
         self._unmade = problems
 
+    def _release_removed(self) -> None:
+        """Put back what files of former tenants held, except where the agent only observes."""
+        host = self.config.host
+        if not host.is_observing:
+            self._release_problem = release_removed(self._originals, host, self._roster.names)
+
     def _opened_kernel(self, config: Config, roster: Roster) -> Kernel:
         root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes
         applier = Applier(root, roster.names, self._originals, memory_margin_bytes=margin_bytes)
@@ -318,6 +316,7 @@ def run(path: Path, tenants_dir: Path) -> None:
 
     config = reread()
     configure(config.log.level)
+    _log_left_alone(config)
     config.host.state_dir.mkdir(parents=True, exist_ok=True)  # systemd made it; a person may not
     signals = Signals()
     signals.install()
@@ -334,6 +333,11 @@ def run(path: Path, tenants_dir: Path) -> None:
     log.info("stopped; limits stay in force (`tidegate release` takes them back)")
 
 
+def _log_left_alone(config: Config) -> None:
+    if text := left_alone_text(config):
+        log.info("files left alone beside the tenants'", files=text)
+
+
 def serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
     """Tick on schedule until told to stop; systemd hears only of ticks that went well."""
     schedule = Schedule(time.monotonic(), daemon.config.periods.tick_s)
@@ -348,7 +352,7 @@ def serve(daemon: Daemon, signals: Signals, notifier: Notifier) -> None:
             elif summary != said:
                 notifier.status(summary)
             said = summary
-        schedule = schedule.after_tick(time.monotonic())
+        schedule = schedule.after_tick(time.monotonic(), daemon.thrift.every)
         beat = notifier if is_well else Notifier()
         while not _waited(schedule, daemon, signals, beat) and not signals.stop:
             schedule = _reloaded(schedule, daemon, signals, notifier)

@@ -1,30 +1,77 @@
 """How a command ends: exit codes, and errors with what to do about them."""
 
+import io
+import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from traceback import walk_tb
+from typing import Any, NoReturn
 
 import click
 
 EXIT_FAULT = 1
 EXIT_UNREACHABLE = 3
 EXIT_DEGRADED = 4
-EXIT_CODES = """\b
+EXIT_OUTPUT = 5
+_LAST_EXIT_CODE = """\
+  5  the output could not be written: a full disk, or a closed pipe
+"""
+_FIRST_EXIT_CODES = """\b
 Exit codes:
   0  done
   1  a fault was found, or the request was refused
   2  wrong usage of the command line
   3  the agent is not running, or does not answer
 """
-DOCTOR_EXIT_CODES = f"""{EXIT_CODES}\
+EXIT_CODES = _FIRST_EXIT_CODES + _LAST_EXIT_CODE
+DOCTOR_EXIT_CODES = f"""{_FIRST_EXIT_CODES}\
   4  nothing is missing, but something is degraded: the agent runs, with less
-"""
+{_LAST_EXIT_CODE}"""
+
+
+class Program(click.Group):
+    """A group of commands that ends with a word, and no traceback, where output has no place."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        """Parse the arguments, which may already print: `--help` does."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text
+        with _lost_output_told():
+            return super().make_context(*arguments, **settings)
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        with _lost_output_told():
+            return super().invoke(context)
 
 
 def fail(lines: Sequence[str], code: int = EXIT_FAULT) -> NoReturn:
     """Print an error, its details below it, and end."""
     first, *details = lines
-    click.echo(f"Error: {first}", err=True)
-    for detail in filter(None, details):
-        click.echo(f"  {detail}", err=True)
+    with suppress(OSError):  # the exit code tells it too
+        click.echo(f"Error: {first}", err=True)
+        for detail in filter(None, details):
+            click.echo(f"  {detail}", err=True)
     sys.exit(code)
+
+
+@contextmanager
+def _lost_output_told() -> Iterator[None]:
+    """End the command where `click.echo` cannot write; other errors are not its business."""
+    try:
+        yield
+    except OSError as error:
+        code = click.echo.__code__
+        if not any(frame.f_code is code for frame, _ in walk_tb(error.__traceback__)):
+            raise
+        _discard_output()
+        if isinstance(error, BrokenPipeError):
+            sys.exit(EXIT_OUTPUT)
+        fail([f"the output cannot be written: {error.strerror or error}"], EXIT_OUTPUT)
+
+
+def _discard_output() -> None:
+    """Send what is still in the buffer nowhere, or Python complains of it when it ends."""
+    with suppress(OSError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

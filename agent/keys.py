@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.units import parse_bytes, parse_seconds
+from agent.units import TooLargeError, parse_bytes, parse_seconds
 
 _MAX_SHOWN = 60
 _MAX_SECONDS = 1e9
@@ -49,9 +49,9 @@ class Faults:
         """Note a fault of `where`, a file's section.key."""
         self.lines.append(f"{where}: {message}" if where else message)
 
-    def wrong(self, where: str, kind: Kind, value: Any) -> None:
+    def wrong(self, where: str, kind: Kind, value: Any, *, is_too_large: bool = False) -> None:
         """Note a value that is not of its kind."""
-        hint = _meant(value, kind.choices)
+        hint = " (too large)" if is_too_large else _meant(value, kind.choices)
         self.add(where, f"expected {kind.expectation}, got {shown(value)}{hint}")
 
     def unknown(self, where: str, what: str, name: str, known: Sequence[str]) -> None:
@@ -86,8 +86,9 @@ def read_table(
             continue
         try:
             found[key.field] = key.kind.read(table[name])
-        except (TypeError, ValueError):
-            faults.wrong(dotted(where, name), key.kind, table[name])
+        except (TypeError, ValueError) as error:
+            is_too_large = isinstance(error, TooLargeError)
+            faults.wrong(dotted(where, name), key.kind, table[name], is_too_large=is_too_large)
     for key in keys:
         if is_complete and key.is_required and key.name not in table:
             faults.add(dotted(where, key.name), f"expected {key.kind.expectation}, got nothing")
@@ -97,7 +98,7 @@ def read_table(
 def dotted(where: str, name: str) -> str:
     """Return `name` under the table `where`, in quotes if TOML needs them."""
     is_bare = name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
-    text = name if is_bare else shown(name)
+    text = name if is_bare and len(name) <= _MAX_SHOWN else shown(name)
     return f"{where}.{text}" if where else text
 
 
@@ -211,7 +212,7 @@ def _finite(value: Any) -> float:
     try:
         amount = float(value)
     except OverflowError as error:
-        raise ValueError("too large") from error
+        raise TooLargeError("no number of Python's is that large") from error
     if not math.isfinite(amount):
         raise ValueError("not finite")
     return amount
@@ -224,7 +225,9 @@ def _whole(value: Any) -> int:
 
 
 def _within(amount: float, above: float | None, least: float, most: float) -> float:
-    if amount < least or amount > most or (above is not None and amount <= above):
+    if amount > most:
+        raise TooLargeError(f"more than {most:g}")
+    if amount < least or (above is not None and amount <= above):
         raise ValueError("out of range")
     return amount
 

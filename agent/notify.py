@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 
 _US_PER_S = 1_000_000
+_MAX_STATUS = 1000  # characters; a message too large for its socket is lost whole, READY=1 too
 
 
 class Notifier:
@@ -66,4 +67,5 @@ class Notifier:
 
 
 def _status(status: str) -> tuple[str, ...]:
-    return (f"STATUS={' '.join(status.split())}",) if status else ()
+    line = " ".join(status.split())[:_MAX_STATUS]
+    return (f"STATUS={line}",) if line else ()

@@ -15,7 +15,7 @@ from enforce.limits import MAX_WEIGHT, MIN_QUOTA_US, MIN_WEIGHT, PERIOD_US
 _MIN_CPU_CORES = MIN_QUOTA_US / PERIOD_US
 _MIN_MEMORY_BYTES = 1 << 20
 # Quotas are kept to 1 us and bytes to a page: what is closer than this would be written for ever.
-_KERNEL_ROUNDING = 1e-3
+KERNEL_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Standing:
     ceiling: Floats
     in_use: Floats  # in the last tick
     is_hit: Bools  # was held at its limit in the last tick
+    least: Floats  # what must be in force at once, whatever was decided: see `raises`
+    own: Floats  # what falls are counted from: less than in force where others took a limit off
 
 
 def stepped(
@@ -46,27 +48,48 @@ def stepped(
     another tenant's guarantee waits for the capacity (law 6), or one that is held at its limit
     could have what is not in use; `free` is what is not yet handed out, negative on an
     overcommitted host.  Changes inside the dead-band are left out, but for those that a
-    guarantee, a ceiling or an overcommitted host waits for.
+    guarantee, a ceiling, an overcommitted host or a raise outside of its band waits for.  Nothing
+    is aimed at below `least`, whatever was decided, and no dead-band keeps a limit from it.  A
+    limit that another took off comes back at once.
     """
     in_force = standing.in_force
     rise = np.maximum(wanted - in_force, 0.0)
     owed = np.maximum(np.minimum(wanted, standing.guaranteed) - in_force, 0.0)
-    owed = np.where(owed > _KERNEL_ROUNDING * in_force, owed, 0.0)
+    owed = np.where(owed > KERNEL_ROUNDING * in_force, owed, 0.0)
+    owed = np.maximum(owed, standing.least - in_force)
     keep = np.power(1.0 - pace.ramp_down_fraction_per_s, max(elapsed_s, 0.0))
     lowest = np.minimum(wanted, in_force)
-    ramped = np.maximum(lowest, in_force * keep)
+    ramped = np.maximum(lowest, standing.own * keep)
     unused = np.maximum(lowest, np.minimum(standing.in_use, ramped))
     for needed, least in ((np.where(standing.is_hit, rise, 0.0), unused), (owed, lowest)):
         short = float(needed.sum()) - max(free, 0.0) - float((in_force - ramped).sum())
         room = np.maximum(ramped - least, 0.0)
         ramped = ramped - filled(short, room=room, weight=np.ones_like(wanted))
     target = np.where(wanted > in_force, wanted, ramped)
-    is_over = free < -_KERNEL_ROUNDING * in_force.sum()
-    is_falling = target < in_force
-    is_due = (owed > 0) | (in_force > standing.ceiling) | (is_falling & is_over)
-    band = np.where(is_due, _KERNEL_ROUNDING, pace.dead_band_fraction)
-    band = np.where(is_falling & owed.any(), 0.0, band)
-    return np.where(np.abs(target - in_force) <= band * in_force, in_force, target)
+    is_due = owed > 0
+    is_moved = _is_worth_a_write(target, standing, is_due, free=free, pace=pace)
+    return np.maximum(np.where(is_moved, target, in_force), standing.least)
+
+
+def least_in_force(needed: Floats, in_force: Floats, *, slack: Floats | float) -> Floats:
+    """Return `needed`, or what is in force where that falls short of it by less than `slack`."""
+    return np.where(in_force < needed - slack, needed, np.minimum(needed, in_force))
+
+
+def _is_worth_a_write(
+    target: Floats, standing: Standing, is_owed: Bools, *, free: float, pace: Pace
+) -> Bools:
+    """Say which changes are outside of the dead-band, or waited for."""
+    in_force = standing.in_force
+    change = target - in_force
+    is_over = free < -KERNEL_ROUNDING * in_force.sum()
+    is_due = is_owed | (in_force > standing.ceiling) | ((change < 0) & is_over)
+    is_due |= (change > 0) & (target >= standing.ceiling)  # or it would never be reached
+    band = np.where(is_due, KERNEL_ROUNDING, pace.dead_band_fraction)
+    band = np.where((change < 0) & is_owed.any(), 0.0, band)
+    is_large = np.abs(change) > band * in_force
+    short = float(change[is_large].sum()) - max(free, 0.0)
+    return is_large | _largest(np.where(is_large, 0.0, np.maximum(-change, 0.0)), short)
 
 
 def reductions(control: Control, target: Floats, in_force: Floats, may_write: Bools) -> Changes:
@@ -78,19 +101,26 @@ def raises(
     control: Control,
     target: Floats,
     in_force: Floats,
-    may_write: Bools,
     *,
     guaranteed: Floats,
+    least: Floats,
     headroom: float,
 ) -> Changes:
-    """Return the values that rise, cut to `headroom`: what guarantees need comes first."""
-    rise = np.where(may_write, np.maximum(target - in_force, 0.0), 0.0)
-    owed = np.minimum(rise, np.maximum(np.minimum(target, guaranteed) - in_force, 0.0))
-    first = filled(headroom, room=owed, weight=np.ones_like(rise))
-    rest = filled(headroom - float(first.sum()), room=rise - owed, weight=rise - owed)
+    """Return the values that rise, cut to `headroom`: what guarantees need comes first.
+
+    No headroom cuts the rise to `least`, below which a tenant would stand still for our sake: a
+    sum in force that is too large for a while is the lesser evil.
+    """
+    rise = np.maximum(target - in_force, 0.0)
+    must = np.minimum(rise, np.maximum(least - in_force, 0.0))
+    owed = np.minimum(rise, np.maximum(np.minimum(target, guaranteed) - in_force, must))
+    other = rise - owed
+    left = headroom - float(must.sum())
+    first = must + filled(left, room=owed - must, weight=np.ones_like(rise))
+    rest = filled(headroom - float(first.sum()), room=other, weight=other)
     after = np.where(rise > 0, in_force + first + rest, in_force)
     after = np.where(first + rest >= rise, np.where(rise > 0, target, in_force), after)
-    return _changes(control, after, in_force, may_write & (after > in_force))
+    return _changes(control, after, in_force, after > in_force)
 
 
 def headroom(
@@ -128,6 +158,16 @@ def kernel_weights(share: Floats, capacity: float) -> Floats:
 def enforceable(control: Control, limit: Floats) -> Floats:
     """Return the nearest value at or above `limit` that the kernel can hold."""
     return np.maximum(limit, _MIN_CPU_CORES if control is Control.CPU_MAX else _MIN_MEMORY_BYTES)
+
+
+def _largest(amounts: Floats, needed: float) -> Bools:
+    """Return which of `amounts`, the largest first, it takes to make up what is needed."""
+    if needed <= 0 or not amounts.any():
+        return np.zeros(len(amounts), dtype=np.bool_)
+    falling = np.sort(amounts)[::-1]
+    last = min(int(np.searchsorted(np.cumsum(falling), needed)), len(falling) - 1)
+    is_taken: Bools = (amounts > 0) & (amounts >= falling[last])
+    return is_taken
 
 
 def _changes(control: Control, after: Floats, before: Floats, is_changed: Bools) -> Changes:

@@ -1,6 +1,7 @@
 """From what an operator configured to what the core decides by.  Pure."""
 
 from agent.cycle import Policy
+from agent.schedule import Thrift
 from agent.settings import Config
 from agent.tick import LoopSettings
 from forecast.settings import ForecastSettings
@@ -20,10 +21,16 @@ def policy_of(config: Config) -> Policy:
     )
 
 
-def loop_settings(config: Config) -> LoopSettings:
+def thrift_of(config: Config) -> Thrift:
+    """Return what ticks may cost, and that none is left out yet."""
+    periods = config.periods
+    return Thrift(periods.tick_s, periods.most_cpu_cores, longest_s=periods.step_s)
+
+
+def loop_settings(config: Config, thrift: Thrift) -> LoopSettings:
     """Return the part of a configuration that the control loop runs by."""
     return LoopSettings(
-        tick_s=config.periods.tick_s,
+        tick_s=thrift.period_s,
         step_s=config.periods.step_s,
         is_observing=config.host.is_observing,
     )

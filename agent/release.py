@@ -1,6 +1,9 @@
 """Puts kernel state back to what it was before the agent's first start."""
 
+from collections.abc import Collection
 from contextlib import ExitStack, closing
+
+import structlog
 
 from agent.answers import ReleasedValue
 from agent.paths import ORIGINALS_NAME
@@ -9,6 +12,8 @@ from agent.sole import RootLock, sole_agent
 from enforce.columns import Result
 from enforce.originals import Originals, Released
 from enforce.systemd import unprotect
+
+log = structlog.get_logger()
 
 _RESULT_WORDS = {
     Result.APPLIED: "restored",
@@ -42,6 +47,37 @@ def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
         result = Result.REFUSED if why else Result.APPLIED
         values.append(ReleasedValue(path.name, "memory.low", "0", _RESULT_WORDS[result], why or ""))
     return values, originals.problem
+
+
+def release_removed(
+    originals: Originals, host: HostSettings, tenants: Collection[str]
+) -> str | None:
+    """Put back what files of those who are no longer `tenants` held; return what could not be.
+
+    What could not be is tried again with the next call.  Empty cgroups that tidegate made go too.
+    """
+    margin_bytes = float(host.memory_margin_bytes)
+    try:
+        released = originals.release_others(
+            host.cgroup_root, frozenset(tenants), memory_margin_bytes=margin_bytes
+        )
+    except OSError as error:
+        return f"cannot be recorded as put back ({error})"
+    for one in released:
+        log.info(
+            "no longer a tenant",
+            cgroup=one.cgroup,
+            file=one.file,
+            value=one.text,
+            result=_words(one),
+            why=one.why,
+        )
+    left = [one for one in released if one.file and _is_left(one)]
+    return "; ".join(f"{one.cgroup}/{one.file}: {one.why}" for one in left) or None
+
+
+def _is_left(one: Released) -> bool:
+    return one.result in (Result.REFUSED, Result.HELD_BACK)
 
 
 def _words(one: Released) -> str:

@@ -184,7 +184,7 @@ _POOL_COLUMNS: Sequence[Column[Pools]] = (
 )
 
 _TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (
-    Column("TENANT", lambda t: t.name, is_left=True),
+    Column("TENANT", lambda t: t.name, is_left=True, shortest=16),
     Column("QOS", lambda t: t.qos, is_left=True),
     Column("USED", lambda t: _cores(t.cpu.usage_cores), "cpu cores"),
     Column(

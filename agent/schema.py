@@ -35,6 +35,7 @@ PERIOD_KEYS = (
     Key("horizon_s", _PERIOD, "horizon_s"),
     Key("refit_s", _PERIOD, "refit_s"),
     Key("learning_s", seconds(), "learning_s"),
+    Key("most_cpu_cores", _SOME_CORES, "most_cpu_cores"),
 )
 EMERGENCY_KEYS = (
     Key("fraction", number("a fraction", most=0.5), "fraction"),

@@ -42,13 +42,17 @@ class HostSettings:
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """The three clocks, how far forecasts look, and how long a newcomer's limits stand still."""
+    """The three clocks, how far forecasts look, how long a newcomer's limits stand still.
+
+    And what ticks may cost: beyond that, fewer are run.
+    """
 
     tick_s: float = 1.0
     step_s: float = 60.0
     horizon_s: float = 900.0
     refit_s: float = 3600.0
     learning_s: float = 300.0
+    most_cpu_cores: float = 0.25
 
     @property
     def horizon_steps(self) -> int:
@@ -83,6 +87,7 @@ class Config:
     machine: Mapping[Resource, float]  # what this host has, in base units
     total: Mapping[Resource, float]  # what of it is to be divided
     tenants: tuple[Tenant, ...] = ()  # in name order
+    left_alone: tuple[str, ...] = ()  # files beside the tenants' that are none, each with why
     host: HostSettings = HostSettings()
     periods: Periods = Periods()
     modes: Mapping[Resource, Mode] = field(default_factory=_default_modes)

@@ -35,12 +35,14 @@ _SOURCE_NAMES = {source.value: source.name.lower() for source in Source}
 class AgentFacts:
     """What the daemon knows of itself beside the record; NaN is unknown."""
 
-    tick_s: float = 1.0
+    tick_s: float = 1.0  # from one tick to the next, those that are left out aside
     tick_cost_s: float = float("nan")
     failed_ticks: int = 0
     reload_problem: str | None = None
     state_problem: str | None = None
     originals_problem: str | None = None
+    release_problem: str | None = None
+    thrift_problem: str | None = None
 
     def problems(self) -> tuple[str, ...]:
         """Return what the operator has to know of the agent itself, in words."""
@@ -48,6 +50,8 @@ class AgentFacts:
             "reload refused": self.reload_problem,
             "balances will not outlive the agent": self.state_problem,
             "originals damaged": self.originals_problem,
+            "not put back after a tenant was removed": self.release_problem,
+            "ticks are left out": self.thrift_problem,
         }
         return tuple(f"{what}: {problem}" for what, problem in told.items() if problem)
 

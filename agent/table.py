@@ -12,18 +12,23 @@ Row = TypeVar("Row")
 
 _GAP = "  "
 _NARROW_GAP = " "
+_CUT = ".."
 _MIN_TEXT = 20  # narrower than this nobody can read: let the terminal wrap
 
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Row]):
-    """One column; the highest `rank` is the first to go where the screen is narrow."""
+    """One column; the highest `rank` is the first to go where the screen is narrow.
+
+    Where that is not enough, cells are cut in the middle, to no less than `shortest` (0: never).
+    """
 
     title: str
     cell: Callable[[Row], str]
     group: str = ""
     is_left: bool = False
     rank: int = 0
+    shortest: int = 0
     paint: Callable[[str, Row], str] | None = None
 
 
@@ -57,6 +62,11 @@ def table(
         fitted.remove(last)
         hidden.append(f"{last.column.group} {last.column.title}".strip().lower())
         gap = _GAP
+    for at, one in enumerate(fitted):
+        cut = _cut(one, one.width - (_total(fitted, gap) - width))
+        if cut.width < one.width:
+            fitted[at] = cut
+            hidden.insert(0, f"{one.column.title.lower()} in full")
     return _head(fitted, gap), _body(fitted, rows, gap), hidden[::-1]
 
 
@@ -84,6 +94,18 @@ def paragraph(text: str, *, width: int) -> list[str]:
 def _fitted(column: Column[Row], rows: Sequence[Row]) -> _Fitted[Row]:
     cells = [column.cell(row) for row in rows]
     return _Fitted(column, cells, max([len(column.title), *map(len, cells)]))
+
+
+def _cut(one: _Fitted[Row], width: int) -> _Fitted[Row]:
+    """Return a column no wider than `width`, as far as it may be cut."""
+    width = max(width, one.column.shortest, len(one.column.title))
+    if not one.column.shortest or width >= one.width:
+        return one
+    head, tail = (width - len(_CUT) + 1) // 2, (width - len(_CUT)) // 2
+    cells = [
+        cell if len(cell) <= width else f"{cell[:head]}{_CUT}{cell[-tail:]}" for cell in one.cells
+    ]
+    return _Fitted(one.column, cells, width)
 
 
 def _total(fitted: Sequence[_Fitted[Row]], gap: str) -> int:

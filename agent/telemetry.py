@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from typing import TextIO
+from contextlib import suppress
+from typing import TextIO, cast
 
 import msgspec
 import structlog
@@ -11,6 +12,21 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 # sd-daemon(3): the journal takes a line's priority from a number in angle brackets before it.
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+
+class _Lossy:
+    """A stream that loses what it has no room for: a full disk is to end no agent."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def configure(level: str = "info", stream: TextIO | None = None) -> None:
@@ -24,7 +40,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
             *_rendering(stream),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lossy(stream))),
         cache_logger_on_first_use=False,  # the level may change with a reload
     )
 

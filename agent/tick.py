@@ -287,10 +287,10 @@ class ControlLoop:
         )
         return raises(
             control,
-            part.target,
+            np.where(may_write & _known(seen, control), part.target, now),
             now,
-            may_write & _known(seen, control),
             guaranteed=guaranteed,
+            least=part.least,
             headroom=room,
         )
 

@@ -13,6 +13,10 @@ _MAX_BYTES = 1 << 62
 _LEAST_SHOWN = 0.01  # in three digits
 
 
+class TooLargeError(ValueError):
+    """A quantity is beyond what it may be, and otherwise in order."""
+
+
 def parse_bytes(text: str) -> int:
     """Return the bytes meant by `text`: a number and B, K, M, G, T or P (powers of 1024).
 
@@ -30,7 +34,7 @@ def parse_bytes(text: str) -> int:
     factor = _BYTE_FACTORS[suffix]
     value = int(whole) * factor + int(decimals or "0") * factor // int(f"1{'0' * len(decimals)}")
     if value > _MAX_BYTES:
-        raise ValueError(f"{text!r} is too large")
+        raise TooLargeError(f"{text!r} is too large")
     return value
 
 

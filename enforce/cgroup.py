@@ -5,7 +5,7 @@ Policy does not live here: values come in, kernel state and typed errors go out.
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -249,14 +249,15 @@ def make_root(root: Path) -> str | None:
     return None
 
 
-def remove_made_by_us(root: Path) -> list[tuple[Path, str | None]]:
-    """Remove the cgroups below `root` that `ensure` made and that are empty now.
+def remove_made_by_us(root: Path, *, keep: Collection[str] = ()) -> list[tuple[Path, str | None]]:
+    """Remove the cgroups below `root` that `ensure` made and that are empty now, but for `keep`.
 
     Returns:
         Each one of ours, with the reason where it has to stay.
 
     """
-    return [(path, _remove(path)) for path in sorted(_children(root)) if _is_made_by_us(path)]
+    others = sorted(path for path in _children(root) if path.name not in keep)
+    return [(path, _remove(path)) for path in others if _is_made_by_us(path)]
 
 
 def _opened_up(root: Path) -> str | None:

@@ -8,7 +8,7 @@ import errno
 import itertools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,14 @@ class Original:
     cgroup_id: int
     file: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """What keeps a memory.high from going back to a low value."""
+
+    margin_bytes: float
+    may_reclaim: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +126,39 @@ class Originals:
             OSError: The outcome cannot be recorded; the kernel's values are put back all the same.
 
         """
+        return self._release(root, self._texts, (), _Bound(memory_margin_bytes))
+
+    def release_others(
+        self, root: Path, keep: Collection[str], *, memory_margin_bytes: float
+    ) -> list[Released]:
+        """Do the same for all but `root` itself and the cgroups `keep`, without waiting.
+
+        A recorded memory.high is not gone back to below what is in use: the kernel would reclaim
+        inside the write.
+
+        Raises:
+            OSError: As `release`.
+
+        """
+        gone = {name: e for name, e in self._texts.items() if name != ROOT and name not in keep}
+        return self._release(root, gone, keep, _Bound(memory_margin_bytes, may_reclaim=False))
+
+    def _release(
+        self, root: Path, texts: dict[str, _Entry], keep: Collection[str], bound: "_Bound"
+    ) -> list[Released]:
         released: list[Released] = []
-        for name, (cgroup_id, files) in sorted(self._texts.items()):
-            released += _put_back(root, name, cgroup_id, files, memory_margin_bytes)
+        for name, (cgroup_id, files) in sorted(texts.items()):
+            released += _put_back(root, name, cgroup_id, files, bound)
         done = {(r.cgroup, r.file) for r in released if r.result in (Result.APPLIED, Result.GONE)}
         left = {
             name: (cgroup_id, {f: text for f, text in files.items() if (name, f) not in done})
             for name, (cgroup_id, files) in self._texts.items()
         }
-        for path, problem in remove_made_by_us(root):
+        for path, problem in remove_made_by_us(root, keep=keep):
             result = Result.APPLIED if problem is None else Result.REFUSED
             released.append(Released(path.name, "", "", result, problem or ""))
-        self._save({name: kept for name, kept in left.items() if kept[1]})
+        if done:
+            self._save({name: kept for name, kept in left.items() if kept[1]})
         return released
 
     def _load(self) -> None:
@@ -199,14 +228,14 @@ def _checked(name: str, entry: object) -> _Entry:
 
 
 def _put_back(
-    root: Path, name: str, cgroup_id: int, files: dict[str, str], margin_bytes: float
+    root: Path, name: str, cgroup_id: int, files: dict[str, str], bound: _Bound
 ) -> list[Released]:
     """Write one cgroup's recorded values, each by itself."""
     try:
         with TenantCgroup(root if name == ROOT else root / name) as cgroup:
             if cgroup.cgroup_id == cgroup_id:
                 order = sorted(files, key=_place)
-                return [_restored(cgroup, name, f, files[f], margin_bytes) for f in order]
+                return [_restored(cgroup, name, f, files[f], bound) for f in order]
     except LimitRejectedError as error:
         why = str(error)
         return [Released(name, file, text, Result.REFUSED, why) for file, text in files.items()]
@@ -219,11 +248,9 @@ def _place(file: str) -> int:
     return _RELEASE_ORDER.index(file) if file in _RELEASE_ORDER else len(_RELEASE_ORDER)
 
 
-def _restored(
-    cgroup: TenantCgroup, name: str, file: str, text: str, margin_bytes: float
-) -> Released:
+def _restored(cgroup: TenantCgroup, name: str, file: str, text: str, bound: _Bound) -> Released:
     try:
-        floor = _floor(cgroup, file, text, margin_bytes)
+        floor = _floor(cgroup, file, text, bound)
         if floor is None:
             cgroup.restore(file, text)
             return Released(name, file, text, Result.APPLIED)
@@ -232,13 +259,17 @@ def _restored(
         return Released(name, file, text, Result.GONE, str(error))
     except LimitRejectedError as error:
         return Released(name, file, text, Result.REFUSED, str(error))
-    why = f"{floor:.0f} bytes: below that its processes would stop, who cannot give back more"
+    why = f"{floor:.0f} bytes: below that its processes would have to give back memory in use"
+    if bound.may_reclaim:
+        why = f"{floor:.0f} bytes: below that its processes would stop, who cannot give back more"
     return Released(name, file, text, Result.HELD_BACK, why)
 
 
-def _floor(cgroup: TenantCgroup, file: str, text: str, margin_bytes: float) -> float | None:
+def _floor(cgroup: TenantCgroup, file: str, text: str, bound: _Bound) -> float | None:
     """Return what memory.high must not go below, None where `text` is above that."""
     if file != Control.MEMORY_HIGH or text == "max":
         return None
-    floor = memory_floor_bytes(cgroup, margin_bytes=margin_bytes)
+    floor = memory_floor_bytes(cgroup, margin_bytes=bound.margin_bytes)
+    if not bound.may_reclaim:
+        floor = max(floor, cgroup.memory_current)
     return floor if int(text) < floor else None

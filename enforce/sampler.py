@@ -1,7 +1,8 @@
 """Reads the counters and the limits in force of all tenants: kernel files in, columns out.
 
 Three paces: what each tick needs is read each tick; event counters when the kernel signals them;
-the rest in turns.  Nothing here compares two samples.
+the rest in turns, but for tenants close to their memory.high: what of theirs is unreclaimable is
+read each tick.  Nothing here compares two samples.
 """
 
 import os
@@ -82,9 +83,14 @@ _IN_TURN = (
     _Source("memory.low", 64, numbers, ("memory_low_bytes",)),
 )
 _STAT_BYTES = 8192
+_HELD_BYTES, _HIGH_BYTES = _COLUMN["memory_current_bytes"], _COLUMN["memory_high_bytes"]
+_STUCK_BYTES = _COLUMN["memory_unreclaimable_bytes"]
+# Who holds this part of its memory.high may be held up by it within the tick.
+_CLOSE_TO_HIGH = 0.95
+_CLOSE_AT_ONCE = 64
 _LASTING = [  # columns that keep their value until they are read again
     *(_COLUMN[name] for source in (*_ON_SIGNAL, *_IN_TURN) for name in source.columns),
-    _COLUMN["memory_unreclaimable_bytes"],
+    _STUCK_BYTES,
 ]
 
 
@@ -127,7 +133,9 @@ class Sampler:
         gone = self._read_kept(values, None) | self._read_signalled()
         self._read_visited(values)
         present = np.flatnonzero(self._cgroup_id)
-        self._read_in_turn(set(present[present % self._slow_every == self._turn].tolist()))
+        turn = set(present[present % self._slow_every == self._turn].tolist()) | self._fresh
+        self._read_in_turn(turn)
+        self._read_unreclaimable(turn | set(self._close_to_high(values)))
         self._turn = (self._turn + 1) % self._slow_every
         if gone:
             self._reopen(gone, values)
@@ -175,15 +183,32 @@ class Sampler:
                 self._close_files(position)
 
     def _read_in_turn(self, turn: set[int]) -> None:
-        """Read the slow columns of those whose turn it is, and of those never read."""
-        turn |= self._fresh
-        self._fresh.clear()
+        """Read the slow columns of `turn`, but for what memory is unreclaimable."""
+        self._fresh -= turn
         positions = sorted(turn)
         for source in _IN_TURN:
             rows = self._rows_below(positions, source.file, source.size_bytes)
             self._lasting[source.places, positions] = source.parse(rows).T
+
+    def _close_to_high(self, values: Floats) -> list[int]:
+        """Return who may be held up by memory.high, the furthest beyond first, not too many.
+
+        The kernel makes a tenant wait longer than a tick for each page beyond it: to raise it
+        in time, what cannot be reclaimed has to be known in the same tick.
+        """
+        held, high = values[_HELD_BYTES], values[_HIGH_BYTES]
+        with np.errstate(invalid="ignore"):
+            is_close = held >= _CLOSE_TO_HIGH * high
+        close = np.flatnonzero(is_close & (self._cgroup_id != 0))
+        at_once = max(_CLOSE_AT_ONCE, len(high) // self._slow_every)
+        furthest = np.argsort((high - held)[close], kind="stable")
+        return [int(position) for position in close[furthest[:at_once]]]
+
+    def _read_unreclaimable(self, wanted: set[int]) -> None:
+        """Read how much memory of these tenants cannot be reclaimed."""
+        positions = sorted(wanted)
         stat = table(self._rows_below(positions, "memory.stat", _STAT_BYTES), STAT_KEYS)
-        self._lasting[_COLUMN["memory_unreclaimable_bytes"], positions] = unreclaimable_bytes(
+        self._lasting[_STUCK_BYTES, positions] = unreclaimable_bytes(
             stat, self._swap_room_bytes(positions)
         )
 
@@ -214,7 +239,9 @@ class Sampler:
             self._keep(position)
         values[:, list(gone)] = np.nan
         gone_again = self._read_kept(values, gone - self._missing) | self._read_signalled()
-        self._read_in_turn(set())
+        fresh = set(self._fresh)
+        self._read_in_turn(fresh)
+        self._read_unreclaimable(fresh)
         for position in gone_again:
             self._forget(position)
             values[:, position] = np.nan

@@ -5,11 +5,9 @@ or claims to be small, ends in a word and not in the memory.  Arrays cross over 
 since Arrow's own conversions to and from Python would load pandas.
 """
 
-import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,25 +18,27 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from agent.backtest.columns import NUMBER_COLUMNS, TENANT, TIME, TenantRows
+from agent.backtest.faults import (
+    TraceError,
+    check_header,
+    check_n_columns,
+    check_target,
+    faults_told,
+    suffix_of,
+)
 from agent.tenant import Floats, Ints
 from agent.units import approximate_bytes
 
 LARGEST_BYTES = 1 << 30  # of numbers in memory; some 30 million rows of one resource
-SUFFIXES = (".parquet", ".csv")
 BYTES_PER_NUMBER = 8
+_LARGE_GROUP_BYTES = 1 << 28
+_LARGE_VALUE_BYTES = 1 << 10
+_CSV_ROW_BYTES = 128  # no row that is made is longer
 _LATEST_S = 1e15  # nanoseconds since 1970 are no seconds
 _LONGEST_NAME = 255
 _ROW_GROUP_ROWS = 1 << 17
 _SPLIT = "keep fewer tenants or a shorter time"
 _NULLS = ["", "null", "NULL", "NaN", "nan", "NA"]
-
-
-class TraceError(Exception):
-    """A file is no trace; `hint` says what to do about it."""
-
-    def __init__(self, path: Path, why: str, hint: str = "") -> None:
-        self.hint = _printable(hint)
-        super().__init__(_printable(f"{path}: {why}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def read_rows(
         TraceError: The file cannot be read, is no trace, or is larger than `largest_bytes`.
 
     """
-    with _faults_told(path):
+    with faults_told(path):
         source = _opened(path, largest_bytes)
         columns = _checked_columns(path, source.schema, needed, wanted)
         largest_rows = most_rows(len(columns), largest_bytes)
@@ -82,6 +82,11 @@ def most_rows(n_columns: int = 4, largest_bytes: int = LARGEST_BYTES) -> int:
     return largest_bytes // (n_columns * BYTES_PER_NUMBER)
 
 
+def most_rows_made(path: Path) -> int:
+    """Return how many rows a file that we make may have, so that it can be read again."""
+    return LARGEST_BYTES // _CSV_ROW_BYTES if suffix_of(path) == ".csv" else most_rows()
+
+
 def write_rows(path: Path, tenants: Iterable[TenantRows], *, may_replace: bool = False) -> int:
     """Write all tenants' rows, a few tenants in memory at a time, and return how many rows.
 
@@ -91,11 +96,10 @@ def write_rows(path: Path, tenants: Iterable[TenantRows], *, may_replace: bool =
         TraceError: The file exists and may not be replaced, or cannot be written.
 
     """
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # its own for each of many runs
-    with _faults_told(path):
-        if path.exists() and not may_replace:
-            raise TraceError(path, "there is such a file already", "--force replaces it")
+    with faults_told(path):
+        check_target(path, may_replace=may_replace)
         try:
             with partial.open("xb") as stream:
                 n_rows = _written(stream, suffix, tenants)
@@ -105,37 +109,8 @@ def write_rows(path: Path, tenants: Iterable[TenantRows], *, may_replace: bool =
     return n_rows
 
 
-@contextmanager
-def _faults_told(path: Path) -> Iterator[None]:
-    """Turn what the kernel or Arrow has against a file into a TraceError."""
-    try:
-        yield
-    except OSError as error:
-        # Arrow raises OSError without a number for files that are damaged.
-        why = os.strerror(error.errno).lower() if error.errno else _first_line(error)
-        raise TraceError(path, why) from error
-    except (pa.ArrowException, UnicodeError, OverflowError) as error:
-        raise TraceError(path, _first_line(error)) from error
-
-
-def _printable(text: str) -> str:
-    """Return `text` with ? for what could steer a terminal: it may quote a stranger's file."""
-    return "".join(one if one.isprintable() else "?" for one in text)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-
-
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise TraceError(path, f"expected a name that ends in {' or '.join(SUFFIXES)}")
-    return suffix
-
-
 def _opened(path: Path, largest_bytes: int) -> _Source:
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise TraceError(path, "is not a regular file")
@@ -149,9 +124,11 @@ def _opened(path: Path, largest_bytes: int) -> _Source:
 
 def _opened_parquet(path: Path) -> _Source:
     schema = pyarrow.parquet.read_schema(path)
+    check_n_columns(path, len(schema))
     # A name is repeated in each row: one text and a number in each row take far less memory.
     is_text = any(_is_text(schema.field(at).type) for at in schema.get_all_field_indices(TENANT))
     file = pyarrow.parquet.ParquetFile(path, read_dictionary=[TENANT] if is_text else None)
+    _check_row_groups(path, file.metadata)
     return _Source(
         file.schema_arrow,
         file.metadata.num_rows,
@@ -159,8 +136,21 @@ def _opened_parquet(path: Path) -> _Source:
     )
 
 
+def _check_row_groups(path: Path, metadata: pyarrow.parquet.FileMetaData) -> None:
+    """Refuse values that swell to gigabytes: a row group's names are unpacked at once.
+
+    A group is only asked for its sums: where a file is damaged, to ask for a column ends Python.
+    """
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        size, n_values = group.total_byte_size, group.num_rows * group.num_columns
+        if size > max(_LARGE_GROUP_BYTES, n_values * _LARGE_VALUE_BYTES):
+            why = f"has {approximate_bytes(size)} in {group.num_rows:,} rows"
+            raise TraceError(path, f"{why}: names are no longer than {_LONGEST_NAME} characters")
+
+
 def _opened_csv(path: Path) -> _Source:
     # Only the header counts here: a column's type shows in its first rows, not in all.
+    check_header(path)
     with pyarrow.csv.open_csv(path) as first:
         names = first.schema.names
     kinds = {name: pa.float64() for name in names if name != TENANT}
@@ -328,11 +318,13 @@ def _writer(
 def _tables(tenants: Iterable[TenantRows], schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield the rows in tables of some size: a Parquet file of small ones is slow to read."""
     waiting: list[pa.RecordBatch] = []
+    n_waiting = 0
     for rows in tenants:
         waiting.append(_batch(rows, schema))
-        if sum(batch.num_rows for batch in waiting) >= _ROW_GROUP_ROWS:
+        n_waiting += len(rows.at_s)
+        if n_waiting >= _ROW_GROUP_ROWS:
             yield pa.Table.from_batches(waiting)
-            waiting = []
+            waiting, n_waiting = [], 0
     if waiting:
         yield pa.Table.from_batches(waiting)
 

@@ -20,19 +20,24 @@ _DAY_S = 86400.0
 _HOUR_S = 3600.0
 _DEFAULT_DAYS = 7.0
 _FEWEST_STEPS = 2
+_MOST_STEPS = 10_000_000  # of one tenant, which is made in one piece: some 1 GB
+_LONGEST_DAYS = 3660.0
 _SHORTEST_STEP_S = 1.0
 _ROUNDING_STEPS = 1e-9  # 0.1 h has 6 steps of a minute
 _SUMMARY_WIDTH = 100
 
 _FORMAT = """\b
-A trace is a Parquet or CSV file, told by its suffix.  One row per tenant and step:
+A trace is a Parquet or CSV file, told by its suffix, of a row per tenant and
+step:
   tenant               name
   t                    seconds, evenly spaced
   cpu_cores            what the tenant wanted, mean of the step
   cpu_limit_cores      its own limit
   mem_bytes, mem_limit_bytes
-  io_read_bytes_per_s, io_write_bytes_per_s, net_rx_bytes_per_s, net_tx_bytes_per_s
-Only tenant, t and the column that is asked for are needed; the rest may be null or absent.
+  io_read_bytes_per_s, io_write_bytes_per_s
+  net_rx_bytes_per_s, net_tx_bytes_per_s
+Only tenant, t and the column that is asked for are needed; the rest may be
+null or absent.
 """
 _KINDS_HELP = "\b\nKinds:\n" + "\n".join(
     f"  {kind:<9}{meaning}" for kind, meaning in MEANING_OF.items()
@@ -54,7 +59,7 @@ _SHOW_HELP = """Show what FILE holds: tenants, steps, and each column that has v
 \b
 TENANTS  that have a value in this column
 GAPS     share of all steps and tenants without a usable value
-MEAN     of the sum over all tenants (cores, bytes, bytes per second; K, M, G)
+MEAN     of the sum over all tenants, in cores, bytes or bytes per second
 PEAK     of that sum: a host of this capacity would have held it
 LIMITS   sum of the tenants' own limits; - where some tenant has none
 """
@@ -104,11 +109,13 @@ def trace() -> None:
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def make(file: Path, *, force: bool, **chosen: Any) -> None:
     """Make a synthetic trace."""
-    from agent.backtest.archive import TraceError, write_rows
+    from agent.backtest.archive import most_rows_made, write_rows
+    from agent.backtest.faults import TraceError
     from agent.backtest.synthetic import tenants_made
 
-    recipe = _recipe(**chosen)
     try:
+        recipe = _recipe(**chosen)
+        _check_rows(recipe, most_rows_made(file))
         n_rows = write_rows(file, tenants_made(recipe), may_replace=force)
     except TraceError as error:
         fail([str(error), error.hint])
@@ -121,7 +128,7 @@ def make(file: Path, *, force: bool, **chosen: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
 def show(file: Path, *, as_json: bool) -> None:
     """Show what a trace holds."""
-    from agent.backtest.archive import TraceError
+    from agent.backtest.faults import TraceError
     from agent.backtest.summary import summarised, summary_lines
 
     try:
@@ -146,20 +153,26 @@ def _recipe(  # the options of `make`
     """Return what to make.
 
     Raises:
-        click.UsageError: The duration is no duration, or the trace could not be read back.
+        click.UsageError: The duration is no duration, or has more steps than are made.
 
     """
-    from agent.backtest.archive import most_rows
     from agent.backtest.synthetic import Recipe
 
     if hours is not None and days is not None:
         raise click.UsageError("--hours and --days exclude each other")
     duration_s = _DEFAULT_DAYS * _DAY_S if days is None else days * _DAY_S
     duration_s = duration_s if hours is None else hours * _HOUR_S
+    if duration_s > _LONGEST_DAYS * _DAY_S:
+        raise click.UsageError(f"expected a duration of {_LONGEST_DAYS:.0f} days or less")
     steps = duration_s / step_s + _ROUNDING_STEPS
     if not steps >= _FEWEST_STEPS:
         raise click.UsageError("expected a duration of two steps or more")
-    if steps * tenants > most_rows():
-        wanted = f"{steps * tenants:,.0f} rows"
-        raise click.UsageError(f"{wanted}, and at most {most_rows():,} can be read back")
+    if steps > _MOST_STEPS:
+        raise click.UsageError(f"{steps:,.0f} steps a tenant, and at most {_MOST_STEPS:,} are made")
     return Recipe(tenants, int(steps), step_s, tuple(map(Kind, kinds)) or (Kind.MIX,), seed)
+
+
+def _check_rows(recipe: "Recipe", most_rows: int) -> None:
+    n_rows = recipe.n_steps * recipe.n_tenants
+    if n_rows > most_rows:
+        raise click.UsageError(f"{n_rows:,} rows, and at most {most_rows:,} can be read back")

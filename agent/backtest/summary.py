@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.backtest.archive import LARGEST_BYTES, Rows, TraceError, read_rows
+from agent.backtest.archive import LARGEST_BYTES, Rows, read_rows
 from agent.backtest.columns import CPU, QUANTITIES, Quantity
+from agent.backtest.faults import TraceError
 from agent.backtest.trace import Grid, grid_of, highest_limit
 from agent.table import Column, table
 from agent.tenant import Floats
@@ -72,7 +73,7 @@ def _summed(path: Path, quantity: Quantity, largest_bytes: int) -> TraceSummary:
 def _column(quantity: Quantity, rows: Rows, grid: Grid) -> ColumnSummary:
     demand = grid.filled(rows.values[quantity.demand])
     is_known = ~np.isnan(demand)
-    total = np.nansum(demand, axis=1)
+    total = np.sum(demand, axis=1, where=is_known)  # unlike nansum, it makes no copy
     return ColumnSummary(
         column=quantity.demand,
         tenants=int(is_known.any(axis=0).sum()),

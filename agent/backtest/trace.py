@@ -5,14 +5,22 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.backtest.archive import BYTES_PER_NUMBER, LARGEST_BYTES, Rows, TraceError, read_rows
+from agent.backtest.archive import (
+    BYTES_PER_NUMBER,
+    LARGEST_BYTES,
+    Rows,
+    most_rows,
+    read_rows,
+)
 from agent.backtest.columns import QUANTITY_OF
+from agent.backtest.faults import TraceError
 from agent.tenant import Floats, Ints, Resource
 from forecast.history import cleaned
 
 # Steps within this fraction of one another are one step with jitter.
 _SAME_STEP_FRACTION = 0.01
 _SHORTEST_STEP_S = 0.001
+_NO_STEP = "no tenant has rows of two times that are 1 ms or more apart, so there is no step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,8 @@ def grid_of(path: Path, rows: Rows, *, largest_bytes: int) -> Grid:
     step_s = _step_s(path, rows)
     start_s = float(rows.at_s.min())
     n_steps_wide = np.rint((float(rows.at_s.max()) - start_s) / step_s) + 1
-    if n_steps_wide * len(rows.names) * BYTES_PER_NUMBER > largest_bytes:
+    is_too_wide = n_steps_wide * len(rows.names) * BYTES_PER_NUMBER > largest_bytes
+    if is_too_wide or n_steps_wide > most_rows(largest_bytes=largest_bytes):
         why = (
             f"its times span {n_steps_wide:.3g} steps of {step_s:g} s for {len(rows.names)} tenants"
         )
@@ -104,7 +113,7 @@ def _step_s(path: Path, rows: Rows) -> float:
     differences_s = np.diff(rows.at_s)[np.diff(rows.tenant) == 0]
     differences_s = differences_s[differences_s >= _SHORTEST_STEP_S]
     if len(differences_s) == 0:
-        raise TraceError(path, "no tenant has rows of two times, so there is no step")
+        raise TraceError(path, _NO_STEP, "t is in seconds")
     width_s = float(np.median(differences_s)) * _SAME_STEP_FRACTION
     bins = np.rint(differences_s / width_s)
     found, counts = np.unique(bins, return_counts=True)

@@ -22,7 +22,7 @@ from timing import median_ms, memory_mib, progress
 import agent.daemon  # what the agent loads counts as its memory
 import agent.tick
 from agent.cycle import decide, observed
-from agent.policy import loop_settings, policy_of
+from agent.policy import loop_settings, policy_of, thrift_of
 from agent.record import TickRecord
 from agent.settings import DEFAULT_QOS, Config, HostSettings
 from agent.tenant import Entitlement, Resource, Roster, Tenant
@@ -151,7 +151,7 @@ class Bench:
         self.loop = ControlLoop(
             Roster.of(config.tenants),
             policy_of(config),
-            replace(loop_settings(config), step_s=1e9),
+            replace(loop_settings(config, thrift_of(config)), step_s=1e9),
             kernel=Kernel(self.world, SimpleNamespace(close=lambda: None)),
             forecaster=Ready(profile),  # type: ignore[arg-type]
             ledgers={resource: Ledger.opened(count) for resource in Resource},

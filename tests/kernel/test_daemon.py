@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tenants import SPIN, living_in, wait_until
+from tenants import HOLD_ANON, MIB, SPIN, is_done, living_in, order, tell, wait_until
 
 from agent.daemon import Daemon
 from agent.host import read_config
@@ -26,7 +26,7 @@ HOST = """
 observe = {observe}
 cgroup_root = "{root}"
 state_dir = "{state}"
-cpu_capacity_cores = 1.0
+cpu_capacity_cores = {cores}
 cpu_reserve_cores = 0.1
 [periods]
 tick_s = {tick}
@@ -35,7 +35,7 @@ horizon_s = 5
 refit_s = 10
 learning_s = {learning}
 [modes]
-cpu = "strict"
+cpu = "{mode}"
 """
 TENANT = 'qos = "silver"\n[cpu]\nfloor_cores = 0.1\n'
 
@@ -50,14 +50,21 @@ class Agent:
         self._tenants.mkdir(exist_ok=True, parents=True)
         state = folder / "state"
         state.mkdir(exist_ok=True)
-        self._settings = {"root": root, "state": state, "tick": TICK_S, "learning": learning_s}
+        self._settings = {
+            "root": root,
+            "state": state,
+            "tick": TICK_S,
+            "learning": learning_s,
+            "cores": 1.0,
+            "mode": "strict",
+        }
         self.write_host(observe=observe)
         for name in ("calm", "spiky"):
             (self._tenants / f"{name}.toml").write_text(TENANT)
         self.daemon = Daemon(self.reread(), self.reread)
 
-    def write_host(self, *, observe: str) -> None:
-        self._path.write_text(HOST.format(**self._settings, observe=observe))
+    def write_host(self, *, observe: str = "false", **changed: object) -> None:
+        self._path.write_text(HOST.format(**self._settings | changed, observe=observe))
 
     def close(self) -> None:
         self.daemon.close()
@@ -92,6 +99,11 @@ def quota_cores(cgroup: Path) -> float:
     return math.inf if quota == "max" else int(quota) / int(period)
 
 
+def memory_high(cgroup: Path) -> float:
+    text = (cgroup / "memory.high").read_text().strip()
+    return math.inf if text == "max" else int(text)
+
+
 def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
@@ -117,6 +129,23 @@ def test_limits_never_sum_to_more_than_the_capacity_while_demand_moves(
                 agent.tick()
                 total = sum(quota_cores(cgroup_root / name) for name in ("calm", "spiky"))
                 assert total <= 0.9 + 1e-4
+
+
+@pytest.mark.parametrize("ticks_without", [0, 2])
+def test_limits_that_go_with_a_controller_are_back_once_it_is(
+    agent: Agent, cgroup_root: Path, ticks_without: int
+) -> None:
+    agent.tick(12)
+    with living_in(cgroup_root / "spiky", SPIN), living_in(cgroup_root / "calm", SPIN):
+        agent.tick(8)
+        (cgroup_root / "cgroup.subtree_control").write_text("-cpu")
+        if ticks_without:
+            agent.tick(ticks_without)
+        (cgroup_root / "cgroup.subtree_control").write_text("+cpu")
+        assert quota_cores(cgroup_root / "calm") == math.inf
+        agent.tick()
+        total = sum(quota_cores(cgroup_root / name) for name in ("calm", "spiky"))
+        assert total <= 0.9 + 1e-4
 
 
 def test_a_cgroup_that_is_removed_is_made_again_and_limited_again(
@@ -167,6 +196,43 @@ def test_a_restart_adopts_what_is_in_force_and_moves_nothing_while_it_learns(
                 assert now == before
 
 
+def test_while_learning_a_tenant_grows_beyond_its_ceiling_by_what_it_cannot_give_back_in_time(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    """Below that it would only crawl: the kernel makes it wait for each page."""
+    (cgroup_root / "calm").mkdir()
+    (cgroup_root / "calm" / "memory.high").write_text("32M")  # what an agent left behind
+    with closing(Agent(tmp_path, cgroup_root, learning_s=60)) as agent:
+        ceiling = TENANT + '[memory]\nceiling_bytes = "32M"\n'
+        (tmp_path / "tenants.d" / "calm.toml").write_text(ceiling)
+        assert agent.reload_problem() is None
+        with living_in(cgroup_root / "calm", HOLD_ANON) as process:
+            agent.tick(4)
+            ticks = 0
+            for _ in range(80):
+                tell(process, 1)
+                time.sleep(TICK_S / 10)  # less than a tick, if nothing holds it up
+                while not is_done(process):
+                    agent.tick()
+                    ticks += 1
+        # Six raises; where what it holds waited for its turn to be counted it took 19 ticks.
+        assert ticks <= 10
+
+
+def test_a_floor_holds_at_once_after_a_restart_also_where_nobody_else_may_be_lowered(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    (cgroup_root / "spiky").mkdir()
+    (cgroup_root / "calm").mkdir()
+    (cgroup_root / "calm" / "cpu.max").write_text("1000 100000")  # while the agent was stopped
+    with closing(Agent(tmp_path, cgroup_root, learning_s=60)) as agent:
+        (tmp_path / "tenants.d" / "spiky.toml").write_text("observe = true\n" + TENANT)
+        assert agent.reload_problem() is None
+        agent.tick()
+        assert quota_cores(cgroup_root / "calm") >= 0.1
+        assert quota_cores(cgroup_root / "spiky") == math.inf
+
+
 def test_balances_outlive_a_restart(cgroup_root: Path, tmp_path: Path) -> None:
     with (
         closing(Agent(tmp_path, cgroup_root, learning_s=0)) as first,
@@ -192,6 +258,91 @@ def test_a_bad_change_keeps_the_old_configuration_and_a_good_one_is_applied(
     assert agent.reload_problem() is None
     assert agent.tick(3).roster.names == ("calm", "newcomer", "spiky")
     wait_until(lambda: agent.tick() is not None and quota_cores(cgroup_root / "newcomer") < 1)
+
+
+def test_a_tenant_that_is_removed_gets_back_what_its_files_held(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    with living_in(cgroup_root / "spiky", SPIN), living_in(cgroup_root / "calm", SPIN):
+        agent.tick(6)
+        assert quota_cores(cgroup_root / "spiky") < 1
+        (tmp_path / "tenants.d" / "spiky.toml").unlink()
+        assert agent.reload_problem() is None
+        found = {"cpu.max": "max 100000", "cpu.weight": "100", "memory.high": "max"}
+        for file, text in {**found, "memory.low": "0"}.items():
+            assert (cgroup_root / "spiky" / file).read_text().strip() == text
+        assert agent.tick(2).roster.names == ("calm",)
+        assert quota_cores(cgroup_root / "spiky") == math.inf
+        assert quota_cores(cgroup_root / "calm") < 1
+    (tmp_path / "tenants.d" / "idle.toml").write_text(TENANT)
+    assert agent.reload_problem() is None
+    agent.tick(2)
+    (tmp_path / "tenants.d" / "idle.toml").unlink()
+    assert agent.reload_problem() is None
+    assert not (cgroup_root / "idle").exists()  # nobody lives there
+    assert not agent.daemon.facts().problems()
+
+
+def test_a_tenant_that_is_removed_while_the_agent_is_stopped_gets_its_files_back_at_start(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    first = Agent(tmp_path, cgroup_root, learning_s=0)
+    with living_in(cgroup_root / "spiky", SPIN):
+        first.tick(4)
+        (tmp_path / "tenants.d" / "spiky.toml").unlink()
+        first.write_host(observe="true")
+        assert first.reload_problem() is None
+        assert quota_cores(cgroup_root / "spiky") < 1  # who only observes writes nothing
+        first.close()
+        first.write_host()
+        with closing(Daemon(first.reread(), first.reread)):
+            assert quota_cores(cgroup_root / "spiky") == math.inf
+
+
+def test_what_cannot_be_put_back_is_told_and_holds_up_no_reload(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    (cgroup_root / "spiky").mkdir()
+    (cgroup_root / "spiky" / "memory.high").write_text("24M")
+    with ExitStack() as stack:
+        agent = stack.enter_context(closing(Agent(tmp_path, cgroup_root, learning_s=0)))
+        holder = stack.enter_context(ExitStack())
+        process = holder.enter_context(living_in(cgroup_root / "spiky", HOLD_ANON))
+        wait_until(
+            lambda: agent.tick() is not None and memory_high(cgroup_root / "spiky") > 80 * MIB
+        )
+        order(process, 32)
+        spiky = tmp_path / "tenants.d" / "spiky.toml"
+        spiky.unlink()
+        assert agent.reload_problem() is None
+        assert agent.tick().roster.names == ("calm",)
+        told = agent.daemon.facts().problems()
+        assert len(told) == 1
+        assert "spiky/memory.high" in told[0]
+        assert 32 * MIB < memory_high(cgroup_root / "spiky") < 80 * MIB
+        assert quota_cores(cgroup_root / "spiky") == math.inf
+        holder.close()
+        assert agent.reload_problem() is None
+        assert memory_high(cgroup_root / "spiky") == 24 * MIB
+        assert not agent.daemon.facts().problems()
+
+
+@pytest.mark.parametrize("mode", ["elastic", "strict"])
+def test_less_capacity_lowers_limits_that_stood_above_it_in_the_kernel(
+    agent: Agent, cgroup_root: Path, mode: str
+) -> None:
+    """What was all that is to be divided is more than that now, and less than the machine has."""
+    agent.write_host(cores=0.85, mode=mode)
+    assert agent.reload_problem() is None
+    agent.tick(2)
+    agent.write_host(cores=0.4, mode=mode)
+    assert agent.reload_problem() is None
+    for name in ("calm", "spiky"):
+        (cgroup_root / name / "cpu.max").write_text("60000 100000")
+    record = agent.tick(12)
+    for name, limit in zip(record.roster.names, record.resources[Resource.CPU].limit, strict=True):
+        assert quota_cores(cgroup_root / name) == pytest.approx(limit, rel=0.03)
+        assert limit <= 0.4
 
 
 def test_a_newcomer_without_a_limit_takes_nothing_from_a_busy_tenant(

@@ -5,6 +5,8 @@ from hypothesis import given, settings
 
 from agent.allocation import Mode
 from agent.cycle import LIMIT_CONTROL
+from agent.plan import KERNEL_ROUNDING
+from agent.tenant import Resource
 
 from hosts import ROUNDING
 from scenes import RESOURCES, SMALLEST, Scene, played, scenes
@@ -23,10 +25,36 @@ def test_every_decision_of_a_sequence_keeps_promises_within_the_host(scene: Scen
 
 @given(scenes())
 def test_no_write_of_a_sequence_raises_the_sum_above_what_it_was_or_may_be(scene: Scene) -> None:
+    """But for what a tenant must have at once."""
     for tick in played(scene):
         for resource, part in tick.decision.resources.items():
             sums = tick.sums[resource]
-            assert max(sums) <= max(sums[0], part.allowed) * (1 + ROUNDING)
+            must = np.maximum(part.least - part.in_force, 0.0)
+            assert max(sums) <= (max(sums[0], part.allowed) + must.sum()) * (1 + ROUNDING)
+
+
+@settings(max_examples=3 * settings().max_examples)  # few hold more than they may and share it
+@given(scenes())
+def test_no_tick_leaves_a_tenant_below_its_floor_or_what_it_cannot_give_back(
+    scene: Scene,
+) -> None:
+    """Learning or not, dead-band or not, and on however overcommitted a host (safety rule 4).
+
+    To a quarter of the margin: so much more is not worth a write.
+    """
+    policy, roster = scene.policy, scene.roster
+    for tick in played(scene):
+        usage = tick.seen.usage
+        may_move = usage.is_present & ~roster.is_observed_only
+        for resource, part in tick.decision.resources.items():
+            ceiling = np.minimum(roster.terms[resource].ceiling, policy.total[resource])
+            floors = np.minimum(roster.terms[resource].floor, ceiling)[usage.is_present]
+            fits = floors.sum() <= policy.capacity[resource]
+            left, floor = tick.left[resource], part.allocation.guarantee.floor
+            assert np.all(left[may_move] >= floor[may_move] * (1 - KERNEL_ROUNDING))
+            assert not fits or np.array_equal(floor[usage.is_present], floors)
+        stuck = np.nan_to_num(usage.memory_unreclaimable_bytes) + 0.75 * policy.memory_margin_bytes
+        assert np.all((tick.left[Resource.MEMORY] >= stuck)[may_move])
 
 
 @given(scenes())
@@ -99,7 +127,8 @@ def test_what_is_left_in_force_is_what_was_decided_or_on_its_way_down(scene: Sce
             machine = scene.policy.machine[resource]
             found = np.minimum(tick.seen.sample.in_force.of(LIMIT_CONTROL[resource]), machine)
             may_move = tick.seen.usage.is_present & ~scene.roster.is_observed_only
-            wanted = np.maximum(part.allocation.limit, SMALLEST[resource])
+            wanted = np.maximum.reduce([part.allocation.limit, part.least])
+            wanted = np.maximum(wanted, SMALLEST[resource])
             most = np.maximum(wanted, found * keep) / (1 - pace.dead_band_fraction)
             is_none = most >= machine * (1 - ROUNDING)
             assert np.all((left <= most * (1 + ROUNDING))[may_move & ~is_none])

@@ -1,5 +1,6 @@
 """Fail static: a restart adopts what is in force, and until there is history nothing jumps."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.allocation import Mode
+from agent.cycle import LIMIT_CONTROL
 from agent.pools import fair_share
 from agent.tenant import Floats, Resource
 
@@ -17,34 +19,49 @@ FOR_EVER_S = (1e6,)
 
 
 def adopted(tick: Played, resource: Resource) -> Floats:
-    """Return the limits that were found in force at first sight."""
+    """Return the limits that were found in force, and what they have been raised to since."""
     return tick.decision.state.adopted[resource]
+
+
+def learned(scene: Scene) -> Iterator[tuple[Played, dict[Resource, Floats]]]:
+    """Yield each tick, and what was adopted before it was decided."""
+    before: dict[Resource, Floats] = {r: np.full(len(scene.pairs), np.nan) for r in Resource}
+    for tick in played(scene):
+        for resource, known in before.items():
+            found = tick.seen.sample.in_force.of(LIMIT_CONTROL[resource])
+            before[resource] = np.where(np.isnan(known), found, known)
+        yield tick, before
+        before = {resource: adopted(tick, resource) for resource in Resource}
 
 
 @given(scenes(learning_s=FOR_EVER_S))
 def test_while_learning_no_limit_rises_unless_it_is_hit_or_below_its_floor(scene: Scene) -> None:
-    """One that is hit rises to its fair share at most; memory to what cannot be taken back."""
-    for tick in played(scene):
+    """One that is hit rises to its fair share at most.
+
+    Memory also to what it asks for, and to what cannot be taken back.
+    """
+    for tick, before in learned(scene):
         for resource, part in tick.decision.resources.items():
             terms, present = scene.roster.terms[resource], tick.seen.usage.is_present
             ceiling = np.minimum(terms.ceiling, scene.policy.total[resource]) * present
             fair = fair_share(terms.weight, ceiling, scene.policy.capacity[resource])
-            is_hit = tick.seen.demands[resource].is_censored
-            most = np.maximum(adopted(tick, resource), terms.floor)
-            most = np.maximum(most, np.where(is_hit, fair, 0.0))
+            demand = tick.seen.demands[resource]
+            asked = np.maximum(fair, demand.value) if resource is Resource.MEMORY else fair
+            most = np.maximum(before[resource], terms.floor)
+            most = np.maximum(most, np.where(demand.is_censored, asked, 0.0))
             most = np.maximum(most, tick.stuck(resource, scene.policy))
-            is_known = np.isfinite(adopted(tick, resource))
+            is_known = np.isfinite(before[resource])
             limit = part.allocation.limit
             assert np.all(limit[is_known] <= most[is_known] * (1 + ROUNDING))
 
 
 @given(scenes(learning_s=FOR_EVER_S))
 def test_while_learning_no_limit_falls_unless_guarantees_or_ceilings_need_it(scene: Scene) -> None:
-    for tick in played(scene):
+    for tick, before in learned(scene):
         for resource, part in tick.decision.resources.items():
             total, present = scene.policy.total[resource], tick.seen.usage.is_present
             ceiling = np.minimum(scene.roster.terms[resource].ceiling, total) * present
-            found = adopted(tick, resource)
+            found = before[resource]
             kept = np.minimum(np.where(np.isfinite(found), found, 0.0), ceiling)
             stuck = np.maximum(tick.stuck(resource, scene.policy), SMALLEST[resource] * present)
             least = np.maximum.reduce([kept, stuck, part.allocation.guarantee.amount])

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.allocation import Allocation, Mode
-from agent.plan import Pace, Standing, headroom, raises, reductions, stepped
+from agent.plan import (
+    KERNEL_ROUNDING,
+    Pace,
+    Standing,
+    headroom,
+    least_in_force,
+    raises,
+    reductions,
+    stepped,
+)
 from agent.tenant import Floats
 from enforce.columns import Control
 
@@ -16,10 +25,10 @@ from hosts import ROUNDING, Host, hosts
 from scenes import written
 
 PACE = Pace()
-KERNEL_ROUNDING = 1e-3
 # What stands in the kernel, as a multiple of what is wanted, and whether as much of the host.
 STANDINGS = (1.0, 0.5, 4.0, 0.0, 1.5, 0.985, 1.015)
 NEARLY = (1.0, 1.015)
+STUCK = (0.0, 0.0, 0.5, 1.5)
 SEEDS = st.integers(0, 2**32)
 # How much of a wanted change the kernel makes: all, none (refused), half (held back).
 fates = SEEDS.map(lambda seed: np.random.default_rng(seed).choice((1.0, 1.0, 0.0, 0.5), 30))
@@ -52,8 +61,16 @@ class Tick:
 
 
 @st.composite
-def ticks(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode)) -> Tick:
-    """Draw a decision and a kernel that holds it, nearly holds it, or holds anything else."""
+def ticks(
+    draw: st.DrawFn,
+    *,
+    modes: tuple[Mode, ...] = tuple(Mode),
+    stuck: tuple[float, ...] = (0.0,),
+) -> Tick:
+    """Draw a decision and a kernel that holds it, nearly holds it, or holds anything else.
+
+    `stuck` is what tenants cannot give back, as parts of what is in force.
+    """
     host: Host = draw(hosts(modes=modes))
     size, allocation = len(host.guests), host.allocated()
     chance = np.random.default_rng(draw(SEEDS))
@@ -73,10 +90,17 @@ def ticks(draw: st.DrawFn, *, modes: tuple[Mode, ...] = tuple(Mode)) -> Tick:
             ceiling=claims.ceiling,
             in_use=in_use,
             is_hit=chance.random(size) < draw(st.sampled_from((0.0, 0.3))),
+            own=in_force,
+            least=_least(allocation, in_force, chance.choice(stuck, size)),
         ),
         host.total * allocation.elasticity,
         draw(st.sampled_from((1.0, 0.0, 0.3, 0.0, 60.0))),
     )
+
+
+def _least(allocation: Allocation, in_force: Floats, part: Floats) -> Floats:
+    least = np.maximum(allocation.guarantee.floor, part * in_force)
+    return least_in_force(least, in_force, slack=KERNEL_ROUNDING * least)
 
 
 def states(tick: Tick, fate: Floats) -> list[Floats]:
@@ -87,16 +111,27 @@ def states(tick: Tick, fate: Floats) -> list[Floats]:
     seen += written(reductions(control, target, before, may_write), before, fate)
     now, guaranteed = seen[-1], tick.standing.guaranteed
     room = headroom(target, before, now, guaranteed=guaranteed, allowed=tick.allowed)
-    rising = raises(control, target, now, may_write, guaranteed=guaranteed, headroom=room)
+    least = tick.standing.least
+    rising = raises(control, target, now, guaranteed=guaranteed, least=least, headroom=room)
     return seen + list(written(rising, now, np.ones_like(fate)))
 
 
-@given(ticks(), fates)
+@given(ticks(stuck=STUCK), fates)
 def test_no_write_raises_the_sum_in_force_above_what_it_was_or_may_be(
     tick: Tick, fate: Floats
 ) -> None:
-    sums = [float(state.sum()) for state in states(tick, fate)]
-    assert max(sums) <= max(sums[0], tick.allowed) * (1 + ROUNDING)
+    """But for what a tenant must have: below that it would stand still for our sake."""
+    seen = states(tick, fate)
+    sums = [float(state.sum()) for state in seen]
+    must = np.minimum(np.maximum(tick.standing.least - tick.standing.in_force, 0.0), tick.target)
+    assert max(sums) <= (max(sums[0], tick.allowed) + must.sum()) * (1 + ROUNDING)
+
+
+@given(ticks(stuck=STUCK), fates)
+def test_what_must_be_in_force_is_after_one_tick_whatever_else_fails(
+    tick: Tick, fate: Floats
+) -> None:
+    assert np.all(states(tick, fate)[-1] >= tick.standing.least * (1 - ROUNDING))
 
 
 @given(ticks(), fates)
@@ -149,7 +184,7 @@ def test_overcommit_found_at_start_is_worked_off(tick: Tick) -> None:
     in_force = tick.standing.in_force
     for _ in range(4):
         in_force = states(tick, np.ones(30))[-1]
-        standing = replace(tick.standing, in_force=in_force)
+        standing = replace(tick.standing, in_force=in_force, own=in_force)
         tick = Tick(tick.allocation, standing, tick.allowed, elapsed_s=60.0)
     assert in_force.sum() <= tick.allowed * (1 + KERNEL_ROUNDING)
     assert np.all(in_force <= tick.standing.ceiling * (1 + 2 * KERNEL_ROUNDING) + 1e-6)
@@ -176,6 +211,8 @@ def test_capacity_that_nobody_uses_reaches_a_held_tenant_at_once() -> None:
         ceiling=np.array([1.0, 1.0]),
         in_use=np.array([0.02, 0.45]),
         is_hit=np.array([False, True]),
+        least=np.zeros(2),
+        own=np.array([0.45, 0.45]),
     )
     target = stepped(np.array([0.1, 0.8]), standing, free=0.0, elapsed_s=0.5, pace=PACE)
     assert target.tolist() == pytest.approx([0.1, 0.8])

@@ -1,5 +1,7 @@
 """Law 4, work-conserving: capacity is idle only when everyone has all that it may have."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,11 +11,13 @@ from agent.fairness import filled
 from hosts import ROUNDING, Host, hosts
 
 
-@given(hosts(min_guests=1))
-def test_capacity_is_unplaced_only_when_every_ceiling_is_met(host: Host) -> None:
-    """The unspent emergency pool aside, which is held back on purpose."""
-    claims, allocation = host.claims(), host.allocated()
+@given(hosts(min_guests=1), st.booleans())
+def test_capacity_is_unplaced_only_when_every_ceiling_is_met(host: Host, is_spent: bool) -> None:
+    """The unspent emergency pool aside where what is lent is not back with the next tick."""
+    claims = replace(host.claims(), is_spent=is_spent)
+    allocation = host.allocated(claims=claims)
     unspent = allocation.guarantee.emergency_pool - allocation.emergency.sum()
+    unspent = 0.0 if is_spent else unspent
     is_full = allocation.limit.sum() + unspent >= host.total * (1 - ROUNDING)
     assert is_full or np.allclose(allocation.limit, claims.ceiling, rtol=ROUNDING, atol=0)
 

@@ -1,17 +1,19 @@
 """The real control loop over a host that exists only in arrays, ticked on a clock of the test's."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.allocation import Mode
 from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
-from agent.cycle import Policy
+from agent.cycle import LIMIT_CONTROL, Policy
 from agent.record import TickRecord
 from agent.tenant import Entitlement, Floats, Resource, Roster, Tenant
 from agent.tick import ControlLoop, Kernel, LoopSettings
 from agent.tokens import Ledger
-from enforce.columns import Control, HostSample
+from enforce.columns import Changes, Control, HostSample
 
 from hosts import GIB, SILVER
 from scenes import policy_of
@@ -45,6 +47,15 @@ class Host(SimulatedHost):
         self._last_s = taken_at_s
         return super().read(taken_at_s)
 
+    def remake(self, tenant: int) -> None:
+        """Let a cgroup be removed and made again, without a limit."""
+        there = np.array([tenant])
+        for control in LIMIT_CONTROL.values():
+            self.apply(Changes(control, there, np.zeros(1), np.full(1, np.inf)))
+        cgroup_id = self._sample.cgroup_id.copy()
+        cgroup_id[tenant] = cgroup_id.max() + 1
+        self._sample = replace(self._sample, cgroup_id=cgroup_id)
+
     def limits(self) -> dict[Control, Floats]:
         """Return what is in force."""
         in_force = super().read(0.0).in_force
@@ -72,9 +83,12 @@ class Scenario:
         is_observing: bool = False,
         step_s: float = 5.0,
         mode: Mode = Mode.ELASTIC,
+        learning_s: float = 0.0,
     ) -> None:
         self.host, self.forecaster, self.now_s = Host(len(roster)), Mute(), 1000.0
-        self.policy: Policy = policy_of(CORES, 4 * GIB, modes=dict.fromkeys(Resource, mode))
+        self.policy: Policy = policy_of(
+            CORES, 4 * GIB, modes=dict.fromkeys(Resource, mode), learning_s=learning_s
+        )
         self.settings = LoopSettings(tick_s=1.0, step_s=step_s, is_observing=is_observing)
         self.loop = ControlLoop(
             roster,

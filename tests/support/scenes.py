@@ -242,7 +242,12 @@ def _enforced(
     states += written(falling, states[-1], all_of_it)
     room = headroom(part.target, states[0], states[-1], guaranteed=guaranteed, allowed=part.allowed)
     rising = raises(
-        control, part.target, states[-1], may_write, guaranteed=guaranteed, headroom=room
+        control,
+        np.where(may_write, part.target, states[-1]),
+        states[-1],
+        guaranteed=guaranteed,
+        least=part.least,
+        headroom=room,
     )
     states += written(rising, states[-1], all_of_it)
     # All that the machine has is no limit, as the tick writes it.

@@ -1,6 +1,7 @@
 """Processes that live in a cgroup and use something of it, for tests on a real kernel."""
 
 import os
+import select
 import subprocess
 import sys
 import time
@@ -67,6 +68,12 @@ def tell(process: "subprocess.Popen[str]", mib: int) -> None:
     assert process.stdin is not None
     process.stdin.write(f"{mib}\n")
     process.stdin.flush()
+
+
+def is_done(process: "subprocess.Popen[str]") -> bool:
+    """Say whether a holding process holds by now what it was told to, without waiting for it."""
+    assert process.stdout is not None
+    return bool(select.select([process.stdout], [], [], 0)[0]) and _said(process) == "done"
 
 
 def wait_until(

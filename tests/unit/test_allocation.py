@@ -110,12 +110,24 @@ def test_a_closed_limit_leaves_what_others_need_for_sure_and_no_more() -> None:
 
 
 def test_strict_limits_in_a_shortage() -> None:
-    """Ten cores, 9.5 to place; each is certain to want 9: weights 8, 4 and 1 promise the parts."""
+    """Ten cores, 9.5 to promise; each is certain to want 9: weights 8, 4 and 1 get their parts.
+
+    What is kept for emergencies is lent meanwhile, where need weighs most.
+    """
     host = Host((certain(9.0, qos=PLATINUM), certain(9.0, qos=GOLD), certain(9.0)), capacity=10.0)
     allocation = host.allocated()
-    assert allocation.guarantee.amount == pytest.approx(9.5 * np.array([8, 4, 1]) / 13)
-    assert allocation.limit == pytest.approx(allocation.guarantee.amount)
+    promised = 9.5 * np.array([8, 4, 1]) / 13
+    assert allocation.guarantee.amount == pytest.approx(promised)
+    assert allocation.limit == pytest.approx(promised + np.array([0.5, 0, 0]))
     assert allocation.emergency == pytest.approx([0, 0, 0])
+
+
+def test_memory_kept_for_emergencies_is_not_lent() -> None:
+    """What is held is not back with the next tick."""
+    host = Host((certain(9.0, qos=PLATINUM), certain(9.0)), capacity=10.0)
+    claims = replace(host.claims(), is_spent=False)
+    assert host.allocated(claims=claims).limit.sum() == pytest.approx(9.5)
+    assert host.allocated().limit.sum() == pytest.approx(10.0)
 
 
 def test_the_emergency_pool_goes_to_who_is_hit() -> None:

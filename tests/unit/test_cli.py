@@ -1,6 +1,7 @@
 """The command line, against a real control server and real files."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -112,6 +113,15 @@ def test_faults_as_json_are_a_list(config: Path) -> None:
     assert len(answer["problems"]) == 1
 
 
+def test_files_that_are_left_alone_are_named_and_no_fault(config: Path) -> None:
+    (config.parent / "tenants.d" / ".x.toml").write_text("qos = 'gold'")
+    result = ran("check-config", "--config", config)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.output.splitlines()[-1] == "left alone: .x.toml (hidden)"
+    answer = json.loads(ran("check-config", "--json", "--config", config).output)
+    assert answer == {"is_valid": True, "problems": [], "left_alone": [".x.toml (hidden)"]}
+
+
 def test_the_environment_says_where_files_are(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +197,61 @@ def test_every_command_documents_its_exit_codes(command: str) -> None:
     result = ran(command, "--help")
     assert result.exit_code == 0
     assert "3  the agent is not running, or does not answer" in result.output
+
+
+@pytest.mark.parametrize("command", ["", *sorted(main.commands), "trace make", "trace show"])
+def test_help_fits_80_columns(command: str) -> None:
+    result = ran(*command.split(), "--help", columns=80)
+    assert [line for line in result.output.splitlines() if len(line) > 80] == []
+
+
+def piped(path: Path | None, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the program with its output going to a file, or to a pipe that nobody reads."""
+    if path is None:
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(path, os.O_WRONLY)
+    try:
+        return subprocess.run(
+            [sys.executable, "-m", "agent", *map(str, arguments)],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("command", ["--help", "trace --help", "status", "status --json"])
+def test_output_that_finds_no_room_is_an_error_of_one_line(served: Path, command: str) -> None:
+    socket = () if "--help" in command else ("--socket", served)
+    done = piped(Path("/dev/full"), *command.split(), *socket)
+    assert done.returncode == 5
+    assert done.stderr == "Error: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("command", ["--help", "status"])
+def test_a_reader_who_has_left_is_not_told_of(served: Path, command: str) -> None:
+    socket = () if "--help" in command else ("--socket", served)
+    done = piped(None, command, *socket)
+    assert (done.returncode, done.stderr) == (5, "")
+
+
+def test_a_fault_that_is_none_of_the_output_stays_a_traceback() -> None:
+    program = "import click\nfrom agent.exits import Program\n@click.group(cls=Program)\n"
+    program += "def main(): pass\n@main.command()\ndef it(): open('/nowhere')\nmain()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "it"], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" in done.stderr
+    assert "/nowhere" in done.stderr
+
+
+def test_a_name_that_is_no_text_is_a_tenant_that_does_not_exist(served: Path) -> None:
+    result = ran("explain", os.fsdecode(b"\xff"), "--socket", served)
+    assert (result.exit_code, result.stderr) == (1, "Error: there is no tenant '\ufffd'\n")
 
 
 def test_status_never_loads_what_is_slow_to_load(served: Path) -> None:

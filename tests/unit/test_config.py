@@ -150,9 +150,23 @@ def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader)
         ("a = [", "not valid TOML: "),
         ("a = 1\na = 2", "not valid TOML: "),
         ("a = " + "[" * 20_000, "not valid TOML: nested too deeply"),
-        ("a = " + "9" * 5000, "not valid TOML: "),
+        ("a = " + "9" * 5000, "not valid TOML: a number of thousands of digits"),
+        (
+            ".".join("a" * 20_000) + " = 1",
+            "expected at most 100 dots on a line, got more on line 1",
+        ),
+        ("\n[" + ".".join("a" * 200) + "]", "at most 100 dots on a line, got more on line 2"),
+        ("\ufeff[host]", "begins with a byte order mark: save it as UTF-8 without one"),
+        ("a" * 1000 + " = 1", "tidegate.toml: '" + "a" * 56 + "...: unknown section"),
+        ("[periods]\nrefit_s = '99999d'", "got '99999d' (too large)"),
+        ("[host]\nmemory_margin_bytes = '8192P'", "got '8192P' (too large)"),
+        (
+            "[host]\nmemory_margin_bytes = 4611686018427387905",
+            "got 4611686018427387905 (too large)",
+        ),
+        ("[forecast]\nlevel_pct = 100", "from 50 to 99.9, got 100 (too large)"),
         ("[host]\ncpu_reserve_cores = 1" + "0" * 400, "host.cpu_reserve_cores: expected cores"),
-        ("#" * ((1 << 20) + 1), "cannot be read: larger than 1048576 bytes"),
+        ("#" * ((64 << 10) + 1), "cannot be read: larger than 64 KiB"),
     ],
 )
 def test_a_fault_names_its_place_what_was_expected_and_what_was_found(
@@ -212,6 +226,18 @@ def test_every_fault_of_every_file_is_told_at_once(faults: Callable[..., list[st
     ]
 
 
+def test_dots_in_a_comment_are_no_keys(load: Loader) -> None:
+    load("# " + "." * 200 + "\n\t#" + "." * 200)
+
+
+def test_the_text_of_an_error_names_the_first_faults_and_counts_the_others(load: Loader) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("".join(f"k{number} = 1\n" for number in range(5000)))
+    assert len(caught.value.problems) == 5000
+    assert str(caught.value).endswith("; and 4997 more (`tidegate check-config` names all)")
+    assert len(str(caught.value)) < 2000
+
+
 def test_floors_that_cannot_all_be_kept_are_refused_with_numbers(
     faults: Callable[..., list[str]],
 ) -> None:
@@ -232,7 +258,29 @@ def test_hidden_and_backup_files_are_no_tenants(load: Loader, tmp_path: Path) ->
     load()
     for name in (".hidden.toml", "web.toml~", ".web.toml.swp", "README", "web.toml.rpmsave"):
         (tmp_path / "tenants.d" / name).write_text("not = [ toml")
-    assert load().tenants == ()
+    config = load()
+    assert config.tenants == ()
+    suffix = "does not end in .toml"
+    assert config.left_alone == (
+        ".hidden.toml (hidden)",
+        ".web.toml.swp (hidden)",
+        f"README ({suffix})",
+        f"web.toml.rpmsave ({suffix})",
+        f"web.toml~ ({suffix})",
+    )
+    assert summary(config)[-1] == f"left alone: {', '.join(config.left_alone)}"
+
+
+def test_files_left_alone_take_one_line_that_controls_no_terminal(
+    load: Loader, tmp_path: Path
+) -> None:
+    load()
+    assert summary(load())[-1].startswith("memory: ")
+    for name in ("\x1b[31m", "\n", *(f"x{number}" for number in range(9))):
+        (tmp_path / "tenants.d" / name).touch()
+    (line,) = (line for line in summary(load()) if line.startswith("left alone: "))
+    assert line.startswith(r"left alone: \n (does not end in .toml), \x1b[31m (does not")
+    assert line.endswith("), and 6 more")
 
 
 @pytest.mark.parametrize("name", ["Web", "-web", "_web", "web.shop", "w" * 64, "wéb", "a b"])

@@ -1,5 +1,6 @@
 """The control socket, served by the real server and asked over the real socket."""
 
+import gc
 import os
 import socket
 import stat
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from children import wait_until
 from records import crowd, record
 
 from agent.answers import Explanation, Status
@@ -103,6 +105,55 @@ def test_silent_and_broken_clients_do_not_keep_others_from_their_answer(served: 
         for client in silent:
             client.close()
         assert get(served, "/v1/status")  # the line is empty again
+
+
+def test_clients_who_say_nothing_cost_others_no_time(served: Path) -> None:
+    """Each of them would hold one of four threads for two seconds."""
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(100)]
+    try:
+        for client in silent:
+            client.connect(str(served))
+        for _ in range(3):
+            assert get(served, "/v1/status")  # which gives up after five
+    finally:
+        for client in silent:
+            client.close()
+
+
+def test_clients_who_say_nothing_are_let_go(served: Path) -> None:
+    before = len([*Path("/proc/self/fd").iterdir()])
+    gc.disable()  # which would free what was only forgotten
+    try:
+        for _ in range(3):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(30)
+                client.connect(str(served))
+                assert client.recv(1) == b""
+        wait_until(
+            lambda: len([*Path("/proc/self/fd").iterdir()]) <= before, "descriptors are free"
+        )
+    finally:
+        gc.enable()
+
+
+def test_more_silent_clients_than_are_held_are_let_go_at_once_and_speakers_served(
+    served: Path,
+) -> None:
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(300)]
+    try:
+        for client in silent:
+            client.connect(str(served))
+        wait_until(lambda: _is_answered(served), "somebody who speaks is answered")
+    finally:
+        for client in silent:
+            client.close()
+
+
+def _is_answered(path: Path) -> bool:
+    try:
+        return bool(get(path, "/v1/status"))
+    except AgentUnreachableError:
+        return False
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
+import structlog
 from scarcity import few_descriptors, no_more_threads
 from tenants import wait_until
 
@@ -18,6 +19,7 @@ from agent.host import read_config
 from agent.notify import Notifier
 from agent.settings import Config
 from agent.sole import AgentRunningError, RootLock
+from agent.tenant import Resource
 
 WAIT_S = 30.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -29,6 +31,7 @@ runtime_dir = "{folder}"
 [periods]
 tick_s = 0.1
 step_s = 1
+most_cpu_cores = {most}
 """
 
 
@@ -38,11 +41,15 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.tenants = folder / "tenants.d"
         self.tenants.mkdir()
-        self._host = folder / "tidegate.toml"
-        self._host.write_text(HOST.format(folder=folder))
+        self._folder, self._host = folder, folder / "tidegate.toml"
+        self.set_host()
         self.add("first")
         self.may_read, self.readings = threading.Event(), 0
         self.may_read.set()
+
+    def set_host(self, most_cpu_cores: float = 1e3) -> None:
+        text = HOST.format(folder=self._folder, most=most_cpu_cores)
+        self._host.write_text(text)
 
     def add(self, name: str, text: str = 'qos = "silver"\n') -> None:
         (self.tenants / f"{name}.toml").write_text(text)
@@ -109,6 +116,22 @@ def test_a_bad_change_keeps_the_old_configuration(daemon: Daemon, files: Files) 
     files.add("second")
     assert reloaded(daemon) is None
     assert ticked(daemon) == ("first", "second")
+
+
+@pytest.fixture
+def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[pytest.CaptureFixture[str]]:
+    """Capture the log, which is not to go on to a stream that ends with the test."""
+    yield capsys
+    structlog.reset_defaults()
+
+
+def test_a_reload_logs_once_which_files_are_left_alone(
+    logged: pytest.CaptureFixture[str], daemon: Daemon, files: Files
+) -> None:
+    (files.tenants / ".second.toml").touch()
+    assert reloaded(daemon) is None
+    assert [ticked(daemon) for _ in range(2)] == [("first",)] * 2
+    assert logged.readouterr().err.count('"files":".second.toml (hidden)"') == 1
 
 
 def test_a_reload_without_room_for_a_thread_is_read_at_once(daemon: Daemon, files: Files) -> None:
@@ -179,6 +202,43 @@ def test_a_reload_without_descriptors_changes_nothing(daemon: Daemon, files: Fil
     assert ticked(daemon) == ("first",)
     assert reloaded(daemon) is None
     assert ticked(daemon) == ("first", "second")
+
+
+def test_ticks_that_cost_too_much_are_left_out_and_status_says_so(
+    daemon: Daemon, files: Files, tmp_path: Path
+) -> None:
+    (tmp_path / "root" / "first" / "cpu.stat").write_text("usage_usec 1000\n")
+    for _ in range(30):
+        ticked(daemon)
+    assert not daemon.facts().problems()
+    files.set_host(most_cpu_cores=1e-6)  # no tick costs so little
+    assert reloaded(daemon) is None
+    for _ in range(30):
+        ticked(daemon)
+    facts = daemon.facts()
+    assert facts.tick_s == pytest.approx(1.0)  # one a step
+    assert "one in 10 is run, every 1 s" in facts.problems()[0]
+    signals = Signals()
+    first = daemon.record
+    assert first is not None
+
+    def stop() -> None:
+        signals.stop = True
+        signals.wake()
+
+    threading.Timer(2.5, stop).start()
+    serve(daemon, signals, Notifier())
+    last = daemon.record
+    assert last is not None
+    assert last.number - first.number == 3  # at 0, 1 and 2 s, of 25
+    assert last.late_ticks == 0
+    for later_s in (10.0, 11.5):  # more than ten ticks, but not more than ten of those that are run
+        assert daemon.tick(last.taken_at_s + later_s, 0)
+    assert daemon.record is not None
+    assert daemon.record.resources[Resource.CPU].usage.tolist() == [0.0]
+    files.set_host()
+    assert reloaded(daemon) is None
+    assert not daemon.facts().problems()
 
 
 def test_a_start_without_room_for_threads_is_a_clear_error(tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ def test_each_state_is_one_message(inbox: socket.socket) -> None:
     ]
 
 
+def test_a_long_status_does_not_cost_the_message(inbox: socket.socket) -> None:
+    asked(inbox).ready("fault " * 100_000)
+    assert inbox.recv(5000).startswith(b"READY=1\nSTATUS=fault fault ")
+
+
 def test_a_reload_carries_the_monotonic_time(inbox: socket.socket) -> None:
     asked(inbox).reloading()
     state, time = inbox.recv(200).split(b"\n")

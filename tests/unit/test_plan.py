@@ -19,7 +19,6 @@ from enforce.columns import Control
 
 CPU, MEMORY = Control.CPU_MAX, Control.MEMORY_HIGH
 PACE = Pace(dead_band_fraction=0.02, ramp_down_fraction_per_s=0.25)
-BOTH = np.array([True, True])
 
 
 def aimed(
@@ -37,6 +36,8 @@ def aimed(
         ceiling=column(*bounds.get("ceiling", (10, 10))),
         in_use=column(*bounds.get("in_use", in_force)),
         is_hit=np.array(bounds.get("hit", (0, 0)), dtype=np.bool_),
+        least=column(*bounds.get("least", (0, 0))),
+        own=column(*bounds.get("own", in_force)),
     )
     target = stepped(column(*wanted), standing, free=free, elapsed_s=elapsed_s, pace=PACE)
     return [round(float(value), 9) for value in target]
@@ -53,6 +54,15 @@ def aimed(
         pytest.param(aimed((1, 1), (1.015, 0.985)), [1, 1], id="small changes are left out"),
         pytest.param(
             aimed((4, 1), (1, 3), guaranteed=(0, 3)), [2, 3], id="a guarantee does not wait"
+        ),
+        pytest.param(aimed((4, 1), (1, 1), least=(0, 3)), [2, 3], id="nor what must be in force"),
+        pytest.param(
+            aimed((4, 100), (1, 100), least=(3.5, 101)),
+            [3.5, 101],
+            id="whatever was decided, and however little it is",
+        ),
+        pytest.param(
+            aimed((9, 1), (1, 1), own=(4, 1)), [3, 1], id="a limit that was taken off is back"
         ),
         pytest.param(
             aimed((4, 1), (1, 3), guaranteed=(0, 3), free=2), [3, 3], id="but where there is room"
@@ -74,6 +84,11 @@ def aimed(
         ),
         pytest.param(
             aimed((1, 1), (0.9995, 1), free=-0.01), [1, 1], id="but for what the kernel rounds"
+        ),
+        pytest.param(aimed((4, 1), (3.95, 1.05)), [3.95, 1.05], id="nor what a raise waits for"),
+        pytest.param(aimed((4, 1), (3.95, 1.05), free=1), [4, 1.05], id="but where there is room"),
+        pytest.param(
+            aimed((1, 1), (1.01, 1), ceiling=(1.01, 9)), [1.01, 1], id="nor the last step up"
         ),
     ],
 )
@@ -103,10 +118,39 @@ def test_reductions_come_largest_drop_first() -> None:
 def test_raises_wait_for_room(room: float, tenants: list[int], after: list[float]) -> None:
     """Both would rise, from 1 to 3 and to 2; half of the second's rise is guaranteed."""
     changes = raises(
-        CPU, column(3, 2), column(1, 1), BOTH, guaranteed=column(0, 1.5), headroom=room
+        CPU,
+        column(3, 2),
+        column(1, 1),
+        guaranteed=column(0, 1.5),
+        least=column(0, 0),
+        headroom=room,
     )
     assert changes.tenant.tolist() == tenants
     assert changes.after == pytest.approx(after)
+
+
+@pytest.mark.parametrize(
+    ("least", "after"),
+    [
+        pytest.param((0, 2), [1.5, 2.0], id="what it must have first, then the guarantee"),
+        pytest.param((2, 2), [2.0, 2.0], id="both must, though there is not so much room"),
+        pytest.param((9, 0), [3.0], id="no further than aimed at"),
+    ],
+)
+def test_no_room_is_needed_for_what_must_be_in_force(
+    least: tuple[float, float], after: list[float]
+) -> None:
+    """Both would rise by 2 and 1, the first by 1 for a guarantee, and there is room for 1.5."""
+    changes = raises(
+        CPU,
+        column(3, 2),
+        column(1, 1),
+        guaranteed=column(2, 0),
+        least=column(*least),
+        headroom=1.5,
+    )
+    order = np.argsort(changes.tenant)
+    assert changes.after[order] == pytest.approx(after)
 
 
 @pytest.mark.parametrize(

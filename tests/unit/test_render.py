@@ -1,7 +1,8 @@
-"""The host's table: what rounds to nothing has no sign."""
+"""The tables of `status`: numbers that are nothing, names that are long."""
 
 from dataclasses import replace
 
+import msgspec
 from click import unstyle
 from records import CPU, column, record
 
@@ -18,3 +19,18 @@ def test_a_balance_that_rounds_to_nothing_has_no_sign() -> None:
     place = rows["TENANT"].index("BALANCE")
     shown = [rows[name][place] for name in ("batch", "eater", "hog", "web")]
     assert shown == ["0.00", "-0.39", "0.30", "-290"]
+
+
+def test_the_longest_names_fit_80_columns_and_stay_apart() -> None:
+    answer = status(record(), AgentFacts(), now_s=100.0)
+    tenants = [
+        msgspec.structs.replace(tenant, name=f"customer-{'x' * 50}-{number:03}", states=("debt",))
+        for number, tenant in enumerate(answer.tenants)
+    ]
+    lines = [
+        unstyle(line)
+        for line in status_lines(msgspec.structs.replace(answer, tenants=tenants), width=80)
+    ]
+    assert max(map(len, lines)) <= 80
+    assert len({line.split()[0] for line in lines if line.startswith("customer")}) == len(tenants)
+    assert "memory demand, tenant in full (try --json)." in " ".join(lines)

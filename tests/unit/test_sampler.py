@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,32 @@ def test_slow_columns_follow_in_turn_and_all_come_with_the_first_read(tmp_path: 
     assert second.in_force.memory_high_bytes.tolist() == [8192] * 4, "read each time"
     assert second.in_force.cpu_weight.tolist() == [100, 200, 100, 200]
     assert third.in_force.cpu_weight.tolist() == [200] * 4
+
+
+@pytest.mark.parametrize(
+    ("missing", "is_read"),
+    [
+        pytest.param({4: 0.04, 9: 0.2}, [1, 4], id="who is close to it"),
+        pytest.param(
+            {number: -number for number in range(100)}, [1, *range(36, 100)], id="not too many"
+        ),
+    ],
+)
+def test_what_is_unreclaimable_is_read_each_time_of_who_may_be_held_up_by_memory_high(
+    tmp_path: Path, missing: dict[int, float], is_read: Sequence[int]
+) -> None:
+    """All hold 4096 bytes; `missing` is to memory.high, as a part of it.  It is t001's turn."""
+    names = [f"t{number:03}" for number in range(100)]
+    make(tmp_path, *names)
+    sampler = Sampler(tmp_path, names, slow_every=1000)
+    sampler.read(0.0)
+    stat = FILES["memory.stat"].replace("100", "300")
+    for number, name in enumerate(names):
+        high = f"{round(4096 / (1 - missing[number]))}\n" if number in missing else "max\n"
+        make(tmp_path, name, **{"memory.stat": stat, "memory.high": high})
+    found = sampler.read(1.0).memory_unreclaimable_bytes == 300
+    sampler.close()
+    assert np.flatnonzero(found).tolist() == list(is_read)
 
 
 def test_tenants_beyond_the_limit_of_open_files_are_read_all_the_same(

@@ -45,6 +45,20 @@ def test_columns_without_a_rank_stay_however_narrow_it_is() -> None:
     assert shown(1)[0][0] == "NAME  STATE"
 
 
+def test_long_cells_are_cut_in_the_middle_when_no_column_can_go() -> None:
+    columns: Sequence[Column[Row]] = [
+        Column("TENANT", lambda row: row[0], is_left=True, shortest=8),
+        Column("A", lambda row: str(row[1]), rank=1),
+        Column("STATE", lambda row: "ok", is_left=True),
+    ]
+    rows = [("customer-0001-web", 1), ("customer-0002-web", 1), ("batch", 1)]
+    heads, body, hidden = table(columns, rows, width=20)
+    assert heads == ["TENANT         STATE"]
+    assert body == ["custom..01-web ok", "custom..02-web ok", "batch          ok"]
+    assert hidden == ["a", "tenant in full"]
+    assert table(columns, rows, width=1)[1][0] == "cus..web ok"
+
+
 def test_a_table_without_rows_is_its_head() -> None:
     assert table(COLUMNS[:1], [], width=10) == (["NAME"], [], [])
 

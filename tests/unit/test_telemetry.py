@@ -3,6 +3,7 @@ import json
 import os
 import pty
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,15 @@ def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> No
     captured = capsys.readouterr()
     assert captured.out == ""
     assert json.loads(captured.err)["event"] == "broken"
+
+
+def test_a_log_that_finds_no_room_or_no_reader_is_lost_and_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    for stream in (open("/dev/full", "w"), os.fdopen(writer, "w")):  # noqa: SIM115 - cannot be closed in peace
+        configure("info", stream)
+        log = structlog.get_logger()
+        for _ in range(3):
+            log.warning("tick failed", problem="x" * 10_000)
+        with suppress(OSError):
+            stream.close()

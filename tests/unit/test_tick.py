@@ -7,6 +7,7 @@ from loops import CORES, Scenario, tenants
 from agent.allocation import Mode
 from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
+from agent.cycle import LIMIT_CONTROL
 from agent.forecaster import State
 from agent.tenant import Floats, Resource
 from agent.tick import ControlLoop, Kernel
@@ -186,8 +187,8 @@ def test_who_only_observes_also_counts_the_raises_that_lowering_would_make_room_
 class MemoryHost(SimulatedHost):
     """A host of memory alone that notes what memory.low the tenants' parent was last given."""
 
-    def __init__(self, size: int) -> None:
-        evidence = Evidence(is_exact=True)
+    def __init__(self, size: int, *, is_exact: bool = True) -> None:
+        evidence = Evidence(is_exact=is_exact)
         super().__init__(size, resource=Resource.MEMORY, capacity=4 * GIB, evidence=evidence)
         self.holds_bytes = np.zeros(size)
         self.root_low_bytes = 0.0
@@ -203,6 +204,25 @@ class MemoryHost(SimulatedHost):
         return None
 
 
+def test_while_learning_memory_that_is_held_back_rises_to_what_it_needs_and_stays() -> None:
+    """Reclaim would be at it without end, for as long as the agent learns."""
+    scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT, learning_s=300.0)
+    host = MemoryHost(2, is_exact=False)
+    scenario.loop.reconfigure(
+        scenario.loop.roster, scenario.policy, scenario.settings, kernel=Kernel(host, host)
+    )
+    found = np.array([2.0, 0.5]) * GIB  # of 3.6, half of which is the fair share
+    both = np.arange(2)
+    host.apply(Changes(Control.MEMORY_HIGH, both, np.full(2, np.inf), found))
+    host.holds_bytes = np.array([2.5, 0.1]) * GIB
+    scenario.tick(5)
+    for _ in range(10):
+        now = host.read(0.0).in_force.memory_high_bytes / GIB
+        assert 2.5 <= now[0] <= 2.5 * 1.1
+        assert now[1] == 0.5
+        scenario.tick()
+
+
 def test_the_parent_is_given_all_that_its_tenants_hold_also_within_the_dead_band() -> None:
     scenario, host = Scenario(tenants("a", "b", "c", observed=("c",))), MemoryHost(3)
     scenario.loop.reconfigure(
@@ -216,3 +236,31 @@ def test_the_parent_is_given_all_that_its_tenants_hold_also_within_the_dead_band
         assert host.root_low_bytes == pytest.approx(float(low.sum()))
     decided = scenario.tick().resources[Resource.MEMORY].guaranteed[:2]
     assert decided.sum() < host.root_low_bytes
+
+
+@pytest.mark.parametrize("resource", Resource)
+def test_a_limit_that_another_took_off_is_back_at_the_next_tick(resource: Resource) -> None:
+    """And no ramp counts from all that the machine has: the others would wait for it."""
+    scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT)
+    scenario.host.wants_cores[:] = (1.0, 2.0)
+    scenario.tick(30)
+    control = LIMIT_CONTROL[resource]
+    before = scenario.host.limits()[control].copy()
+    none = np.full(2, np.inf)
+    scenario.host.apply(Changes(control, np.arange(2), before, none))
+    scenario.tick()
+    after = scenario.host.limits()[control]
+    np.testing.assert_allclose(after, before, rtol=0.03)
+    assert after.sum() <= scenario.policy.capacity[resource] * (1 + 1e-9)
+
+
+def test_a_cgroup_that_is_another_by_now_has_no_limit_of_ours_to_come_back_to() -> None:
+    scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT)
+    scenario.tick(30)
+    control = LIMIT_CONTROL[CPU]
+    before = scenario.host.limits()[control].copy()
+    scenario.host.remake(0)
+    scenario.tick()
+    after = scenario.host.limits()[control]
+    assert after[0] > 1.2 * before[0]  # it comes down in steps
+    assert after[1] == pytest.approx(before[1], rel=0.03)

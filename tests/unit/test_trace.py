@@ -14,8 +14,9 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from agent.backtest.archive import LARGEST_BYTES, TraceError, read_rows, write_rows
+from agent.backtest.archive import LARGEST_BYTES, read_rows, write_rows
 from agent.backtest.columns import QUANTITY_OF, TenantRows
+from agent.backtest.faults import TraceError
 from agent.backtest.trace import Trace, read_trace
 from agent.tenant import Resource
 
@@ -181,6 +182,11 @@ def test_a_row_far_from_all_others_is_refused_before_the_grid_is_made(path: Path
     assert "its times span 1.67e+12 steps of 60 s" in told
 
 
+def test_more_steps_than_rows_that_could_fill_them_are_refused(path: Path) -> None:
+    rows = [("a", at_s, 1.0, 1.0) for at_s in (0.0, 0.001, 0.002, 50_000.0)]
+    assert "its times span 5e+07 steps of 0.001 s" in refused(path, rows)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_rows_of_one_moment_have_no_step(path: Path, count: int) -> None:
     rows = [(f"t{at}", 0, 1.0, 1.0) for at in range(count)]
@@ -292,6 +298,37 @@ def test_two_who_write_the_same_file_do_not_write_into_each_other(path: Path) ->
     assert write_rows(path, interrupted(), may_replace=True) == 6
     assert read_rows(path, ["cpu_cores"], largest_bytes=1 << 20).names == ("a",)
     assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("tenant,t,cpu_cores," + ",".join(f"c{at}" for at in range(5000)), "has 5,003 columns"),
+        ("t" * 100_000, "its first line does not end within 64 KiB"),
+        ("tenant,t,cpu_cores\n" + "a" * (3 << 20) + ",0,1\n", "a line is longer than 1 MiB"),
+        ('tenant,t,cpu_cores\n"' + "a\n" * (1 << 20) + '",0,1\n', "in quotes goes over several"),
+        ("tenant,t,cpu_cores", "has no rows"),
+    ],
+)
+def test_csv_of_an_odd_shape_is_refused_in_plain_words(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    assert why in refusal(path)
+
+
+def test_parquet_with_too_many_columns_is_refused(tmp_path: Path) -> None:
+    columns = {f"c{at}": [1.0] for at in range(1000)}
+    wide = pa.table({"tenant": ["a"], "t": [0.0], "cpu_cores": [1.0], **columns})
+    assert "has 1,003 columns, and at most 1,000 are read" in refused(tmp_path / "x.parquet", wide)
+
+
+def test_names_that_swell_when_unpacked_are_refused_by_what_the_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    name = "x" * (10 << 20)
+    bomb = pa.table({"tenant": [name] * 30, "t": np.arange(30.0), "cpu_cores": np.ones(30)})
+    pyarrow.parquet.write_table(bomb, path, use_dictionary=False, compression="zstd")
+    assert path.stat().st_size < 1 << 20
+    assert "has 300M in 30 rows" in refusal(path)
 
 
 def test_a_name_that_is_too_long_is_refused_in_a_word(tmp_path: Path) -> None:

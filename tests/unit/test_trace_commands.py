@@ -1,8 +1,10 @@
 """`tidegate trace make` and `show`, on real files."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,7 +60,10 @@ def test_a_file_is_replaced_only_when_forced(tmp_path: Path) -> None:
         (["--step", "often"], "not a number with a unit"),
         (["--hours", "0.1"], "two steps or more"),
         (["--days", "nan"], "two steps or more"),
-        (["--days", "inf"], "at most 33,554,432 can be read back"),
+        (["--days", "inf"], "3660 days or less"),
+        (["--days", "1e300", "--step", "99999999999999d"], "3660 days or less"),
+        (["--days", "365", "--step", "1s"], "31,536,000 steps a tenant, and at most 10,000,000"),
+        (["--days", "90", "--step", "1s", "--tenants", "9"], "at most 8,388,608 can be read back"),
         (["--days", "365", "--step", "1s", "--tenants", "2"], "at most"),
         (["--kind", "angry"], "'angry' is not one of"),
         (["--seed", "-1"], "seed"),
@@ -70,6 +75,44 @@ def test_what_cannot_be_made_is_wrong_usage(tmp_path: Path, options: list[str], 
     assert result.exit_code == 2
     assert word in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parquet_file_may_have_more_rows_than_csv(tmp_path: Path) -> None:
+    much = ("--days", "99", "--step", "1s", "--tenants", "99")
+    assert (
+        "at most 33,554,432 can be read back" in ran("make", tmp_path / "x.parquet", *much).stderr
+    )
+
+
+def test_a_row_of_the_longest_kind_is_as_long_as_is_reckoned(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    ran("make", path, "--tenants", "30", "--days", "3660", "--step", "7d", "--kind", "diurnal")
+    assert max(map(len, path.read_bytes().splitlines()[1:])) < 128
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: path.mkdir(), "is a directory"),
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: path.symlink_to("/dev/full"), "is not a regular file"),
+    ],
+)
+def test_only_a_file_is_replaced_by_force(
+    tmp_path: Path, make: Callable[[Path], None], why: str
+) -> None:
+    path = tmp_path / "x.csv"
+    make(path)
+    result = ran("make", path, "--tenants", "1", "--force")
+    assert (result.exit_code, result.stderr) == (1, f"Error: {path}: {why}\n")
+
+
+@pytest.mark.parametrize("leads_to", ["nowhere", "x.csv"])
+def test_a_link_that_leads_nowhere_is_there_all_the_same(tmp_path: Path, leads_to: str) -> None:
+    path = tmp_path / "x.csv"
+    path.symlink_to(leads_to)
+    assert "there is such a file already" in ran("make", path, "--tenants", "1").stderr
+    assert path.is_symlink()
 
 
 @pytest.mark.parametrize("command", ["make", "show"])
