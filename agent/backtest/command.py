@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from agent.exits import fail
+from agent.exits import EXIT_CODES, fail
 
 if TYPE_CHECKING:
     from agent.backtest.report import Report
@@ -27,38 +27,42 @@ _POLICIES = (
     *("tidegate", "static", "last", "max-1h", "n-sigma", "borg-default", "rc-like"),
     *("max-predictors", "vpa", "koordinator", "autopilot", "weights", "oracle"),
 )
-_HELP = """Replay TRACE under tidegate's own decisions, and under what others use to size limits.
+_HELP = """Replay TRACE under tidegate's decisions, and under what others use to size
+limits.
 
-TRACE is a .parquet or .csv file of what tenants wanted (see `tidegate trace --help`).  Hosts are
-drawn from its tenants by seed; a tick is a step of the trace.  After a warm-up (3 days, or half of
-a trace of less than 6) it is counted how much of their demand tenants were not served under each
-policy, on hosts of several capacities: factors times the peak of the sum of demand.
+TRACE is a .parquet or .csv file of what tenants wanted (see `tidegate trace --help`).
+Hosts are drawn from its tenants by seed; a tick is a step of the trace.  After a
+warm-up (3 days, or half of a trace of less than 6) it is counted how much of their
+demand tenants were not served under each policy, on hosts of several capacities:
+factors times the peak of the sum of demand.
 
 \b
 Policies: tidegate, and ten peers (docs/backtest.md names their sources)
-  static last max-1h n-sigma borg-default rc-like max-predictors vpa koordinator autopilot
+  static last max-1h n-sigma borg-default rc-like max-predictors vpa
+  koordinator autopilot
 References, which know what no policy can know
-  weights  weights by class without any cap: serve whatever is wanted while there is any capacity
+  weights  weights by class without any cap: serve whatever is wanted while
+           there is any capacity
   oracle   limits that know each step's demand beforehand
 
 \b
-Open loop (the default): all see what was wanted in the past, whatever they served of it.
-Closed loop: all see only what they served, and tidegate the throttling as a kernel reports it.
+Open loop (the default): all see what was wanted in the past, whatever they
+served of it.
+Closed loop: all see only what they served, and tidegate the throttling as a
+kernel reports it.
 
 \b
 Example: how far would a host with a tenth more than its peak go?
-  tidegate trace make office.parquet --tenants 50 --days 8 --kind weekday --kind bursty
+  tidegate trace make office.parquet --tenants 50 --days 8 \\
+      --kind weekday --kind bursty
   tidegate backtest office.parquet --capacity 1.1 --seeds 2
-"""
-_EXIT_CODES = """\b
-Exit codes:
-  0  done
-  1  the file is no trace, cannot be replayed as asked for, or a child process was lost
-  2  wrong usage of the command line
+
+A fault (exit code 1) is a file that is no trace or that cannot be replayed as asked
+for, or a child process that was lost.
 """
 
 
-@click.command(help=_HELP, short_help="Replay a trace, and compare policies.", epilog=_EXIT_CODES)
+@click.command(help=_HELP, short_help="Replay a trace, and compare policies.", epilog=EXIT_CODES)
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option(
     "--resource",
@@ -90,6 +94,7 @@ Exit codes:
     "--policy",
     "policies",
     type=click.Choice(_POLICIES),
+    metavar="NAME",
     multiple=True,
     help="Only these; may be given several times.  [default: all]",
 )
@@ -208,7 +213,7 @@ def _write_page(path: Path, report: "Report", shown: "Shown") -> None:
 @contextmanager
 def _faults_told() -> Iterator[None]:
     """End the command with a word where the trace is at fault."""
-    from agent.backtest.archive import TraceError
+    from agent.backtest.faults import TraceError
     from agent.backtest.protocol import ProtocolError
 
     try:
