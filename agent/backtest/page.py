@@ -43,7 +43,7 @@ def page_of(report: Report, tracks: Sequence[Track], *, seed: int, factor: float
         *(_pre(factor_lines(found, setup, _WIDTH)) for found in report.factors),
     ]
     if report.density is not None:
-        parts += ["<h2>Density</h2>", _pre(density_lines(report.density, _WIDTH))]
+        parts += ["<h2>Density</h2>", _pre(density_lines(report.density, setup, _WIDTH))]
     parts += [_pre(legend_lines(setup)), *_tracks(report, tracks, seed=seed, factor=factor)]
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'

@@ -9,7 +9,8 @@ from agent.backtest.contest import OURS, PEER_KINDS, HostResult, Terms
 from agent.backtest.density import SLO, SeedDensity
 from agent.backtest.figures import Figures, mean_of
 from agent.table import Column, table
-from agent.units import seconds_text, three_digits
+from agent.tenant import Resource
+from agent.units import approximate_bytes, seconds_text, three_digits
 
 _LEAST_PCT = 0.0005
 
@@ -109,7 +110,7 @@ def report_lines(report: Report, *, width: int) -> list[str]:
     for found in report.factors:
         lines += ["", *factor_lines(found, report.setup, width)]
     if report.density is not None:
-        lines += ["", *density_lines(report.density, width)]
+        lines += ["", *density_lines(report.density, report.setup, width)]
     return [*lines, "", *legend_lines(report.setup)]
 
 
@@ -151,14 +152,14 @@ def factor_lines(found: FactorResult, setup: Setup, width: int) -> list[str]:
     """Return the table of one capacity."""
     classes = list(found.policies[0].mean.by_class)
     heads, lines, _ = table(_columns(setup, classes), found.policies, width=width)
-    title = f"capacity {found.factor:g} x the peak ({three_digits(found.capacity)})"
+    title = f"capacity {found.factor:g} x the peak ({_amount(setup, found.capacity)})"
     return [f"{title}: {_verdict(found)}", *heads, *lines]
 
 
-def density_lines(found: DensityResult, width: int) -> list[str]:
+def density_lines(found: DensityResult, setup: Setup, width: int) -> list[str]:
     """Return the table of how many tenants fit."""
     promises = ", ".join(f"{name} {100 * share:g} %" for name, share in found.slo.items())
-    sizes = [three_digits(capacity) for capacity in found.capacities.values()]
+    sizes = [_amount(setup, capacity) for capacity in found.capacities.values()]
     columns: list[Column[PolicyDensity]] = [
         Column("POLICY", lambda row: row.policy + "*" * row.is_reference, is_left=True),
         Column("TENANTS", lambda row: f"{row.mean_tenants:.1f}"),
@@ -167,11 +168,18 @@ def density_lines(found: DensityResult, width: int) -> list[str]:
     heads, lines, _ = table(columns, found.policies, width=width)
     return [
         f"density: how many tenants, of {found.most} in a seeded order, fit on hosts of "
-        f"{' '.join(sizes)}",
+        f"{', '.join(sizes)}",
         f"with so many steps served in full: {promises}; best peer {found.best_peer or '-'}",
         *heads,
         *lines,
     ]
+
+
+def _amount(setup: Setup, capacity: float) -> str:
+    """Return an amount of the resource with its unit."""
+    if setup.resource == Resource.CPU:
+        return f"{three_digits(capacity)} cores"
+    return approximate_bytes(capacity)
 
 
 def _verdict(found: FactorResult) -> str:
