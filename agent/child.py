@@ -4,6 +4,7 @@ Nothing here knows what is talked about beyond messages being whole.
 """
 
 import os
+import select
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -88,6 +89,14 @@ class Child:
             written += count
             self._unsent = self._unsent[count:]
         return written
+
+    def wait_for_pipes(self, timeout_s: float) -> bool:
+        """Wait until there is something to read or room to write; say whether there is.
+
+        Not for the tick: it is a replay that has nothing else to do.
+        """
+        writable = [self._stdin] if self.has_unsent else []
+        return any(select.select([self._stdout], writable, [], timeout_s))
 
     def received(self) -> Iterator[Message]:
         """Yield what has arrived, up to a bound.

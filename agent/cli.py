@@ -16,6 +16,7 @@ import msgspec
 
 from agent import paths
 from agent.answers import Explanation, Status
+from agent.backtest.command import backtest
 from agent.backtest.commands import trace
 from agent.client import AgentRefusedError, AgentUnreachableError, get
 from agent.exits import (
@@ -258,6 +259,7 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     sys.exit(EXIT_FAULT if any(one.result == "refused" for one in released) else 0)
 
 
+main.add_command(backtest)
 main.add_command(trace)
 
 

@@ -1,6 +1,7 @@
 """Drives the control loop over recorded demand: one tick a step of the trace, no second core."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +9,10 @@ from numpy.typing import NDArray
 from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import Policy
 from agent.forecaster import State
-from agent.tenant import Floats, Ints, Resource, Roster
+from agent.record import ResourceTick
+from agent.tenant import BASIC, Floats, Ints, Resource, Roster
 from agent.tick import ControlLoop, Forecasting, Kernel, LoopSettings
-from forecast.history import History
+from forecast.history import History, Number
 from forecast.profile import Profile
 
 
@@ -25,11 +27,20 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """What became of demand, shape (steps, tenants): limits in force, and what was served.
+class Passed:
+    """One step of a replay, columns (tenants,): what was in force, and what was served.
 
     Served is NaN where demand was: the tenant was absent.
     """
+
+    limit: Floats
+    served: Floats
+    tick: ResourceTick  # what was decided before the step
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What became of demand, shape (steps, tenants): limits in force, and what was served."""
 
     limit: Floats
     served: Floats
@@ -71,9 +82,71 @@ class RuleForecaster:
         return self._history.recent(steps)
 
 
+class OneResource:
+    """Lets a forecaster see the series of one resource only, and shows those of others as gaps.
+
+    A replay has demand of one resource: forecasts of the others would cost as much for nothing.
+    """
+
+    problem: str | None = None
+
+    def __init__(self, forecaster: Forecasting, resource: Resource, tenants: int) -> None:
+        place = BASIC.index(resource)
+        self._forecaster, self._tenants = forecaster, tenants
+        self._cut = slice(place * tenants, (place + 1) * tenants)
+        self._n_series = len(BASIC) * tenants
+
+    def reset(self, n_series: int, history: NDArray[np.floating]) -> None:
+        """Start with series whose past is `history`, shape (steps, series)."""
+        self._forecaster.reset(self._tenants, history[:, self._cut])
+
+    def rearrange(self, positions: Ints) -> None:
+        """Refuse: tenants of a replay stay."""
+        raise ValueError("a replay's roster does not change")
+
+    def offer(self, step: int, values: Floats, now_s: float) -> None:
+        """Hand over a closed step."""
+        self._forecaster.offer(step, values[self._cut], now_s)
+
+    def poll(self, now_s: float) -> Profile | None:
+        """Return the newest profile, NaN for the other resources."""
+        profile = self._forecaster.poll(now_s)
+        if profile is None:
+            return None
+        return replace(
+            profile,
+            grid=self._widened(profile.grid),
+            expected=self._widened(profile.expected),
+            upper=self._widened(profile.upper),
+            source=self._widened(profile.source).astype(np.uint8),
+        )
+
+    def state(self, now_s: float) -> State:
+        """Return how the forecaster does."""
+        return self._forecaster.state(now_s)
+
+    def recent(self, steps: int) -> NDArray[np.float32]:
+        """Return the last closed steps, oldest first."""
+        return self._widened(self._forecaster.recent(steps))
+
+    def _widened(self, columns: NDArray[Number]) -> NDArray[Number]:
+        filler = 0 if columns.dtype == np.uint8 else np.nan
+        wide = np.full((*columns.shape[:-1], self._n_series), filler, dtype=columns.dtype)
+        wide[..., self._cut] = columns
+        return wide
+
+
 def replayed(
     demand: Floats, setting: Setting, *, forecaster: Forecasting, evidence: Evidence
 ) -> Replay:
+    """Run all of `demand` under the control loop; see `steps_of`."""
+    steps = list(steps_of(demand, setting, forecaster=forecaster, evidence=evidence))
+    return Replay(np.stack([s.limit for s in steps]), np.stack([s.served for s in steps]))
+
+
+def steps_of(
+    demand: Floats, setting: Setting, *, forecaster: Forecasting, evidence: Evidence
+) -> Iterator[Passed]:
     """Run `demand` (steps, tenants in roster order; NaN is absent) under the control loop.
 
     Before each step the loop ticks once: it samples what the last step left in the counters,
@@ -90,9 +163,7 @@ def replayed(
         forecaster=forecaster,
         ledgers={},
     )
-    limit, served = np.empty_like(demand), np.empty_like(demand)
     for step, row in enumerate(demand):
-        loop.tick(step_s * (step + 1), late_ticks=0)
-        limit[step] = host.limit()
-        served[step] = host.run(row, step_s)
-    return Replay(limit, served)
+        record = loop.tick(step_s * (step + 1), late_ticks=0)
+        limit = host.limit()
+        yield Passed(limit, host.run(row, step_s), record.resources[setting.resource])

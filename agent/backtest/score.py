@@ -6,7 +6,7 @@ import numpy as np
 
 from agent.tenant import Bools, Floats, Ints
 
-_SLACK = 1e-3  # of the base unit: less than that is not missed
+_SLACK = 1e-3  # cores: less than that is not missed
 _CHANGE_FRACTION = 1e-9  # of the limit before: less than that is rounding
 _BAD_FRACTION = 0.01  # of a tenant's steps
 _S_PER_HOUR = 3600.0
@@ -22,6 +22,7 @@ class Run:
     step_s: float
     capacity: float
     weights: Floats  # (tenants,) what a promise to a tenant counts
+    slack: float = _SLACK  # what a step may miss in the base unit and still count as served
 
     @property
     def unmet(self) -> Floats:
@@ -36,7 +37,12 @@ class Run:
     @property
     def is_violated(self) -> Bools:
         """Say in which steps a tenant missed more than the slack, (steps, tenants)."""
-        return np.asarray(self.demand > self.served + _SLACK, dtype=np.bool_)
+        return misses(self.demand, self.served, self.slack)
+
+
+def misses(demand: Floats, served: Floats, slack: float) -> Bools:
+    """Say where more than the slack is missed; not where a tenant was absent (NaN)."""
+    return np.asarray(demand > served + slack, dtype=np.bool_)
 
 
 def unmet_fraction(run: Run) -> float:
@@ -54,6 +60,13 @@ def violated_fraction_by_class(run: Run, class_of: Ints, classes: int) -> Floats
     violated = run.is_violated.sum(axis=0).astype(np.float64)
     steps = run.is_present.sum(axis=0).astype(np.float64)
     return _ratios(_sums(violated, class_of, classes), _sums(steps, class_of, classes))
+
+
+def unmet_fraction_by_class(run: Run, class_of: Ints, classes: int) -> Floats:
+    """Return what was not served of each class's demand, NaN where it wants nothing."""
+    wanted = np.nansum(run.demand, axis=0)
+    missing = run.unmet.sum(axis=0)
+    return _ratios(_sums(missing, class_of, classes), _sums(wanted, class_of, classes))
 
 
 def badly_served_tenants(run: Run) -> int:

@@ -1,0 +1,234 @@
+"""`tidegate backtest`: parse arguments, hold the backtest, print what was found.
+
+`status` loads this file too, so it imports what is heavy in the command itself.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from agent.exits import EXIT_CODES, fail
+
+if TYPE_CHECKING:
+    from agent.backtest.report import Report
+    from agent.backtest.session import Request, Shown
+
+_WIDTH = 100
+_LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
+_MOST_SEEDS = 1000
+_POLICIES = (
+    *("tidegate", "static", "last", "max-1h", "n-sigma", "borg-default", "rc-like"),
+    *("max-predictors", "vpa", "koordinator", "autopilot", "weights", "oracle"),
+)
+_HELP = """Replay TRACE under tidegate's decisions, and under what others use to size
+limits.
+
+TRACE is a .parquet or .csv file of what tenants wanted (see `tidegate trace --help`).
+Hosts are drawn from its tenants by seed; a tick is a step of the trace.  After a
+warm-up (3 days, or half of a trace of less than 6) it is counted how much of their
+demand tenants were not served under each policy, on hosts of several capacities:
+factors times the peak of the sum of demand.
+
+\b
+Policies: tidegate, and ten peers (docs/backtest.md names their sources)
+  static last max-1h n-sigma borg-default rc-like max-predictors vpa
+  koordinator autopilot
+References, which know what no policy can know
+  weights  weights by class without any cap: serve whatever is wanted while
+           there is any capacity
+  oracle   limits that know each step's demand beforehand
+
+\b
+Open loop (the default): all see what was wanted in the past, whatever they
+served of it.
+Closed loop: all see only what they served, and tidegate the throttling as a
+kernel reports it.
+
+\b
+Example: how far would a host with a tenth more than its peak go?
+  tidegate trace make office.parquet --tenants 50 --days 8 \\
+      --kind weekday --kind bursty
+  tidegate backtest office.parquet --capacity 1.1 --seeds 2
+
+A fault (exit code 1) is a file that is no trace or that cannot be replayed as asked
+for, or a child process that was lost.
+"""
+
+
+@click.command(help=_HELP, short_help="Replay a trace, and compare policies.", epilog=EXIT_CODES)
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option(
+    "--resource",
+    type=click.Choice(["cpu", "memory"]),
+    default="cpu",
+    show_default=True,
+    help="What tenants share.",
+)
+@click.option(
+    "--tenants-per-host",
+    type=click.IntRange(1),
+    help="[default: 100; 25 where the trace has fewer than 100]",
+)
+@click.option(
+    "--capacity",
+    "factors",
+    type=click.FloatRange(_LEAST_FACTOR, _MOST_FACTOR),
+    multiple=True,
+    help="Times the peak; may be given several times.  [default: 0.8 0.9 1.0 1.1 1.4]",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["strict", "elastic"]),
+    default="strict",
+    show_default=True,
+    help="strict: tidegate's limits sum to at most the capacity, as the peers' always do.",
+)
+@click.option(
+    "--policy",
+    "policies",
+    type=click.Choice(_POLICIES),
+    metavar="NAME",
+    multiple=True,
+    help="Only these; may be given several times.  [default: all]",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, _MOST_SEEDS),
+    default=5,
+    show_default=True,
+    help="How many hosts are drawn: seeds 0, 1, ...",
+)
+@click.option("--closed-loop", is_flag=True, help="Show policies only what they served.")
+@click.option(
+    "--per-class",
+    is_flag=True,
+    help="Tenants are platinum, gold, silver (20/30/50 %, by seed) instead of all gold.",
+)
+@click.option(
+    "--density", is_flag=True, help="Also find how many tenants fit while classes are served."
+)
+@click.option("--no-fits", is_flag=True, help="Use the fallback rule instead of fitted forecasts.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes at work.  [default: one a core]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: every figure of every host.")
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a page with plots and tables to this file (needs matplotlib).",
+)
+@click.option(
+    "--tenant",
+    "tracked",
+    multiple=True,
+    help="Show this tenant step by step on the page.  [default: worst, spiky, median]",
+)
+def backtest(trace: Path, *, as_json: bool, page: Path | None, **chosen: Any) -> None:
+    """Replay a trace, and compare policies."""
+    from agent.backtest.parallel import WorkerGoneError
+    from agent.backtest.report import report_lines
+    from agent.backtest.session import held, prepared
+    from agent.backtest.waiting import ForecasterError
+
+    with _faults_told():
+        request = _request(trace, chosen, has_page=page is not None)
+        session = prepared(request)
+    try:
+        with _progress(session.steps, "replaying") as tell:
+            report, shown = held(session, tell)
+    except (ForecasterError, WorkerGoneError) as error:
+        fail([str(error), "--no-fits needs no forecaster, --jobs 1 the least memory"])
+    if page is not None and shown is not None:
+        _write_page(page, report, shown)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+    else:
+        click.echo("\n".join(report_lines(report, width=_WIDTH)))
+
+
+def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Request":
+    """Return what the options ask for."""
+    from agent.allocation import Mode
+    from agent.backtest.contest import OURS, POLICIES, Terms
+    from agent.backtest.protocol import FACTORS
+    from agent.backtest.session import Request
+    from agent.tenant import Kind, Resource
+
+    if chosen["density"] and chosen["closed_loop"]:
+        raise click.UsageError("--density and --closed-loop exclude each other")
+    policies = chosen["policies"] or POLICIES
+    if has_page and OURS not in policies:
+        raise click.UsageError("--html shows tidegate's run: it must be among the policies")
+    if chosen["tracked"] and not has_page:
+        raise click.UsageError("--tenant says what --html shows")
+    if has_page:
+        _check_plots()
+    terms = Terms(
+        factors=tuple(sorted(set(chosen["factors"]))) or FACTORS,
+        mode=Mode(chosen["mode"]),
+        policies=tuple(name for name in POLICIES if name in policies),
+        is_closed=chosen["closed_loop"],
+        are_fitted=not chosen["no_fits"],
+    )
+    return Request(
+        path=trace,
+        resource=Resource(Kind(chosen["resource"])),
+        terms=terms,
+        tenants_per_host=chosen["tenants_per_host"],
+        seeds=chosen["seeds"],
+        is_mixed=chosen["per_class"],
+        has_density=chosen["density"],
+        has_tracks=has_page,
+        tracked=tuple(dict.fromkeys(chosen["tracked"])),
+        jobs=chosen["jobs"] or os.cpu_count() or 1,
+    )
+
+
+def _check_plots() -> None:
+    """End the command before the work begins where it could not be plotted."""
+    if find_spec("matplotlib") is None:
+        install = f"{sys.executable} -m pip install matplotlib"
+        fail(["--html needs matplotlib, which is not installed", f"install it: {install}"])
+
+
+def _write_page(path: Path, report: "Report", shown: "Shown") -> None:
+    """Write the page, whole or not at all."""
+    from agent.backtest.page import page_of
+
+    text = page_of(report, shown.tracks, seed=shown.seed, factor=shown.factor)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        fail([f"{path}: {error.strerror or error}"])
+
+
+@contextmanager
+def _faults_told() -> Iterator[None]:
+    """End the command with a word where the trace is at fault."""
+    from agent.backtest.faults import TraceError
+    from agent.backtest.protocol import ProtocolError
+
+    try:
+        yield
+    except TraceError as error:
+        fail([str(error), error.hint])
+    except ProtocolError as error:
+        fail([str(error), "see `tidegate trace show FILE` and --tenants-per-host"])
+
+
+@contextmanager
+def _progress(steps: int, label: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar on the terminal, nothing where standard error is none."""
+    if not sys.stderr.isatty():
+        yield lambda _steps: None
+        return
+    with click.progressbar(length=steps, label=label, file=sys.stderr) as bar:
+        yield bar.update

@@ -1,0 +1,209 @@
+"""tidegate's own run of a case: the default configuration's policy over one simulated host.
+
+The control loop and the forecaster are the daemon's; only the clock and the kernel are not.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.allocation import Mode
+from agent.backtest.engine import OneResource, Passed, RuleForecaster, Setting, steps_of
+from agent.backtest.host import Evidence
+from agent.backtest.protocol import Case
+from agent.backtest.rivals import Outcome
+from agent.backtest.waiting import WaitingForecaster
+from agent.forecaster import State
+from agent.policy import forecast_settings, policy_of
+from agent.settings import Config, HostSettings, Periods
+from agent.tenant import BASIC, Entitlement, Floats, Ints, Roster, Tenant
+from agent.tick import Forecasting
+from forecast.profile import Profile
+from forecast.settings import ForecastSettings
+
+Tell = Callable[[int], None]  # is told how many steps were done since it was told last
+
+_PLENTY = 1e15  # of resources that are not replayed
+_HORIZON_S, _REFIT_S = 900.0, 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """What the forecaster said before each step of a case; single precision, as it comes.
+
+    Forecasts of true demand do not depend on the capacity: made once, used for every one.
+    """
+
+    levels: Floats  # (levels,)
+    grid: NDArray[np.float32]  # (steps, levels, tenants); row t was said after step t
+    expected: NDArray[np.float32]  # (steps, tenants)
+    upper: NDArray[np.float32]  # (steps, tenants)
+    source: NDArray[np.uint8]  # (steps, tenants)
+
+    def only(self, positions: Ints) -> "Foresight":
+        """Return what was said of some of the tenants."""
+        return Foresight(
+            self.levels,
+            self.grid[..., positions],
+            self.expected[:, positions],
+            self.upper[:, positions],
+            self.source[:, positions],
+        )
+
+
+class Foreseen(RuleForecaster):
+    """Says step by step what a foresight holds; keeps recent steps as the rule does."""
+
+    def __init__(self, foresight: Foresight) -> None:
+        super().__init__()
+        self._foresight, self._offered = foresight, 0
+
+    def offer(self, step: int, values: Floats, now_s: float) -> None:
+        """Take in a closed step."""
+        super().offer(step, values, now_s)
+        self._offered = step
+
+    def poll(self, now_s: float) -> Profile | None:
+        """Return what was said after the last step, None before the first."""
+        said, row = self._foresight, self._offered - 1
+        if row < 0:
+            return None
+        return Profile(
+            step=self._offered,
+            levels=said.levels,
+            grid=said.grid[row].astype(np.float64),
+            expected=said.expected[row].astype(np.float64),
+            upper=said.upper[row].astype(np.float64),
+            source=said.source[row],
+        )
+
+    def state(self, now_s: float) -> State:
+        """Be live as soon as there is a forecast."""
+        return "live" if self._offered else "starting"
+
+
+def config_of(case: Case, capacity: float, mode: Mode) -> Config:
+    """Return the default configuration for a host of this capacity, nothing of it reserved.
+
+    A tick and a step are the trace's step; nobody starts with limits to be learned.
+    """
+    amounts = dict.fromkeys(BASIC, _PLENTY) | {case.resource: capacity}
+    step_s = case.step_s
+    return Config(
+        machine=amounts,
+        total=amounts,
+        host=HostSettings(cpu_reserve_cores=0.0, memory_reserve_bytes=0),
+        periods=Periods(
+            tick_s=step_s,
+            step_s=step_s,
+            horizon_s=max(_HORIZON_S, step_s),
+            refit_s=max(_REFIT_S, step_s),
+            learning_s=0.0,
+        ),
+        modes=dict.fromkeys(BASIC, Mode.STRICT) | {case.resource: mode},
+    )
+
+
+def setting_of(case: Case, capacity: float, mode: Mode) -> Setting:
+    """Return what is replayed: tenants without floors, up to their ceilings, by their classes."""
+    # Numbered, so that the roster keeps the order of the case's columns.
+    tenants = (
+        Tenant(f"{place:07}", case.classes[qos], {case.resource: Entitlement(ceiling=ceiling)})
+        for place, (qos, ceiling) in enumerate(
+            zip(case.class_of.tolist(), case.ceiling.tolist(), strict=True)
+        )
+    )
+    policy = policy_of(config_of(case, capacity, mode))
+    return Setting(Roster.of(tenants), policy, case.resource, case.step_s)
+
+
+def replay_forecast_settings(case: Case) -> ForecastSettings:
+    """Return the default forecaster's settings, with refits that do not depend on the clock."""
+    made = forecast_settings(config_of(case, 1.0, Mode.STRICT))
+    return replace(made, are_refits_counted=True)
+
+
+def foreseen(case: Case, tell: Tell) -> Foresight:
+    """Let the forecaster child see a case's true demand, step by step, and keep what it says.
+
+    Raises:
+        ForecasterError: It is gone, or does not answer.
+
+    """
+    rows: list[tuple[NDArray[np.float32], ...]] = []
+    levels = np.empty(0)
+    sources: list[NDArray[np.uint8]] = []
+    with WaitingForecaster(replay_forecast_settings(case)) as forecaster:
+        forecaster.reset(len(case.tenants), np.empty((0, len(case.tenants))))
+        for step, row in enumerate(np.minimum(case.demand, case.ceiling), start=1):
+            said = forecaster.answered(step, row)
+            columns = (said.grid, said.expected, said.upper)
+            rows.append(tuple(column.astype(np.float32) for column in columns))
+            sources.append(said.source)
+            levels = said.levels
+            tell(1)
+    grid, expected, upper = (np.stack(columns) for columns in zip(*rows, strict=True))
+    return Foresight(levels, grid, expected, upper, np.stack(sources))
+
+
+@dataclass(frozen=True, slots=True)
+class Course(Outcome):
+    """What one run of tidegate decided and served in the steps that count, (steps, tenants)."""
+
+    guaranteed: Floats
+    expected: Floats  # forecast of the step
+    upper: Floats  # forecast bound of the maximum within the horizon, at 95 %
+    balance: Floats  # tokens; NaN of what is held, not spent
+
+
+def our_steps(
+    case: Case, capacity: float, mode: Mode, foresight: Foresight | None
+) -> Iterator[Passed]:
+    """Replay a case in open loop: the true past is seen, whatever was served.
+
+    Without a foresight the fallback rule stands in for forecasts.
+    """
+    forecaster = RuleForecaster() if foresight is None else Foreseen(foresight)
+    return _steps(case, capacity, mode, forecaster, Evidence(is_exact=True))
+
+
+def our_steps_closed(
+    case: Case, capacity: float, mode: Mode, *, are_fitted: bool
+) -> Iterator[Passed]:
+    """Replay a case in closed loop: seen is what was served, and throttling as kernels report it.
+
+    Raises:
+        ForecasterError: The forecaster is gone, or does not answer.
+
+    """
+    evidence = Evidence(is_exact=False)
+    if not are_fitted:
+        yield from _steps(case, capacity, mode, RuleForecaster(), evidence)
+        return
+    with WaitingForecaster(replay_forecast_settings(case)) as forecaster:
+        yield from _steps(case, capacity, mode, forecaster, evidence)
+
+
+def course_of(case: Case, steps: Iterator[Passed], capacity: float, tell: Tell) -> Course:
+    """Return what a replay did in the steps that count; no limit is one at the capacity."""
+    columns = [np.empty_like(case.evaluated) for _ in fields(Course)]
+    for step, passed in enumerate(steps):
+        tell(1)
+        if step >= case.warm_up:
+            tick = passed.tick
+            limit = np.minimum(passed.limit, capacity)
+            forecast = (tick.expected, tick.upper)
+            values = (limit, passed.served, tick.guaranteed, *forecast, tick.balance)
+            for column, value in zip(columns, values, strict=True):
+                column[step - case.warm_up] = value
+    return Course(*columns)
+
+
+def _steps(
+    case: Case, capacity: float, mode: Mode, forecaster: Forecasting, evidence: Evidence
+) -> Iterator[Passed]:
+    narrowed = OneResource(forecaster, case.resource, len(case.tenants))
+    setting = setting_of(case, capacity, mode)
+    return steps_of(case.demand, setting, forecaster=narrowed, evidence=evidence)
