@@ -10,14 +10,15 @@ from enum import StrEnum
 import numpy as np
 
 from agent.emergency import EmergencySettings, Grants, Need, granted
-from agent.fairness import filled
+from agent.fairness import filled, levelled
 from agent.placement import DemandQuantiles, Placement, placed
-from agent.pools import Guarantee, fair_share, guarantee
+from agent.pools import Guarantee, Prospect, guarantee
 from agent.tenant import Bools, Floats, Terms
 
 # Balance buys priority: a full bank doubles a tenant's weight in certain shortage, full debt leaves
 # it 1/16, so that debtors fall towards their guaranteed part before anyone else loses anything.
 _CREDIT_BASE, _DEBT_BASE = 2.0, 16.0
+_CROWDED_FROM = 0.8
 # Tenants' peaks coincide more often than independence would have it.
 _CORRELATION = 0.1
 # A closed elastic limit leaves what others need for sure, and this part of the capacity on top:
@@ -75,20 +76,25 @@ class Allocation:
 
 
 def allocate(
-    claims: Claims, *, capacity: float, mode: Mode, emergency: EmergencySettings, grants: Grants
+    claims: Claims,
+    *,
+    capacity: float,
+    mode: Mode,
+    emergency: EmergencySettings,
+    grants: Grants,
+    is_pool_withheld: bool = False,
 ) -> Allocation:
     """Divide `capacity` among tenants under laws 2 to 6 (see docs/laws.md)."""
     expected, grid = surprised(claims)
     high = _row_at(claims.levels, grid, _INTERVAL_LEVEL)
+    pressure = pressure_of(expected, high, capacity)
+    forfeited = crowding_of(expected, capacity) * np.clip(-claims.credit, 0.0, 1.0)
     promised = guarantee(
         claims.terms,
-        expected=expected,
-        high=high,
-        ceiling=claims.ceiling,
+        Prospect(expected, high, claims.ceiling, forfeited),
         capacity=capacity,
         emergency_fraction=emergency.fraction,
     )
-    pressure = pressure_of(expected, high, capacity)
     weight = claims.terms.weight * priority(claims.credit * pressure)
     lower = _held(claims, promised.amount, capacity)
     # What cannot be taken back now goes before what is kept for emergencies.
@@ -100,8 +106,10 @@ def allocate(
             quantiles, lower=lower, upper=claims.ceiling, weight=weight, capacity=capacity
         )
 
-    # What emergencies do not claim now is lent, where it is back by the time that they do.
-    placement = place(capacity if claims.is_spent else capacity - pool)
+    # What emergencies do not claim now is lent, where it is back by the time that they do, and
+    # where the host does not need it itself.
+    is_lent = claims.is_spent and not is_pool_withheld
+    placement = place(capacity if is_lent else capacity - pool)
     need = Need(
         shortfall=np.minimum(_known(claims.demand), claims.ceiling) - placement.limit,
         is_hit=claims.is_hit,
@@ -109,8 +117,10 @@ def allocate(
         rank=claims.terms.emergency_rank,
         weight=claims.terms.weight,
     )
-    amount, grants = granted(grants, need, pool=pool, settings=emergency)
-    if claims.is_spent and amount.any():
+    amount, grants = granted(
+        grants, need, pool=pool, settings=emergency, is_withheld=is_pool_withheld
+    )
+    if is_lent and amount.any():
         placement = place(capacity - float(amount.sum()))
     strict = placement.limit + amount
     limit = (
@@ -172,6 +182,17 @@ def pressure_of(expected: Floats, high: Floats, capacity: float) -> float:
     return 0.5 * math.erfc(headroom / math.sqrt(2.0 * variance))
 
 
+def crowding_of(expected: Floats, capacity: float) -> float:
+    """Return how far debts take back what was promised beyond floors, from 0 to 1.
+
+    A soft threshold on total expected demand, from four fifths of the capacity to all of it: what
+    is promised must not grow because a forecast becomes less certain (law 5), as the chance of a
+    shortage may.
+    """
+    part = float(expected.sum()) / capacity if capacity > 0 else 1.0
+    return min(max((part - _CROWDED_FROM) / (1.0 - _CROWDED_FROM), 0.0), 1.0)
+
+
 def opened(
     strict: Floats, claims: Claims, grid: Floats, *, pressure: float, capacity: float
 ) -> Floats:
@@ -194,12 +215,13 @@ def opened(
 def shares(guaranteed: Floats, weight: Floats, ceiling: Floats, capacity: float) -> Floats:
     """Divide the whole capacity into parts that keep each guarantee at any instant.
 
-    Each tenant's part is its guaranteed amount plus its weighted share of what is not
-    guaranteed; since the parts sum to the capacity, weights proportional to them give every
-    tenant at least its guarantee however hard the others compete.
+    Each tenant's part is its weighted share, or its guaranteed amount where that is more; since
+    the parts sum to the capacity, weights proportional to them give every tenant at least its
+    guarantee however hard the others compete.  (Guaranteed amounts with a weighted share of the
+    rest on top would favour who is expected to use much over who has saved up.)
     """
-    rest = max(capacity - float(guaranteed.sum()), 0.0)
-    return guaranteed + fair_share(weight, ceiling, rest)
+    present = np.where(ceiling > 0, weight, 0.0)
+    return levelled(capacity, least=guaranteed, weight=present)
 
 
 def _held(claims: Claims, guaranteed: Floats, capacity: float) -> Floats:

@@ -46,14 +46,53 @@ class MemoryStatus(Struct, frozen=True):
     limit_bytes: int | None
 
 
+class RateStatus(Struct, frozen=True):
+    """One tenant's part of a disk, the network or requests; `unit` is what is counted a second.
+
+    A token is one of the unit.  No ceiling means the host's.
+    """
+
+    resource: str
+    unit: str
+    usage_per_s: float | None
+    demand_per_s: float | None
+    is_held_back: bool
+    expected_per_s: float | None
+    forecast_bound_per_s: float | None
+    forecast_source: str
+    risk_pct: float | None
+    floor_per_s: float | None
+    ceiling_per_s: float | None
+    guaranteed_per_s: float | None
+    opportunistic_per_s: float | None
+    emergency_per_s: float | None
+    limit_per_s: float | None
+    balance_tokens: float | None
+    burst_tokens: float | None
+
+
+class TrafficStatus(Struct, frozen=True):
+    """What was read, written, sent, received and asked for, on all devices, divided or not."""
+
+    disk_read_bytes_per_s: float | None
+    disk_write_bytes_per_s: float | None
+    disk_read_ops_per_s: float | None
+    disk_write_ops_per_s: float | None
+    net_out_bytes_per_s: float | None
+    net_in_bytes_per_s: float | None
+    requests_per_s: float | None
+
+
 class TenantStatus(Struct, frozen=True):
-    """One tenant; `states` is never empty."""
+    """One tenant; `states` is never empty, `rates` are of what the host divides of its own."""
 
     name: str
     qos: str
     states: tuple[str, ...]
     cpu: CpuStatus
     memory: MemoryStatus
+    traffic: TrafficStatus
+    rates: tuple[RateStatus, ...]
 
 
 class CpuPools(Struct, frozen=True):
@@ -86,6 +125,24 @@ class MemoryPools(Struct, frozen=True):
     marginal_need: float | None
 
 
+class RatePools(Struct, frozen=True):
+    """The host's part of a disk, the network or requests, as it is divided."""
+
+    resource: str
+    unit: str
+    is_enforced: bool
+    capacity_per_s: float
+    usage_per_s: float | None
+    guaranteed_per_s: float
+    opportunistic_per_s: float
+    emergency_per_s: float
+    emergency_pool_per_s: float
+    limits_per_s: float
+    shortage_pct: float
+    elasticity: float | None
+    marginal_need: float | None
+
+
 class HostStatus(Struct, frozen=True):
     """The agent and the host as of its last tick; `age_s` is how long ago that was.
 
@@ -107,6 +164,8 @@ class HostStatus(Struct, frozen=True):
     would_have_total: int
     cpu: CpuPools
     memory: MemoryPools
+    traffic: TrafficStatus
+    rates: tuple[RatePools, ...]
 
 
 class Status(Struct, frozen=True):

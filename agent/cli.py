@@ -28,7 +28,13 @@ from agent.exits import (
     Program,
     fail,
 )
-from agent.render import explanation_lines, finding_lines, released_lines, status_lines
+from agent.render import (
+    explanation_lines,
+    finding_lines,
+    released_lines,
+    resource_lines,
+    status_lines,
+)
 
 _PIPE_WIDTH = 200  # no terminal: room for every column, yet lines that a person can read
 _MAX_PROSE_WIDTH = 100
@@ -42,7 +48,7 @@ GUARANTEED  pre-allocated to tenants
 LENT        opportunistic: may be used on top, until others need it.  In
             elastic mode limits are lent to several at once, so that LENT and
             LIMITS exceed the capacity
-EMERGENCY   granted now; RESERVED is held back for such grants
+EMERGENCY   granted now; RESERVED is kept for such grants
 LIMITS      sum of all limits
 SHORTAGE    chance that tenants need more than there is
 
@@ -56,6 +62,11 @@ LIMIT    what it may use now
 THR      share of the last tick's cpu periods in which it was throttled;
          - where it ran in none
 BALANCE  tokens (core-seconds) banked, or overspent where negative
+
+Where disks, the network or requests are divided, the first table has them too, each by its name,
+such as disk_read:sda; `--resource NAME` shows the tenants' parts.  A NAME without a device is what
+is counted of it in all: disk_read, disk_write, disk_read_ops, disk_write_ops, net_out, net_in,
+requests.
 
 \b
 STATE, the most important first (+n: n more, all are in --json):
@@ -141,15 +152,23 @@ def run(config: Path, tenants_dir: Path | None) -> None:
 
 
 @main.command(help=_STATUS_HELP, epilog=EXIT_CODES, short_help="Show what each tenant has.")
+@click.option("--resource", metavar="NAME", help="Show tenants' parts of this instead.")
 @_socket_option
 @_json_option
-def status(socket_path: Path, as_json: bool) -> None:
+def status(resource: str | None, socket_path: Path, as_json: bool) -> None:
     """Show what each tenant uses, is promised and may use."""
     body = _asked(socket_path, "/v1/status")
     if as_json:
         _print_json(body)
         return
-    _print_lines(status_lines(msgspec.json.decode(body, type=Status), width=_width()))
+    answer = msgspec.json.decode(body, type=Status)
+    if resource is None:
+        _print_lines(status_lines(answer, width=_width()))
+        return
+    try:
+        _print_lines(resource_lines(answer, resource, width=_width()))
+    except ValueError as error:
+        fail([str(error)])
 
 
 @main.command(epilog=EXIT_CODES, short_help="Show why a tenant has its limits.")

@@ -15,9 +15,10 @@ from typing import Any
 from agent.allocation import Mode
 from agent.keys import Faults, dotted, read_table, shown
 from agent.schema import MODE_KEYS, QOS_KEYS, SECTION_NAMES, SECTIONS, TENANT_KEYS, tenant_keys
-from agent.settings import DEFAULT_QOS, Config, HostSettings, Periods
-from agent.tenant import Entitlement, QosClass, Resource, Tenant
-from agent.units import approximate_bytes, seconds_text
+from agent.sections import GROUPS, entitlements, exact_text, supplies
+from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config, HostSettings, Periods
+from agent.tenant import QosClass, Resource, Tenant
+from agent.units import seconds_text
 
 # A hundred classes of tenants take 10 kB; tomllib's time grows with the square of a key's parts.
 _MAX_FILE_BYTES = 64 << 10
@@ -73,7 +74,7 @@ def load_config(path: Path, tenants_dir: Path, *, cores: float, memory_bytes: fl
     folder = _File(tenants_dir, Faults())
     names, left_alone = _tenant_files(folder)
     files = [_File(tenants_dir / name, Faults()) for name in names]
-    found = [_tenant(file, config.qos) for file in files]
+    found = [_tenant(file, config) for file in files]
     tenants = tuple(tenant for tenant in found if tenant is not None)
     config = replace(config, tenants=tenants, left_alone=left_alone)
     _check_floors(config, folder.faults)
@@ -118,10 +119,10 @@ def check_reload(before: Config, after: Config) -> None:
 def summary(config: Config) -> list[str]:
     """Return in a few lines what a valid configuration promises of what there is."""
     lines = [f"{len(config.tenants)} tenant(s), no faults"]
-    for resource in Resource:
+    for resource in config.resources:
         promised = sum(tenant.entitlements[resource].floor for tenant in config.tenants)
-        capacity = _amount_text(resource, config.capacity[resource])
-        floors = _amount_text(resource, promised)
+        capacity = exact_text(resource.kind, config.capacity[resource])
+        floors = exact_text(resource.kind, promised)
         lines.append(f"{resource}: floors sum to {floors} of {capacity}, {config.modes[resource]}")
     return [*lines, *(f"left alone: {text}" for text in [left_alone_text(config)] if text)]
 
@@ -187,14 +188,17 @@ def _host_config(
         for name, (made, keys) in SECTIONS.items()
     )
     modes = read_table(document.get("modes", {}), MODE_KEYS, where="modes", faults=faults)
-    defaults = Config(machine={}, total={})
+    total = _capacities(host, faults, cores=cores, memory_bytes=memory_bytes)
+    configured = supplies(document, faults)
+    said = {resource: supply.capacity for resource, supply in configured.items()}
     _check_periods(periods, faults)
     return Config(
-        machine={Resource.CPU: cores, Resource.MEMORY: memory_bytes},
-        total=_capacities(host, faults, cores=cores, memory_bytes=memory_bytes),
+        machine={Resource.CPU: cores, Resource.MEMORY: memory_bytes, **said},
+        total={**total, **said},
+        reserve={resource: supply.reserve for resource, supply in configured.items()},
         host=host,
         periods=periods,
-        modes={r: Mode(modes.get(r.value, mode)) for r, mode in defaults.modes.items()},
+        modes={r: Mode(modes.get(r.kind, DEFAULT_MODES[r.kind])) for r in (*total, *said)},
         emergency=emergency,
         pace=pace,
         forecast=forecast,
@@ -212,14 +216,15 @@ def _capacities(
     reserve = {cpu: host.cpu_reserve_cores, memory: host.memory_reserve_bytes}
     total = {}
     for resource, has in ((cpu, cores), (memory, memory_bytes)):
+        kind = resource.kind
         capacity = has if said[resource] is None else float(said[resource] or 0.0)
-        unit = "cores" if resource is cpu else "bytes"
+        unit = "cores" if resource == cpu else "bytes"
         if capacity > has:
-            most, got = _amount_text(resource, has), _amount_text(resource, capacity)
+            most, got = exact_text(kind, has), exact_text(kind, capacity)
             where = f"host.{resource}_capacity_{unit}"
             faults.add(where, f"expected at most the {most} that this host has, got {got}")
         if reserve[resource] >= capacity:
-            most, got = _amount_text(resource, capacity), _amount_text(resource, reserve[resource])
+            most, got = exact_text(kind, capacity), exact_text(kind, reserve[resource])
             where = f"host.{resource}_reserve_{unit}"
             faults.add(where, f"expected less than the capacity of {most}, got {got}")
         total[resource] = capacity
@@ -261,6 +266,8 @@ def _qos_classes(table: Any, faults: Faults) -> tuple[QosClass, ...]:
         if not _NAME.fullmatch(name):
             faults.add(where, f"expected a class name of {_NAME_EXPECTATION}")
         found = read_table(settings, QOS_KEYS, where=where, faults=faults, is_complete=is_new)
+        if is_new and not _NAME.fullmatch(name):
+            continue  # tenants' faults would name it, whatever it does to a terminal
         stem = built_in.get(name, QosClass(name, 1.0, 0.0, 0, 0.0))
         classes[name] = replace(stem, **found)
     return tuple(classes.values())
@@ -285,7 +292,7 @@ def _why_left_alone(name: str) -> str:
     return "" if name.endswith(_SUFFIX) else f"does not end in {_SUFFIX}"
 
 
-def _tenant(file: _File, classes: Sequence[QosClass]) -> Tenant | None:
+def _tenant(file: _File, config: Config) -> Tenant | None:
     """Return the tenant that a file describes, or None and the file's faults."""
     name, faults = file.path.name.removesuffix(_SUFFIX), file.faults
     if not _NAME.fullmatch(name):
@@ -294,62 +301,37 @@ def _tenant(file: _File, classes: Sequence[QosClass]) -> Tenant | None:
     document = _document(file)
     if len(faults.lines) > before:
         return None
+    classes = config.qos
     by_name = {qos.name: qos for qos in classes}
-    sections = {resource.value: resource for resource in Resource}
-    found = read_table(
-        document, tenant_keys(classes), where="", faults=faults, sections=tuple(sections)
-    )
-    entitlements = {
-        resource: _entitlement(document.get(section, {}), resource, faults)
-        for section, resource in sections.items()
-    }
+    found = read_table(document, tenant_keys(classes), where="", faults=faults, sections=GROUPS)
+    promised = entitlements(document, config.resources, faults)
     if faults.lines:
         return None
     return Tenant(
         name=name,
         qos=by_name[found["qos"]],
-        entitlements=entitlements,
+        entitlements=promised,
         is_observed_only=found.get("is_observed_only", False),
     )
 
 
-def _entitlement(table: Any, resource: Resource, faults: Faults) -> Entitlement:
-    keys = TENANT_KEYS[resource]
-    found = read_table(table, keys, where=resource.value, faults=faults)
-    entitlement = Entitlement(**{field: float(value) for field, value in found.items()})
-    if entitlement.floor > entitlement.ceiling:
-        floor_key, ceiling_key = keys[0].name, keys[1].name
-        faults.add(
-            f"{resource}.{floor_key}",
-            f"expected at most {resource}.{ceiling_key} "
-            f"({_amount_text(resource, entitlement.ceiling)}), "
-            f"got {_amount_text(resource, entitlement.floor)}",
-        )
-    return entitlement
-
-
 def _check_floors(config: Config, faults: Faults) -> None:
     """Refuse promises that cannot all be kept at once (law 3)."""
-    for resource, keys in TENANT_KEYS.items():
+    for resource in config.resources:
+        kind, where = resource.kind, ".".join(filter(None, (resource.kind.group, resource.device)))
         floors = {tenant.name: tenant.entitlements[resource].floor for tenant in config.tenants}
         capacity, promised = config.capacity[resource], sum(floors.values())
         if 0 < capacity < promised * (1 - 1e-12):
             largest = sorted(floors, key=lambda name: (-floors[name], name))[:3]
-            named = ", ".join(f"{name} {_amount_text(resource, floors[name])}" for name in largest)
+            named = ", ".join(f"{name} {exact_text(kind, floors[name])}" for name in largest)
             reserve = config.total[resource] - capacity
             faults.add(
-                f"sum of {resource}.{keys[0].name}",
-                f"expected at most {_amount_text(resource, capacity)} "
-                f"({_amount_text(resource, config.total[resource])} less a reserve of "
-                f"{_amount_text(resource, reserve)}), got {_amount_text(resource, promised)} "
+                f"sum of {where}.{TENANT_KEYS[kind][0].name}",
+                f"expected at most {exact_text(kind, capacity)} "
+                f"({exact_text(kind, config.total[resource])} less a reserve of "
+                f"{exact_text(kind, reserve)}), got {exact_text(kind, promised)} "
                 f"from {len(floors)} tenant(s), the largest being {named}",
             )
-
-
-def _amount_text(resource: Resource, amount: float) -> str:
-    if resource is Resource.MEMORY:
-        return f"{approximate_bytes(amount)} ({amount:.0f} bytes)"
-    return f"{amount:g} cores"
 
 
 def _path_text(path: Path) -> str:

@@ -9,18 +9,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.allocation import Allocation, Claims, Mode, allocate
-from agent.demand import Demand, cpu_demand, memory_demand
-from agent.emergency import EmergencySettings, Grants
+from agent.demand import Demand, cpu_demand, memory_demand, rate_demand
+from agent.emergency import EmergencySettings, Grants, host_need
 from agent.holds import first_known, least_of, of_the_same, own_limit, stuck_bytes, unyielding_bytes
 from agent.plan import Pace, Standing, enforceable, stepped
 from agent.pools import fair_share
-from agent.tenant import Bools, Floats, Ints, Resource, Roster, Terms, carried_over
+from agent.profiles import ResourceProfile
+from agent.tenant import Bools, Floats, Ints, Kind, Resource, Roster, Terms, carried_over
 from agent.tokens import Ledger, credit_of, settled
-from agent.usage import Usage, rearranged, usage_between
+from agent.usage import Usage, measured, rearranged, usage_between
 from enforce.columns import Control, HostSample
 from forecast.profile import Profile
 
+# What limits a resource; of all others limits are decided, and nothing enforces them yet.
 LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_HIGH}
+UNCOUNTED = (Kind.NET_OUT, Kind.NET_IN, Kind.REQUESTS)  # usage is unknown: there is no forecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,16 @@ class Policy:
     learning_s: float
     memory_margin_bytes: float
 
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """Return what is divided here."""
+        return tuple(self.capacity)
+
+    @property
+    def foreseen(self) -> tuple[Resource, ...]:
+        """Return what of it is forecast, in the order of the forecaster's series."""
+        return tuple(resource for resource in self.capacity if resource.kind not in UNCOUNTED)
+
 
 @dataclass(frozen=True, slots=True)
 class CoreState:
@@ -44,7 +57,6 @@ class CoreState:
     sample: HostSample | None
     ledgers: Mapping[Resource, Ledger]
     grants: Mapping[Resource, Grants]
-    guaranteed: Mapping[Resource, Floats]  # in the last cycle: what usage is settled against
     # Limits found at first sight and what learning has raised them to; NaN before, inf is none.
     adopted: Mapping[Resource, Floats]
     learning_left_s: Floats
@@ -55,53 +67,31 @@ class CoreState:
         """Return the state of an agent that has seen nothing yet."""
         return cls(
             sample=None,
-            ledgers={r: Ledger.opened(tenants) for r in Resource},
-            grants={r: Grants.none(tenants) for r in Resource},
-            guaranteed={r: np.zeros(tenants) for r in Resource},
-            adopted={r: np.full(tenants, np.nan) for r in Resource},
+            ledgers={r: Ledger.opened(tenants) for r in policy.resources},
+            grants={r: Grants.none(tenants) for r in policy.resources},
+            adopted={r: np.full(tenants, np.nan) for r in policy.resources},
             learning_left_s=np.full(tenants, policy.learning_s),
-            own={r: np.full(tenants, np.nan) for r in Resource},
+            own={r: np.full(tenants, np.nan) for r in policy.resources},
         )
 
     def rearranged(self, positions: Ints, policy: Policy) -> "CoreState":
-        """Return the state in the order of a new roster; newcomers start learning."""
+        """Return the state in the order of a new roster, for the resources of a new policy.
+
+        Newcomers start learning; what is divided from now on starts with nothing.
+        """
+        fresh = CoreState.fresh(len(positions), policy)
+        kept = [resource for resource in policy.resources if resource in self.ledgers]
 
         def moved(columns: Mapping[Resource, Floats], missing: float) -> dict[Resource, Floats]:
-            return {r: carried_over(column, positions, missing) for r, column in columns.items()}
+            return {r: carried_over(columns[r], positions, missing) for r in kept}
 
         return CoreState(
             sample=None if self.sample is None else rearranged(self.sample, positions),
-            ledgers={r: ledger.rearranged(positions) for r, ledger in self.ledgers.items()},
-            grants={r: grants.rearranged(positions) for r, grants in self.grants.items()},
-            guaranteed=moved(self.guaranteed, 0.0),
-            adopted=moved(self.adopted, np.nan),
+            ledgers={**fresh.ledgers, **{r: self.ledgers[r].rearranged(positions) for r in kept}},
+            grants={**fresh.grants, **{r: self.grants[r].rearranged(positions) for r in kept}},
+            adopted={**fresh.adopted, **moved(self.adopted, np.nan)},
             learning_left_s=carried_over(self.learning_left_s, positions, policy.learning_s),
-            own=moved(self.own, np.nan),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ResourceProfile:
-    """One resource's slice of a forecast profile; columns of shape (tenants,)."""
-
-    levels: Floats
-    grid: Floats  # (levels, tenants)
-    expected: Floats
-    upper: Floats
-    source: Ints
-
-    @classmethod
-    def of(cls, profile: Profile, resource: Resource) -> "ResourceProfile":
-        """Cut one resource out of a profile whose series are ordered resource by resource."""
-        place = list(Resource).index(resource)
-        series = profile.expected.shape[-1] // len(Resource)
-        cut = slice(place * series, (place + 1) * series)
-        return cls(
-            profile.levels,
-            profile.grid[:, cut],
-            profile.expected[cut],
-            profile.upper[cut],
-            profile.source[cut].astype(np.int64),
+            own={**fresh.own, **moved(self.own, np.nan)},
         )
 
 
@@ -121,12 +111,13 @@ class ResourceDecision:
 
     profile: ResourceProfile
     allocation: Allocation
-    burst: Floats
+    bank: Floats  # the most tokens that can be banked
     in_force: Floats  # finite: no limit counts as what the machine has
     target: Floats  # what to aim for in this cycle, finite
     own: Floats  # what that leaves in force at most; NaN is unknown
     least: Floats  # what of it must be in force at once
     allowed: float  # what limits in force may sum to
+    host_need: str  # why the emergency pool is withheld, "" where it is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +134,24 @@ def observed(
 ) -> Observation:
     """Return usage since the last cycle and the demand behind it."""
     usage = usage_between(state.sample or sample, sample)
-    cpu, memory = Resource.CPU, Resource.MEMORY
-    ceiling, fair = _entitled(cpu, roster.terms[cpu], usage, policy)
     demands = {
-        cpu: cpu_demand(usage, ceiling=ceiling, fair=fair, capacity=policy.capacity[cpu]),
-        memory: memory_demand(
-            usage,
-            ceiling=_ceiling(roster.terms[memory], usage, policy.total[memory]),
-            high=sample.in_force.memory_high_bytes,
-        ),
+        resource: _demanded(resource, usage, sample, roster, policy)
+        for resource in policy.resources
     }
     return Observation(sample, usage, demands)
+
+
+def _demanded(
+    resource: Resource, usage: Usage, sample: HostSample, roster: Roster, policy: Policy
+) -> Demand:
+    ceiling, fair = _entitled(resource, roster.terms[resource], usage, policy)
+    limit, capacity = _limit_in(sample, resource), policy.capacity[resource]
+    if resource == Resource.CPU:
+        return cpu_demand(usage, ceiling=ceiling, fair=fair, capacity=capacity)
+    if resource == Resource.MEMORY:
+        return memory_demand(usage, ceiling=ceiling, high=limit)
+    used = measured(resource, usage)
+    return rate_demand(used, limit=limit, ceiling=ceiling, fair=fair, capacity=capacity)
 
 
 def decide(
@@ -163,15 +161,14 @@ def decide(
     state = _advanced(state, seen, roster, policy)
     resources = {
         resource: _decided(
-            resource, state, seen, ResourceProfile.of(profile, resource), roster, policy
+            resource, state, seen, _profile_of(resource, profile, roster, policy), roster, policy
         )
-        for resource in Resource
+        for resource in policy.resources
     }
     return Decision(
         state=replace(
             state,
             grants={r: d.allocation.grants for r, d in resources.items()},
-            guaranteed={r: d.allocation.guarantee.amount for r, d in resources.items()},
             adopted={r: _raised(state, r, d.allocation.limit) for r, d in resources.items()},
             own={r: d.own for r, d in resources.items()},
         ),
@@ -182,34 +179,58 @@ def decide(
 
 def in_force(resource: Resource, sample: HostSample, machine: float) -> Floats:
     """Return the kernel's limits: none counts as what the machine has, an absent tenant's as 0."""
-    limit = sample.in_force.of(LIMIT_CONTROL[resource])
+    limit = _limit_in(sample, resource)
     held = np.where(np.isnan(limit), machine, np.minimum(limit, machine))
     return np.where(sample.cgroup_id == 0, 0.0, held)
+
+
+def _limit_in(sample: HostSample, resource: Resource) -> Floats:
+    """Return the kernel's limits; inf is none, as of all that it does not limit."""
+    control = LIMIT_CONTROL.get(resource)
+    if control is None:
+        return np.full(len(sample.cgroup_id), np.inf)
+    return sample.in_force.of(control)
+
+
+def _profile_of(
+    resource: Resource, profile: Profile, roster: Roster, policy: Policy
+) -> ResourceProfile:
+    if resource.kind in UNCOUNTED:
+        return ResourceProfile.unknown(profile.levels, len(roster))
+    return ResourceProfile.of(profile, policy.foreseen.index(resource), len(roster))
 
 
 def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Policy) -> CoreState:
     """Let the time since the last cycle pass: settle ledgers, age grants and learning."""
     elapsed_s = max(seen.usage.elapsed_s, 0.0)
-    cpu = Resource.CPU
-    ceiling, fair = _entitled(cpu, roster.terms[cpu], seen.usage, policy)
-    ledger = settled(
-        state.ledgers[cpu],
-        guaranteed=state.guaranteed[cpu],
-        usage=seen.usage.cpu_cores,
-        burst=_burst(roster.terms[cpu], ceiling=ceiling, fair=fair),
-        elapsed_s=elapsed_s,
-    )
     return CoreState(
         sample=seen.sample,
-        ledgers={**state.ledgers, cpu: ledger},
+        ledgers={r: _settled(r, state, seen, roster, policy) for r in policy.resources},
         grants={r: g.elapsed(elapsed_s, policy.emergency) for r, g in state.grants.items()},
-        guaranteed=state.guaranteed,
         adopted={
-            r: first_known(adopted, seen.sample.in_force.of(LIMIT_CONTROL[r]))
+            r: first_known(adopted, _limit_in(seen.sample, r))
             for r, adopted in state.adopted.items()
         },
         learning_left_s=np.maximum(state.learning_left_s - elapsed_s, 0.0),
         own={r: of_the_same(own, state.sample, seen.sample) for r, own in state.own.items()},
+    )
+
+
+def _settled(
+    resource: Resource, state: CoreState, seen: Observation, roster: Roster, policy: Policy
+) -> Ledger:
+    """Book what was used of a resource that is spent since the last cycle."""
+    ledger, terms = state.ledgers[resource], roster.terms[resource]
+    if not resource.is_spent:
+        return ledger
+    ceiling, fair = _entitled(resource, terms, seen.usage, policy)
+    rate = _entitled_rate(terms, ceiling=ceiling, fair=fair)
+    return settled(
+        ledger,
+        income=rate,
+        usage=measured(resource, seen.usage),
+        burst=terms.burst_s * rate,
+        elapsed_s=max(seen.usage.elapsed_s, 0.0),
     )
 
 
@@ -222,6 +243,7 @@ def _decided(
     policy: Policy,
 ) -> ResourceDecision:
     capacity, machine = policy.capacity[resource], policy.machine[resource]
+    host_needs = host_need(resource.kind, seen.sample.vitals, policy.emergency)
     claims, burst = _claims(resource, state, seen, profile, roster, policy)
     allocation = allocate(
         claims,
@@ -229,14 +251,21 @@ def _decided(
         mode=policy.modes[resource],
         emergency=policy.emergency,
         grants=state.grants[resource],
+        is_pool_withheld=bool(host_needs),
     )
-    control, before = LIMIT_CONTROL[resource], in_force(resource, seen.sample, machine)
-    may_move = seen.usage.is_present & ~roster.is_observed_only
-    may_move &= ~np.isnan(seen.sample.in_force.of(control))
+    before = in_force(resource, seen.sample, machine)
     allowed = capacity * allocation.elasticity
     if policy.modes[resource] is Mode.ELASTIC:
         # Elastic limits follow demand: where some stay in the dead-band, others need not wait.
         allowed /= 1.0 - policy.pace.dead_band_fraction
+    control = LIMIT_CONTROL.get(resource)
+    if control is None:
+        own, least = state.own[resource], np.zeros(len(roster))
+        return ResourceDecision(
+            profile, allocation, burst, before, before, own, least, allowed, host_needs
+        )
+    may_move = seen.usage.is_present & ~roster.is_observed_only
+    may_move &= ~np.isnan(seen.sample.in_force.of(control))
     usage = measured(resource, seen.usage)
     floor, stuck = allocation.guarantee.floor, _stuck(resource, seen, policy)
     least = least_of(floor, stuck, before, margin_bytes=policy.memory_margin_bytes)
@@ -259,7 +288,9 @@ def _decided(
     )
     is_known = ~np.isnan(seen.sample.in_force.of(control))
     own = np.where(is_known, np.maximum(own, target), state.own[resource])
-    return ResourceDecision(profile, allocation, burst, before, target, own, least, allowed)
+    return ResourceDecision(
+        profile, allocation, burst, before, target, own, least, allowed, host_needs
+    )
 
 
 def _claims(
@@ -270,20 +301,22 @@ def _claims(
     roster: Roster,
     policy: Policy,
 ) -> tuple[Claims, Floats]:
-    """Put together what each tenant may ask for, and its burst."""
+    """Put together what each tenant may ask for, and the most that it may bank."""
     terms, demand = roster.terms[resource], seen.demands[resource]
     ceiling, fair = _entitled(resource, terms, seen.usage, policy)
-    burst = _burst(terms, ceiling=ceiling, fair=fair) * resource.is_spent
+    rate = _entitled_rate(terms, ceiling=ceiling, fair=fair)
+    burst = terms.burst_s * rate * resource.is_spent
+    ledger = state.ledgers[resource]
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
-    least = enforceable(LIMIT_CONTROL[resource], np.zeros(len(roster)))
-    if resource is Resource.MEMORY:
+    least = _least(resource, len(roster))
+    if resource == Resource.MEMORY:
         high, margin_bytes = seen.sample.in_force.memory_high_bytes, policy.memory_margin_bytes
         stuck = _stuck(resource, seen, policy)
         stuck = np.maximum(stuck, unyielding_bytes(seen.usage, high, margin_bytes=margin_bytes))
         least = np.maximum(least, np.minimum(stuck, policy.total[resource]))
         # Safety rule 4 outranks the ceiling: below this a tenant would only crawl.
         pinned = np.where(seen.usage.is_present, np.maximum(pinned, least), 0.0)
-    expected, grid = _without_gaps(profile, terms, ceiling)
+    expected, grid = profile.without_gaps(terms, ceiling)
     claims = Claims(
         terms=terms,
         ceiling=pinned,
@@ -292,18 +325,24 @@ def _claims(
         grid=grid,
         demand=demand.value,
         is_hit=demand.is_censored,
-        credit=credit_of(state.ledgers[resource].balance, burst=burst, expected=expected),
+        credit=credit_of(ledger.balance, burst=burst, expected=expected),
         least=np.minimum(least, pinned),
         hold=np.minimum(hold, pinned),
         is_foreseen=seen.is_foreseen,
         is_spent=resource.is_spent,
     )
-    return claims, burst
+    return claims, burst * ledger.allowance
+
+
+def _least(resource: Resource, tenants: int) -> Floats:
+    """Return the smallest limits that the kernel can hold."""
+    control, nothing = LIMIT_CONTROL.get(resource), np.zeros(tenants)
+    return nothing if control is None else enforceable(control, nothing)
 
 
 def _stuck(resource: Resource, seen: Observation, policy: Policy) -> Floats:
     """Return what of `resource` cannot be taken back, with its margin: of cpu, nothing."""
-    if resource is not Resource.MEMORY:
+    if resource != Resource.MEMORY:
         return np.zeros_like(seen.usage.memory_bytes)
     margin_bytes, machine_bytes = policy.memory_margin_bytes, policy.machine[resource]
     return stuck_bytes(seen.usage, margin_bytes=margin_bytes, machine_bytes=machine_bytes)
@@ -325,7 +364,7 @@ def _pinned(
     """
     is_learning = (state.learning_left_s > 0) & np.isfinite(state.adopted[resource])
     adopted = np.where(is_learning, state.adopted[resource], 0.0)
-    most = np.maximum(fair, demand.value) if resource is Resource.MEMORY else fair
+    most = np.maximum(fair, demand.value) if resource == Resource.MEMORY else fair
     relief = np.where(demand.is_censored, most, 0.0)
     pinned = np.minimum(np.maximum.reduce([adopted, terms.floor, relief]), ceiling)
     return np.where(is_learning, pinned, ceiling), np.minimum(adopted, ceiling)
@@ -336,20 +375,6 @@ def _raised(state: CoreState, resource: Resource, limit: Floats) -> Floats:
     adopted = state.adopted[resource]
     is_learning = (state.learning_left_s > 0) & np.isfinite(adopted)
     return np.where(is_learning, np.maximum(adopted, limit), adopted)
-
-
-def _without_gaps(profile: ResourceProfile, terms: Terms, ceiling: Floats) -> tuple[Floats, Floats]:
-    """Return expectation and quantiles up to the ceiling, the widest guess where there are none.
-
-    Demand beyond the ceiling can never be served: it is no reason to hold anything back.  Of a
-    tenant without data nothing is known but that its demand is below its ceiling: all values up
-    to it are as likely (the maximum-entropy distribution on an interval).
-    """
-    is_known = np.isfinite(profile.expected)
-    expected = np.where(is_known, profile.expected, np.minimum(terms.floor, ceiling))
-    flat = profile.levels[:, None] * ceiling[None, :]
-    grid = np.where(is_known, profile.grid, flat)
-    return np.minimum(expected, ceiling), np.minimum(grid, ceiling)
 
 
 def _ceiling(terms: Terms, usage: Usage, total: float) -> Floats:
@@ -364,11 +389,10 @@ def _entitled(
     return ceiling, fair_share(terms.weight, ceiling, policy.capacity[resource])
 
 
-def _burst(terms: Terms, *, ceiling: Floats, fair: Floats) -> Floats:
-    """Return the most tokens that each tenant may bank: burst_s of its entitled rate."""
-    return terms.burst_s * np.maximum(terms.floor, np.minimum(fair, ceiling))
+def _entitled_rate(terms: Terms, *, ceiling: Floats, fair: Floats) -> Floats:
+    """Return what each tenant's tokens come in at: its floor, or its share where that is more.
 
-
-def measured(resource: Resource, usage: Usage) -> Floats:
-    """Return what each tenant used of `resource`; NaN where that is unknowable."""
-    return usage.cpu_cores if resource is Resource.CPU else usage.memory_bytes
+    Not at what it is guaranteed in this tick: that is less than what it is expected to use, and
+    who uses just what is expected would be in debt for ever.
+    """
+    return np.maximum(terms.floor, np.minimum(fair, ceiling))

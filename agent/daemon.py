@@ -12,6 +12,7 @@ from types import FrameType
 import numpy as np
 import structlog
 
+from agent.audit import log_grants
 from agent.config import ConfigError, check_reload, left_alone_text
 from agent.control import ControlServer
 from agent.forecaster import Forecaster
@@ -32,6 +33,7 @@ from agent.tenant import Roster
 from agent.tick import ControlLoop, Kernel
 from enforce.apply import Applier
 from enforce.cgroup import ensure
+from enforce.disks import disk_number
 from enforce.originals import Originals
 from enforce.sampler import Sampler
 
@@ -88,7 +90,7 @@ class Daemon:
         self._originals = Originals(config.host.state_dir / ORIGINALS_NAME)
         if self._originals.problem is not None:
             log.warning("originals damaged", problem=self._originals.problem)
-        self._roster = Roster.of(config.tenants)
+        self._roster = Roster.of(config.tenants, config.resources)
         self._unmade: dict[str, str] = {}
         self._release_removed()
         self._make_cgroups(self._roster.names)
@@ -146,7 +148,8 @@ class Daemon:
         try:
             self._keep_root_lock()
             self._make_cgroups(self._absent())
-            self.record = self._loop.tick(now_s, late_ticks=late_ticks)
+            before, self.record = self.record, self._loop.tick(now_s, late_ticks=late_ticks)
+            log_grants(before, self.record)
         except AgentRunningError as error:
             self.failed_ticks += 1
             log.error("not ticking beside another agent", problem=str(error))  # noqa: TRY400
@@ -219,7 +222,7 @@ class Daemon:
             OSError: Too few descriptors are left, or the tenants' parent cannot be made.
 
         """
-        roster, old = Roster.of(config.tenants), self._kernel
+        roster, old = Roster.of(config.tenants, config.resources), self._kernel
         with ExitStack() as undo:
             kernel = self._opened_kernel(config, roster)
             undo.callback(kernel.close)
@@ -297,7 +300,8 @@ class Daemon:
     def _opened_kernel(self, config: Config, roster: Roster) -> Kernel:
         root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes
         applier = Applier(root, roster.names, self._originals, memory_margin_bytes=margin_bytes)
-        return Kernel(Sampler(root, roster.names), applier)
+        disks = {name: disk_number(name) for name in config.disks}
+        return Kernel(Sampler(root, roster.names, disks=disks), applier)
 
 
 def run(path: Path, tenants_dir: Path) -> None:

@@ -45,6 +45,23 @@ def cpu_demand(usage: Usage, *, ceiling: Floats, fair: Floats, capacity: float) 
     )
 
 
+def rate_demand(
+    used: Floats, *, limit: Floats, ceiling: Floats, fair: Floats, capacity: float
+) -> Demand:
+    """Estimate what was demanded of a disk, the network or of requests, per second.
+
+    Only the fact of being held is known: usage stands at the limit, or a device that gives all
+    that it has gives a tenant its weighted share `fair` or more.  The estimate then probes upwards.
+    """
+    with np.errstate(invalid="ignore"):
+        is_held = (used > 0) & (used >= _AT_LIMIT * limit)
+        saturated = np.nansum(used) >= _SATURATED * capacity
+        is_waiting = saturated & (used > 0) & (used >= _AT_LIMIT * fair)
+    is_censored = is_held | is_waiting
+    wanted = np.where(is_censored, used * _PROBE, used)
+    return Demand(np.minimum(wanted, np.maximum(ceiling, used)), is_censored)
+
+
 def memory_demand(usage: Usage, *, ceiling: Floats, high: Floats) -> Demand:
     """Estimate bytes demanded: what is held, and more where memory.high held it back."""
     with np.errstate(invalid="ignore"):

@@ -8,17 +8,21 @@ import msgspec
 from agent.answers import Finding, Health
 from agent.client import AgentError, get
 from agent.config import ConfigError, load_host
+from agent.cycle import LIMIT_CONTROL
 from agent.host import read_config
-from agent.settings import HostSettings
+from agent.settings import Config, HostSettings
 from enforce.capability import probe
+from enforce.disks import disk_number
 
 _SEVERITIES = ("ok", "degraded", "missing")
 
 
 def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Finding]:
     """Return what was found of the configuration, the agent and the kernel, in this order."""
+    configuration, config = _configuration(config_path, tenants_dir)
     return [
-        _configuration(config_path, tenants_dir),
+        configuration,
+        *_unenforceable(config),
         _agent(socket_path),
         *(
             Finding(found.name, str(found.state), found.meaning, found.remedy)
@@ -32,17 +36,39 @@ def worst_state(findings: Sequence[Finding]) -> str:
     return max((finding.state for finding in findings), key=_SEVERITIES.index, default="ok")
 
 
-def _configuration(config_path: Path, tenants_dir: Path) -> Finding:
+def _configuration(config_path: Path, tenants_dir: Path) -> tuple[Finding, Config | None]:
     try:
         config = read_config(config_path, tenants_dir)
     except ConfigError as error:
-        return Finding(
+        finding = Finding(
             "configuration",
             "missing",
             f"{len(error.problems)} fault(s), the first: {error.problems[0]}",
             "see: tidegate check-config",
         )
-    return Finding("configuration", "ok", f"{len(config.tenants)} tenant(s)", "")
+        return finding, None
+    return Finding("configuration", "ok", f"{len(config.tenants)} tenant(s)", ""), config
+
+
+def _unenforceable(config: Config | None) -> list[Finding]:
+    """Name what is configured to be divided and cannot be limited (rule 8: never silence)."""
+    resources = () if config is None else config.resources
+    unlimited = [resource for resource in resources if resource not in LIMIT_CONTROL]
+    places = dict.fromkeys((resource.kind.group, resource.device) for resource in unlimited)
+    return [
+        Finding(
+            f"{group} {device}".strip() + " limits",
+            "missing",
+            "configured but not enforceable: they are decided and shown, and nothing writes them",
+            f"take [{'.'.join(filter(None, (group, device)))}] out of the host's file, "
+            "or live with what is only shown",
+        )
+        for group, device in places
+    ] + [
+        Finding(f"disk {name}", "missing", "there is no such disk: nothing is counted", "lsblk -d")
+        for name in ([] if config is None else config.disks)
+        if disk_number(name) is None
+    ]
 
 
 def _agent(socket_path: Path) -> Finding:

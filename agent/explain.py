@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agent.amounts import amount_text, token_of, tokens_text
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
 from agent.enforced import control_value, in_force
 from agent.record import TickRecord
 from agent.status import tenant_rows
 from agent.tenant import Resource
-from agent.units import approximate_bytes, at_least_one_digit, three_digits
 from enforce.columns import Control
 from forecast.profile import Source
 
@@ -37,9 +37,11 @@ _STATE_WORDS = {
     "unenforced": "part of this cannot be enforced here",
 }
 _UNKNOWN_SINCE = {
-    Resource.CPU: "there are no two samples of this cgroup yet that can be compared",
-    Resource.MEMORY: "the kernel does not count it here (is the memory controller on?)",
+    "cpu": "there are no two samples of this cgroup yet that can be compared",
+    "memory": "the kernel does not count it here (is the memory controller on?)",
+    "disk": "the kernel does not count it here (is the io controller on, and the disk there?)",
 }
+_UNCOUNTED = "nothing counts it yet"
 
 
 def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | None:
@@ -51,7 +53,7 @@ def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | Non
         return None
     position = record.roster.names.index(name)
     tenant = tenant_rows(record, [position])[0]
-    cases = {resource: _Case.of(record, resource, position) for resource in Resource}
+    cases = {resource: _Case.of(record, resource, position) for resource in record.resources}
     return Explanation(
         tick=record.number,
         age_s=round(max(now_s - record.taken_at_s, 0.0), 3),
@@ -77,14 +79,19 @@ class _Case:
     source: Source
     risk: float
     fair: float
+    forfeited: float
     floor: float
     ceiling: float
     guaranteed: float
     opportunistic: float
     emergency: float
+    grant_left_s: float
+    cooldown_left_s: float
+    host_need: str
     limit: float
     balance: float
     burst: float
+    allowance: float
     pressure: float
     forecaster: str
 
@@ -105,44 +112,48 @@ class _Case:
             source=Source(int(tick.source[position])),
             risk=float(tick.risk[position]),
             fair=float(tick.fair[position]),
+            forfeited=float(tick.forfeited[position]),
             floor=float(terms.floor[position]),
             ceiling=float(terms.ceiling[position]),
             guaranteed=float(tick.guaranteed[position]),
             opportunistic=float(tick.opportunistic[position]),
             emergency=float(tick.emergency[position]),
+            grant_left_s=float(tick.grant_left_s[position]),
+            cooldown_left_s=float(tick.cooldown_left_s[position]),
+            host_need=tick.host_need,
             limit=float(tick.limit[position]),
             balance=float(tick.balance[position]),
             burst=float(tick.burst[position]),
+            allowance=float(tick.allowance[position]),
             pressure=tick.pressure,
             forecaster=record.forecaster,
         )
 
     @property
     def is_cpu(self) -> bool:
-        """Say whether this is about cpu; otherwise it is about memory."""
-        return self.resource is Resource.CPU
+        """Say whether this is about cpu."""
+        return self.resource == Resource.CPU
 
     def text(self, amount: float) -> str:
         """Return an amount of this resource for a person."""
-        if not math.isfinite(amount):
-            return "unknown"
-        return f"{three_digits(amount)} cores" if self.is_cpu else approximate_bytes(amount)
+        return amount_text(self.resource.kind, amount)
 
     def is_more(self, amount: float, other: float) -> bool:
         """Say whether `amount` exceeds `other` by enough for a person to see it."""
+        if math.isinf(amount):
+            return math.isfinite(other)
         scale = 1.0 if self.is_cpu else max(abs(amount), abs(other))
         return amount > other + _NOTICEABLE * scale
 
 
 def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
-    controls = tuple(
-        control_value(record, control, position) for control in _CONTROLS[case.resource]
-    )
+    names = _CONTROLS.get(case.resource, ())
+    controls = tuple(control_value(record, control, position) for control in names)
     if not case.is_present:
         lent = (
             f"nothing: there is no cgroup; its floor of {case.text(case.floor)} is lent meanwhile."
         )
-        return Chain(case.resource.value, (Sentence("measured", lent),), controls)
+        return Chain(str(case.resource), (Sentence("measured", lent),), controls)
     steps = [
         Sentence("measured", _measured(case)),
         Sentence("demand", _demand(case)),
@@ -153,13 +164,16 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
         Sentence("emergency", _emergency(case)),
         Sentence("limit", _limit(case)),
     ]
-    if case.is_cpu:
+    if case.resource.is_spent:
         steps.append(Sentence("balance", _balance(case)))
     steps += [
         Sentence("kernel", _kernel(case, value, in_force(record, control, position)))
-        for control, value in zip(_CONTROLS[case.resource], controls, strict=True)
+        for control, value in zip(names, controls, strict=True)
     ]
-    return Chain(case.resource.value, tuple(steps), controls)
+    if not names:
+        unwritten = "configured but not enforceable: this limit is decided, and nothing writes it."
+        steps.append(Sentence("kernel", unwritten))
+    return Chain(str(case.resource), tuple(steps), controls)
 
 
 def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:
@@ -173,12 +187,12 @@ def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:
 
 
 def _measured(case: _Case) -> str:
-    used = f"{'used' if case.is_cpu else 'holds'} {case.text(case.usage)}"
+    used = f"{'used' if case.resource.is_spent else 'holds'} {case.text(case.usage)}"
     if not math.isfinite(case.usage):
-        return f"usage is unknown: {_UNKNOWN_SINCE[case.resource]}."
-    if not case.is_cpu:
+        return f"usage is unknown: {_UNKNOWN_SINCE.get(case.resource.kind.group, _UNCOUNTED)}."
+    if not case.resource.is_spent:
         return used + (", and hit its limit in the last tick." if case.is_held_back else ".")
-    if not math.isfinite(case.throttled_fraction):
+    if not (case.is_cpu and math.isfinite(case.throttled_fraction)):
         return f"{used} in the last tick."
     throttled_pct = 100 * case.throttled_fraction
     return f"{used} in the last tick, throttled in {throttled_pct:.0f} % of its periods."
@@ -235,20 +249,24 @@ def _guaranteed(case: _Case) -> str:
 def _more(case: _Case, formula: float) -> str:
     """Say why the guaranteed amount is not what the formula gives."""
     if case.is_more(formula, case.guaranteed):
-        return f", cut to {_cut(case)}"
+        return f", cut{_cut(case)}"
     if case.is_more(case.guaranteed, formula):
         return ", raised since its demand is above the forecast now"
     return ""
 
 
 def _cut(case: _Case) -> str:
-    """Name the bound that keeps the guaranteed amount below what the formula gives."""
+    """Name what keeps the guaranteed amount below what the formula gives."""
+    if round(100 * case.forfeited) > 0:
+        part = "all" if case.forfeited >= 1 else f"{100 * case.forfeited:.0f} %"
+        return f": its debt takes back {part} of what is beyond its floor"
     if not case.is_more(case.ceiling, case.guaranteed):
-        return "its ceiling"
+        return " to its ceiling"
     if not case.is_more(case.fair, case.guaranteed):
         share = f"its fair share by weight, {case.text(case.fair)}"
-        return share if case.is_more(case.guaranteed, case.floor) else f"its floor, above {share}"
-    return "what is left beside the others' guarantees"
+        is_above = case.is_more(case.guaranteed, case.floor)
+        return f" to {share}" if is_above else f" to its floor, above {share}"
+    return " to what is left beside the others' guarantees"
 
 
 def _opportunistic(case: _Case) -> str:
@@ -261,9 +279,19 @@ def _opportunistic(case: _Case) -> str:
 
 
 def _emergency(case: _Case) -> str:
+    if case.cooldown_left_s > 0:
+        return (
+            f"{case.text(case.emergency)} of a grant that has ended; it is taken back over another "
+            f"{case.cooldown_left_s:.0f} s, and until then there is no other."
+        )
     if not case.is_more(case.emergency, 0.0):
+        if case.host_need:
+            return f"no grant: the pool is kept for the host itself ({case.host_need})."
         return "no grant."
-    return f"{case.text(case.emergency)} granted for a short time, since its limit was hit."
+    return (
+        f"{case.text(case.emergency)} granted for another {case.grant_left_s:.0f} s, "
+        "since its limit was hit."
+    )
 
 
 def _limit(case: _Case) -> str:
@@ -279,13 +307,29 @@ def _limit(case: _Case) -> str:
 def _balance(case: _Case) -> str:
     if not math.isfinite(case.balance):
         return "unknown."
-    amount, most = at_least_one_digit(abs(case.balance)), at_least_one_digit(case.burst)
+    kind = case.resource.kind
+    amount, token = tokens_text(kind, abs(case.balance)), token_of(kind)
     if case.balance < 0:
-        return (
-            f"{amount} core-seconds in debt, of at most {most}: "
-            "it is brought down first when the host fills up."
-        )
-    return f"{amount} of {most} core-seconds banked: that is its priority."
+        most = tokens_text(kind, case.burst / case.allowance)
+        return f"{amount} {token} in debt, of at most {most}: {_brought_down(case)}."
+    most = tokens_text(kind, case.burst)
+    said = f"{amount} of {most} {token} banked: that is its priority"
+    if case.allowance <= 1.0 + _NOTICEABLE:
+        return f"{said}."
+    return (
+        f"{said}. It may bank {case.allowance:.2f} times what its class may, "
+        "for what it has left of its guaranteed tokens in the last hour."
+    )
+
+
+def _brought_down(case: _Case) -> str:
+    """Say whether a tenant in debt is losing what it was lent, before the host is full."""
+    if case.pressure < _NOTICEABLE or not case.is_more(case.ceiling, case.limit):
+        return "it is brought down first when the host fills up"
+    return (
+        "it is brought down towards its guaranteed part as a shortage becomes likely "
+        f"({100 * case.pressure:.1f} % now)"
+    )
 
 
 def _kernel(case: _Case, value: ControlValue, kept: float) -> str:

@@ -1,4 +1,4 @@
-"""Weighted max-min fairness (progressive filling) over columns.  Pure."""
+"""Weighted max-min fairness (progressive filling) over columns, from below and above.  Pure."""
 
 import numpy as np
 
@@ -26,6 +26,26 @@ def filled(amount: float, *, room: Floats, weight: Floats) -> Floats:
         return room
     level = _level(amount, room[takes_part], weight[takes_part])
     return np.where(takes_part, np.minimum(room, level * weight), 0.0)
+
+
+def levelled(amount: float, *, least: Floats, weight: Floats) -> Floats:
+    """Divide `amount` so that each tenant gets max(least, level * weight), the same level for all.
+
+    Weighted max-min fairness above what each has already: who has less than its weighted share is
+    lifted first.  Where `least` alone sums to the amount or more, nobody gets more.  All shapes
+    (tenants,).
+    """
+    if amount <= least.sum() or not np.any(weight > 0):
+        return least
+    full_at = np.divide(least, weight, out=np.full_like(least, np.inf), where=weight > 0)
+    order = np.argsort(full_at, kind="stable")
+    # With the first k tenants lifted, the others keep what they have: the level that results is
+    # the right one for the first k at which tenant k + 1 has that level already.
+    kept = np.append(np.cumsum(least[order][::-1])[::-1], 0.0)[1:]
+    lifted = np.cumsum(weight[order])
+    level = np.divide(amount - kept, lifted, out=np.zeros_like(kept), where=lifted > 0)
+    is_right = (level <= np.append(full_at[order], np.inf)[1:]) & (lifted > 0)
+    return np.maximum(least, float(level[np.argmax(is_right)]) * weight)
 
 
 def _level(amount: float, room: Floats, weight: Floats) -> float:

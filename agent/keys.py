@@ -153,6 +153,25 @@ def byte_count(*, least: int = 0) -> Kind:
     return Kind(f'bytes {_range_text(None, least)}, such as 1048576, "512M" or "2G"', read)
 
 
+def byte_rate(*, least: int) -> Kind:
+    """Return the kind of bytes per second: a number or text such as "100M"."""
+
+    def read(value: Any) -> float:
+        amount = parse_bytes(value) if isinstance(value, str) else _finite(value)
+        return _within(float(amount), None, least, 1 << 62)
+
+    return Kind(f'bytes per second {_range_text(None, least)}, such as 1048576 or "100M"', read)
+
+
+def rate(what: str) -> Callable[..., Kind]:
+    """Return the kind of so many `what` per second, from the least that there may be."""
+
+    def at_least(*, least: int) -> Kind:
+        return number(f"{what} per second", least=least)
+
+    return at_least
+
+
 def count(*, least: int, most: int = _MAX_COUNT) -> Kind:
     """Return the kind of whole numbers from `least` to `most`."""
 

@@ -9,12 +9,23 @@ from agent.tenant import Floats, Terms
 
 
 @dataclass(frozen=True, slots=True)
+class Prospect:
+    """What is expected of each tenant, shape (tenants,), and what it may have at most."""
+
+    expected: Floats
+    high: Floats  # the upper end of the prediction interval
+    ceiling: Floats  # finite; zero of who is absent
+    forfeited: Floats  # part of what goes beyond the floor that a debt takes back, 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
 class Guarantee:
     """Guaranteed part of each tenant, shape (tenants,), and what led to it."""
 
     floor: Floats  # as promised, or scaled down where promises exceed the capacity
     risk: Floats  # 0 to 1
     fair: Floats  # weighted share of the capacity
+    forfeited: Floats  # part of what goes beyond the floor that a debt takes back, 0 to 1
     amount: Floats
     emergency_pool: float
     are_floors_scaled: bool
@@ -33,33 +44,29 @@ def risk_of(expected: Floats, high: Floats, risk_aversion: Floats) -> Floats:
 
 
 def guarantee(
-    terms: Terms,
-    *,
-    expected: Floats,
-    high: Floats,
-    ceiling: Floats,
-    capacity: float,
-    emergency_fraction: float,
+    terms: Terms, prospect: Prospect, *, capacity: float, emergency_fraction: float
 ) -> Guarantee:
     """Pre-allocate from the demand profile: floor + min((expected - floor)+ * (1 - risk), fair).
 
     Nobody is promised more than the larger of its floor and its weighted share of the capacity:
-    what goes beyond is opportunistic.  Law 2: sum(amount) + emergency_pool <= capacity.  `high`
-    is the upper end of the prediction interval; `ceiling` is finite; absent tenants come with a
-    ceiling of zero.  All columns have shape (tenants,).
+    what goes beyond is opportunistic.  Law 2: sum(amount) + emergency_pool <= capacity.
     """
+    expected, ceiling = prospect.expected, prospect.ceiling
     floor = np.minimum(terms.floor, ceiling)
     scaled = filled(capacity, room=floor, weight=terms.weight)
     are_floors_scaled = bool(floor.sum() > capacity * (1 + 1e-12))
     floor = scaled if are_floors_scaled else floor
     fair = fair_share(terms.weight, ceiling, capacity)
-    risk = risk_of(expected, high, terms.risk_aversion)
+    risk = risk_of(expected, prospect.high, terms.risk_aversion)
     emergency_pool = min(emergency_fraction * capacity, max(capacity - floor.sum(), 0.0))
     wanted = np.maximum(expected - floor, 0.0) * (1.0 - risk)
     wanted = np.minimum(wanted, np.maximum(np.minimum(fair, ceiling) - floor, 0.0))
+    wanted *= 1.0 - prospect.forfeited
     budget = max(capacity - emergency_pool - floor.sum(), 0.0)
     above = filled(budget, room=wanted, weight=terms.weight)
-    return Guarantee(floor, risk, fair, floor + above, emergency_pool, are_floors_scaled)
+    return Guarantee(
+        floor, risk, fair, prospect.forfeited, floor + above, emergency_pool, are_floors_scaled
+    )
 
 
 def fair_share(weight: Floats, ceiling: Floats, capacity: float) -> Floats:

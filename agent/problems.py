@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from agent.cycle import Decision
+from agent.cycle import LIMIT_CONTROL, UNCOUNTED, Decision
+from agent.tenant import Resource
 from enforce.columns import Control, HostSample, Outcomes, Result
 
 
@@ -18,6 +19,36 @@ def unenforceable(sample: HostSample) -> tuple[str, ...]:
     if absent:
         found.append(f"{absent} tenant(s) without a cgroup")
     return tuple(found)
+
+
+def unenforced(decision: Decision, sample: HostSample) -> list[str]:
+    """Name what is divided here but not limited: decided, shown, and without effect (rule 8)."""
+    found: dict[str, bool] = {}
+    for resource in decision.resources:
+        if resource not in LIMIT_CONTROL:
+            what = " ".join((resource.kind.group, resource.device)).strip()
+            found[what] = found.get(what, False) or _is_uncounted(resource, sample)
+    return [
+        f"{what}: configured but not enforceable: limits are decided, and nothing writes them"
+        + ("; usage is unknown, since nothing counts it" if is_uncounted else "")
+        for what, is_uncounted in found.items()
+    ]
+
+
+def _is_uncounted(resource: Resource, sample: HostSample) -> bool:
+    disks = sample.disks
+    if resource.kind in UNCOUNTED or resource.device not in disks.names:
+        return True
+    return bool(np.isnan(disks.read_bytes[disks.names.index(resource.device)]).all())
+
+
+def host_needs(decision: Decision) -> list[str]:
+    """Name each emergency pool that is kept for the host's own survival, and why."""
+    return [
+        f"emergency pool of {resource} kept for the host itself: {part.host_need}"
+        for resource, part in decision.resources.items()
+        if part.host_need
+    ]
 
 
 def broken_promises(decision: Decision) -> list[str]:

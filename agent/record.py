@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.tenant import Bools, Floats, Resource, Roster
+from agent.usage import Usage
 from enforce.columns import Changes, HostSample, Outcomes
 
 
@@ -18,9 +19,10 @@ class ResourceTick:
     """One resource in one tick: the chain from measurement to limit."""
 
     capacity: float  # allocatable: the host's, less the system reserve
-    emergency_pool: float  # held back, in strict mode
+    emergency_pool: float  # kept for emergencies, lent meanwhile where it is spent
     pressure: float  # 0 to 1: how likely expected total demand is to exceed capacity
     elasticity: float  # sum of limits / capacity allowed in this tick (1 in strict mode)
+    host_need: str  # why the emergency pool is kept for the host itself; "" where it is not
     marginal_need: float  # lambda of the equal-marginal-need placement
     usage: Floats  # measured over the last tick
     demand: Floats  # usage corrected for throttling
@@ -30,13 +32,17 @@ class ResourceTick:
     source: NDArray[np.uint8]  # forecast.profile.Source
     risk: Floats  # share of expected demand above the floor not pre-allocated
     fair: Floats  # weighted share of the capacity: bounds what is guaranteed above the floor
+    forfeited: Floats  # part of what goes beyond the floor that a debt takes back, 0 to 1
     guaranteed: Floats
     opportunistic: Floats
     emergency: Floats
+    grant_left_s: Floats  # of the emergency grant
+    cooldown_left_s: Floats  # in which an ended grant is taken back, and no other is made
     limit: Floats  # decided; inf is none
-    in_force: Floats  # read from the kernel before this tick's writes
-    weight: Floats  # kernel weight decided (cpu); NaN for memory
+    in_force: Floats  # read from the kernel before this tick's writes; NaN where nothing limits it
+    weight: Floats  # kernel weight decided (cpu); NaN for all else
     balance: Floats  # tokens; NaN for resources that are held, not spent
+    allowance: Floats  # how many times its class's burst that is: 1 to 2
     burst: Floats  # most tokens that can be banked
 
 
@@ -62,6 +68,7 @@ class TickRecord:
     roster: Roster
     sample: HostSample
     resources: Mapping[Resource, ResourceTick]
+    usage: Usage  # of all that is counted, divided here or not
     throttled_fraction: Floats  # share of cpu periods throttled in the last tick
     changes: tuple[Changes, ...]
     outcomes: tuple[Outcomes, ...]

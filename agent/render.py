@@ -10,6 +10,7 @@ from agent.answers import (
     Finding,
     HostStatus,
     MemoryPools,
+    RatePools,
     ReleasedValue,
     Status,
     TenantStatus,
@@ -48,9 +49,32 @@ def status_lines(answer: Status, *, width: int) -> list[str]:
     return lines
 
 
+def resource_lines(answer: Status, name: str, *, width: int) -> list[str]:
+    """Return the tenants' table of one resource beside cpu and memory: divided, or only counted.
+
+    Raises:
+        ValueError: There is no such resource; the message names those that there are.
+
+    """
+    divided = [pools.resource for pools in answer.host.rates]
+    if name in divided:
+        place = divided.index(name)
+        columns = _rate_columns(place)
+        note = _ENFORCED if answer.host.rates[place].is_enforced else _UNENFORCED
+    elif name in _TRAFFIC:
+        columns, note = _traffic_columns(_TRAFFIC[name]), _ONLY_COUNTED
+    else:
+        raise ValueError(f"no resource {name!r} (known: {', '.join((*divided, *_TRAFFIC))})")
+    heads, rows, _ = table(columns, answer.tenants, width=width)
+    lines = [style(name, bold=True), "", *(style(head, bold=True) for head in heads), *rows]
+    colour = "red" if note == _UNENFORCED else None
+    return [*lines, "", *(style(line, fg=colour) for line in paragraph(note, width=width))]
+
+
 def host_lines(host: HostStatus, *, width: int) -> list[str]:
     """Return what the agent is doing, the pools, and what is wrong."""
-    pools: Sequence[Pools] = (("cpu", host.cpu), ("memory", host.memory))
+    rates: Sequence[Pools] = [(pools.resource, pools) for pools in host.rates]
+    pools: Sequence[Pools] = (("cpu", host.cpu), ("memory", host.memory), *rates)
     heads, rows, _ = table(_POOL_COLUMNS, pools, width=width)
     problems = labelled([("problem", text) for text in host.problems], width=width, indent=0)
     return [
@@ -141,45 +165,55 @@ def _painted_states(text: str, tenant: TenantStatus) -> str:
     return style(text, fg=_COLOURS.get(tenant.states[0]))
 
 
-Pools = tuple[str, CpuPools | MemoryPools]
+def _per_s(value: float | None, unit: str) -> str:
+    """Return a rate: "12.0M" of bytes, "340" of anything else."""
+    if value is None:
+        return _UNKNOWN
+    return approximate_bytes(value) if unit == "bytes" else three_digits(value)
 
 
-def _pool(cores: str, held: str) -> Callable[[Pools], str]:
-    """Return how to show one quantity of either kind of pools."""
+Pools = tuple[str, CpuPools | MemoryPools | RatePools]
+
+
+def _of_each(name: str) -> Callable[[Pools], str]:
+    """Return how to show one quantity of any kind of pools."""
 
     def cell(row: Pools) -> str:
         pools = row[1]
         if isinstance(pools, CpuPools):
-            return three_digits(getattr(pools, cores))
-        return approximate_bytes(getattr(pools, held))
+            return three_digits(getattr(pools, f"{name}_cores"))
+        if isinstance(pools, MemoryPools):
+            return approximate_bytes(getattr(pools, f"{name}_bytes"))
+        value = _per_s(getattr(pools, f"{name}_per_s"), pools.unit)
+        return value if value == _UNKNOWN else f"{value}/s"
 
     return cell
 
 
 def _used_pct(row: Pools) -> str:
     pools = row[1]
-    used, capacity = (
-        (pools.usage_cores, pools.capacity_cores)
-        if isinstance(pools, CpuPools)
-        else (pools.usage_bytes, pools.capacity_bytes)
-    )
-    return _percent(100 * used / capacity if capacity > 0 else None)
+    used, capacity = _used(pools)
+    return _percent(100 * used / capacity if used is not None and capacity > 0 else None)
 
 
-def _of_both(name: str) -> Callable[[Pools], str]:
-    return _pool(f"{name}_cores", f"{name}_bytes")
+def _used(pools: CpuPools | MemoryPools | RatePools) -> tuple[float | None, float]:
+    if isinstance(pools, CpuPools):
+        return pools.usage_cores, pools.capacity_cores
+    if isinstance(pools, MemoryPools):
+        return pools.usage_bytes, pools.capacity_bytes
+    return pools.usage_per_s, pools.capacity_per_s
 
 
 _POOL_COLUMNS: Sequence[Column[Pools]] = (
     Column("HOST", lambda row: row[0], is_left=True),
-    Column("CAPACITY", _of_both("capacity")),
-    Column("USED", _of_both("usage")),
+    Column("CAPACITY", _of_each("capacity")),
+    Column("USED", _of_each("usage")),
     Column("USED%", _used_pct),
-    Column("GUARANTEED", _of_both("guaranteed")),
-    Column("LENT", _of_both("opportunistic")),
-    Column("EMERGENCY", _of_both("emergency")),
-    Column("RESERVED", _of_both("emergency_pool"), rank=2),
-    Column("LIMITS", _of_both("limits"), rank=1),
+    Column("GUARANTEED", _of_each("guaranteed")),
+    Column("LENT", _of_each("opportunistic")),
+    Column("EMERGENCY", _of_each("emergency")),
+    Column("RESERVED", _of_each("emergency_pool"), rank=2),
+    Column("LIMITS", _of_each("limits"), rank=1),
     Column("SHORTAGE", lambda row: _percent(row[1].shortage_pct)),
 )
 
@@ -210,6 +244,50 @@ _TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (
     Column("LIMIT", lambda t: _bytes(t.memory.limit_bytes), "memory"),
     Column("STATE", _states, is_left=True, paint=_painted_states),
 )
+
+_TRAFFIC = {
+    "disk_read": "disk_read_bytes_per_s",
+    "disk_write": "disk_write_bytes_per_s",
+    "disk_read_ops": "disk_read_ops_per_s",
+    "disk_write_ops": "disk_write_ops_per_s",
+    "net_out": "net_out_bytes_per_s",
+    "net_in": "net_in_bytes_per_s",
+    "requests": "requests_per_s",
+}
+_UNENFORCED = "Configured but not enforceable: these limits are decided, and nothing writes them."
+_ENFORCED = "These limits are in force."
+_ONLY_COUNTED = "Counted over all devices together, and not divided so (- is unknown)."
+
+
+def _rate_columns(place: int) -> Sequence[Column[TenantStatus]]:
+    """Return the columns of the rate at `place` among those that are divided."""
+
+    def of(name: str) -> Callable[[TenantStatus], str]:
+        return lambda t: _per_s(getattr(t.rates[place], name), t.rates[place].unit)
+
+    def demand(tenant: TenantStatus) -> str:
+        return _demand(of("demand_per_s")(tenant), tenant.rates[place].is_held_back)
+
+    return (
+        Column("TENANT", lambda t: t.name, is_left=True),
+        Column("QOS", lambda t: t.qos, is_left=True),
+        Column("USED/S", of("usage_per_s")),
+        Column("DEMAND/S", demand, rank=2),
+        Column("BOUND/S", of("forecast_bound_per_s"), rank=1),
+        Column("GUAR/S", of("guaranteed_per_s")),
+        Column("LIMIT/S", of("limit_per_s")),
+        Column("BALANCE", of("balance_tokens")),
+    )
+
+
+def _traffic_columns(name: str) -> Sequence[Column[TenantStatus]]:
+    unit = "bytes" if "bytes" in name else ""
+    return (
+        Column("TENANT", lambda t: t.name, is_left=True),
+        Column("QOS", lambda t: t.qos, is_left=True),
+        Column("USED/S", lambda t: _per_s(getattr(t.traffic, name), unit)),
+    )
+
 
 _RELEASED_COLUMNS: Sequence[Column[ReleasedValue]] = (
     Column("CGROUP", lambda one: one.cgroup, is_left=True),

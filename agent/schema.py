@@ -7,15 +7,28 @@ from collections.abc import Mapping, Sequence
 
 from agent.allocation import Mode
 from agent.emergency import EmergencySettings
-from agent.keys import Key, absolute_path, byte_count, choice, count, flag, number, seconds
+from agent.keys import (
+    Key,
+    absolute_path,
+    byte_count,
+    byte_rate,
+    choice,
+    count,
+    flag,
+    number,
+    rate,
+    seconds,
+)
 from agent.plan import Pace
 from agent.settings import ForecastSettings, HostSettings, LogSettings, Periods
-from agent.tenant import QosClass, Resource
+from agent.tenant import Kind, QosClass
 
 _CORES = number("cores")
 _SOME_CORES = number("cores", above=0.0)
+_PERCENT = number("per cent", most=100.0)
 _FRACTION = number("a fraction", most=1.0)
 _WEIGHT = number("a weight", above=0.0, most=10_000.0)
+_WEIGHT_KEY = Key("weight", _WEIGHT, "weight")
 _PERIOD = seconds(above=0.0)
 
 HOST_KEYS = (
@@ -41,6 +54,10 @@ EMERGENCY_KEYS = (
     Key("fraction", number("a fraction", most=0.5), "fraction"),
     Key("grant_s", seconds(), "grant_s"),
     Key("cooldown_s", seconds(), "cooldown_s"),
+    Key("memory_available_fraction", _FRACTION, "memory_available_fraction"),
+    Key("cpu_some_pct", _PERCENT, "cpu_some_pct"),
+    Key("memory_full_pct", _PERCENT, "memory_full_pct"),
+    Key("io_full_pct", _PERCENT, "io_full_pct"),
 )
 PACE_KEYS = (
     Key("dead_band_fraction", number("a fraction", most=0.5), "dead_band_fraction"),
@@ -56,24 +73,49 @@ FORECAST_KEYS = (
     Key("hung_after_s", _PERIOD, "hung_after_s"),
 )
 LOG_KEYS = (Key("level", choice(("debug", "info", "warning", "error")), "level"),)
-MODE_KEYS = tuple(Key(r.value, choice([mode.value for mode in Mode]), r.value) for r in Resource)
+MODE_KEYS = tuple(Key(kind, choice([mode.value for mode in Mode]), kind) for kind in Kind)
 QOS_KEYS = (
     Key("weight", _WEIGHT, "weight", is_required=True),
     Key("risk_aversion", _FRACTION, "risk_aversion", is_required=True),
     Key("emergency_rank", count(least=0, most=1000), "emergency_rank", is_required=True),
     Key("burst_s", seconds(), "burst_s", is_required=True),
 )
-TENANT_KEYS: Mapping[Resource, Sequence[Key]] = {
-    Resource.CPU: (
+# Of what the host cannot tell by itself: stem and unit of the names of keys, and their values.
+_RATES = {
+    Kind.DISK_READ: ("read_{}_bytes_per_s", byte_rate),
+    Kind.DISK_WRITE: ("write_{}_bytes_per_s", byte_rate),
+    Kind.DISK_READ_OPS: ("read_{}_ops_per_s", rate("operations")),
+    Kind.DISK_WRITE_OPS: ("write_{}_ops_per_s", rate("operations")),
+    Kind.NET_OUT: ("out_{}_bytes_per_s", byte_rate),
+    Kind.NET_IN: ("in_{}_bytes_per_s", byte_rate),
+    Kind.REQUESTS: ("{}_per_s", rate("requests")),
+}
+SUPPLY_KEYS: Mapping[Kind, tuple[Key, Key]] = {
+    kind: (
+        Key(name.format("capacity"), of(least=1), "capacity"),
+        Key(name.format("reserve"), of(least=0), "reserve"),
+    )
+    for kind, (name, of) in _RATES.items()
+}
+TENANT_KEYS: Mapping[Kind, tuple[Key, Key, Key]] = {
+    Kind.CPU: (
         Key("floor_cores", _CORES, "floor"),
         Key("ceiling_cores", _SOME_CORES, "ceiling"),
-        Key("weight", _WEIGHT, "weight"),
+        _WEIGHT_KEY,
     ),
-    Resource.MEMORY: (
+    Kind.MEMORY: (
         Key("floor_bytes", byte_count(), "floor"),
         Key("ceiling_bytes", byte_count(least=1), "ceiling"),
-        Key("weight", _WEIGHT, "weight"),
+        _WEIGHT_KEY,
     ),
+    **{
+        kind: (
+            Key(name.format("floor"), of(least=0), "floor"),
+            Key(name.format("ceiling"), of(least=1), "ceiling"),
+            _WEIGHT_KEY,
+        )
+        for kind, (name, of) in _RATES.items()
+    },
 }
 SECTIONS: Mapping[str, tuple[type, Sequence[Key]]] = {
     "host": (HostSettings, HOST_KEYS),
@@ -83,7 +125,7 @@ SECTIONS: Mapping[str, tuple[type, Sequence[Key]]] = {
     "forecast": (ForecastSettings, FORECAST_KEYS),
     "log": (LogSettings, LOG_KEYS),
 }
-SECTION_NAMES = (*SECTIONS, "modes", "qos")
+SECTION_NAMES = (*SECTIONS, "modes", "qos", *dict.fromkeys(kind.group for kind in SUPPLY_KEYS))
 
 
 def tenant_keys(classes: Sequence[QosClass]) -> tuple[Key, ...]:

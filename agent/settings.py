@@ -11,7 +11,7 @@ from agent.allocation import Mode
 from agent.emergency import EmergencySettings
 from agent.paths import RUNTIME_DIR, SOCKET_NAME, STATE_DIR
 from agent.plan import Pace
-from agent.tenant import QosClass, Resource, Tenant
+from agent.tenant import BASIC, Kind, QosClass, Resource, Tenant
 
 DEFAULT_QOS = (
     QosClass("platinum", weight=8.0, risk_aversion=0.9, emergency_rank=0, burst_s=300.0),
@@ -76,8 +76,14 @@ class LogSettings:
     level: str = "info"
 
 
+# Elastic where the kernel divides by weight within microseconds.
+DEFAULT_MODES: Mapping[Kind, Mode] = {
+    kind: Mode.ELASTIC if kind in (Kind.CPU, Kind.NET_OUT) else Mode.STRICT for kind in Kind
+}
+
+
 def _default_modes() -> Mapping[Resource, Mode]:
-    return {Resource.CPU: Mode.ELASTIC, Resource.MEMORY: Mode.STRICT}
+    return {resource: DEFAULT_MODES[resource.kind] for resource in BASIC}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Config:
 
     machine: Mapping[Resource, float]  # what this host has, in base units
     total: Mapping[Resource, float]  # what of it is to be divided
+    reserve: Mapping[Resource, float] = field(default_factory=dict)  # of what [host] does not say
     tenants: tuple[Tenant, ...] = ()  # in name order
     left_alone: tuple[str, ...] = ()  # files beside the tenants' that are none, each with why
     host: HostSettings = HostSettings()
@@ -100,7 +107,21 @@ class Config:
     @property
     def capacity(self) -> Mapping[Resource, float]:
         """Return what may be allocated: the total less the system reserve, in base units."""
-        return {
-            Resource.CPU: self.total[Resource.CPU] - self.host.cpu_reserve_cores,
-            Resource.MEMORY: self.total[Resource.MEMORY] - self.host.memory_reserve_bytes,
+        reserve = {
+            **self.reserve,
+            Resource.CPU: self.host.cpu_reserve_cores,
+            Resource.MEMORY: self.host.memory_reserve_bytes,
         }
+        return {
+            resource: total - reserve.get(resource, 0.0) for resource, total in self.total.items()
+        }
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """Return what is divided here."""
+        return tuple(self.total)
+
+    @property
+    def disks(self) -> tuple[str, ...]:
+        """Return the disks that are told apart."""
+        return tuple(dict.fromkeys(resource.device for resource in self.total if resource.device))

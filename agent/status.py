@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.amounts import token_of
 from agent.answers import (
     CpuPools,
     CpuStatus,
@@ -16,11 +17,15 @@ from agent.answers import (
     HostStatus,
     MemoryPools,
     MemoryStatus,
+    RatePools,
+    RateStatus,
     Status,
     TenantStatus,
+    TrafficStatus,
 )
 from agent.record import ResourceTick, TickRecord
-from agent.tenant import Bools, Floats, Resource
+from agent.tenant import BASIC, Bools, Floats, Kind, Resource
+from agent.usage import measured
 from enforce.columns import Control
 from forecast.profile import Source
 
@@ -82,6 +87,8 @@ def host_status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> HostS
         would_have_total=record.totals.would_have,
         cpu=_cpu_pools(record.resources[Resource.CPU]),
         memory=_memory_pools(record.resources[Resource.MEMORY]),
+        traffic=TrafficStatus(*(_known_total(column) for column in _traffic(record))),
+        rates=tuple(_rate_pools(rate, record.resources[rate]) for rate in _rates(record)),
     )
 
 
@@ -100,12 +107,14 @@ def tenant_rows(record: TickRecord, positions: Iterable[int]) -> tuple[TenantSta
     at = np.fromiter(positions, dtype=np.intp)
     roster = record.roster
     return tuple(
-        TenantStatus(roster.names[i], roster.qos_names[i], states, cpu, memory)
-        for i, states, cpu, memory in zip(
+        TenantStatus(roster.names[i], roster.qos_names[i], *parts)
+        for i, *parts in zip(
             at.tolist(),
             _states(record, at),
             _cpu_rows(record, at),
             _memory_rows(record, at),
+            _traffic_rows(record, at),
+            _rate_rows(record, at),
             strict=True,
         )
     )
@@ -114,13 +123,14 @@ def tenant_rows(record: TickRecord, positions: Iterable[int]) -> tuple[TenantSta
 def _states(record: TickRecord, at: Positions) -> list[tuple[str, ...]]:
     """Name what is out of the ordinary of each tenant, the most important first, or "live"."""
     cpu, memory = record.resources[Resource.CPU], record.resources[Resource.MEMORY]
+    every = record.resources.values()
     is_absent = record.sample.cgroup_id == 0
     columns: dict[str, Bools] = {
         "absent": is_absent,
         "unenforced": ~is_absent & _is_unenforced(record),
         "observed": record.roster.is_observed_only | record.is_observing,
-        "emergency": (cpu.emergency > 0) | (memory.emergency > 0),
-        "debt": cpu.balance < 0,
+        "emergency": np.any([tick.emergency > 0 for tick in every], axis=0),
+        "debt": np.any([tick.balance < 0 for tick in every], axis=0),
         "throttled": record.throttled_fraction > 0,
         "squeezed": memory.is_censored,
         "learning": _is_from(Source.LEARNING, cpu, memory),
@@ -187,6 +197,68 @@ def _memory_rows(record: TickRecord, at: Positions) -> list[MemoryStatus]:
     return [MemoryStatus(*row) for row in zip(*columns, strict=True)]
 
 
+def _rates(record: TickRecord) -> list[Resource]:
+    """Return what is divided beside cpu and memory."""
+    return [resource for resource in record.resources if resource not in BASIC]
+
+
+def _rate_rows(record: TickRecord, at: Positions) -> list[tuple[RateStatus, ...]]:
+    """Return each tenant's part of each rate that is divided."""
+    by_rate = [_rate_column(record, resource, at) for resource in _rates(record)]
+    return list(zip(*by_rate, strict=True)) if by_rate else [()] * len(at)
+
+
+def _rate_column(record: TickRecord, resource: Resource, at: Positions) -> list[RateStatus]:
+    tick, terms = record.resources[resource], record.roster.terms[resource]
+    name, unit = str(resource), token_of(resource.kind)
+    columns = (
+        _numbers(tick.usage[at]),
+        _numbers(tick.demand[at]),
+        tick.is_censored[at].tolist(),
+        _numbers(tick.expected[at]),
+        _numbers(tick.upper[at]),
+        _sources(tick, at),
+        _numbers(100 * tick.risk[at]),
+        _numbers(terms.floor[at]),
+        _numbers(terms.ceiling[at]),
+        _numbers(tick.guaranteed[at]),
+        _numbers(tick.opportunistic[at]),
+        _numbers(tick.emergency[at]),
+        _numbers(tick.limit[at]),
+        _numbers(tick.balance[at]),
+        _numbers(tick.burst[at]),
+    )
+    return [RateStatus(name, unit, *row) for row in zip(*columns, strict=True)]
+
+
+def _traffic(record: TickRecord) -> list[Floats]:
+    """Return what is counted of all devices, in the order of `TrafficStatus`."""
+    return [measured(Resource(kind), record.usage) for kind in Kind if Resource(kind) not in BASIC]
+
+
+def _traffic_rows(record: TickRecord, at: Positions) -> list[TrafficStatus]:
+    columns = [_numbers(column[at]) for column in _traffic(record)]
+    return [TrafficStatus(*row) for row in zip(*columns, strict=True)]
+
+
+def _rate_pools(resource: Resource, tick: ResourceTick) -> RatePools:
+    return RatePools(
+        resource=str(resource),
+        unit=token_of(resource.kind),
+        is_enforced=bool(np.isfinite(tick.in_force).any()),
+        capacity_per_s=round(tick.capacity, _DECIMALS),
+        usage_per_s=_known_total(tick.usage),
+        guaranteed_per_s=_total(tick.guaranteed),
+        opportunistic_per_s=_total(tick.opportunistic),
+        emergency_per_s=_total(tick.emergency),
+        emergency_pool_per_s=round(tick.emergency_pool, _DECIMALS),
+        limits_per_s=_total(tick.limit),
+        shortage_pct=round(100 * tick.pressure, _DECIMALS),
+        elasticity=_number(tick.elasticity),
+        marginal_need=_number(tick.marginal_need),
+    )
+
+
 def _cpu_pools(tick: ResourceTick) -> CpuPools:
     return CpuPools(
         capacity_cores=round(tick.capacity, _DECIMALS),
@@ -234,6 +306,11 @@ def _wholes(column: Floats) -> list[int | None]:
 
 def _number(value: float) -> float | None:
     return _numbers(np.array([value]))[0]
+
+
+def _known_total(column: Floats) -> float | None:
+    """Return a sum, None where nothing of it is known."""
+    return _total(column) if np.isfinite(column).any() else None
 
 
 def _total(column: Floats) -> float:

@@ -1,5 +1,6 @@
 """Ticks gathered into steps, which the forecaster sees.  Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,11 @@ class Step:
         )
 
 
-def series_positions(positions: Ints, *, resources: int, tenants_before: int) -> Ints:
-    """Return positions of a new roster's series, resource by resource, among the old; -1: none."""
-    offsets = np.arange(resources)[:, None] * tenants_before
-    return np.where(positions >= 0, positions + offsets, -1).reshape(-1)
+def series_positions(positions: Ints, places: Sequence[int], *, tenants_before: int) -> Ints:
+    """Return positions of a new roster's series, resource by resource, among the old; -1: none.
+
+    `places` are those of the resources that are divided now among those that were before, or -1.
+    """
+    place = np.array(places, dtype=np.int64)[:, None]
+    is_known = (positions >= 0) & (place >= 0)
+    return np.where(is_known, positions + place * tenants_before, -1).reshape(-1)

@@ -18,7 +18,7 @@ from agent.tokens import Ledger
 
 log = structlog.get_logger()
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS ledger (
     tenant TEXT NOT NULL,
@@ -27,9 +27,12 @@ CREATE TABLE IF NOT EXISTS ledger (
     issued_tokens REAL NOT NULL,
     spent_tokens REAL NOT NULL,
     expired_tokens REAL NOT NULL,
+    left_fraction REAL NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant, resource)
 ) WITHOUT ROWID
 """
+_INSERT = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)"
+_FROM_VERSION_1 = "ALTER TABLE ledger ADD COLUMN left_fraction REAL NOT NULL DEFAULT 0"
 
 
 class Store:
@@ -47,7 +50,7 @@ class Store:
     def save(self, roster: Roster, ledgers: Mapping[Resource, Ledger]) -> None:
         """Replace what is stored by the ledgers of today's tenants, in one transaction."""
         rows = [
-            (name, resource, *map(float, numbers))
+            (name, str(resource), *map(float, numbers))
             for resource, ledger in ledgers.items()
             if resource.is_spent
             for name, *numbers in zip(roster.names, *_columns(ledger), strict=True)
@@ -55,7 +58,9 @@ class Store:
         try:
             with self._connection:
                 self._connection.execute("DELETE FROM ledger")
-                self._connection.executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", rows)
+                self._connection.executemany(
+                    "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+                )
         except sqlite3.Error as error:
             if self.problem is None:  # said once, not every step
                 log.warning("balances not saved", path=str(self._path), problem=str(error))
@@ -66,18 +71,23 @@ class Store:
     def load(self, roster: Roster) -> dict[Resource, Ledger]:
         """Return the ledgers as they were saved; a tenant that is not stored opens at zero."""
         at = {name: position for position, name in enumerate(roster.names)}
-        columns = {resource: np.zeros((4, len(roster))) for resource in Resource}
+        columns = {
+            str(resource): np.zeros((len(_columns(Ledger.opened(0))), len(roster)))
+            for resource in roster.terms
+        }
         for tenant, resource, *numbers in self._rows():
             is_sound = all(isinstance(number, float) for number in numbers)
             if tenant in at and resource in columns and is_sound and np.all(np.isfinite(numbers)):
-                columns[Resource(resource)][:, at[tenant]] = numbers
-        return {resource: Ledger(*rows) for resource, rows in columns.items()}
+                columns[resource][:, at[tenant]] = numbers
+        for rows in columns.values():
+            rows[-1] = np.clip(rows[-1], 0.0, 1.0)
+        return {resource: Ledger(*columns[str(resource)]) for resource in roster.terms}
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
-    def _rows(self) -> list[tuple[str, str, float, float, float, float]]:
+    def _rows(self) -> list[tuple[str, str, *tuple[float, ...]]]:
         try:
             return self._connection.execute("SELECT * FROM ledger").fetchall()
         except sqlite3.Error as error:
@@ -118,7 +128,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=0.5)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
+        if version not in range(_VERSION + 1):
             raise sqlite3.DatabaseError(f"version {version}, expected {_VERSION}")
         (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
         if verdict != "ok":
@@ -126,6 +136,8 @@ def _connected(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: no fsync a commit
         with connection:
+            if version == 1:
+                connection.execute(_FROM_VERSION_1)
             connection.execute(_SCHEMA)
             connection.execute(f"PRAGMA user_version = {_VERSION}")
     except sqlite3.Error:
@@ -144,4 +156,4 @@ def _set_aside(path: Path) -> str:
 
 
 def _columns(ledger: Ledger) -> Sequence[Floats]:
-    return (ledger.balance, ledger.issued, ledger.spent, ledger.expired)
+    return (ledger.balance, ledger.issued, ledger.spent, ledger.expired, ledger.left_fraction)

@@ -3,9 +3,10 @@
 Nothing here reads a file or knows where a tenant's numbers come from.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +16,47 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
-class Resource(StrEnum):
-    """What is shared.  cpu is spent (cores), memory is held (bytes)."""
+class Kind(StrEnum):
+    """What is shared.  Memory is held (bytes); all else is spent, at so much a second."""
 
-    CPU = "cpu"
-    MEMORY = "memory"
+    CPU = "cpu"  # cores
+    MEMORY = "memory"  # bytes
+    DISK_READ = "disk_read"  # bytes/s
+    DISK_WRITE = "disk_write"
+    DISK_READ_OPS = "disk_read_ops"  # operations/s
+    DISK_WRITE_OPS = "disk_write_ops"
+    NET_OUT = "net_out"  # bytes/s
+    NET_IN = "net_in"
+    REQUESTS = "requests"  # requests/s
+
+    @property
+    def group(self) -> str:
+        """Return what it belongs to, as configured: cpu, memory, disk, network or requests."""
+        stem = str(self).partition("_")[0]
+        return "network" if stem == "net" else stem
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One thing that a host divides: a kind, and of which device where each has its own."""
+
+    kind: Kind
+    device: str = ""
+
+    CPU: ClassVar["Resource"]
+    MEMORY: ClassVar["Resource"]
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.device}" if self.device else str(self.kind)
 
     @property
     def is_spent(self) -> bool:
         """Say whether tokens are used up (True) or only held (False)."""
-        return self is Resource.CPU
+        return self.kind is not Kind.MEMORY
+
+
+Resource.CPU, Resource.MEMORY = Resource(Kind.CPU), Resource(Kind.MEMORY)
+BASIC = (Resource.CPU, Resource.MEMORY)  # what every host divides
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +119,10 @@ class Roster:
         return len(self.names)
 
     @classmethod
-    def of(cls, tenants: Iterable[Tenant]) -> "Roster":
+    def of(cls, tenants: Iterable[Tenant], resources: Sequence[Resource] = BASIC) -> "Roster":
         """Order `tenants` by name, so that the order of files decides nothing (law 7).
+
+        `resources` are those that the host divides.
 
         Raises:
             ValueError: Two tenants have one name.
@@ -102,7 +136,7 @@ class Roster:
             names=names,
             qos_names=tuple(tenant.qos.name for tenant in ordered),
             is_observed_only=np.array([t.is_observed_only for t in ordered], dtype=np.bool_),
-            terms={resource: _terms(ordered, resource) for resource in Resource},
+            terms={resource: _terms(ordered, resource) for resource in resources},
         )
 
     def positions_in(self, other: "Roster") -> Ints:

@@ -18,13 +18,13 @@ from agent.cycle import (
     Policy,
     ResourceDecision,
     decide,
-    measured,
     observed,
 )
 from agent.forecaster import State
 from agent.plan import differing, headroom, kernel_weights, raises, reductions
-from agent.problems import broken_promises, refusals, unenforceable
-from agent.record import ResourceTick, TickRecord, Totals
+from agent.problems import broken_promises, host_needs, refusals, unenforceable, unenforced
+from agent.record import TickRecord, Totals
+from agent.recorded import resource_tick
 from agent.steps import Step, series_positions
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.tokens import Ledger
@@ -114,7 +114,8 @@ class ControlLoop:
     ) -> None:
         self.roster, self.policy, self.settings = roster, policy, settings
         self._kernel, self._forecaster = kernel, forecaster
-        self._state = replace(CoreState.fresh(len(roster), policy), ledgers=ledgers)
+        fresh = CoreState.fresh(len(roster), policy)
+        self._state = replace(fresh, ledgers={**fresh.ledgers, **ledgers})
         self._step = Step.begun(self._series)
         self.steps_closed = 0
         self._number = 0
@@ -126,7 +127,7 @@ class ControlLoop:
 
     @property
     def _series(self) -> int:
-        return len(Resource) * len(self.roster)
+        return len(self.policy.foreseen) * len(self.roster)
 
     @property
     def ledgers(self) -> Mapping[Resource, Ledger]:
@@ -137,11 +138,15 @@ class ControlLoop:
         self, roster: Roster, policy: Policy, settings: LoopSettings, *, kernel: Kernel
     ) -> None:
         """Go on under a new configuration, keeping what is known of tenants that stay."""
-        positions, before = roster.positions_in(self.roster), len(self.roster)
+        positions = roster.positions_in(self.roster)
+        series = series_positions(
+            positions,
+            [_place(resource, self.policy.foreseen) for resource in policy.foreseen],
+            tenants_before=len(self.roster),
+        )
         self._state = self._state.rearranged(positions, policy)
         self.roster, self.policy, self.settings = roster, policy, settings
         self._kernel = kernel
-        series = series_positions(positions, resources=len(Resource), tenants_before=before)
         self._step = self._step.rearranged(series)
         self._forecaster.rearrange(series)
         self._unwritten = self._unwritten.rearranged(positions)
@@ -176,7 +181,7 @@ class ControlLoop:
 
     def _forecast(self, seen: Observation, now_s: float) -> Profile:
         """Feed the forecaster at the end of each step; return its profile, or the fallback."""
-        values = np.concatenate([seen.demands[resource].value for resource in Resource])
+        values = np.concatenate([seen.demands[r].value for r in self.policy.foreseen])
         self._step = self._step.with_tick(values, seen.usage.elapsed_s)
         if self._step.elapsed_s >= self.settings.step_s - self.settings.tick_s / 2:
             self._close_step(now_s)
@@ -207,8 +212,9 @@ class ControlLoop:
         """Write reductions, then what takes from nobody, then raises into what was freed."""
         may_write = seen.usage.is_present & ~self.roster.is_observed_only
         self._count_observed(decision)
+        limited = {resource: decision.resources[resource] for resource in LIMIT_CONTROL}
         lowered: list[Changes] = []
-        for resource, part in decision.resources.items():
+        for resource, part in limited.items():
             control = LIMIT_CONTROL[resource]
             lowered.append(
                 reductions(control, part.target, part.in_force, may_write & _known(seen, control))
@@ -223,7 +229,7 @@ class ControlLoop:
         raised = [
             self._raises(resource, part, seen, may_write, _left(change, outcome))
             for (resource, part), change, outcome in zip(
-                decision.resources.items(), lowered, outcomes[: len(lowered)], strict=True
+                limited.items(), lowered, outcomes[: len(lowered)], strict=True
             )
         ]
         outcomes += [self._write(changes) for changes in raised]
@@ -314,13 +320,14 @@ class ControlLoop:
 
     def _unbounded(self, control: Control, after: Floats) -> Floats:
         """Return what to write: all that the machine has is no limit."""
-        machine = {LIMIT_CONTROL[r]: self.policy.machine[r] for r in Resource}
+        machine = {LIMIT_CONTROL[r]: self.policy.machine[r] for r in LIMIT_CONTROL}
         return np.where(after >= machine.get(control, np.inf) * (1 - 1e-9), np.inf, after)
 
     def _count_observed(self, decision: Decision) -> None:
         """Count the limits of tenants that are only observed which would be moved by now."""
-        for resource, part in decision.resources.items():
-            control, wanted = LIMIT_CONTROL[resource], part.allocation.limit
+        for resource, control in LIMIT_CONTROL.items():
+            part = decision.resources[resource]
+            wanted = part.allocation.limit
             moved_by = np.abs(wanted - part.in_force)
             is_off = moved_by > self.policy.pace.dead_band_fraction * part.in_force
             tenant = np.flatnonzero(is_off & self.roster.is_observed_only)
@@ -347,9 +354,10 @@ class ControlLoop:
             roster=self.roster,
             sample=seen.sample,
             resources={
-                resource: self._resource_tick(resource, part, seen, done.weight)
-                for resource, part in decision.resources.items()
+                resource: resource_tick(resource, decision, seen, self.policy, weight=done.weight)
+                for resource in decision.resources
             },
+            usage=seen.usage,
             throttled_fraction=seen.usage.cpu_throttled_fraction,
             changes=done.changes,
             outcomes=done.outcomes,
@@ -357,7 +365,9 @@ class ControlLoop:
             totals=self._totals,
             problems=(
                 *unenforceable(seen.sample),
+                *unenforced(decision, seen.sample),
                 *broken_promises(decision),
+                *host_needs(decision),
                 *refusals(done.outcomes),
                 *self._own_problems(now_s),
             ),
@@ -374,39 +384,15 @@ class ControlLoop:
             found.append(f"forecaster {state}{why}: a rule on recent values stands in")
         return found
 
-    def _resource_tick(
-        self, resource: Resource, part: ResourceDecision, seen: Observation, weight: Floats
-    ) -> ResourceTick:
-        allocation, is_cpu = part.allocation, resource is Resource.CPU
-        nothing = np.full(len(self.roster), np.nan)
-        return ResourceTick(
-            capacity=self.policy.capacity[resource],
-            emergency_pool=allocation.guarantee.emergency_pool,
-            pressure=allocation.pressure,
-            elasticity=allocation.elasticity,
-            marginal_need=allocation.marginal_need,
-            usage=measured(resource, seen.usage),
-            demand=seen.demands[resource].value,
-            is_censored=seen.demands[resource].is_censored,
-            expected=part.profile.expected,
-            upper=np.minimum(part.profile.upper, self.policy.total[resource]),
-            source=part.profile.source.astype(np.uint8),
-            risk=allocation.guarantee.risk,
-            fair=allocation.guarantee.fair,
-            guaranteed=allocation.guarantee.amount,
-            opportunistic=allocation.opportunistic,
-            emergency=allocation.emergency,
-            limit=allocation.limit,
-            in_force=seen.sample.in_force.of(LIMIT_CONTROL[resource]),
-            weight=weight if is_cpu else nothing,
-            balance=self._state.ledgers[resource].balance if is_cpu else nothing,
-            burst=part.burst if is_cpu else nothing,
-        )
-
 
 def _left(changes: Changes, outcomes: Outcomes | None) -> tuple[Ints, Floats]:
     """Return what reductions left in force: as confirmed; where only observing, as if they went."""
     return changes.tenant, changes.after if outcomes is None else outcomes.kept
+
+
+def _place(resource: Resource, among: tuple[Resource, ...]) -> int:
+    """Return the place of a resource, -1 where it is not there."""
+    return among.index(resource) if resource in among else -1
 
 
 def _known(seen: Observation, control: Control) -> Bools:

@@ -1,11 +1,11 @@
 """The ledger: what each tenant was issued, spent, banked and let expire.  Pure.
 
-One token is one unit of a spent resource (a core-second of CPU).  A balance buys priority in
-the opportunistic pool, never capacity; below zero it is a debt, repaid from what the tenant
-leaves of its guaranteed tokens later.
+One token is one unit of a spent resource (a core-second of CPU, a byte read).  A balance buys
+priority in the opportunistic pool, never capacity; below zero it is a debt, repaid from what the
+tenant leaves of the tokens that come in later.  Who leaves some of them for long may bank more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from agent.tenant import Floats, Ints, carried_over
 # A bank that pays for a whole step of what is expected in it is worth all that a bank can be.
 _FULL_CREDIT_S = 60.0
 _LEAST = 1e-9  # any bank lasts as good as for ever where nothing is expected
+# A bank grows over an hour of saving, at most to twice the class's, and falls faster than it grew.
+MOST_ALLOWANCE = 2.0
+_SAVING_S = 3600.0
+_OVERSPENDING_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,47 +25,71 @@ class Ledger:
     """Tokens of one resource, shape (tenants,); issued, spent and expired are running totals.
 
     Law 1 (conservation): issued = spent + expired + (balance - opening balance).
+    `left_fraction` is the share of the tokens that came in left over of late, from 0 to 1.
     """
 
     balance: Floats
     issued: Floats
     spent: Floats
     expired: Floats
+    left_fraction: Floats
 
     @classmethod
     def opened(cls, tenants: int) -> "Ledger":
         """Return a ledger in which nobody has or owes anything."""
-        return cls(*(np.zeros(tenants) for _ in range(4)))
+        return cls(*(np.zeros(tenants) for _ in range(len(fields(cls)))))
 
     def rearranged(self, positions: Ints) -> "Ledger":
         """Return the ledger in the order of a new roster; newcomers open at zero."""
-        columns = (self.balance, self.issued, self.spent, self.expired)
+        columns = (getattr(self, one.name) for one in fields(self))
         return Ledger(*(carried_over(column, positions, 0.0) for column in columns))
+
+    @property
+    def allowance(self) -> Floats:
+        """Return how many times the burst of its class each tenant may bank: 1 to 2.
+
+        1 + left_fraction: who leaves all of its tokens for long may bank twice as many.
+        """
+        return 1.0 + (MOST_ALLOWANCE - 1.0) * self.left_fraction
 
 
 def settled(
-    ledger: Ledger, *, guaranteed: Floats, usage: Floats, burst: Floats, elapsed_s: float
+    ledger: Ledger, *, income: Floats, usage: Floats, burst: Floats, elapsed_s: float
 ) -> Ledger:
-    """Book `elapsed_s` seconds at `guaranteed` and `usage` units per second.
+    """Book `elapsed_s` seconds at `income` and `usage` units per second.
 
-    What is left of the guaranteed tokens is banked up to `burst` tokens, the rest expires.  What
-    is used beyond them is drawn from the balance, into debt as deep as `burst`; beyond that the
-    opportunistic pool has issued it for nothing.  A tenant of unknowable usage (NaN) is left
-    as it is: nothing issued, nothing spent.
+    What is left of the tokens that come in is banked up to `burst` tokens times the allowance, the
+    rest expires.  What is used beyond them is drawn from the balance, into debt as deep as `burst`;
+    beyond that the opportunistic pool has issued it for nothing.  A tenant of unknowable usage
+    (NaN) is left as it is: nothing issued, nothing spent.
     """
     known = np.isfinite(usage)
-    income = np.where(known, guaranteed, 0.0) * elapsed_s
+    came = np.where(known, income, 0.0) * elapsed_s
     spent = np.where(known, usage, 0.0) * elapsed_s
     before = ledger.balance
-    after = np.clip(before + income - spent, -burst, burst)
+    after = np.clip(before + came - spent, -burst, burst * ledger.allowance)
     after = np.where(known, after, before)
-    surplus = before + income - spent - after  # > 0 did not fit the bank, < 0 beyond all debt
+    surplus = before + came - spent - after  # > 0 did not fit the bank, < 0 beyond all debt
     return Ledger(
         balance=after,
-        issued=ledger.issued + income + np.maximum(-surplus, 0.0),
+        issued=ledger.issued + came + np.maximum(-surplus, 0.0),
         spent=ledger.spent + spent,
         expired=ledger.expired + np.maximum(surplus, 0.0),
+        left_fraction=_left_of_late(ledger.left_fraction, came, spent, elapsed_s),
     )
+
+
+def _left_of_late(before: Floats, income: Floats, spent: Floats, elapsed_s: float) -> Floats:
+    """Return the smoothed share of the tokens that came in which is left over.
+
+    share = (income - spent) / income, at least -1; f' = (f + (1 - exp(-elapsed / T)) (share - f))+,
+    with T an hour, or ten minutes where more was spent than came in.  Without income it stays.
+    """
+    has_income = income > 0
+    share = np.divide(income - spent, income, out=before.copy(), where=has_income)
+    share = np.maximum(share, -1.0)
+    lasts_s = np.where(share < 0, _OVERSPENDING_S, _SAVING_S)
+    return np.maximum(before - np.expm1(-elapsed_s / lasts_s) * (share - before), 0.0)
 
 
 def credit_of(balance: Floats, *, burst: Floats, expected: Floats) -> Floats:

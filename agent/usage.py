@@ -1,13 +1,23 @@
 """What tenants used between two samples, as rates.  Pure; unknowable is NaN, never 0."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from agent.tenant import Bools, Floats, Ints, carried_over
-from enforce.columns import HostSample, Limits
+from agent.tenant import Bools, Floats, Ints, Kind, Resource, carried_over
+from enforce.columns import COUNTERS, DiskColumns, HostSample, Limits
 
 _US_PER_S = 1e6
+_RATED = (
+    "io_read_bytes",
+    "io_write_bytes",
+    "io_read_ops",
+    "io_write_ops",
+    "net_out_bytes",
+    "net_in_bytes",
+    "requests",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,46 @@ class Usage:
     memory_bytes: Floats
     memory_high_events: Floats  # count in the interval
     memory_unreclaimable_bytes: Floats
+    io_read_bytes_per_s: Floats  # of all devices together
+    io_write_bytes_per_s: Floats
+    io_read_ops_per_s: Floats
+    io_write_ops_per_s: Floats
+    net_out_bytes_per_s: Floats
+    net_in_bytes_per_s: Floats
+    requests_per_s: Floats
+    disks_per_s: DiskColumns = field(default_factory=DiskColumns)
+
+
+_COLUMN = {
+    Kind.CPU: "cpu_cores",
+    Kind.MEMORY: "memory_bytes",
+    Kind.DISK_READ: "io_read_bytes_per_s",
+    Kind.DISK_WRITE: "io_write_bytes_per_s",
+    Kind.DISK_READ_OPS: "io_read_ops_per_s",
+    Kind.DISK_WRITE_OPS: "io_write_ops_per_s",
+    Kind.NET_OUT: "net_out_bytes_per_s",
+    Kind.NET_IN: "net_in_bytes_per_s",
+    Kind.REQUESTS: "requests_per_s",
+}
+_DISK_COLUMN = {
+    Kind.DISK_READ: "read_bytes",
+    Kind.DISK_WRITE: "write_bytes",
+    Kind.DISK_READ_OPS: "read_ops",
+    Kind.DISK_WRITE_OPS: "write_ops",
+}
+
+
+def measured(resource: Resource, usage: Usage) -> Floats:
+    """Return what each tenant used of `resource`; NaN where that is unknowable."""
+    if not resource.device:
+        column: Floats = getattr(usage, _COLUMN[resource.kind])
+        return column
+    disks = usage.disks_per_s
+    if resource.device not in disks.names:
+        return np.full(len(usage.is_present), np.nan)
+    table: Floats = getattr(disks, _DISK_COLUMN[resource.kind])
+    of_disk: Floats = table[disks.names.index(resource.device)]
+    return of_disk
 
 
 def usage_between(earlier: HostSample, later: HostSample) -> Usage:
@@ -39,35 +89,56 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
             knowable = same & (difference >= 0) & (elapsed_s > 0)
         return np.where(knowable, difference, np.nan)
 
+    def rate(name: str) -> Floats:
+        return gained(getattr(earlier, name), getattr(later, name)) * per_s
+
+    per_s = 1.0 / elapsed_s if elapsed_s > 0 else np.nan
     periods = gained(earlier.cpu_periods, later.cpu_periods)
     throttled = gained(earlier.cpu_throttled_periods, later.cpu_throttled_periods)
-    scale = 1.0 / (_US_PER_S * elapsed_s) if elapsed_s > 0 else np.nan
     return Usage(
         elapsed_s=elapsed_s,
         is_present=later.cgroup_id != 0,
-        cpu_cores=gained(earlier.cpu_usage_us, later.cpu_usage_us) * scale,
-        cpu_throttled_cores=gained(earlier.cpu_throttled_us, later.cpu_throttled_us) * scale,
+        cpu_cores=rate("cpu_usage_us") / _US_PER_S,
+        cpu_throttled_cores=rate("cpu_throttled_us") / _US_PER_S,
         cpu_throttled_fraction=np.divide(
             throttled, periods, out=np.full_like(periods, np.nan), where=periods > 0
         ),
         memory_bytes=later.memory_current_bytes,
         memory_high_events=gained(earlier.memory_high_events, later.memory_high_events),
         memory_unreclaimable_bytes=later.memory_unreclaimable_bytes,
+        disks_per_s=_disk_rates(earlier.disks, later.disks, lambda a, b: gained(a, b) * per_s),
+        **{f"{name}_per_s": rate(name) for name in _RATED},
+    )
+
+
+def _disk_rates(
+    earlier: DiskColumns, later: DiskColumns, rate: Callable[[Floats, Floats], Floats]
+) -> DiskColumns:
+    """Return rates of each disk; all unknown where others were told apart before."""
+    if earlier.names != later.names or not later.names:
+        return later.mapped(lambda column: np.full_like(column, np.nan))
+    return DiskColumns(
+        later.names,
+        rate(earlier.read_bytes, later.read_bytes),
+        rate(earlier.write_bytes, later.write_bytes),
+        rate(earlier.read_ops, later.read_ops),
+        rate(earlier.write_ops, later.write_ops),
     )
 
 
 def rearranged(sample: HostSample, positions: Ints) -> HostSample:
     """Return `sample` in the order of a new roster; a tenant that was not there is absent."""
-    counters = {
-        field.name: carried_over(getattr(sample, field.name), positions)
-        for field in fields(HostSample)
-        if field.name not in ("taken_at_s", "cgroup_id", "in_force")
-    }
+    counters = {name: carried_over(getattr(sample, name), positions) for name in COUNTERS}
     limits = {
-        field.name: carried_over(getattr(sample.in_force, field.name), positions)
-        for field in fields(Limits)
+        one.name: carried_over(getattr(sample.in_force, one.name), positions)
+        for one in fields(Limits)
     }
     cgroup_id = carried_over(sample.cgroup_id.astype(np.float64), positions, 0.0).astype(np.int64)
     return HostSample(
-        taken_at_s=sample.taken_at_s, cgroup_id=cgroup_id, in_force=Limits(**limits), **counters
+        taken_at_s=sample.taken_at_s,
+        cgroup_id=cgroup_id,
+        in_force=Limits(**limits),
+        disks=sample.disks.mapped(lambda column: carried_over(column, positions)),
+        vitals=sample.vitals,
+        **counters,
     )

@@ -4,7 +4,8 @@ Position in every column is the tenant's position in the names given to the samp
 unknowable (absent cgroup, vanished file, missing controller); inf is the kernel's "max".
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum, StrEnum
 
 import numpy as np
@@ -53,6 +54,41 @@ _COLUMN = {
 }
 
 
+def _nothing() -> Floats:
+    return np.empty((0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class DiskColumns:
+    """What of each disk that is told apart, shape (disks, tenants), in the order of `names`."""
+
+    names: tuple[str, ...] = ()  # as in /sys/class/block
+    read_bytes: Floats = field(default_factory=_nothing)
+    write_bytes: Floats = field(default_factory=_nothing)
+    read_ops: Floats = field(default_factory=_nothing)
+    write_ops: Floats = field(default_factory=_nothing)
+
+    def mapped(self, change: Callable[[Floats], Floats]) -> "DiskColumns":
+        """Return what `change` makes of each quantity."""
+        quantities = (self.read_bytes, self.write_bytes, self.read_ops, self.write_ops)
+        return DiskColumns(self.names, *map(change, quantities))
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How the host itself does; NaN is unknown.
+
+    Shares of the last ten seconds in which some task waited for a CPU, or in which all that could
+    have run waited for memory or for a disk (kernel: Documentation/accounting/psi.rst).
+    """
+
+    memory_total_bytes: float = float("nan")
+    memory_available_bytes: float = float("nan")
+    cpu_some_pct: float = float("nan")
+    memory_full_pct: float = float("nan")
+    io_full_pct: float = float("nan")
+
+
 @dataclass(frozen=True, slots=True)
 class HostSample:
     """Counters of all tenants and the limits in force, read at one instant.
@@ -60,6 +96,7 @@ class HostSample:
     `taken_at_s` is CLOCK_MONOTONIC.  `cgroup_id` is the directory's inode, 0 where there is none:
     another inode is another cgroup, whose counters share nothing with the last one's.
     `memory_unreclaimable_bytes` follows at a slower pace (safety rule 4 reads it anew on write).
+    The `io_` columns are sums over all devices; nothing counts the network and requests yet.
     """
 
     taken_at_s: float
@@ -76,7 +113,20 @@ class HostSample:
     io_write_bytes: Floats
     io_read_ops: Floats
     io_write_ops: Floats
+    net_out_bytes: Floats
+    net_in_bytes: Floats
+    requests: Floats
     in_force: Limits
+    disks: DiskColumns = field(default_factory=DiskColumns)
+    vitals: Vitals = Vitals()
+
+
+# The counters of a sample that are plain columns, shape (tenants,).
+COUNTERS = tuple(
+    one.name
+    for one in fields(HostSample)
+    if one.name not in ("taken_at_s", "cgroup_id", "in_force", "disks", "vitals")
+)
 
 
 @dataclass(frozen=True, slots=True)

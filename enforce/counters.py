@@ -12,6 +12,9 @@ from enforce.columns import Floats, Ints
 
 _DIGITS = b"0123456789"
 _NOT_NUMBERS = bytes(set(range(256)) - set(_DIGITS + b" \n"))
+Disk = tuple[int, int]  # major and minor device number
+
+_NO_DISK: Disk = (-1, -1)
 _IO_KEYS = (b"rbytes", b"wbytes", b"rios", b"wios")
 _IO_LINE = b": rbytes= wbytes= rios= wios= dbytes= dios=\n"
 _IO_NUMBERS = 8  # major, minor and the six counters of a line
@@ -50,21 +53,33 @@ def quotas(rows: Sequence[bytes]) -> Floats:
     return words[:, :1] / words[:, 1:]
 
 
-def io_totals(rows: Sequence[bytes]) -> Floats:
-    """Return bytes read and written, reads and writes of io.stat, summed over devices: (rows, 4).
+def io_counters(rows: Sequence[bytes], disks: Sequence[Disk | None] = ()) -> Floats:
+    """Return bytes read and written, reads and writes of io.stat: (rows, 4 + 4 for each disk).
 
-    A tenant that has done no I/O has no line: that is 0.
+    The first four are sums over all devices.  A tenant that has done no I/O has no line: that is
+    0.  Of a disk without a number nothing is known.
     """
     lines = [row.count(b"\n") for row in rows]
     text = b"".join(rows)
     if text.translate(None, _DIGITS) != _IO_LINE * sum(lines):
-        return np.array([_io_row(row) for row in rows]).reshape(-1, len(_IO_KEYS))
+        return np.array([_io_row(row, disks) for row in rows]).reshape(len(rows), -1)
     spaced = text.translate(_IO_SPACES, _IO_LETTERS)
     values = np.fromstring(spaced, dtype=np.int64, sep=" ").reshape(-1, _IO_NUMBERS)
     row = np.repeat(np.arange(len(rows)), lines)
-    return np.stack(
-        [np.bincount(row, weights=values[:, k], minlength=len(rows)) for k in range(2, 6)], axis=1
-    )
+    columns = _io_sums(values, row, len(rows))
+    for disk in disks:
+        is_its = (values[:, :2] == (disk or _NO_DISK)).all(axis=1)
+        sums = _io_sums(values[is_its], row[is_its], len(rows))
+        columns += sums if disk else [np.full(len(rows), np.nan)] * len(_IO_KEYS)
+    return np.stack(columns, axis=1)
+
+
+def _io_sums(values: Ints, row: Ints, n_rows: int) -> list[Floats]:
+    """Return for each of the four counters its sum by row."""
+    return [
+        np.bincount(row, weights=values[:, k], minlength=n_rows).astype(np.float64)
+        for k in range(2, 6)
+    ]
 
 
 def _picked(values: Ints, names: list[bytes], keys: Sequence[bytes]) -> Floats:
@@ -81,9 +96,19 @@ def _row(row: bytes, keys: Sequence[bytes]) -> list[float]:
     return [said.get(key, np.nan) for key in keys]
 
 
-def _io_row(row: bytes) -> list[float]:
+def _io_row(row: bytes, disks: Sequence[Disk | None]) -> list[float]:
     """Sum one io.stat that has more or fewer keys a line than usual (iocost, old kernels)."""
-    pairs = [word.split(b"=") for word in row.split() if b"=" in word]
+    lines = row.splitlines()
+    sums = _io_line_sums(lines)
+    for disk in disks:
+        start = b"%d:%d " % (disk or _NO_DISK)
+        its = _io_line_sums([line for line in lines if line.startswith(start)])
+        sums += its if disk else [np.nan] * len(_IO_KEYS)
+    return sums
+
+
+def _io_line_sums(lines: Sequence[bytes]) -> list[float]:
+    pairs = [word.split(b"=") for line in lines for word in line.split() if b"=" in word]
     return [sum(_number(pair[1]) for pair in pairs if pair[0] == key) for key in _IO_KEYS]
 
 

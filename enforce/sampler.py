@@ -6,16 +6,17 @@ read each tick.  Nothing here compares two samples.
 """
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from enforce.cgroup import LimitRejectedError, name_problem
-from enforce.columns import Floats, HostSample, Ints, Limits
-from enforce.counters import io_totals, numbers, quotas, table
+from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Ints, Limits
+from enforce.counters import Disk, io_counters, numbers, quotas, table
 from enforce.descriptors import (
     FILES_PER_TENANT,
     KeptFiles,
@@ -25,16 +26,13 @@ from enforce.descriptors import (
 )
 from enforce.floor import swap_room_bytes
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
+from enforce.vitals import read_vitals
 
 Parse = Callable[[Sequence[bytes]], Floats]
 
 _LIMITS = tuple(field.name for field in fields(Limits))
-_COUNTERS = tuple(
-    field.name
-    for field in fields(HostSample)
-    if field.name not in ("taken_at_s", "cgroup_id", "in_force")
-)
-_COLUMN = {name: place for place, name in enumerate((*_COUNTERS, *_LIMITS))}
+_COLUMN = {name: place for place, name in enumerate((*COUNTERS, *_LIMITS))}
+_DISK_COLUMNS = 4  # of each disk, behind the columns that have a name
 _VISITED_AT_ONCE = 16
 # Descriptors that the process needs beside those kept here.
 _OTHER_FILES = 256 + _VISITED_AT_ONCE * FILES_PER_TENANT
@@ -42,17 +40,19 @@ _OTHER_FILES = 256 + _VISITED_AT_ONCE * FILES_PER_TENANT
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A control file and the columns that it fills."""
+    """A control file and the columns that it fills: those named, and `unnamed` ones of disks."""
 
     file: str
     size_bytes: int
     parse: Parse
     columns: tuple[str, ...]
+    unnamed: int = 0
 
     @property
     def places(self) -> Ints:
         """Rows of the table of columns, shape (columns, 1), to be paired with positions."""
-        return np.array([[_COLUMN[name]] for name in self.columns])
+        named = [_COLUMN[name] for name in self.columns]
+        return np.array([*named, *range(len(_COLUMN), len(_COLUMN) + self.unnamed)])[:, None]
 
 
 _EVERY_TICK = (
@@ -63,15 +63,10 @@ _EVERY_TICK = (
         ("cpu_usage_us", "cpu_periods", "cpu_throttled_periods", "cpu_throttled_us"),
     ),
     _Source("memory.current", 64, numbers, ("memory_current_bytes",)),
-    _Source(
-        "io.stat",
-        4096,
-        io_totals,
-        ("io_read_bytes", "io_write_bytes", "io_read_ops", "io_write_ops"),
-    ),
     _Source("cpu.max", 64, quotas, ("cpu_max_cores",)),
     _Source("memory.high", 64, numbers, ("memory_high_bytes",)),
 )
+_IO_COLUMNS = ("io_read_bytes", "io_write_bytes", "io_read_ops", "io_write_ops")
 # `high` of the tenant's own limit only: a limit that the tenant set further down is not ours.
 # Its processes may be further down too, so kills are counted there as well.
 _ON_SIGNAL = (
@@ -94,6 +89,11 @@ _LASTING = [  # columns that keep their value until they are read again
 ]
 
 
+def _disk_source(disks: Sequence[Disk | None]) -> _Source:
+    parse = partial(io_counters, disks=disks)
+    return _Source("io.stat", 4096, parse, _IO_COLUMNS, _DISK_COLUMNS * len(disks))
+
+
 class Sampler:
     """Counters of the cgroups `names` directly below `root`; position in columns as in `names`.
 
@@ -101,20 +101,31 @@ class Sampler:
     made again is read under its new `cgroup_id`; one that is missing is looked for at each read.
     """
 
-    def __init__(self, root: Path, names: Sequence[str], *, slow_every: int = 10) -> None:
+    def __init__(
+        self,
+        root: Path,
+        names: Sequence[str],
+        *,
+        disks: Mapping[str, Disk | None] = MappingProxyType({}),
+        slow_every: int = 10,
+    ) -> None:
         """Open no cgroup yet, which `read` does; raise the limit of open files as far as needed.
 
-        A `slow_every`-th of the tenants gets its slow columns per read.
+        `disks` are told apart, by name and number; of one without a number nothing is known.  A
+        `slow_every`-th of the tenants gets its slow columns per read.
         """
         self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0
         self._paths = [f"{root}/{name}" if name_problem(name) is None else None for name in names]
-        self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in _EVERY_TICK]
+        self._disks = tuple(disks)
+        self._sources = (*_EVERY_TICK, _disk_source(list(disks.values())))
+        self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in self._sources]
         self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in _ON_SIGNAL]
         self._missing = {place for place, path in enumerate(self._paths) if path is not None}
         self._visited: set[int] = set()  # for whom no descriptors are left to keep
         self._fresh: set[int] = set()  # slow columns not read since the cgroup was opened
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
-        self._lasting = np.full((len(_COLUMN), len(names)), np.nan)
+        n_columns = len(_COLUMN) + _DISK_COLUMNS * len(disks)
+        self._lasting = np.full((n_columns, len(names)), np.nan)
         self._controllers = self._controllers_of_children()
         wanted = _OTHER_FILES + len(names) * FILES_PER_TENANT
         self._room = raise_open_files_limit(wanted) - _OTHER_FILES
@@ -143,17 +154,20 @@ class Sampler:
         return self._sample(taken_at_s, values)
 
     def _sample(self, taken_at_s: float, values: Floats) -> HostSample:
+        by_disk = values[len(_COLUMN) :].reshape(len(self._disks), _DISK_COLUMNS, values.shape[1])
         return HostSample(
             taken_at_s=taken_at_s,
             cgroup_id=self._cgroup_id.copy(),
             in_force=Limits(**{name: values[_COLUMN[name]] for name in _LIMITS}),
-            **{name: values[_COLUMN[name]] for name in _COUNTERS},
+            disks=DiskColumns(self._disks, *(by_disk[:, k] for k in range(_DISK_COLUMNS))),
+            vitals=read_vitals(),
+            **{name: values[_COLUMN[name]] for name in COUNTERS},
         )
 
     def _read_kept(self, values: Floats, positions: Collection[int] | None) -> set[int]:
         """Read what each tick needs into `values`; return the positions of removed cgroups."""
         gone: set[int] = set()
-        for source, files in zip(_EVERY_TICK, self._each, strict=True):
+        for source, files in zip(self._sources, self._each, strict=True):
             reading = files.read(positions)
             values[source.places, reading.positions] = source.parse(reading.rows).T
             gone.update(reading.gone)

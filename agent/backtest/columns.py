@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from agent.tenant import Floats, Resource
+from agent.tenant import Floats, Kind, Resource
 
 TENANT = "tenant"
 TIME = "t"
@@ -20,17 +20,17 @@ class Quantity:
 
 CPU = Quantity("cpu_cores", "cpu_limit_cores")
 MEMORY = Quantity("mem_bytes", "mem_limit_bytes")
-QUANTITIES = (
-    CPU,
-    MEMORY,
-    Quantity("io_read_bytes_per_s"),
-    Quantity("io_write_bytes_per_s"),
-    Quantity("net_rx_bytes_per_s"),
-    Quantity("net_tx_bytes_per_s"),
-)
 QUANTITY_OF: Mapping[Resource, Quantity] = MappingProxyType(
-    {Resource.CPU: CPU, Resource.MEMORY: MEMORY}
+    {
+        Resource.CPU: CPU,
+        Resource.MEMORY: MEMORY,
+        Resource(Kind.DISK_READ): Quantity("io_read_bytes_per_s"),
+        Resource(Kind.DISK_WRITE): Quantity("io_write_bytes_per_s"),
+        Resource(Kind.NET_IN): Quantity("net_rx_bytes_per_s"),
+        Resource(Kind.NET_OUT): Quantity("net_tx_bytes_per_s"),
+    }
 )
+QUANTITIES = tuple(QUANTITY_OF.values())
 NUMBER_COLUMNS = tuple(
     column for quantity in QUANTITIES for column in (quantity.demand, quantity.limit) if column
 )

@@ -158,7 +158,7 @@ def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Requ
     from agent.backtest.contest import OURS, POLICIES, Terms
     from agent.backtest.protocol import FACTORS
     from agent.backtest.session import Request
-    from agent.tenant import Resource
+    from agent.tenant import Kind, Resource
 
     if chosen["density"] and chosen["closed_loop"]:
         raise click.UsageError("--density and --closed-loop exclude each other")
@@ -178,7 +178,7 @@ def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Requ
     )
     return Request(
         path=trace,
-        resource=Resource(chosen["resource"]),
+        resource=Resource(Kind(chosen["resource"])),
         terms=terms,
         tenants_per_host=chosen["tenants_per_host"],
         seeds=chosen["seeds"],

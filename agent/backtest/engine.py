@@ -1,6 +1,6 @@
 """Drives the control loop over recorded demand: one tick a step of the trace, no second core."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,6 @@ from agent.forecaster import State
 from agent.record import ResourceTick
 from agent.tenant import Floats, Ints, Resource, Roster
 from agent.tick import ControlLoop, Forecasting, Kernel, LoopSettings
-from agent.tokens import Ledger
 from forecast.history import History, Number
 from forecast.profile import Profile
 
@@ -91,11 +90,18 @@ class OneResource:
 
     problem: str | None = None
 
-    def __init__(self, forecaster: Forecasting, resource: Resource, tenants: int) -> None:
-        place = list(Resource).index(resource)
+    def __init__(
+        self,
+        forecaster: Forecasting,
+        resource: Resource,
+        tenants: int,
+        *,
+        foreseen: Sequence[Resource],
+    ) -> None:
+        place = list(foreseen).index(resource)
         self._forecaster, self._tenants = forecaster, tenants
         self._cut = slice(place * tenants, (place + 1) * tenants)
-        self._n_series = len(Resource) * tenants
+        self._n_series = len(foreseen) * tenants
 
     def reset(self, n_series: int, history: NDArray[np.floating]) -> None:
         """Start with series whose past is `history`, shape (steps, series)."""
@@ -162,13 +168,9 @@ def steps_of(
         LoopSettings(tick_s=step_s, step_s=step_s, is_observing=False),
         kernel=Kernel(host, host),
         forecaster=forecaster,
-        ledgers=_opened(tenants),
+        ledgers={},
     )
     for step, row in enumerate(demand):
         record = loop.tick(step_s * (step + 1), late_ticks=0)
         limit = host.limit()
         yield Passed(limit, host.run(row, step_s), record.resources[setting.resource])
-
-
-def _opened(tenants: int) -> Mapping[Resource, Ledger]:
-    return {resource: Ledger.opened(tenants) for resource in Resource}

@@ -9,7 +9,18 @@ import numpy as np
 
 from agent.fairness import filled
 from agent.tenant import Floats, Resource
-from enforce.columns import DEFAULT_WEIGHT, Changes, Control, HostSample, Limits, Outcomes, Result
+from enforce.columns import (
+    COUNTERS,
+    DEFAULT_WEIGHT,
+    Changes,
+    Control,
+    DiskColumns,
+    HostSample,
+    Limits,
+    Outcomes,
+    Result,
+    Vitals,
+)
 
 _US_PER_S = 1e6
 _PERIODS_PER_S = 10.0  # of cpu.max, 100 ms each
@@ -56,7 +67,9 @@ class SimulatedHost:
                 np.full(tenants, np.inf),
                 zero,
             ),
-            **dict.fromkeys(_counters(), zero),
+            disks=DiskColumns(),
+            vitals=Vitals(),
+            **dict.fromkeys(COUNTERS, zero),
         )
 
     def read(self, taken_at_s: float) -> HostSample:
@@ -67,7 +80,9 @@ class SimulatedHost:
             taken_at_s=taken_at_s,
             cgroup_id=np.where(self._is_absent, 0, sample.cgroup_id),
             in_force=Limits(*(self._visible(sample.in_force.of(c)) for c in Control)),
-            **{name: self._visible(getattr(sample, name)) for name in _counters()},
+            disks=sample.disks,
+            vitals=sample.vitals,
+            **{name: self._visible(getattr(sample, name)) for name in COUNTERS},
         )
 
     def apply(self, changes: Changes) -> Outcomes:
@@ -89,7 +104,7 @@ class SimulatedHost:
     def limit(self) -> Floats:
         """Return the limits in force, shape (tenants,); inf is none."""
         in_force = self._sample.in_force
-        is_cpu = self._resource is Resource.CPU
+        is_cpu = self._resource == Resource.CPU
         return in_force.cpu_max_cores if is_cpu else in_force.memory_high_bytes
 
     def run(self, demand: Floats, elapsed_s: float) -> Floats:
@@ -99,7 +114,7 @@ class SimulatedHost:
         """
         self._is_absent = np.isnan(demand)
         wanted = np.where(self._is_absent, 0.0, demand)
-        is_cpu = self._resource is Resource.CPU
+        is_cpu = self._resource == Resource.CPU
         served = self._ran(wanted, elapsed_s) if is_cpu else self._held(wanted)
         return self._visible(served)
 
@@ -139,11 +154,3 @@ class SimulatedHost:
             cpu_throttled_periods=before.cpu_throttled_periods + periods * (throttled > 0),
         )
         return served
-
-
-def _counters() -> tuple[str, ...]:
-    return tuple(
-        name
-        for name in HostSample.__dataclass_fields__
-        if name not in ("taken_at_s", "cgroup_id", "in_force")
-    )

@@ -18,7 +18,7 @@ from agent.backtest.waiting import WaitingForecaster
 from agent.forecaster import State
 from agent.policy import forecast_settings, policy_of
 from agent.settings import Config, HostSettings, Periods
-from agent.tenant import Entitlement, Floats, Ints, Resource, Roster, Tenant
+from agent.tenant import BASIC, Entitlement, Floats, Ints, Roster, Tenant
 from agent.tick import Forecasting
 from forecast.profile import Profile
 from forecast.settings import ForecastSettings
@@ -89,7 +89,7 @@ def config_of(case: Case, capacity: float, mode: Mode) -> Config:
 
     A tick and a step are the trace's step; nobody starts with limits to be learned.
     """
-    amounts = dict.fromkeys(Resource, _PLENTY) | {case.resource: capacity}
+    amounts = dict.fromkeys(BASIC, _PLENTY) | {case.resource: capacity}
     step_s = case.step_s
     return Config(
         machine=amounts,
@@ -102,7 +102,7 @@ def config_of(case: Case, capacity: float, mode: Mode) -> Config:
             refit_s=max(_REFIT_S, step_s),
             learning_s=0.0,
         ),
-        modes=dict.fromkeys(Resource, Mode.STRICT) | {case.resource: mode},
+        modes=dict.fromkeys(BASIC, Mode.STRICT) | {case.resource: mode},
     )
 
 
@@ -204,6 +204,7 @@ def course_of(case: Case, steps: Iterator[Passed], capacity: float, tell: Tell) 
 def _steps(
     case: Case, capacity: float, mode: Mode, forecaster: Forecasting, evidence: Evidence
 ) -> Iterator[Passed]:
-    narrowed = OneResource(forecaster, case.resource, len(case.tenants))
     setting = setting_of(case, capacity, mode)
+    series = setting.policy.foreseen
+    narrowed = OneResource(forecaster, case.resource, len(case.tenants), foreseen=series)
     return steps_of(case.demand, setting, forecaster=narrowed, evidence=evidence)

@@ -140,19 +140,19 @@ class Autopilot:
 
 def vpa(ceiling: Floats, step_s: float, resource: Resource) -> VpaCpu | VpaMemory:
     """Return VPA's recommender for one resource."""
-    if resource is Resource.MEMORY:
+    if resource == Resource.MEMORY:
         return VpaMemory(len(ceiling), step_s)
     return VpaCpu(ceiling, step_s)
 
 
 def koordlet(ceiling: Floats, step_s: float, resource: Resource) -> Koordlet:
     """Return koordlet's predictor for one resource."""
-    sizing = KOORDLET_MEMORY if resource is Resource.MEMORY else KOORDLET_CPU
+    sizing = KOORDLET_MEMORY if resource == Resource.MEMORY else KOORDLET_CPU
     return Koordlet(len(ceiling), step_s, sizing)
 
 
 def autopilot(ceiling: Floats, step_s: float, resource: Resource) -> Autopilot:
     """Return Autopilot's recommender for one resource: of serving jobs, and of most memory."""
-    if resource is Resource.MEMORY:
+    if resource == Resource.MEMORY:
         return Autopilot(ceiling, step_s, half_life_s=48 * HOUR_S, level=0.98)
     return Autopilot(ceiling, step_s, half_life_s=12 * HOUR_S, level=0.95)

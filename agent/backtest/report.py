@@ -177,7 +177,7 @@ def density_lines(found: DensityResult, setup: Setup, width: int) -> list[str]:
 
 def _amount(setup: Setup, capacity: float) -> str:
     """Return an amount of the resource with its unit."""
-    if setup.resource == Resource.CPU:
+    if setup.resource == str(Resource.CPU):
         return f"{three_digits(capacity)} cores"
     return approximate_bytes(capacity)
 

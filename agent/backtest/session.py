@@ -165,7 +165,7 @@ def _setup(session: Session) -> Setup:
     request, recorded, case = session.request, session.recorded, session.cases[0]
     return Setup(
         trace=request.path.name,
-        resource=recorded.resource.value,
+        resource=str(recorded.resource),
         mode=request.terms.mode.value,
         is_closed_loop=request.terms.is_closed,
         forecaster="ets" if request.terms.are_fitted else "rule",

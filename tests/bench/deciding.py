@@ -24,11 +24,10 @@ import agent.tick
 from agent.cycle import decide, observed
 from agent.policy import loop_settings, policy_of, thrift_of
 from agent.record import TickRecord
-from agent.settings import DEFAULT_QOS, Config, HostSettings
-from agent.tenant import Entitlement, Resource, Roster, Tenant
+from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config, HostSettings
+from agent.tenant import Entitlement, Kind, Resource, Roster, Tenant
 from agent.tick import ControlLoop, Kernel
-from agent.tokens import Ledger
-from enforce.columns import Floats, HostSample, Limits
+from enforce.columns import DiskColumns, Floats, HostSample, Limits
 from enforce.sampler import Sampler
 from forecast.fallback import fallback_profile
 from forecast.profile import Profile
@@ -41,7 +40,16 @@ HISTORY_STEPS = 60
 CORES_PER_TENANT, BYTES_PER_TENANT = 0.04, GIB // 4
 
 
-def config_of(count: int) -> Config:
+# cpu, memory, reads and writes of a disk, and the network, which nothing counts yet.
+IO = tuple(
+    Resource(kind, "sda")
+    for kind in (Kind.DISK_READ, Kind.DISK_WRITE, Kind.DISK_READ_OPS, Kind.DISK_WRITE_OPS)
+)
+RATES = (*IO, Resource(Kind.NET_OUT), Resource(Kind.NET_IN))
+RATE_PER_TENANT = 1e6
+
+
+def config_of(count: int, *, has_rates: bool = False) -> Config:
     """Return a host of `count` tenants of mixed classes, with floors on a third of what it has."""
     cores, memory = CORES_PER_TENANT * count, BYTES_PER_TENANT * count
     floors = {
@@ -52,10 +60,13 @@ def config_of(count: int) -> Config:
         Tenant(f"t{n:05}", DEFAULT_QOS[n % len(DEFAULT_QOS)], floors) for n in range(count)
     )
     capacity = {Resource.CPU: cores, Resource.MEMORY: float(memory)}
+    if has_rates:
+        capacity |= dict.fromkeys(RATES, RATE_PER_TENANT * count)
     return Config(
         machine=capacity,
         total=capacity,
         tenants=tenants,
+        modes={resource: DEFAULT_MODES[resource.kind] for resource in capacity},
         host=HostSettings(is_observing=True),
     )
 
@@ -63,19 +74,22 @@ def config_of(count: int) -> Config:
 class World:
     """A kernel as a function: counters that move by a random walk of usage, limits that hold."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, has_rates: bool = False) -> None:
         self._random = np.random.default_rng(7)
         self._cpu = self._random.gamma(0.7, CORES_PER_TENANT, count)
         self._memory = self._random.uniform(0.2, 1.0, count) * BYTES_PER_TENANT
+        self._rate = self._random.gamma(0.7, RATE_PER_TENANT, count)
         self._used_us, self._count = np.zeros(count), count
+        self._done, self._has_rates = np.zeros(count), has_rates
         self.read_s = 0.0  # CPU time of making the last sample, which is no part of a tick
         nothing = np.full(count, np.inf)
         self.limits = Limits(nothing.copy(), np.full(count, 100.0), nothing, np.zeros(count))
 
     def usage(self) -> Floats:
-        """Return one instant's usage as the forecaster's series: cpu, then memory."""
+        """Return one instant's usage as the forecaster's series: cpu, memory, then the disk's."""
         noise = self._random.lognormal(0.0, 0.3, self._count)
-        return np.concatenate([self._cpu * noise, self._memory])
+        disk = [self._rate * noise] * len(IO) if self._has_rates else []
+        return np.concatenate([self._cpu * noise, self._memory, *disk])
 
     def read(self, taken_at_s: float) -> HostSample:
         """Return the next sample, a second later."""
@@ -83,6 +97,8 @@ class World:
         zero = np.zeros(self._count)
         cpu = np.minimum(self.usage()[: self._count], self.limits.cpu_max_cores)
         self._used_us = self._used_us + cpu * 1e6
+        self._done = self._done + self._rate * self._random.lognormal(0.0, 0.3, self._count)
+        disks = DiskColumns(("sda",), *[self._done[None]] * len(IO))
         sample = HostSample(
             taken_at_s=taken_at_s,
             cgroup_id=np.arange(1, self._count + 1),
@@ -98,7 +114,11 @@ class World:
             io_write_bytes=zero,
             io_read_ops=zero,
             io_write_ops=zero,
+            net_out_bytes=np.full(self._count, np.nan),
+            net_in_bytes=np.full(self._count, np.nan),
+            requests=np.full(self._count, np.nan),
             in_force=self.limits,
+            disks=disks if self._has_rates else DiskColumns(),
         )
         self.read_s = time.process_time() - began_s
         return sample
@@ -143,18 +163,18 @@ class Ready:
 class Bench:
     """One host of `count` tenants, ticked on a clock of its own."""
 
-    def __init__(self, count: int) -> None:
-        config = config_of(count)
-        self.world, self.now_s = World(count), 1.0
+    def __init__(self, count: int, *, has_rates: bool = False) -> None:
+        config = config_of(count, has_rates=has_rates)
+        self.world, self.now_s = World(count, has_rates=has_rates), 1.0
         self.history = np.stack([self.world.usage() for _ in range(HISTORY_STEPS)])
         profile = fallback_profile(self.history, step=HISTORY_STEPS)
         self.loop = ControlLoop(
-            Roster.of(config.tenants),
+            Roster.of(config.tenants, config.resources),
             policy_of(config),
             replace(loop_settings(config, thrift_of(config)), step_s=1e9),
             kernel=Kernel(self.world, SimpleNamespace(close=lambda: None)),
             forecaster=Ready(profile),  # type: ignore[arg-type]
-            ledgers={resource: Ledger.opened(count) for resource in Resource},
+            ledgers={},
         )
         self.decided_s = 0.0
         for part in (observed, decide):
@@ -196,10 +216,15 @@ def main() -> None:
         decide_s, plan_s = np.median([bench.tick() for _ in range(rounds)], axis=0)
         fallback_ms = median_ms(lambda: fallback_profile(bench.history[-10:], step=0), rounds)
         sampler.close()
+    all_bench = Bench(count, has_rates=True)
+    for _ in range(5):
+        all_bench.tick()
+    all_s = np.median([sum(all_bench.tick()) for _ in range(rounds)])
     said = {
         "tenants": count,
         "decide_ms": decide_s * 1e3,
         "plan_ms": plan_s * 1e3,
+        "every_resource_ms": all_s * 1e3,
         "fallback_ms": fallback_ms,
         "rss_mib": memory_mib("VmRSS"),
         "peak_rss_mib": memory_mib("VmHWM"),

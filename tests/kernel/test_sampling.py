@@ -1,5 +1,6 @@
 """What the sampler says of cgroups that work, vanish, come back or lack a controller."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tenants import (
 
 from enforce.cgroup import ensure
 from enforce.columns import HostSample
+from enforce.disks import disk_number
 from enforce.sampler import Sampler
 
 pytestmark = pytest.mark.kernel
@@ -70,6 +72,25 @@ def test_bytes_read_from_disk_are_counted(
         after = read(sampler)
     assert after.io_read_bytes[2] - before.io_read_bytes[2] >= 32 * MIB
     assert after.io_read_ops[2] > before.io_read_ops[2]
+
+
+def test_bytes_read_are_counted_for_the_disk_that_they_came_from(cgroup_root: Path) -> None:
+    device = os.environ.get("LAB_DISK")
+    if not device:
+        pytest.skip("LAB_DISK names no disk that nobody else reads")
+    name = Path(device).name
+    disks = {name: disk_number(name), "no-such-disk": disk_number("no-such-disk")}
+    assert ensure(cgroup_root, NAMES) == {}
+    sampler = Sampler(cgroup_root, NAMES, disks=disks)
+    with living_in(cgroup_root / "c", READ_DISK, device) as process:
+        before = read(sampler)
+        order(process, 32)
+        after = read(sampler)
+    sampler.close()
+    read_bytes = after.disks.read_bytes - before.disks.read_bytes
+    assert read_bytes[0].tolist()[:2] == [0, 0]
+    assert read_bytes[0, 2] == after.io_read_bytes[2] - before.io_read_bytes[2] >= 32 * MIB
+    assert np.isnan(read_bytes[1]).all()
 
 
 def test_unreclaimable_memory_follows_what_is_held(sampler: Sampler, cgroup_root: Path) -> None:

@@ -4,17 +4,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.config import ConfigError, load_config
-from agent.schema import SECTIONS, TENANT_KEYS
+from agent.schema import SECTIONS, SUPPLY_KEYS, TENANT_KEYS
+from agent.sections import GROUPS
 from agent.settings import Config
-from agent.tenant import Resource
 
-NAMES = [*SECTIONS, "modes", "qos", *Resource, "gold", "x y", "weight"]
+NAMES = [*SECTIONS, "modes", "qos", "gold", "x y", "weight"]
 NAMES += [key.name for _, keys in SECTIONS.values() for key in keys]
-NAMES += [key.name for keys in TENANT_KEYS.values() for key in keys]
+NAMES += [
+    key.name for table in (SUPPLY_KEYS, TENANT_KEYS) for keys in table.values() for key in keys
+]
+NAMES += [*GROUPS, "sda"]
 
 scalars = (
     st.integers(-(10**30), 10**30)
@@ -75,6 +78,7 @@ def test_any_bytes_give_a_configuration_or_faults(host: bytes, tenant: bytes) ->
 
 
 @given(documents, documents)
+@example({"qos": {"\x1b[2J": []}}, {"qos": {}})
 def test_any_tables_give_a_configuration_or_printable_faults(
     host: dict[str, Any], tenant: dict[str, Any]
 ) -> None:
@@ -87,7 +91,7 @@ def test_any_tables_give_a_configuration_or_printable_faults(
 
 
 def _assert_promises_fit(config: Config) -> None:
-    for resource in Resource:
+    for resource in config.resources:
         floors = [tenant.entitlements[resource].floor for tenant in config.tenants]
         assert 0 <= sum(floors) <= config.capacity[resource] * (1 + 1e-9)
         assert config.capacity[resource] > 0

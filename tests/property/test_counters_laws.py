@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enforce.columns import Floats
-from enforce.counters import io_totals, numbers, quotas, table
+from enforce.counters import io_counters, numbers, quotas, table
 
 KEYS = (b"usage_usec", b"nr_periods", b"throttled_usec")
 counters = st.integers(min_value=0, max_value=2**53)
@@ -39,8 +39,8 @@ FILES: list[tuple[st.SearchStrategy[bytes], Callable[[list[bytes]], Floats]]] = 
     (st.one_of(single, st.just(b"")), numbers),
     (pair, quotas),
     (st.one_of(pair, single), quotas),
-    (st.lists(device, max_size=3).map(b"".join), io_totals),
-    (st.lists(st.one_of(device, debug), max_size=3).map(b"".join), io_totals),
+    (st.lists(device, max_size=3).map(b"".join), io_counters),
+    (st.lists(st.one_of(device, debug), max_size=3).map(b"".join), io_counters),
 ]
 
 
@@ -56,6 +56,6 @@ def test_rows_parsed_together_equal_rows_parsed_alone(
 
 @given(st.lists(st.lists(device, max_size=3), min_size=1, max_size=4))
 def test_the_order_of_devices_does_not_matter(rows: list[list[bytes]]) -> None:
-    forwards = io_totals([b"".join(row) for row in rows])
-    backwards = io_totals([b"".join(reversed(row)) for row in rows])
+    forwards = io_counters([b"".join(row) for row in rows])
+    backwards = io_counters([b"".join(reversed(row)) for row in rows])
     np.testing.assert_allclose(forwards, backwards, rtol=1e-15)

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.tenant import Resource, Roster, Terms
+from agent.tenant import Roster, Terms
 
 from hosts import ROUNDING, Host, hosts
 from scenes import Played, Scene, played, scenes
@@ -15,7 +15,7 @@ from scenes import Played, Scene, played, scenes
 
 def columns(tick: Played) -> list[bytes]:
     """Return every number that was decided, as bytes."""
-    found = [tick.decision.state.ledgers[Resource.CPU].balance.tobytes()]
+    found = [ledger.balance.tobytes() for ledger in tick.decision.state.ledgers.values()]
     for part in tick.decision.resources.values():
         a = part.allocation
         decided = (a.guarantee.amount, a.opportunistic, a.emergency, a.limit, a.share, part.target)
@@ -33,11 +33,11 @@ def test_the_same_story_is_decided_the_same_bit_for_bit(scene: Scene) -> None:
 @given(scenes(), st.data())
 def test_the_order_of_tenants_given_decides_nothing(scene: Scene, data: st.DataObject) -> None:
     given_order = data.draw(st.permutations(scene.tenants))
-    shuffled, sorted_roster = Roster.of(given_order), scene.roster
+    shuffled, sorted_roster = Roster.of(given_order, scene.policy.resources), scene.roster
     assert shuffled.names == sorted_roster.names
     assert shuffled.qos_names == sorted_roster.qos_names
     assert np.array_equal(shuffled.is_observed_only, sorted_roster.is_observed_only)
-    for resource in Resource:
+    for resource in scene.policy.resources:
         ours, theirs = shuffled.terms[resource], sorted_roster.terms[resource]
         for name in Terms.__dataclass_fields__:
             assert getattr(ours, name).tobytes() == getattr(theirs, name).tobytes()

@@ -1,5 +1,7 @@
 """The emergency pool: lent by rank, for a time, and to nobody in debt but the first rank."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,22 +47,70 @@ def test_the_pool_is_lent_by_rank_to_those_who_may_have_it(need: Need, pool: flo
         assert np.allclose(amount[ahead], asked[ahead], rtol=ROUNDING)
 
 
-@given(st.lists(st.tuples(needs, st.sampled_from((1.0, 5.0, 10.0))), max_size=40))
+stories = st.lists(
+    st.tuples(needs, st.sampled_from((1.0, 5.0, 10.0)), st.sampled_from((False, False, True))),
+    max_size=40,
+)
+
+
+@given(stories)
 def test_no_grant_outlasts_its_time_or_follows_too_soon(
-    ticks: list[tuple[Need, float]],
+    ticks: list[tuple[Need, float, bool]],
 ) -> None:
+    """What goes on after its time is a part, smaller by the second, of what it ended with."""
     grants, now_s = Grants.none(TENANTS), 0.0
-    since, until = np.full(TENANTS, np.nan), np.full(TENANTS, -np.inf)
-    for need, elapsed_s in ticks:
+    since, ended_with = np.full(TENANTS, -np.inf), np.zeros(TENANTS)
+    until, held = np.full(TENANTS, -np.inf), np.zeros(TENANTS, dtype=np.bool_)
+    longest_s = SETTINGS.grant_s + SETTINGS.cooldown_s
+    for need, elapsed_s, is_withheld in ticks:
         now_s += elapsed_s
         grants = grants.elapsed(elapsed_s, SETTINGS)
-        amount, grants = granted(grants, need, pool=1.0, settings=SETTINGS)
-        for tenant in np.flatnonzero(amount > 0):
-            if np.isnan(since[tenant]) or now_s - since[tenant] >= SETTINGS.grant_s:
-                assert now_s >= until[tenant] + SETTINGS.cooldown_s
-                since[tenant] = now_s
-                until[tenant] = now_s + SETTINGS.grant_s
-            assert now_s < until[tenant]
+        had_grant = grants.grant_left_s > 0
+        until[held & ~had_grant] = now_s
+        amount, grants = granted(grants, need, pool=1.0, settings=SETTINGS, is_withheld=is_withheld)
+        is_new = (grants.grant_left_s > 0) & ~had_grant
+        assert np.all(amount[is_new] > 0)
+        assert np.all(now_s - until[is_new] >= SETTINGS.cooldown_s)
+        since[is_new] = now_s
+        has_grant = held = grants.grant_left_s > 0
+        until[had_grant & ~has_grant] = now_s
+        ended_with = np.where(has_grant, amount, ended_with)
+        assert np.all(now_s - since[has_grant] < SETTINGS.grant_s)
+        left = grants.cooldown_left_s / SETTINGS.cooldown_s
+        assert np.all((amount <= ended_with * left * (1 + ROUNDING))[~has_grant])
+        assert np.all(now_s - since[amount > 0] < longest_s)
+
+
+@given(stories)
+def test_nothing_new_is_lent_while_the_pool_is_withheld_nor_to_a_debtor_but_of_the_first_rank(
+    ticks: list[tuple[Need, float, bool]],
+) -> None:
+    grants = Grants.none(TENANTS)
+    for need, elapsed_s, is_withheld in ticks:
+        grants = grants.elapsed(elapsed_s, SETTINGS)
+        amount, grants = granted(grants, need, pool=1.0, settings=SETTINGS, is_withheld=is_withheld)
+        may_not = (need.is_in_debt & (need.rank > 0)) | is_withheld
+        assert np.all(grants.grant_left_s[may_not] == 0)
+        assert np.all(amount[may_not] <= grants.lent[may_not])
+        assert amount.sum() <= 1.0 + ROUNDING
+
+
+@given(stories)
+def test_an_ended_grant_is_never_taken_back_all_at_once(
+    ticks: list[tuple[Need, float, bool]],
+) -> None:
+    """Whoever else asks: who is as short as ever loses no more than the seconds' even part."""
+    grants, before = Grants.none(TENANTS), np.zeros(TENANTS)
+    for need, elapsed_s, is_withheld in ticks:
+        grants = grants.elapsed(elapsed_s, SETTINGS)
+        always_short = replace(need, shortfall=np.full(TENANTS, 5.0))
+        amount, grants = granted(
+            grants, always_short, pool=1.0, settings=SETTINGS, is_withheld=is_withheld
+        )
+        is_cooling = grants.cooldown_left_s > 0
+        most = grants.lent * elapsed_s / SETTINGS.cooldown_s
+        assert np.all((before - amount)[is_cooling] <= most[is_cooling] + ROUNDING)
+        before = amount
 
 
 @given(hosts())

@@ -49,10 +49,13 @@ def test_neighbours_at_their_worst_leave_a_tenant_its_guaranteed_part(
 
 
 @given(rivals, positions)
-def test_the_guaranteed_part_at_worst_follows_from_terms_and_own_forecast_alone(
+def test_the_guaranteed_part_at_worst_follows_from_terms_own_forecast_and_own_debt_alone(
     host: Host, position: int
 ) -> None:
-    """floor + min((expected - floor)+ (1 - risk), fair - floor, share of what floors leave)."""
+    """floor + min((expected - floor)+ (1 - risk), fair - floor, share of what floors leave).
+
+    What is beyond the floor, less the debt's part of it: on a host without debtors, all of it.
+    """
     position %= len(host.guests)
     host = beside_the_worst(host, position)
     claims, guarantee = host.claims(), host.allocated().guarantee
@@ -64,6 +67,7 @@ def test_the_guaranteed_part_at_worst_follows_from_terms_and_own_forecast_alone(
     left = host.total * (1 - host.emergency.fraction) - floor.sum()
     expected = max(float(claims.expected[position]) - floor[position], 0.0)
     promised = min(expected * (1 - guarantee.risk[position]), max(fair, 0.0), max(left, 0.0) * own)
+    promised *= 1 - max(-host.guests[position].credit, 0.0)
     assert guarantee.amount[position] >= floor[position] + promised - ROUNDING * host.total
 
 

@@ -25,13 +25,15 @@ def adopted(tick: Played, resource: Resource) -> Floats:
 
 def learned(scene: Scene) -> Iterator[tuple[Played, dict[Resource, Floats]]]:
     """Yield each tick, and what was adopted before it was decided."""
-    before: dict[Resource, Floats] = {r: np.full(len(scene.pairs), np.nan) for r in Resource}
+    unknown, none = np.full(len(scene.pairs), np.nan), np.full(len(scene.pairs), np.inf)
+    before: dict[Resource, Floats] = dict.fromkeys(scene.policy.resources, unknown)
     for tick in played(scene):
         for resource, known in before.items():
-            found = tick.seen.sample.in_force.of(LIMIT_CONTROL[resource])
+            is_limited = resource in LIMIT_CONTROL
+            found = tick.seen.sample.in_force.of(LIMIT_CONTROL[resource]) if is_limited else none
             before[resource] = np.where(np.isnan(known), found, known)
         yield tick, before
-        before = {resource: adopted(tick, resource) for resource in Resource}
+        before = {resource: adopted(tick, resource) for resource in before}
 
 
 @given(scenes(learning_s=FOR_EVER_S))
@@ -46,7 +48,7 @@ def test_while_learning_no_limit_rises_unless_it_is_hit_or_below_its_floor(scene
             ceiling = np.minimum(terms.ceiling, scene.policy.total[resource]) * present
             fair = fair_share(terms.weight, ceiling, scene.policy.capacity[resource])
             demand = tick.seen.demands[resource]
-            asked = np.maximum(fair, demand.value) if resource is Resource.MEMORY else fair
+            asked = np.maximum(fair, demand.value) if resource == Resource.MEMORY else fair
             most = np.maximum(before[resource], terms.floor)
             most = np.maximum(most, np.where(demand.is_censored, asked, 0.0))
             most = np.maximum(most, tick.stuck(resource, scene.policy))

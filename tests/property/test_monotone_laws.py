@@ -65,9 +65,8 @@ def decided_with(scene: Scene, tokens: Floats, *, seen_in: Scene) -> Decision:
     kernel, first = begun(seen_in)
     roster, policy = scene.roster, scene.policy
     ledger = replace(first.state.ledgers[Resource.CPU], balance=tokens)
-    nothing = {resource: np.zeros(len(roster)) for resource in Resource}
     ledgers = {**first.state.ledgers, Resource.CPU: ledger}
-    state = replace(first.state, ledgers=ledgers, guaranteed=nothing)
+    state = replace(first.state, ledgers=ledgers)
     sample = kernel.pass_time(1.0, seen_in.story[0])
     seen = observed(state, sample, roster=seen_in.roster, policy=policy)
     return decide(state, seen, scene.profile, roster=roster, policy=policy)
@@ -90,7 +89,7 @@ def test_in_a_whole_cycle_neither_class_nor_weight_lowers_a_limit_at_the_same_to
     if factor is not None:
         better = replace(cpu, weight=cpu.weight * factor)
     pairs = (*scene.pairs[:position], (better, memory), *scene.pairs[position + 1 :])
-    tokens = part_of_burst * begun(scene)[1].resources[Resource.CPU].burst
+    tokens = part_of_burst * begun(scene)[1].resources[Resource.CPU].bank
     scenes_played = (scene, replace(scene, pairs=pairs))
     before, after = (decided_with(s, tokens, seen_in=scene) for s in scenes_played)
     for resource, part in after.resources.items():

@@ -42,14 +42,17 @@ def test_ledgers_grants_and_series_follow_their_tenants(
     old, new = roster(before), roster(after)
     positions, column = new.positions_in(old), numbered(old)
     expected = carried_over(column, positions, 0.0)
-    ledger = Ledger(column, column, column, column).rearranged(positions)
+    ledger = Ledger(column, column, column, column, column).rearranged(positions)
     assert np.array_equal(ledger.balance, expected)
     assert np.array_equal(ledger.expired, expected)
-    grants = Grants(column, column).rearranged(positions)
+    assert np.array_equal(ledger.left_fraction, expected)
+    grants = Grants(column, column, column).rearranged(positions)
     assert np.array_equal(grants.grant_left_s, expected)
-    series = series_positions(positions, resources=len(Resource), tenants_before=len(old))
-    moved = carried_over(np.tile(column, len(Resource)), series)
-    expected = np.tile(carried_over(column, positions), len(Resource))
+    assert np.array_equal(grants.lent, expected)
+    series = series_positions(positions, [1, -1, 0], tenants_before=len(old))
+    moved = carried_over(np.concatenate([column, 2 * column]), series)
+    first, nothing = carried_over(column, positions), np.full(len(new), np.nan)
+    expected = np.concatenate([2 * first, nothing, first])
     assert np.array_equal(moved, expected, equal_nan=True)
 
 
@@ -77,7 +80,7 @@ def facts(state: CoreState) -> list[bytes]:
         state.learning_left_s,
         state.ledgers[cpu].issued,
         state.grants[memory].grant_left_s,
-        state.guaranteed[cpu],
+        state.ledgers[cpu].balance,
         state.adopted[memory],
         state.sample.cgroup_id,
         state.sample.cpu_usage_us,

@@ -6,18 +6,20 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.fairness import filled
+from agent.fairness import filled, levelled
 
 from hosts import ROUNDING, Host, hosts
 
 
-@given(hosts(min_guests=1), st.booleans())
-def test_capacity_is_unplaced_only_when_every_ceiling_is_met(host: Host, is_spent: bool) -> None:
-    """The unspent emergency pool aside where what is lent is not back with the next tick."""
+@given(hosts(min_guests=1), st.booleans(), st.booleans())
+def test_capacity_is_unplaced_only_when_every_ceiling_is_met(
+    host: Host, is_spent: bool, is_withheld: bool
+) -> None:
+    """The unspent emergency pool aside where the host needs it, or would get it back late."""
     claims = replace(host.claims(), is_spent=is_spent)
-    allocation = host.allocated(claims=claims)
+    allocation = host.allocated(claims=claims, is_pool_withheld=is_withheld)
     unspent = allocation.guarantee.emergency_pool - allocation.emergency.sum()
-    unspent = 0.0 if is_spent else unspent
+    unspent = 0.0 if is_spent and not is_withheld else unspent
     is_full = allocation.limit.sum() + unspent >= host.total * (1 - ROUNDING)
     assert is_full or np.allclose(allocation.limit, claims.ceiling, rtol=ROUNDING, atol=0)
 
@@ -50,3 +52,19 @@ def test_filling_stops_only_at_ones_own_room_or_at_the_common_level(
     if is_short.any():
         level = grant[weights > 0] / weights[weights > 0]
         assert np.all(grant[is_short] >= level.max() * weights[is_short] * (1 - ROUNDING))
+
+
+@given(least=amounts, weight=amounts, more=st.sampled_from((0.0, 1e-9, 0.5, 7.0, 1e7)))
+def test_levelling_hands_out_all_and_lifts_nobody_above_who_has_less_for_its_weight(
+    least: list[float], weight: list[float], more: float
+) -> None:
+    size = min(len(least), len(weight))
+    leasts, weights = np.array(least[:size]), np.array(weight[:size])
+    amount = float(leasts.sum()) + more
+    found = levelled(amount, least=leasts, weight=weights)
+    assert np.all(found >= leasts)
+    if more > 0 and np.any(weights > 0):
+        assert np.isclose(found.sum(), amount, rtol=ROUNDING, atol=0)
+        level = np.divide(found, weights, out=np.full(size, np.inf), where=weights > 0)
+        is_lifted = found > leasts * (1 + ROUNDING) + ROUNDING
+        assert np.all(level[is_lifted] <= level.min() * (1 + ROUNDING))

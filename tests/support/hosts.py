@@ -111,7 +111,11 @@ class Host:
         )
 
     def allocated(
-        self, *, claims: Claims | None = None, grants: Grants | None = None
+        self,
+        *,
+        claims: Claims | None = None,
+        grants: Grants | None = None,
+        is_pool_withheld: bool = False,
     ) -> Allocation:
         """Divide the capacity, by the guests' own claims or by altered ones."""
         return allocate(
@@ -120,6 +124,7 @@ class Host:
             mode=self.mode,
             emergency=self.emergency,
             grants=grants or Grants.none(len(self.guests)),
+            is_pool_withheld=is_pool_withheld,
         )
 
 

@@ -10,10 +10,9 @@ from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import LIMIT_CONTROL, Policy
 from agent.record import TickRecord
-from agent.tenant import Entitlement, Floats, Resource, Roster, Tenant
+from agent.tenant import BASIC, Entitlement, Floats, Resource, Roster, Tenant
 from agent.tick import ControlLoop, Kernel, LoopSettings
-from agent.tokens import Ledger
-from enforce.columns import Changes, Control, HostSample
+from enforce.columns import Changes, Control, HostSample, Vitals
 
 from hosts import GIB, SILVER
 from scenes import policy_of
@@ -22,11 +21,17 @@ CORES = 4.0
 MANY_CORES = 1e6  # only limits hold tenants back here
 
 
-def tenants(*names: str, floor: float = 0.2, observed: tuple[str, ...] = ()) -> Roster:
+def tenants(
+    *names: str,
+    floor: float = 0.2,
+    observed: tuple[str, ...] = (),
+    resources: tuple[Resource, ...] = BASIC,
+) -> Roster:
     """Return silver tenants with a floor of cpu."""
     entitlements = {Resource.CPU: Entitlement(floor), Resource.MEMORY: Entitlement(GIB / 8)}
     return Roster.of(
-        Tenant(name, SILVER, entitlements, is_observed_only=name in observed) for name in names
+        (Tenant(name, SILVER, entitlements, is_observed_only=name in observed) for name in names),
+        resources,
     )
 
 
@@ -46,6 +51,10 @@ class Host(SimulatedHost):
             self.run(self.wants_cores, taken_at_s - self._last_s)
         self._last_s = taken_at_s
         return super().read(taken_at_s)
+
+    def suffers(self, vitals: Vitals) -> None:
+        """Let the host itself do so from now on."""
+        self._sample = replace(self._sample, vitals=vitals)
 
     def remake(self, tenant: int) -> None:
         """Let a cgroup be removed and made again, without a limit."""
@@ -87,7 +96,7 @@ class Scenario:
     ) -> None:
         self.host, self.forecaster, self.now_s = Host(len(roster)), Mute(), 1000.0
         self.policy: Policy = policy_of(
-            CORES, 4 * GIB, modes=dict.fromkeys(Resource, mode), learning_s=learning_s
+            CORES, 4 * GIB, modes=dict.fromkeys(BASIC, mode), learning_s=learning_s
         )
         self.settings = LoopSettings(tick_s=1.0, step_s=step_s, is_observing=is_observing)
         self.loop = ControlLoop(
@@ -96,7 +105,7 @@ class Scenario:
             self.settings,
             kernel=Kernel(self.host, self.host),
             forecaster=self.forecaster,
-            ledgers={resource: Ledger.opened(len(roster)) for resource in Resource},
+            ledgers={},
         )
 
     def tick(self, count: int = 1, *, elapsed_s: float = 1.0) -> TickRecord:

@@ -1,14 +1,25 @@
 """Tick records made by hand: a host of 2 cores and 2 GiB with a case of every kind."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
 from agent.record import ResourceTick, TickRecord
 from agent.settings import DEFAULT_QOS
-from agent.tenant import Entitlement, Floats, Resource, Roster, Tenant
-from enforce.columns import Changes, Control, HostSample, Limits, Outcomes, Result
+from agent.tenant import Entitlement, Floats, Kind, Resource, Roster, Tenant
+from agent.usage import usage_between
+from enforce.columns import (
+    COUNTERS,
+    Changes,
+    Control,
+    DiskColumns,
+    HostSample,
+    Limits,
+    Outcomes,
+    Result,
+    Vitals,
+)
 from forecast.profile import Source
 
 NAN, INF = float("nan"), float("inf")
@@ -25,32 +36,40 @@ def column(*values: float) -> Floats:
 
 def five_tenants() -> Roster:
     """Return a gold, three silver and a platinum tenant, in name order."""
+    return Roster.of(_tenants())
+
+
+def _tenants() -> list[Tenant]:
     classes = (GOLD, SILVER, SILVER, SILVER, PLATINUM)
     floors = (0.25, 0.0, 0.5, 0.0, 0.5)
     memory = (64 * MIB, 0.0, 0.0, 0.0, 256 * MIB)
-    return Roster.of(
+    return [
         Tenant(
             name,
             qos,
             {
                 CPU: Entitlement(floor, 2.0 if name == "web" else INF),
                 MEMORY: Entitlement(held, 1024 * MIB),
+                DISK: Entitlement(floor * MIB),
             },
         )
         for name, qos, floor, held in zip(NAMES, classes, floors, memory, strict=True)
-    )
+    ]
 
 
 def sample_of(roster: Roster, in_force: Limits, cgroup_id: Sequence[int]) -> HostSample:
     """Return a sample in which only ids and limits say anything."""
     unknown = np.full(len(roster), NAN)
-    counters = {
-        field.name: unknown
-        for field in fields(HostSample)
-        if field.name not in ("taken_at_s", "cgroup_id", "in_force")
-    }
+    counters = dict.fromkeys(COUNTERS, unknown)
     ids = np.array(cgroup_id, dtype=np.int64)
-    return HostSample(taken_at_s=100.0, cgroup_id=ids, in_force=in_force, **counters)
+    return HostSample(
+        taken_at_s=100.0,
+        cgroup_id=ids,
+        in_force=in_force,
+        disks=DiskColumns(),
+        vitals=Vitals(),
+        **counters,
+    )
 
 
 def cpu_tick() -> ResourceTick:
@@ -60,6 +79,7 @@ def cpu_tick() -> ResourceTick:
         emergency_pool=0.095,
         pressure=0.12,
         elasticity=1.4,
+        host_need="",
         marginal_need=0.03,
         usage=column(0.2, 0.1, NAN, 0.5, 0.8),
         demand=column(0.2, 0.1, NAN, 1.25, 0.8),
@@ -72,14 +92,18 @@ def cpu_tick() -> ResourceTick:
         ),
         risk=column(0.1, 0.25, 0.8, 0.3, 0.05),
         fair=column(0.5, 0.2, 0.0, 0.2, 1.0),
+        forfeited=column(0, 0, 0, 0, 0),
         guaranteed=column(0.295, 0.075, 0.0, 0.2, 0.69),
         opportunistic=column(0.705, 0.425, 0.0, 0.3, 1.215),
         emergency=column(0.0, 0.0, 0.0, 0.0, 0.095),
+        grant_left_s=column(0.0, 0.0, 0.0, 0.0, 21.0),
+        cooldown_left_s=np.zeros(len(NAMES)),
         limit=column(1.0, 0.5, 0.0, 0.5, 2.0),
         in_force=column(1.0, 0.5, NAN, 0.6, INF),
         weight=column(900.0, 100.0, 1.0, 200.0, 4000.0),
         balance=column(12.5, 0.0, 0.0, -31.5, 290.0),
-        burst=column(60.0, 18.0, 30.0, 36.0, 300.0),
+        allowance=column(1.0, 1.0, 1.0, 1.0, 1.25),
+        burst=column(60.0, 18.0, 30.0, 36.0, 375.0),
     )
 
 
@@ -91,6 +115,7 @@ def memory_tick() -> ResourceTick:
         emergency_pool=96 * MIB,
         pressure=0.0,
         elasticity=1.0,
+        host_need="",
         marginal_need=0.0,
         usage=column(48.0, 511.0, NAN, 20.0, 300.0) * MIB,
         demand=column(48.0, 562.0, NAN, 20.0, 300.0) * MIB,
@@ -100,15 +125,63 @@ def memory_tick() -> ResourceTick:
         source=np.array([Source.LIVE] * 2 + [Source.LEARNING] + [Source.LIVE] * 2, dtype=np.uint8),
         risk=column(0.05, 0.2, 0.8, 0.1, 0.0),
         fair=column(480.0, 400.0, 0.0, 240.0, 800.0) * MIB,
+        forfeited=column(0, 0, 0, 0, 0),
         guaranteed=column(64.0, 400.0, 0.0, 18.0, 310.0) * MIB,
         opportunistic=column(100.0, 112.0, 0.0, 50.0, 200.0) * MIB,
         emergency=column(0.0, 0.0, 0.0, 0.0, 0.0),
+        grant_left_s=np.zeros(len(NAMES)),
+        cooldown_left_s=np.zeros(len(NAMES)),
         limit=column(164.0, 512.0, 0.0, 68.0, 510.0) * MIB,
         in_force=column(164.0, 512.0, NAN, 64.0, 510.0) * MIB,
         weight=nothing,
         balance=nothing,
+        allowance=nothing,
         burst=nothing,
     )
+
+
+DISK, NET = Resource(Kind.DISK_READ, "sda"), Resource(Kind.NET_OUT)
+
+
+def disk_tick() -> ResourceTick:
+    """Return reads from a disk, in which the hog is in debt; amounts are cpu's in MiB/s."""
+    cpu = cpu_tick()
+    amounts = ("usage", "demand", "expected", "upper", "fair", "guaranteed", "opportunistic")
+    more = ("emergency", "limit", "balance", "burst")
+    scaled = {name: getattr(cpu, name) * MIB for name in (*amounts, *more)}
+    return replace(
+        cpu,
+        capacity=cpu.capacity * MIB,
+        emergency_pool=cpu.emergency_pool * MIB,
+        in_force=np.full(len(NAMES), NAN),
+        weight=np.full(len(NAMES), NAN),
+        **scaled,
+    )
+
+
+def net_tick() -> ResourceTick:
+    """Return bytes sent, which nothing counts."""
+    unknown = np.full(len(NAMES), NAN)
+    disk = disk_tick()
+    return replace(
+        disk,
+        usage=unknown,
+        demand=unknown,
+        expected=unknown,
+        upper=unknown,
+        is_censored=np.zeros(len(NAMES), dtype=np.bool_),
+        guaranteed=np.zeros(len(NAMES)),
+        opportunistic=disk.limit - disk.emergency,
+        balance=np.zeros(len(NAMES)),
+    )
+
+
+def with_rates(one: TickRecord) -> TickRecord:
+    """Return a record of a host that divides a disk and the network too, and counts the disk."""
+    resources = {**one.resources, DISK: disk_tick(), NET: net_tick()}
+    roster = Roster.of(_tenants(), tuple(resources))
+    usage = replace(one.usage, io_read_bytes_per_s=disk_tick().usage)
+    return replace(one, resources=resources, roster=roster, usage=usage)
 
 
 def record() -> TickRecord:
@@ -123,6 +196,7 @@ def record() -> TickRecord:
     hog, eater = np.array([3]), np.array([1])
     lowered = Changes(Control.CPU_MAX, hog, column(0.6), column(0.5))
     squeezed = Changes(Control.MEMORY_HIGH, eater, column(512 * MIB), column(400 * MIB))
+    sample = sample_of(roster, in_force, [11, 12, 0, 14, 15])
     return TickRecord(
         number=1234,
         taken_at_s=100.0,
@@ -130,8 +204,9 @@ def record() -> TickRecord:
         is_observing=False,
         is_learning=False,
         roster=roster,
-        sample=sample_of(roster, in_force, [11, 12, 0, 14, 15]),
+        sample=sample,
         resources={CPU: cpu, MEMORY: memory},
+        usage=usage_between(sample, sample),
         throttled_fraction=column(0.0, NAN, NAN, 0.61, 0.0),
         changes=(lowered, squeezed),
         outcomes=(
@@ -168,10 +243,12 @@ def crowd(size: int) -> TickRecord:
         return replace(tick, **columns)
 
     limits = Limits(*(one.sample.in_force.of(control)[fifth] for control in Control))
+    sample = sample_of(roster, limits, [1] * size)
     return replace(
         one,
         roster=roster,
-        sample=sample_of(roster, limits, [1] * size),
+        sample=sample,
+        usage=usage_between(sample, sample),
         resources={resource: spread(tick) for resource, tick in one.resources.items()},
         throttled_fraction=one.throttled_fraction[fifth],
         changes=(),

@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 
 from agent.usage import Usage
-from enforce.columns import Floats, HostSample, Limits
+from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Limits, Vitals
 
 NAN, INF = float("nan"), float("inf")
 MIB = float(1 << 20)
@@ -28,19 +28,18 @@ def sample(
     *,
     cgroup_id: Sequence[int] = (1,),
     in_force: Limits | None = None,
+    disks: DiskColumns | None = None,
     **given: Sequence[float],
 ) -> HostSample:
     """Return a sample of as many tenants as there are cgroup ids."""
     size = len(cgroup_id)
-    counters = {
-        f.name: column(*given.get(f.name, [NAN] * size))
-        for f in fields(HostSample)
-        if f.name not in ("taken_at_s", "cgroup_id", "in_force")
-    }
+    counters = {name: column(*given.get(name, [NAN] * size)) for name in COUNTERS}
     return HostSample(
         taken_at_s=taken_at_s,
         cgroup_id=np.array(cgroup_id, dtype=np.int64),
         in_force=in_force or limits(size),
+        disks=disks or DiskColumns(),
+        vitals=Vitals(),
         **counters,
     )
 
@@ -51,11 +50,12 @@ def usage(*, cores: Sequence[float], elapsed_s: float = 1.0, **given: Sequence[f
     rates = {
         f.name: column(*given.get(f.name, [NAN] * size))
         for f in fields(Usage)
-        if f.name not in ("elapsed_s", "is_present", "cpu_cores")
+        if f.name not in ("elapsed_s", "is_present", "cpu_cores", "disks_per_s")
     }
     return Usage(
         elapsed_s=elapsed_s,
         is_present=np.ones(size, dtype=np.bool_),
         cpu_cores=column(*cores),
+        disks_per_s=DiskColumns(),
         **rates,
     )

@@ -23,15 +23,18 @@ from agent.cycle import (
 )
 from agent.emergency import EmergencySettings
 from agent.plan import Pace, headroom, raises, reductions
-from agent.tenant import Entitlement, Floats, Ints, Resource, Roster, Tenant
-from enforce.columns import Changes, Control, HostSample, Limits
+from agent.tenant import BASIC, Entitlement, Floats, Ints, Kind, Resource, Roster, Tenant
+from enforce.columns import Changes, Control, DiskColumns, HostSample, Limits
 from forecast.profile import LEVELS, Profile
 
 from hosts import GIB, NUMBERS, Guest, guests, mixed
 
-RESOURCES = tuple(Resource)
+RESOURCES = BASIC  # what the kernel limits
+DISK, NET = Resource(Kind.DISK_READ, "sda"), Resource(Kind.NET_OUT)  # decided, never written
+MIB_PER_S = float(1 << 20)
 _US = 1e6
-SMALLEST = {Resource.CPU: 0.01, Resource.MEMORY: float(1 << 20)}  # limits that the kernel takes
+# Limits that the kernel takes; what it does not limit may be anything.
+SMALLEST = {Resource.CPU: 0.01, Resource.MEMORY: float(1 << 20), DISK: 0.0, NET: 0.0}
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Scene:
     @property
     def roster(self) -> Roster:
         """Return the tenants in name order, which is the order of `pairs`."""
-        return Roster.of(self.tenants)
+        return Roster.of(self.tenants, self.policy.resources)
 
     @property
     def tenants(self) -> list[Tenant]:
@@ -85,6 +88,10 @@ class Scene:
                     Resource.MEMORY: Entitlement(
                         memory.floor * GIB, memory.ceiling * GIB, memory.weight
                     ),
+                    DISK: Entitlement(
+                        cpu.floor * MIB_PER_S, cpu.ceiling * MIB_PER_S, memory.weight
+                    ),
+                    NET: Entitlement(memory.floor * MIB_PER_S, weight=cpu.weight),
                 },
                 is_observed_only=cpu.is_hit and memory.is_hit,
             )
@@ -95,6 +102,8 @@ class Scene:
     def profile(self) -> Profile:
         """Return the forecast of all series; of a tenant that is not `present` there is none."""
         series = [(cpu, 1.0) for cpu, _ in self.pairs] + [(memory, GIB) for _, memory in self.pairs]
+        if DISK in self.policy.foreseen:
+            series += [(memory, MIB_PER_S) for _, memory in self.pairs]
         known = np.array([self.has_history and guest.is_present for guest, _ in series], dtype=bool)
         grid = np.full((len(LEVELS), len(series)), np.nan)
         expected = np.full(len(series), np.nan)
@@ -103,6 +112,9 @@ class Scene:
                 grid[:, place], expected[place] = guest.grid * scale, guest.expected * scale
         upper = grid[-1] if series else expected
         return Profile(0, LEVELS, grid, expected, upper, np.zeros(len(series), dtype=np.uint8))
+
+
+_COUNTERS = ("usage", "throttled", "memory", "events", "disk")
 
 
 @dataclass
@@ -125,7 +137,7 @@ class Kernel:
         return cls(
             limits={LIMIT_CONTROL[r]: parts * machine[r] for r in RESOURCES},
             cgroup_id=np.arange(1, size + 1, dtype=np.int64),
-            counters={name: np.zeros(size) for name in ("usage", "throttled", "memory", "events")},
+            counters={name: np.zeros(size) for name in _COUNTERS},
         )
 
     def pass_time(self, elapsed_s: float, moments: tuple[Moment, ...]) -> HostSample:
@@ -136,6 +148,7 @@ class Kernel:
         self.usage_cores = np.minimum(wants, self.limits[Control.CPU_MAX])
         self.counters["usage"] += self.usage_cores * elapsed_s * _US
         self.counters["throttled"] += (wants - self.usage_cores) * elapsed_s * _US
+        self.counters["disk"] += wants * MIB_PER_S * elapsed_s
         self.counters["memory"] = np.array([moment.memory_bytes for moment in moments])
         self.counters["events"] += np.array([float(m.is_memory_held) for m in moments])
         return self._read(moments)
@@ -177,6 +190,10 @@ class Kernel:
             io_write_bytes=nothing,
             io_read_ops=nothing,
             io_write_ops=nothing,
+            net_out_bytes=nothing,
+            net_in_bytes=nothing,
+            requests=nothing,
+            disks=DiskColumns((DISK.device,), *[seen(self.counters["disk"])[None]] * 4),
             in_force=Limits(
                 cpu_max_cores=np.where(is_there, self.limits[Control.CPU_MAX], np.nan),
                 cpu_weight=nothing,
@@ -198,7 +215,7 @@ class Played:
 
     def stuck(self, resource: Resource, policy: Policy) -> Floats:
         """Return the most that safety rule 4 may keep a limit up to: what is held, plus margin."""
-        if resource is Resource.CPU:
+        if resource != Resource.MEMORY:
             return np.zeros(len(self.usage_cores))
         held = np.nan_to_num(self.seen.usage.memory_bytes) + policy.memory_margin_bytes
         return np.where(self.seen.usage.is_present, held, 0.0)
@@ -217,8 +234,9 @@ def played(scene: Scene, kernel: Kernel | None = None) -> Iterator[Played]:
         sums = {
             resource: _enforced(kernel, resource, part, seen, scene)
             for resource, part in decision.resources.items()
+            if resource in RESOURCES
         }
-        left = {resource: kernel.limits[LIMIT_CONTROL[resource]].copy() for resource in Resource}
+        left = {resource: kernel.limits[LIMIT_CONTROL[resource]].copy() for resource in RESOURCES}
         yield Played(seen, decision, kernel.usage_cores, sums, left)
 
 
@@ -283,6 +301,18 @@ def policy_of(
     return replace(policy, **changes)  # type: ignore[arg-type]
 
 
+def with_rates(policy: Policy, *, disk: float, net: float) -> Policy:
+    """Return a policy that divides reads from a disk too, and what is sent, in MiB/s."""
+    more = {DISK: disk * MIB_PER_S, NET: net * MIB_PER_S}
+    return replace(
+        policy,
+        machine={**policy.machine, **more},
+        total={**policy.total, **more},
+        capacity={**policy.capacity, **{resource: 0.9 * most for resource, most in more.items()}},
+        modes={**policy.modes, DISK: Mode.STRICT, NET: Mode.ELASTIC},
+    )
+
+
 @st.composite
 def scenes(
     draw: st.DrawFn, *, learning_s: tuple[float, ...] = (0.0, 0.0, 3.0, 1e6), least: int = 0
@@ -304,16 +334,19 @@ def scenes(
     modes = st.sampled_from((Mode.STRICT, Mode.ELASTIC))
     some = (0.1, 0.03, 0.5, 0.2)
     adopted = st.sampled_from(draw(st.sampled_from((some, (float("inf"), 1.0, *some)))))
+    policy = policy_of(
+        draw(st.sampled_from((2.0, 0.5, 64.0))),
+        draw(st.sampled_from((4.0, 0.5, 256.0))) * GIB,
+        share=draw(st.sampled_from((1.0, 0.5, 0.25))),
+        reserve=draw(st.sampled_from((0.1, 0.01))),
+        modes={resource: draw(modes) for resource in RESOURCES},
+        learning_s=draw(st.sampled_from(learning_s)),
+    )
+    if draw(st.booleans()):
+        policy = with_rates(policy, disk=draw(st.sampled_from((2.0, 0.5, 64.0))), net=4.0)
     return Scene(
         pairs=pairs,
-        policy=policy_of(
-            draw(st.sampled_from((2.0, 0.5, 64.0))),
-            draw(st.sampled_from((4.0, 0.5, 256.0))) * GIB,
-            share=draw(st.sampled_from((1.0, 0.5, 0.25))),
-            reserve=draw(st.sampled_from((0.1, 0.01))),
-            modes={resource: draw(modes) for resource in RESOURCES},
-            learning_s=draw(st.sampled_from(learning_s)),
-        ),
+        policy=policy,
         elapsed_s=elapsed_s,
         story=tuple(story),
         has_history=draw(st.booleans()),

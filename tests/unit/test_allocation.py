@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from samples import column
 
-from agent.allocation import Mode, opened, pressure_of, priority, shares, surprised
+from agent.allocation import Mode, crowding_of, opened, pressure_of, priority, shares, surprised
+from agent.emergency import Grants
 
-from hosts import GOLD, PLATINUM, SILVER, Guest, Host
+from hosts import EMERGENCY, GOLD, PLATINUM, SILVER, Guest, Host
 
 
 def certain(amount: float, **terms: object) -> Guest:
@@ -70,10 +71,25 @@ def test_a_debt_costs_nothing_while_there_is_enough_for_all() -> None:
     assert shortage.limit[0] < shortage.limit[1] - 1.0
 
 
-def test_shares_are_the_guarantee_and_a_weighted_part_of_the_rest() -> None:
-    """4 of 10 are not guaranteed: 2 to 1 to the two who are present."""
-    found = shares(column(4, 2, 0), column(2, 1, 7), column(9, 9, 0), 10.0)
-    assert found == pytest.approx([4 + 4 * 2 / 3, 2 + 4 / 3, 0])
+@pytest.mark.parametrize(
+    ("guaranteed", "share"),
+    [
+        pytest.param((0, 0, 0), (20 / 3, 10 / 3, 0), id="by weight, among who is present"),
+        pytest.param((4, 2, 0), (20 / 3, 10 / 3, 0), id="whatever is guaranteed of that"),
+        pytest.param((4, 4, 0), (6, 4, 0), id="but no less than the guarantee"),
+        pytest.param((4, 6, 0), (4, 6, 0), id="where guarantees are all that there is"),
+    ],
+)
+def test_shares(guaranteed: tuple[float, ...], share: tuple[float, ...]) -> None:
+    found = shares(column(*guaranteed), column(2, 1, 7), column(9, 9, 0), 10.0)
+    assert found == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("expected", "crowding"), [(5.0, 0.0), (8.0, 0.0), (9.0, 0.5), (10.0, 1.0), (20.0, 1.0)]
+)
+def test_debts_count_from_four_fifths_of_the_capacity(expected: float, crowding: float) -> None:
+    assert crowding_of(column(expected), 10.0) == pytest.approx(crowding)
 
 
 def test_on_an_idle_host_elastic_limits_stand_at_the_ceiling_whatever_the_debt() -> None:
@@ -128,6 +144,19 @@ def test_memory_kept_for_emergencies_is_not_lent() -> None:
     claims = replace(host.claims(), is_spent=False)
     assert host.allocated(claims=claims).limit.sum() == pytest.approx(9.5)
     assert host.allocated().limit.sum() == pytest.approx(10.0)
+
+
+def test_a_pool_that_the_host_itself_needs_is_lent_to_nobody() -> None:
+    """Nor while a grant that has ended is taken back: half of its cool-down is left."""
+    host = Host((certain(9.0, qos=GOLD, is_hit=True), certain(9.0)), capacity=10.0)
+    allocation = host.allocated(is_pool_withheld=True)
+    assert allocation.emergency == pytest.approx([0.0, 0.0])
+    assert allocation.limit.sum() == pytest.approx(9.5)
+    half = EMERGENCY.cooldown_s / 2
+    grants = Grants(column(0.0, 0.0), column(half, 0.0), column(0.4, 0.0))
+    allocation = host.allocated(grants=grants, is_pool_withheld=True)
+    assert allocation.emergency == pytest.approx([0.2, 0.0])
+    assert allocation.limit.sum() == pytest.approx(9.7)
 
 
 def test_the_emergency_pool_goes_to_who_is_hit() -> None:

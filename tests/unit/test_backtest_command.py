@@ -85,7 +85,7 @@ def test_only_what_is_asked_for_is_run(path: Path) -> None:
 
 def test_two_runs_are_equal_however_many_processes_run_them(path: Path) -> None:
     """With the real forecaster, and its fits."""
-    options = ("--seeds", "2", "--tenants-per-host", "3", "--capacity", "0.9", "--mode", "elastic")
+    options = ("--seeds", "2", "--tenants-per-host", "3", "--capacity", "0.9")
     runs = [found(path, *options, "--jobs", jobs) for jobs in ("1", "2")]
     for run in runs:
         del run["elapsed_s"]

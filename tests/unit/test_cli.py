@@ -48,6 +48,15 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+def test_status_shows_one_resource_where_asked(served: Path) -> None:
+    result = ran("status", "--socket", served, "--resource", "disk_read")
+    assert result.exit_code == 0
+    assert result.output.splitlines()[2].split() == ["TENANT", "QOS", "USED/S"]
+    wrong = ran("status", "--socket", served, "--resource", "dsk")
+    assert wrong.exit_code == 1
+    assert "no resource 'dsk' (known: disk_read, " in wrong.stderr
+
+
 @pytest.mark.parametrize("columns", [80, 140])
 def test_status_reads_as_reviewed(
     served: Path, columns: int, assert_golden: Callable[[str, str], None]
@@ -140,6 +149,23 @@ def test_doctor_finds_what_is_missing_and_exits_1(config: Path, tmp_path: Path) 
     assert found["agent"]["state"] == "degraded"
     assert found["cgroup v2"]["state"] == "missing"
     assert str(tmp_path / "root") in found["cgroup v2"]["meaning"]
+
+
+def test_doctor_names_what_is_configured_and_cannot_be_limited(
+    config: Path, tmp_path: Path
+) -> None:
+    with config.open("a") as file:
+        file.write(
+            "\n[disk.no-such-disk]\nread_capacity_ops_per_s = 5\n[requests]\ncapacity_per_s = 9\n"
+        )
+    result = ran("doctor", "--config", config, "--socket", tmp_path / "none.sock", "--json")
+    found = {finding["name"]: finding for finding in json.loads(result.output)}
+    assert result.exit_code == 1
+    for name in ("disk no-such-disk limits", "requests limits"):
+        assert found[name]["state"] == "missing"
+        assert "configured but not enforceable" in found[name]["meaning"]
+    assert "no such disk" in found["disk no-such-disk"]["meaning"]
+    assert "network limits" not in found
 
 
 def test_doctor_goes_on_where_the_configuration_is_broken(config: Path, served: Path) -> None:

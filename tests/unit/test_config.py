@@ -9,7 +9,7 @@ import pytest
 from agent.allocation import Mode
 from agent.config import ConfigError, check_reload, load_config, load_host, summary
 from agent.settings import Config, HostSettings
-from agent.tenant import Entitlement, Resource
+from agent.tenant import Entitlement, Kind, Resource
 
 MIB = 1 << 20
 Loader = Callable[..., Config]
@@ -87,6 +87,69 @@ def test_a_tenant_is_named_by_its_file_and_ordered_by_name(load: Loader) -> None
     assert batch.entitlements[Resource.MEMORY] == Entitlement(64 * MIB, float("inf"), 2.0)
 
 
+DISKS = """
+[disk.sda]
+read_capacity_bytes_per_s = "100M"
+read_reserve_bytes_per_s = "20M"
+write_capacity_ops_per_s = 500
+[disk.sdb]
+read_capacity_bytes_per_s = "50M"
+[network]
+in_capacity_bytes_per_s = "10M"
+[requests]
+capacity_per_s = 100
+[modes]
+net_in = "elastic"
+"""
+SDA, SDB = Resource(Kind.DISK_READ, "sda"), Resource(Kind.DISK_READ, "sdb")
+SDA_OPS, NET_IN = Resource(Kind.DISK_WRITE_OPS, "sda"), Resource(Kind.NET_IN)
+
+
+def test_what_has_a_capacity_is_divided_each_disk_by_itself(load: Loader) -> None:
+    config = load(DISKS)
+    requests = Resource(Kind.REQUESTS)
+    assert config.resources[2:] == (SDA, SDA_OPS, SDB, NET_IN, requests)
+    assert (config.total[SDA], config.capacity[SDA]) == (100 * MIB, 80 * MIB)
+    assert (config.capacity[SDB], config.machine[requests]) == (50 * MIB, 100.0)
+    assert (config.modes[NET_IN], config.modes[SDA]) == (Mode.ELASTIC, Mode.STRICT)
+    assert config.disks == ("sda", "sdb")
+
+
+def test_a_promise_holds_on_each_disk_unless_said_otherwise_of_one(load: Loader) -> None:
+    text = """
+        qos = "gold"
+        [disk]
+        read_floor_bytes_per_s = "10M"
+        write_ceiling_ops_per_s = 50
+        weight = 2
+        [disk.sdb]
+        read_floor_bytes_per_s = 0
+        read_ceiling_bytes_per_s = "20M"
+    """
+    promised = load(DISKS, a=text).tenants[0].entitlements
+    assert promised[SDA] == Entitlement(10 * MIB, float("inf"), 2.0)
+    assert promised[SDB] == Entitlement(0.0, 20 * MIB, 2.0)
+    assert promised[SDA_OPS] == Entitlement(0.0, 50.0, 2.0)
+    assert promised[NET_IN] == Entitlement()
+
+
+def test_floors_on_one_disk_that_do_not_fit_are_refused(faults: Callable[..., list[str]]) -> None:
+    assert faults(DISKS, a="qos = 'gold'\n[disk]\nread_floor_bytes_per_s = '60M'") == [
+        "tenants.d: sum of disk.sdb.read_floor_bytes_per_s: "
+        "expected at most 50.0M/s (52428800 bytes/s) "
+        "(50.0M/s (52428800 bytes/s) less a reserve of 0B/s (0 bytes/s)), "
+        "got 60.0M/s (62914560 bytes/s) from 1 tenant(s), "
+        "the largest being a 60.0M/s (62914560 bytes/s)"
+    ]
+
+
+def test_a_promise_on_a_disk_that_has_no_such_capacity_is_refused(
+    faults: Callable[..., list[str]],
+) -> None:
+    (found,) = faults(DISKS, a="qos = 'gold'\n[disk.sdb]\nwrite_floor_ops_per_s = 1")
+    assert "disk.sdb.write_floor_ops_per_s: expected [disk.NAME] write_capacity_ops_per_s" in found
+
+
 def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader) -> None:
     config = load(
         """
@@ -147,6 +210,20 @@ def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader)
         ("[host]\ncpu_capacity_cores = 3", "expected at most the 2 cores that this host has, got"),
         ("[host]\ncpu_reserve_cores = 2", "host.cpu_reserve_cores: expected less than the capac"),
         ("[host]\nmemory_reserve_bytes = '2G'", "host.memory_reserve_bytes: expected less than"),
+        ("[disk]\nsda = 5", "disk.sda: expected a table for each disk ([disk.sda]), got 5"),
+        ("disk = 5", "disk: expected a table for each disk ([disk.sda]), got 5"),
+        ("[disk.'a/b']\nread_capacity_ops_per_s = 5", "disk.'a/b': expected a disk's name in"),
+        ("[disk.sda]\nread_capacity = 5", "disk.sda.read_capacity: unknown setting (did you mean"),
+        (
+            "[disk.sda]\nread_reserve_bytes_per_s = 5",
+            "disk.sda.read_capacity_bytes_per_s: expected bytes per second of at least 1, such as "
+            '1048576 or "100M", got nothing but a reserve',
+        ),
+        (
+            "[network]\nout_capacity_bytes_per_s = '1M'\nout_reserve_bytes_per_s = '1M'",
+            "network.out_reserve_bytes_per_s: expected less than the capacity of 1.00M/s, got",
+        ),
+        ("[requests]\ncapacity_per_s = 0", "requests.capacity_per_s: expected requests per second"),
         ("a = [", "not valid TOML: "),
         ("a = 1\na = 2", "not valid TOML: "),
         ("a = " + "[" * 20_000, "not valid TOML: nested too deeply"),
@@ -205,6 +282,16 @@ def test_a_new_class_lacks_nothing(faults: Callable[..., list[str]]) -> None:
             "memory.floor_bytes: expected at most memory.ceiling_bytes (1.00G (1073741824 bytes)), "
             "got 2.00G (2147483648 bytes)",
         ),
+        (
+            "qos = 'gold'\n[disk]\nread_floor_bytes_per_s = 1",
+            "disk.read_floor_bytes_per_s: expected [disk.NAME] read_capacity_bytes_per_s in the "
+            "host's file, which divides none of it",
+        ),
+        (
+            "qos = 'gold'\n[network]\nweight = 2",
+            "network.weight: expected [network] out_capacity_bytes_per_s in the host's file",
+        ),
+        ("qos = 'gold'\n[disk.sda]\nweight = 2", "disk.sda: unknown setting"),
     ],
 )
 def test_a_tenants_fault_names_its_file(

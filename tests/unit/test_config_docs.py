@@ -9,13 +9,14 @@ import pytest
 
 from agent.config import load_config
 from agent.keys import Key
-from agent.schema import MODE_KEYS, QOS_KEYS, SECTIONS, TENANT_KEYS
-from agent.settings import DEFAULT_QOS, Config
-from agent.tenant import Entitlement, Resource
+from agent.schema import MODE_KEYS, QOS_KEYS, SECTIONS, SUPPLY_KEYS, TENANT_KEYS
+from agent.sections import Supply
+from agent.settings import DEFAULT_MODES, DEFAULT_QOS
+from agent.tenant import Entitlement, Kind
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "config.md").read_text()
-NO_DEFAULT = {"what the host has": None, "the host": float("inf")}
+NO_DEFAULT = {"what the host has": None, "(not divided)": None, "the host": float("inf")}
 
 
 def rows(start: str) -> dict[str, list[str]]:
@@ -51,10 +52,25 @@ def test_every_key_of_the_host_is_documented_with_its_default(section: str) -> N
 
 
 def test_modes_are_documented_with_their_defaults() -> None:
-    documented, modes = rows("`[modes]`"), Config(machine={}, total={}).modes
+    documented = rows("`[modes]`")
     assert list(documented) == [key.name for key in MODE_KEYS]
     for key in MODE_KEYS:
-        assert_documented(key.name, key, modes[Resource(key.name)].value, documented[key.name])
+        default = DEFAULT_MODES[Kind(key.name)].value
+        assert_documented(key.name, key, default, documented[key.name])
+
+
+def test_every_key_of_what_is_to_be_divided_is_documented() -> None:
+    documented = rows("`[disk.NAME]`, `[network]` and `[requests]`")
+    section = {"disk": "disk.NAME"}
+    expected = {
+        f"{section.get(kind.group, kind.group)}.{key.name}": key
+        for kind, keys in SUPPLY_KEYS.items()
+        for key in keys
+    }
+    assert list(documented) == list(expected)
+    for name, key in expected.items():
+        default = None if key.field == "capacity" else Supply(1.0).reserve
+        assert_documented(name, key, default, documented[name])
 
 
 def test_classes_are_documented_with_their_numbers() -> None:
@@ -67,9 +83,9 @@ def test_classes_are_documented_with_their_numbers() -> None:
 
 
 def test_every_key_of_a_tenant_is_documented_with_its_default() -> None:
-    documented = rows("`[cpu]` and `[memory]`")
-    expected = {f"{r}.{key.name}": key for r, keys in TENANT_KEYS.items() for key in keys}
-    assert list(documented) == list(expected)
+    documented = rows("`[cpu]` and `[memory]`") | rows("`[disk]`, `[network]` and `[requests]`")
+    expected = {f"{k.group}.{key.name}": key for k, keys in TENANT_KEYS.items() for key in keys}
+    assert set(documented) == set(expected)
     for name, key in expected.items():
         default = getattr(Entitlement(), key.field)
         assert_documented(name, key, default, documented[name])

@@ -116,8 +116,7 @@ def test_clients_who_say_nothing_cost_others_no_time(served: Path) -> None:
         for _ in range(3):
             assert get(served, "/v1/status")  # which gives up after five
     finally:
-        for client in silent:
-            client.close()
+        _hang_up(served, silent)
 
 
 def test_clients_who_say_nothing_are_let_go(served: Path) -> None:
@@ -145,14 +144,26 @@ def test_more_silent_clients_than_are_held_are_let_go_at_once_and_speakers_serve
             client.connect(str(served))
         wait_until(lambda: _is_answered(served), "somebody who speaks is answered")
     finally:
-        for client in silent:
-            client.close()
+        _hang_up(served, silent)
+
+
+def _hang_up(path: Path, clients: list[socket.socket]) -> None:
+    """Close all, and wait until they have left the line: the next in it may be refused before."""
+    for client in clients:
+        client.close()
+    answers = [False] * 8
+
+    def is_free() -> bool:
+        answers[:] = [*answers[1:], _is_answered(path)]
+        return all(answers)
+
+    wait_until(is_free, "the line is empty again")
 
 
 def _is_answered(path: Path) -> bool:
     try:
         return bool(get(path, "/v1/status"))
-    except AgentUnreachableError:
+    except (AgentUnreachableError, AgentRefusedError):
         return False
 
 

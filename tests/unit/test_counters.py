@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from enforce.counters import io_totals, numbers, quotas, table
+from enforce.counters import io_counters, numbers, quotas, table
 
 CPU = b"usage_usec 100\nuser_usec 60\nsystem_usec 40\nnr_periods 7\nnr_throttled 3\n"
 BARE = b"usage_usec 5\nuser_usec 3\nsystem_usec 2\n"
@@ -30,7 +30,7 @@ def test_no_rows_are_no_rows() -> None:
     assert table([], KEYS).shape == (0, 2)
     assert numbers([]).shape == (0, 1)
     assert quotas([]).shape == (0, 1)
-    assert io_totals([]).shape == (0, 4)
+    assert io_counters([]).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,21 @@ DISK = b"254:%d rbytes=%d wbytes=2 rios=3 wios=4 dbytes=50 dios=60\n"
 def test_disk_counters_are_summed_over_devices(
     rows: list[bytes], expected: list[list[float]]
 ) -> None:
-    np.testing.assert_array_equal(io_totals(rows), expected)
+    np.testing.assert_array_equal(io_counters(rows), expected)
+
+
+OTHER_DISK = b"8:%d rbytes=%d wbytes=20 rios=30 wios=40 dbytes=0 dios=0\n"
+COST = b" cost.usage=7\n"
+
+
+@pytest.mark.parametrize("end", [b"\n", COST])
+def test_each_disk_is_counted_apart(end: bytes) -> None:
+    both = [DISK % (0, 1) + OTHER_DISK % (0, 10) + OTHER_DISK % (16, 7), b"", OTHER_DISK % (0, 5)]
+    rows = [row.replace(b"\n", end) for row in both]
+    found = io_counters(rows, [(8, 0), None, (8, 16), (254, 1)])
+    assert found.shape == (3, 20)
+    np.testing.assert_array_equal(found[:, :4], [[18, 42, 63, 84], [0] * 4, [5, 20, 30, 40]])
+    np.testing.assert_array_equal(found[:, 4:8], [[10, 20, 30, 40], [0] * 4, [5, 20, 30, 40]])
+    assert np.isnan(found[:, 8:12]).all()  # a disk that is not there
+    np.testing.assert_array_equal(found[:, 12:16], [[7, 20, 30, 40], [0] * 4, [0] * 4])
+    np.testing.assert_array_equal(found[:, 16:], np.zeros((3, 4)))

@@ -7,14 +7,15 @@ import pytest
 from samples import NAN, column
 
 from agent.allocation import Mode
-from agent.cycle import CoreState, ResourceProfile
-from agent.problems import broken_promises
+from agent.cycle import CoreState
+from agent.problems import broken_promises, unenforced
+from agent.profiles import ResourceProfile
 from agent.tenant import Resource
 from enforce.columns import Control
 from forecast.profile import Profile
 
 from hosts import GIB, PLATINUM, SILVER, Guest
-from scenes import Kernel, Moment, Scene, played, policy_of
+from scenes import DISK, MIB_PER_S, NET, Kernel, Moment, Scene, played, policy_of, with_rates
 
 CPU, MEMORY = Resource.CPU, Resource.MEMORY
 STRICT = {CPU: Mode.STRICT, MEMORY: Mode.STRICT}
@@ -122,7 +123,7 @@ def test_a_resource_cuts_its_own_series_out_of_a_profile() -> None:
     series = np.arange(4.0)
     grid = np.stack((series, series + 0.5))
     profile = Profile(7, column(0.5, 0.9), grid, series, series + 1, np.arange(4, dtype=np.uint8))
-    memory = ResourceProfile.of(profile, MEMORY)
+    memory = ResourceProfile.of(profile, 1, 2)
     assert memory.expected.tolist() == [2, 3]
     assert memory.grid.tolist() == [[2, 3], [2.5, 3.5]]
     assert memory.source.tolist() == [2, 3]
@@ -131,7 +132,62 @@ def test_a_resource_cuts_its_own_series_out_of_a_profile() -> None:
 def test_newcomers_start_learning_and_those_who_stay_go_on() -> None:
     policy = policy_of(4.0, 8 * GIB, learning_s=60.0)
     state = CoreState.fresh(2, policy)
-    state = replace(state, learning_left_s=column(5, 6), adopted={CPU: column(1, 2)})
+    state = replace(
+        state, learning_left_s=column(5, 6), adopted={**state.adopted, CPU: column(1, 2)}
+    )
     moved = state.rearranged(np.array([1, -1]), policy)
     assert moved.learning_left_s.tolist() == [6, 60]
     assert moved.adopted[CPU] == pytest.approx(column(2, NAN), nan_ok=True)
+
+
+def disk_scene(*, ticks: int = 2) -> Scene:
+    """Return a web service and a hog, of whom the hog reads four times as much from the disk."""
+    policy = with_rates(policy_of(4.0, 8 * GIB, modes=STRICT), disk=4.0, net=1.0)
+    reading = (Moment(wants_cores=0.5), Moment(wants_cores=2.0))
+    return scene(WEB, HOG, ticks=(reading,) * ticks, policy=policy)
+
+
+def test_a_disk_is_divided_and_booked_as_cpu_is() -> None:
+    disk = list(played(disk_scene()))[-1].decision
+    part, ledger = disk.resources[DISK], disk.state.ledgers[DISK]
+    mib = column(0.5, 2.0) * MIB_PER_S
+    assert ledger.spent == pytest.approx(mib)
+    assert part.allocation.limit.sum() == pytest.approx(3.6 * MIB_PER_S)
+    assert part.allocation.guarantee.amount[0] >= 1.0 * MIB_PER_S  # the floor of WEB
+    assert ledger.balance[0] > 0 > ledger.balance[1]
+
+
+def test_what_nothing_limits_is_decided_and_stays_as_it_is() -> None:
+    tick = list(played(disk_scene()))[-1]
+    for resource in (DISK, NET):
+        part = tick.decision.resources[resource]
+        assert np.array_equal(part.target, part.in_force)
+        assert part.in_force.tolist() == [part.in_force[0]] * 2
+    assert unenforced(tick.decision, tick.seen.sample) == [
+        "disk sda: configured but not enforceable: limits are decided, and nothing writes them",
+        "network: configured but not enforceable: limits are decided, and nothing writes them; "
+        "usage is unknown, since nothing counts it",
+    ]
+
+
+def test_what_nothing_counts_is_unknown_and_promises_hold_all_the_same() -> None:
+    tick = list(played(disk_scene()))[-1]
+    part = tick.decision.resources[NET]
+    assert np.isnan(tick.seen.demands[NET].value).all()
+    assert np.isnan(part.profile.expected).all()
+    assert tick.decision.state.ledgers[NET].spent.tolist() == [0.0, 0.0]
+    assert (part.allocation.limit > 0).all()
+
+
+def test_only_what_is_counted_is_forecast() -> None:
+    policy = disk_scene().policy
+    assert policy.resources == (CPU, MEMORY, DISK, NET)
+    assert policy.foreseen == (CPU, MEMORY, DISK)
+
+
+def test_a_resource_that_is_divided_from_now_on_starts_with_nothing() -> None:
+    plain = policy_of(4.0, 8 * GIB)
+    state = CoreState.fresh(2, plain)
+    moved = state.rearranged(np.array([0, 1]), with_rates(plain, disk=1.0, net=1.0))
+    assert list(moved.ledgers) == list(moved.grants) == [CPU, MEMORY, DISK, NET]
+    assert list(moved.rearranged(np.array([0, 1]), plain).ledgers) == [CPU, MEMORY]

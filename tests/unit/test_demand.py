@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from samples import INF, MIB, NAN, column, usage
 
-from agent.demand import Demand, cpu_demand, memory_demand
+from agent.demand import Demand, cpu_demand, memory_demand, rate_demand
 
 
 def cores(
@@ -73,3 +73,38 @@ def test_memory_demand(
 def test_unknowable_memory_is_unknowable_demand() -> None:
     seen = usage(cores=[0.0])
     assert np.isnan(memory_demand(seen, ceiling=column(MIB), high=column(INF)).value).all()
+
+
+def rates(*used: float, limit: float = INF, ceiling: float = INF) -> Demand:
+    """Return the demand of tenants of a disk that can do 100, of which each may have 25."""
+    size = len(used)
+    return rate_demand(
+        column(*used),
+        limit=np.full(size, limit),
+        ceiling=np.full(size, ceiling),
+        fair=np.full(size, 25.0),
+        capacity=100.0,
+    )
+
+
+def test_what_a_disk_gives_below_any_limit_is_what_was_wanted() -> None:
+    demand = rates(20.0, 40.0, 0.0, NAN)
+    assert demand.value == pytest.approx([20, 40, 0, NAN], nan_ok=True)
+    assert not demand.is_censored.any()
+
+
+def test_usage_at_its_limit_is_a_lower_bound_and_demand_probes_upwards() -> None:
+    demand = rates(38.0, 37.9, 0.0, limit=40.0)
+    assert demand.is_censored.tolist() == [True, False, False]
+    assert demand.value == pytest.approx([47.5, 37.9, 0.0])
+    assert rates(40.0, limit=40.0, ceiling=42.0).value == pytest.approx([42.0])
+
+
+def test_on_a_disk_that_gives_all_it_has_those_at_their_share_may_be_waiting() -> None:
+    demand = rates(60.0, 24.0, 14.0)
+    assert demand.is_censored.tolist() == [True, True, False]
+    assert demand.value == pytest.approx([75.0, 30.0, 14.0])
+
+
+def test_with_no_limit_and_nothing_used_nobody_is_held() -> None:
+    assert not rates(0.0, 0.0, limit=0.0).is_censored.any()

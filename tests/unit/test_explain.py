@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click import unstyle
-from records import CPU, GOLD, INF, MIB, NAMES, column, record
+from msgspec import structs
+from records import CPU, GOLD, INF, MIB, NAMES, column, record, with_rates
 
 from agent.answers import Explanation
 from agent.explain import explain
@@ -89,6 +90,20 @@ def test_a_guarantee_below_the_formula_names_what_bounds_it(
     assert step(explained("batch", changed), 0, "guaranteed").endswith(words)
 
 
+@pytest.mark.parametrize(("forfeited", "part"), [(0.4, "40 %"), (1.0, "all")])
+def test_what_a_debt_takes_back_of_a_guarantee_is_said(forfeited: float, part: str) -> None:
+    one = record()
+    cpu = replace(
+        one.resources[CPU],
+        forfeited=column(forfeited, 0, 0, 0, 0),
+        guaranteed=column(0.26, 0, 0, 0, 0),
+    )
+    text = step(
+        explained("batch", replace(one, resources={**one.resources, CPU: cpu})), 0, "guaranteed"
+    )
+    assert text.endswith(f"cut: its debt takes back {part} of what is beyond its floor.")
+
+
 @pytest.mark.parametrize("result", Result)
 def test_every_way_a_write_can_go_has_words(result: Result) -> None:
     one = record()
@@ -114,7 +129,36 @@ def test_a_small_debt_names_its_depth_and_never_reads_as_nothing() -> None:
     )
     answer = explained("batch", replace(one, resources={**one.resources, CPU: cpu}))
     assert step(answer, 0, "balance") == (
-        "0.25 core-seconds in debt, of at most 0.30: "
+        "0.25 core-seconds in debt, of at most 0.30: it is brought down towards its guaranteed "
+        "part as a shortage becomes likely (12.0 % now)."
+    )
+
+
+def test_a_grant_that_is_taken_back_and_a_pool_that_is_kept_are_explained() -> None:
+    one = record()
+    cooling = replace(
+        one.resources[CPU],
+        grant_left_s=np.zeros(5),
+        cooldown_left_s=column(0, 0, 0, 0, 42),
+        host_need="some task waits for a CPU for 95.0 % of the time, more than 90 %",
+    )
+    kept = replace(one, resources={**one.resources, CPU: cooling})
+    assert step(explained("web", kept), 0, "emergency") == (
+        "0.10 cores of a grant that has ended; it is taken back over another 42 s, "
+        "and until then there is no other."
+    )
+    assert step(explained("hog", kept), 0, "emergency") == (
+        "no grant: the pool is kept for the host itself "
+        "(some task waits for a CPU for 95.0 % of the time, more than 90 %)."
+    )
+
+
+def test_on_an_idle_host_a_debt_costs_nothing_yet() -> None:
+    one = record()
+    cpu = replace(one.resources[CPU], pressure=0.001)
+    answer = explained("hog", replace(one, resources={**one.resources, CPU: cpu}))
+    assert step(answer, 0, "balance") == (
+        "31.5 core-seconds in debt, of at most 36.0: "
         "it is brought down first when the host fills up."
     )
 
@@ -129,3 +173,13 @@ def test_observing_shows_what_would_have_been_written() -> None:
         "memory.high is 171966464 (164M), was 171966464 (164M), "
         "wanted 209715200 (200M): would be written."
     )
+
+
+@pytest.mark.parametrize("name", ["hog", "web"])
+def test_what_is_divided_beside_cpu_and_memory_is_explained_in_its_own_units(
+    name: str, assert_golden: Callable[[str, str], None]
+) -> None:
+    answer = explained(name, with_rates(record()))
+    rates = structs.replace(answer, chains=answer.chains[2:])
+    lines = explanation_lines(rates, width=100)
+    assert_golden(f"explain-rates-{name}.txt", unstyle("\n".join(lines)) + "\n")

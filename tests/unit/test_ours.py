@@ -18,7 +18,7 @@ from agent.backtest.ours import (
 )
 from agent.backtest.waiting import WaitingForecaster
 from agent.settings import Config
-from agent.tenant import Resource
+from agent.tenant import BASIC, Resource
 from forecast.profile import Source
 
 
@@ -58,7 +58,7 @@ def test_forecasts_that_are_made_once_are_those_that_would_be_made_along_the_way
         _deaf,
     )
     with WaitingForecaster(replay_forecast_settings(host)) as forecaster:
-        narrowed = OneResource(forecaster, Resource.CPU, 3)
+        narrowed = OneResource(forecaster, Resource.CPU, 3, foreseen=BASIC)
         setting = setting_of(host, capacity, Mode.STRICT)
         evidence = Evidence(is_exact=True)
         along = course_of(
@@ -97,11 +97,11 @@ def test_a_closed_loop_shows_the_forecaster_less() -> None:
 
 
 def test_one_resource_is_forecast_and_others_are_gaps() -> None:
-    narrowed = OneResource(RuleForecaster(), Resource.MEMORY, 2)
-    n_series = 2 * len(Resource)
+    narrowed = OneResource(RuleForecaster(), Resource.MEMORY, 2, foreseen=BASIC)
+    n_series = 2 * len(BASIC)
     narrowed.reset(n_series, np.empty((0, n_series)))
     narrowed.offer(1, np.arange(float(n_series)), 0.0)
-    place = 2 * list(Resource).index(Resource.MEMORY)
+    place = 2 * BASIC.index(Resource.MEMORY)
     recent = narrowed.recent(1)[0]
     assert recent[place : place + 2].tolist() == [place, place + 1]
     assert np.isnan(np.delete(recent, [place, place + 1])).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from samples import column
 
-from agent.pools import Guarantee, fair_share, guarantee, risk_of
+from agent.pools import Guarantee, Prospect, fair_share, guarantee, risk_of
 from agent.tenant import Terms
 
 # Ten cores, weights 5, 3 and 2, risk aversion 0.9, 0.6 and 0.2, 5 % for emergencies.
@@ -28,13 +28,14 @@ def promised(
     expected: tuple[float, ...],
     high: tuple[float, ...] | None = None,
     ceiling: tuple[float, ...] = (10, 10, 10),
+    forfeited: tuple[float, ...] = (0, 0, 0),
 ) -> Guarantee:
     """Return the guaranteed parts on ten cores; without `high` demand is certain."""
     return guarantee(
         terms(*floor),
-        expected=column(*expected),
-        high=column(*(high or expected)),
-        ceiling=column(*ceiling),
+        Prospect(
+            column(*expected), column(*(high or expected)), column(*ceiling), column(*forfeited)
+        ),
         capacity=10.0,
         emergency_fraction=0.05,
     )
@@ -48,6 +49,11 @@ def test_the_worked_example() -> None:
     assert found.amount == pytest.approx([2 + 2 * 1.0, 1 + 2 * 0.8, 0 + 2 * 0.4])
     assert found.emergency_pool == pytest.approx(0.5)
     assert not found.are_floors_scaled
+
+
+def test_a_debt_takes_back_what_was_promised_beyond_the_floor() -> None:
+    found = promised(floor=(2, 1, 0), expected=(4, 3, 2), forfeited=(0.5, 1, 0))
+    assert found.amount == pytest.approx([2 + 2 * 0.5, 1, 2])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """The tables of `status`: numbers that are nothing, names that are long."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
+import pytest
 from click import unstyle
-from records import CPU, column, record
+from records import CPU, column, record, with_rates
 
-from agent.render import status_lines
+from agent.render import resource_lines, status_lines
 from agent.status import AgentFacts, status
 
 
@@ -19,6 +21,27 @@ def test_a_balance_that_rounds_to_nothing_has_no_sign() -> None:
     place = rows["TENANT"].index("BALANCE")
     shown = [rows[name][place] for name in ("batch", "eater", "hog", "web")]
     assert shown == ["0.00", "-0.39", "0.30", "-290"]
+
+
+@pytest.mark.parametrize("name", ["disk_read:sda", "net_out", "disk_read"])
+def test_tenants_parts_of_one_resource_read_as_reviewed(
+    name: str, assert_golden: Callable[[str, str], None]
+) -> None:
+    answer = status(with_rates(record()), AgentFacts(), now_s=100.0)
+    lines = [unstyle(line) for line in resource_lines(answer, name, width=100)]
+    assert_golden(f"status-{name.replace(':', '-')}.txt", "\n".join(lines) + "\n")
+
+
+def test_the_host_table_has_what_else_is_divided(assert_golden: Callable[[str, str], None]) -> None:
+    answer = status(with_rates(record()), AgentFacts(), now_s=100.0)
+    lines = [unstyle(line) for line in status_lines(answer, width=140)]
+    assert_golden("status-rates-140.txt", "\n".join(lines) + "\n")
+
+
+def test_a_resource_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    answer = status(with_rates(record()), AgentFacts(), now_s=100.0)
+    with pytest.raises(ValueError, match=r"no resource 'disk' .known: disk_read:sda, net_out"):
+        resource_lines(answer, "disk", width=100)
 
 
 def test_the_longest_names_fit_80_columns_and_stay_apart() -> None:

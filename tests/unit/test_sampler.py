@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
+from enforce.columns import COUNTERS, Control
 from enforce.sampler import Sampler
 
 CPU = "usage_usec {0}\nuser_usec 1\nsystem_usec 1\nnr_periods 5\nnr_throttled 2\nthrottled_usec 9\n"
@@ -25,6 +27,9 @@ FILES = {
 }
 
 
+UNCOUNTED = ("net_out_bytes", "net_in_bytes", "requests")  # no file says
+
+
 def make(root: Path, *names: str, **changed: str) -> None:
     for name in names:
         (root / name).mkdir(exist_ok=True)
@@ -38,6 +43,7 @@ def test_all_columns_are_filled_from_their_files(tmp_path: Path) -> None:
     sample = sampler.read(5.0)
     sampler.close()
     assert sample.taken_at_s == 5.0
+    assert sample.vitals.memory_total_bytes == psutil.virtual_memory().total
     assert sample.cgroup_id[0] == (tmp_path / "a").stat().st_ino
     assert sample.cpu_usage_us[0] == 1000
     assert (sample.cpu_periods[0], sample.cpu_throttled_periods[0]) == (5, 2)
@@ -51,6 +57,23 @@ def test_all_columns_are_filled_from_their_files(tmp_path: Path) -> None:
     assert sample.in_force.cpu_weight[0] == 100
     assert sample.in_force.memory_high_bytes[0] == np.inf
     assert sample.in_force.memory_low_bytes[0] == 0
+    for name in UNCOUNTED:
+        assert np.isnan(getattr(sample, name)[0]), name
+
+
+def test_disks_are_told_apart_and_one_that_is_not_there_is_unknown(
+    tmp_path: Path,
+) -> None:
+    make(tmp_path, "a", "b")
+    (tmp_path / "b" / "io.stat").write_text("8:0 rbytes=9 wbytes=9 rios=9 wios=9 dbytes=0 dios=0\n")
+    sampler = Sampler(tmp_path, ["a", "b", "absent"], disks={"vdb": None, "vda": (254, 0)})
+    disks = sampler.read(5.0).disks
+    sampler.close()
+    assert disks.names == ("vdb", "vda")
+    quantities = (disks.read_bytes, disks.write_bytes, disks.read_ops, disks.write_ops)
+    for expected, quantity in zip((1, 2, 3, 4), quantities, strict=True):
+        assert np.isnan(quantity[0]).all()
+        np.testing.assert_array_equal(quantity[1], [expected, 0, np.nan])
 
 
 @pytest.mark.parametrize("file", sorted(FILES))
@@ -62,12 +85,8 @@ def test_one_missing_file_makes_its_own_columns_unknowable_for_one_tenant(
     sampler = Sampler(tmp_path, ["a", "b", "c"])
     sample = sampler.read(0.0)
     sampler.close()
-    columns = [
-        getattr(holder, name)
-        for holder in (sample, sample.in_force)
-        for name in type(holder).__dataclass_fields__
-        if name not in ("taken_at_s", "cgroup_id", "in_force")
-    ]
+    counters = [getattr(sample, name) for name in COUNTERS if name not in UNCOUNTED]
+    columns = [*counters, *(sample.in_force.of(control) for control in Control)]
     unknowable = np.isnan(np.stack(columns))
     assert unknowable[:, 1].any()
     assert not unknowable[:, [0, 2]].any()

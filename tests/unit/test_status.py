@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from records import CPU, INF, MIB, NAN, crowd, record
+from records import CPU, INF, MIB, NAN, crowd, record, with_rates
 
 from agent.answers import Status
 from agent.status import AgentFacts, health, status
@@ -115,3 +115,35 @@ def test_an_agent_without_ticks_for_five_periods_is_stalled(age_s: float, state:
 
 def test_an_agent_before_its_first_tick_is_starting() -> None:
     assert health(None, FACTS, now_s=0.0).state == "starting"
+
+
+def test_what_else_is_divided_has_its_own_numbers_and_says_that_nothing_enforces_it() -> None:
+    answer = status(with_rates(record()), FACTS, now_s=100.0)
+    disk, net = answer.host.rates
+    assert (disk.resource, disk.unit, disk.is_enforced) == ("disk_read:sda", "bytes", False)
+    assert (disk.capacity_per_s, disk.usage_per_s) == (1.9 * MIB, 1.6 * MIB)
+    assert net.usage_per_s is None  # unknown, not 0
+    hog, web = (answer.tenants[at].rates[0] for at in (3, 4))
+    assert (hog.usage_per_s, hog.is_held_back) == (0.5 * MIB, True)
+    assert (hog.balance_tokens, web.floor_per_s) == (-31.5 * MIB, 0.5 * MIB)
+    assert answer.tenants[3].rates[1].usage_per_s is None
+
+
+def test_what_is_not_divided_is_counted_all_the_same_and_unknown_is_null() -> None:
+    answer = answered()
+    assert answer["host"]["rates"] == []
+    one = with_rates(record())
+    answer = msgspec.to_builtins(status(one, FACTS, now_s=100.0))
+    traffic = answer["tenants"][3]["traffic"]
+    assert traffic.pop("disk_read_bytes_per_s") == 0.5 * MIB
+    assert len(traffic) == 6
+    assert all(value is None for value in traffic.values())
+    assert answer["host"]["traffic"]["disk_read_bytes_per_s"] == 1.6 * MIB
+    assert answer["host"]["traffic"]["net_out_bytes_per_s"] is None
+
+
+def test_who_overspent_a_disk_is_in_debt_too() -> None:
+    one = with_rates(record())
+    even = replace(one.resources[CPU], balance=np.zeros(5))
+    rows = status(replace(one, resources={**one.resources, CPU: even}), FACTS, now_s=100.0).tenants
+    assert "debt" in rows[3].states

@@ -20,5 +20,5 @@ def test_a_step_without_ticks_knows_nothing() -> None:
 
 
 def test_series_follow_their_tenants_resource_by_resource() -> None:
-    positions = series_positions(np.array([1, -1]), resources=2, tenants_before=3)
+    positions = series_positions(np.array([1, -1]), [0, 1], tenants_before=3)
     assert positions.tolist() == [1, -1, 4, -1]

@@ -6,10 +6,11 @@ import pytest
 
 from agent.settings import DEFAULT_QOS
 from agent.store import Store
-from agent.tenant import Resource, Roster, Tenant
+from agent.tenant import BASIC, Kind, Resource, Roster, Tenant
 from agent.tokens import Ledger
 
-LEDGER = Ledger(*(np.array([scale * 1.5, -scale]) for scale in (1.0, 10.0, 20.0, 30.0)))
+COLUMNS = [np.array([scale * 1.5, -scale]) for scale in (1.0, 10.0, 20.0, 30.0)]
+LEDGER = Ledger(*[*COLUMNS, np.array([0.5, 0.25])])
 
 
 def roster(*names: str) -> Roster:
@@ -34,7 +35,7 @@ def test_balances_come_back_bit_for_bit_by_name(tmp_path: Path) -> None:
     store = Store(tmp_path / "state.db")
     loaded = store.load(roster("acme", "beta"))[Resource.CPU]
     store.close()
-    for column in ("balance", "issued", "spent", "expired"):
+    for column in ("balance", "issued", "spent", "expired", "left_fraction"):
         assert getattr(loaded, column).tolist() == getattr(LEDGER, column).tolist()
     assert balances(tmp_path / "state.db", "aaa", "beta") == [0.0, -1.0]
 
@@ -76,6 +77,50 @@ def test_a_file_of_a_later_version_is_set_aside_not_overwritten(tmp_path: Path) 
     connection.close()
     assert balances(path, "acme") == [0.0]
     assert len(list(tmp_path.glob("state.db.damaged-*"))) == 1
+
+
+def test_a_file_of_the_first_version_is_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    connection = sqlite3.connect(path)
+    numbers = ", ".join(f"{name}_tokens REAL" for name in ("balance", "issued", "spent", "expired"))
+    key = "PRIMARY KEY (tenant, resource)"
+    connection.execute(
+        f"CREATE TABLE ledger (tenant TEXT, resource TEXT, {numbers}, {key}) WITHOUT ROWID"
+    )
+    connection.execute("INSERT INTO ledger VALUES ('acme', 'cpu', 1.5, 15.0, 30.0, 45.0)")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    assert balances(path, "acme") == [1.5]
+    assert list(tmp_path.glob("state.db.damaged-*")) == []
+    saved(path)
+    assert balances(path, "acme") == [1.5]
+
+
+def test_ledgers_of_every_spent_resource_come_back_each_by_its_name(tmp_path: Path) -> None:
+    disks = [Resource(Kind.DISK_READ, name) for name in ("sda", "sdb")]
+    who = Roster.of([Tenant("acme", DEFAULT_QOS[0], {})], [*BASIC, *disks])
+    one, two = (Ledger(*[np.array([value])] * 5) for value in (0.5, -0.25))
+    store = Store(tmp_path / "state.db")
+    store.save(who, {disks[0]: one, disks[1]: two, Resource.MEMORY: one})
+    loaded = store.load(who)
+    store.close()
+    assert [loaded[disk].balance[0] for disk in disks] == [0.5, -0.25]
+    assert loaded[Resource.CPU].balance[0] == 0.0
+    assert loaded[Resource.MEMORY].balance[0] == 0.0  # held, not spent
+
+
+def test_a_share_that_can_be_none_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    saved(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE ledger SET left_fraction = 1e300 WHERE tenant = 'acme'")
+    connection.commit()
+    connection.close()
+    store = Store(path)
+    ledger = store.load(roster("acme"))[Resource.CPU]
+    store.close()
+    assert ledger.allowance.tolist() == [2.0]
 
 
 def test_a_state_folder_that_cannot_be_used_costs_memory_not_the_agent(tmp_path: Path) -> None:

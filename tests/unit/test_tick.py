@@ -9,13 +9,14 @@ from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import LIMIT_CONTROL
 from agent.forecaster import State
-from agent.tenant import Floats, Resource
+from agent.tenant import BASIC, Floats, Resource
 from agent.tick import ControlLoop, Kernel
 from enforce.columns import Changes, Control, HostSample
 from enforce.limits import text
 from forecast.profile import LEVELS, Profile, Source
 
 from hosts import GIB
+from scenes import DISK, NET, with_rates
 
 CPU = Resource.CPU
 
@@ -238,7 +239,26 @@ def test_the_parent_is_given_all_that_its_tenants_hold_also_within_the_dead_band
     assert decided.sum() < host.root_low_bytes
 
 
-@pytest.mark.parametrize("resource", Resource)
+def test_a_reload_that_divides_a_disk_too_keeps_what_is_known_of_the_rest() -> None:
+    scenario = Scenario(tenants("a", "b"))
+    scenario.host.wants_cores[:] = (0.2, 0.4)
+    before = scenario.tick(30)
+    policy = with_rates(scenario.policy, disk=10.0, net=1.0)
+    roster = tenants("a", "b", resources=policy.resources)
+    kernel = Kernel(scenario.host, scenario.host)
+    scenario.loop.reconfigure(roster, policy, scenario.settings, kernel=kernel)
+    after = scenario.tick()
+    assert list(after.resources) == [CPU, Resource.MEMORY, DISK, NET]
+    assert after.resources[CPU].expected == pytest.approx(before.resources[CPU].expected)
+    assert np.isnan(after.resources[DISK].expected).all()  # no step of it yet
+    assert any(problem.startswith("disk sda: configured but not") for problem in after.problems)
+    scenario.loop.reconfigure(tenants("a", "b"), scenario.policy, scenario.settings, kernel=kernel)
+    last = scenario.tick()
+    assert list(last.resources) == [CPU, Resource.MEMORY]
+    assert last.resources[CPU].expected == pytest.approx(before.resources[CPU].expected)
+
+
+@pytest.mark.parametrize("resource", BASIC)
 def test_a_limit_that_another_took_off_is_back_at_the_next_tick(resource: Resource) -> None:
     """And no ramp counts from all that the machine has: the others would wait for it."""
     scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT)
@@ -252,6 +272,24 @@ def test_a_limit_that_another_took_off_is_back_at_the_next_tick(resource: Resour
     after = scenario.host.limits()[control]
     np.testing.assert_allclose(after, before, rtol=0.03)
     assert after.sum() <= scenario.policy.capacity[resource] * (1 + 1e-9)
+
+
+def test_a_limit_that_is_taken_off_during_a_reload_that_divides_a_disk_is_back_too() -> None:
+    scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT)
+    scenario.host.wants_cores[:] = (1.0, 2.0)
+    scenario.tick(30)
+    control = LIMIT_CONTROL[CPU]
+    before = scenario.host.limits()[control].copy()
+    policy = with_rates(scenario.policy, disk=10.0, net=1.0)
+    scenario.host.apply(Changes(control, np.arange(2), before, np.full(2, np.inf)))
+    scenario.loop.reconfigure(
+        tenants("a", "b", resources=policy.resources),
+        policy,
+        scenario.settings,
+        kernel=Kernel(scenario.host, scenario.host),
+    )
+    scenario.tick()
+    np.testing.assert_allclose(scenario.host.limits()[control], before, rtol=0.03)
 
 
 def test_a_cgroup_that_is_another_by_now_has_no_limit_of_ours_to_come_back_to() -> None:

@@ -23,7 +23,7 @@ def test_ten_seconds_with_a_burst_of_twelve(
 ) -> None:
     ledger = settled(
         Ledger.opened(1),
-        guaranteed=column(guaranteed),
+        income=column(guaranteed),
         usage=column(used),
         burst=column(12),
         elapsed_s=10.0,
@@ -33,9 +33,23 @@ def test_ten_seconds_with_a_burst_of_twelve(
 
 
 def test_a_bank_shrinks_with_its_burst_and_the_rest_expires() -> None:
-    full = Ledger(column(12), column(12), column(0), column(0))
-    ledger = settled(full, guaranteed=column(1), usage=column(1), burst=column(5), elapsed_s=1.0)
+    full = Ledger(column(12), column(12), column(0), column(0), column(0))
+    ledger = settled(full, income=column(1), usage=column(1), burst=column(5), elapsed_s=1.0)
     assert (ledger.balance[0], ledger.expired[0]) == pytest.approx((5, 7))
+
+
+def test_who_leaves_tokens_for_an_hour_may_bank_more_and_loses_that_sooner() -> None:
+    """All of it: 1 + (1 - 1/e) after an hour.  Overspent by as much as comes in: 10 minutes."""
+    one, sixty = column(1), column(60)
+    ledger, hour = Ledger.opened(1), 1 - 1 / np.e
+    for _ in range(60):
+        ledger = settled(ledger, income=one, usage=column(0), burst=sixty, elapsed_s=60.0)
+    assert ledger.allowance == pytest.approx([1 + hour])
+    assert ledger.balance == pytest.approx([60 * (1 + hour)], rel=0.01)
+    for _ in range(5):
+        ledger = settled(ledger, income=one, usage=column(2), burst=sixty, elapsed_s=60.0)
+    half = np.exp(-0.5)
+    assert ledger.allowance == pytest.approx([1 + max(hour * half - (1 - half), 0.0)])
 
 
 @pytest.mark.parametrize(
@@ -57,6 +71,8 @@ def test_credit(balance: float, burst: float, expected_cores: float, credit: flo
 
 
 def test_newcomers_open_at_zero() -> None:
-    ledger = Ledger(column(1), column(2), column(3), column(4)).rearranged(np.array([-1, 0]))
+    ledger = Ledger(column(1), column(2), column(3), column(4), column(0.5)).rearranged(
+        np.array([-1, 0])
+    )
     assert ledger.balance.tolist() == [0, 1]
     assert ledger.expired.tolist() == [0, 4]

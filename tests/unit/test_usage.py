@@ -7,6 +7,7 @@ import pytest
 from samples import NAN, column, limits, sample
 
 from agent.usage import rearranged, usage_between
+from enforce.columns import DiskColumns
 
 
 def test_rates_are_differences_over_the_time_between() -> None:
@@ -52,6 +53,38 @@ def test_without_time_between_there_are_no_rates(elapsed_s: float) -> None:
     earlier = sample(5.0, cpu_usage_us=[1.0])
     later = replace(earlier, taken_at_s=5.0 + elapsed_s)
     assert np.isnan(usage_between(earlier, later).cpu_cores).all()
+
+
+def disks(*read_bytes: tuple[float, ...], names: tuple[str, ...] = ("sda", "sdb")) -> DiskColumns:
+    """Return counters of which all four are alike: a row a disk, a number a tenant."""
+    table = np.array(read_bytes, dtype=np.float64)
+    return DiskColumns(names, table, table, table, table)
+
+
+def test_each_disk_and_all_together_have_rates_of_their_own() -> None:
+    ids = (1, 2)
+    earlier = sample(0.0, cgroup_id=ids, io_write_ops=[0, 5], disks=disks((1, 2), (3, 4)))
+    later = sample(2.0, cgroup_id=ids, io_write_ops=[8, 1], disks=disks((5, 2), (3, NAN)))
+    usage = usage_between(earlier, later)
+    assert usage.io_write_ops_per_s == pytest.approx([4.0, NAN], nan_ok=True)
+    rates = [[2.0, 0.0], [0.0, NAN]]
+    each = usage.disks_per_s
+    for quantity in (each.read_bytes, each.write_bytes, each.read_ops, each.write_ops):
+        np.testing.assert_array_equal(quantity, rates)
+    assert np.isnan(usage.net_out_bytes_per_s).all()
+    assert np.isnan(usage.requests_per_s).all()
+
+
+def test_disks_that_were_not_told_apart_before_have_no_rates_yet() -> None:
+    earlier = sample(0.0, disks=disks((1,), (2,), names=("sdb", "sda")))
+    later = sample(1.0, disks=disks((1,), (2,)))
+    assert np.isnan(usage_between(earlier, later).disks_per_s.read_bytes).all()
+
+
+def test_disks_follow_their_tenants_into_a_new_roster() -> None:
+    before = sample(0.0, cgroup_id=(1, 2), disks=disks((1, 2), (3, 4)))
+    after = rearranged(before, np.array([1, -1]))
+    np.testing.assert_array_equal(after.disks.write_ops, [[2, NAN], [4, NAN]])
 
 
 def test_a_sample_follows_its_tenants_into_a_new_roster() -> None:

@@ -1,0 +1,123 @@
+"""The audit trail of emergency pools: one line, with its numbers, when a grant begins or ends.
+
+Lines go to the log, which is only ever appended to.  Nothing here decides.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+
+from agent.record import ResourceTick, TickRecord
+from agent.tenant import Floats, Ints, Resource, carried_over
+
+log = structlog.get_logger()
+
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class GrantEvent:
+    """One change of an emergency pool; `tenant` is "" where the host itself keeps the pool."""
+
+    event: str
+    tick: int
+    resource: str
+    tenant: str
+    reason: str
+    numbers: dict[str, float]
+
+
+def log_grants(before: TickRecord | None, after: TickRecord) -> None:
+    """Log each grant that began or ended between two ticks, and each pool that was withheld."""
+    for one in grant_events(before, after):
+        who = {"tenant": one.tenant} if one.tenant else {}
+        log.info(
+            one.event,
+            tick=one.tick,
+            resource=one.resource,
+            **who,
+            reason=one.reason,
+            **one.numbers,
+        )
+
+
+def grant_events(before: TickRecord | None, after: TickRecord) -> Iterator[GrantEvent]:
+    """Return what changed in the emergency pools between two ticks, the host's part first."""
+    for resource, tick in after.resources.items():
+        earlier = None if before is None else before.resources.get(resource)
+        yield from _host_events(after, resource, tick, earlier)
+        positions = _positions(before, after)
+        has_grant = tick.grant_left_s > 0
+        had_grant = _earlier(earlier, "grant_left_s", positions) > 0
+        is_cooling = tick.cooldown_left_s > 0
+        was_cooling = _earlier(earlier, "cooldown_left_s", positions) > 0
+        for position in np.flatnonzero(has_grant & ~had_grant).tolist():
+            why = "its limit was hit and it is short of what it demands"
+            yield _tenant_event("emergency grant", after, resource, position, why)
+        for position in np.flatnonzero(is_cooling & ~was_cooling).tolist():
+            why = _end_reason(tick, position)
+            yield _tenant_event("emergency grant ends", after, resource, position, why)
+        for position in np.flatnonzero(was_cooling & ~is_cooling).tolist():
+            why = "its cool-down is over"
+            yield _tenant_event("emergency grant taken back", after, resource, position, why)
+
+
+def _host_events(
+    after: TickRecord, resource: Resource, tick: ResourceTick, earlier: ResourceTick | None
+) -> Iterator[GrantEvent]:
+    was_needed = earlier is not None and bool(earlier.host_need)
+    numbers = {"pool": round(tick.emergency_pool, _DIGITS)}
+    if tick.host_need and not was_needed:
+        event, why = "emergency pool kept for the host", tick.host_need
+    elif was_needed and not tick.host_need:
+        event, why = "emergency pool free again", "the host is out of danger"
+    else:
+        return
+    yield GrantEvent(event, after.number, str(resource), "", why, numbers)
+
+
+def _tenant_event(
+    event: str, after: TickRecord, resource: Resource, position: int, why: str
+) -> GrantEvent:
+    tick = after.resources[resource]
+    columns = {
+        "amount": tick.emergency,
+        "demand": tick.demand,
+        "usage": tick.usage,
+        "guaranteed": tick.guaranteed,
+        "limit": tick.limit,
+        "balance": tick.balance,
+        "grant_left_s": tick.grant_left_s,
+        "cooldown_left_s": tick.cooldown_left_s,
+    }
+    numbers = {
+        name: round(float(column[position]), _DIGITS)
+        for name, column in columns.items()
+        if np.isfinite(column[position])
+    }
+    numbers["pool"] = round(tick.emergency_pool, _DIGITS)
+    name = after.roster.names[position]
+    return GrantEvent(event, after.number, str(resource), name, why, numbers)
+
+
+def _end_reason(tick: ResourceTick, position: int) -> str:
+    if tick.host_need:
+        return f"the host itself needs the pool: {tick.host_need}"
+    return "it is in debt" if tick.balance[position] < 0 else "its time is over"
+
+
+def _positions(before: TickRecord | None, after: TickRecord) -> Ints:
+    """Return where each of today's tenants was in the record before, -1 where it was not."""
+    if before is None:
+        return np.full(len(after.roster), -1)
+    if before.roster is after.roster:
+        return np.arange(len(after.roster))
+    return after.roster.positions_in(before.roster)
+
+
+def _earlier(tick: ResourceTick | None, name: str, positions: Ints) -> Floats:
+    if tick is None:
+        return np.zeros(len(positions))
+    return carried_over(getattr(tick, name), positions, 0.0)

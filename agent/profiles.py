@@ -1,0 +1,52 @@
+"""A forecast profile, resource by resource.  Pure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from agent.tenant import Floats, Ints, Terms
+from forecast.profile import Profile, Source
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceProfile:
+    """One resource's slice of a forecast profile; columns of shape (tenants,)."""
+
+    levels: Floats
+    grid: Floats  # (levels, tenants)
+    expected: Floats
+    upper: Floats
+    source: Ints
+
+    @classmethod
+    def unknown(cls, levels: Floats, tenants: int) -> "ResourceProfile":
+        """Return the profile of a resource that nothing is known of."""
+        nothing = np.full(tenants, np.nan)
+        source = np.full(tenants, Source.LEARNING, dtype=np.int64)
+        grid = np.full((len(levels), tenants), np.nan)
+        return cls(levels, grid, nothing, nothing, source)
+
+    @classmethod
+    def of(cls, profile: Profile, place: int, tenants: int) -> "ResourceProfile":
+        """Cut the resource at `place` out of a profile: series are ordered resource by resource."""
+        cut = slice(place * tenants, (place + 1) * tenants)
+        return cls(
+            profile.levels,
+            profile.grid[:, cut],
+            profile.expected[cut],
+            profile.upper[cut],
+            profile.source[cut].astype(np.int64),
+        )
+
+    def without_gaps(self, terms: Terms, ceiling: Floats) -> tuple[Floats, Floats]:
+        """Return expectation and quantiles up to the ceiling; the widest guess where there is none.
+
+        Demand beyond the ceiling can never be served: it is no reason to hold anything back.  Of a
+        tenant without data nothing is known but that its demand is below its ceiling: all values up
+        to it are as likely (the maximum-entropy distribution on an interval).
+        """
+        is_known = np.isfinite(self.expected)
+        expected = np.where(is_known, self.expected, np.minimum(terms.floor, ceiling))
+        flat = self.levels[:, None] * ceiling[None, :]
+        grid = np.where(is_known, self.grid, flat)
+        return np.minimum(expected, ceiling), np.minimum(grid, ceiling)

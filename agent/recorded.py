@@ -1,0 +1,45 @@
+"""What the record of a tick keeps of one resource's decision.  Pure."""
+
+import numpy as np
+
+from agent.cycle import LIMIT_CONTROL, Decision, Observation, Policy
+from agent.record import ResourceTick
+from agent.tenant import Floats, Resource
+from agent.usage import measured
+
+
+def resource_tick(
+    resource: Resource, decision: Decision, seen: Observation, policy: Policy, *, weight: Floats
+) -> ResourceTick:
+    """Return the chain from measurement to limit of one resource; `weight` is cpu.weight's."""
+    part, state = decision.resources[resource], decision.state
+    allocation, nothing = part.allocation, np.full(len(weight), np.nan)
+    control = LIMIT_CONTROL.get(resource)
+    return ResourceTick(
+        capacity=policy.capacity[resource],
+        emergency_pool=allocation.guarantee.emergency_pool,
+        pressure=allocation.pressure,
+        elasticity=allocation.elasticity,
+        host_need=part.host_need,
+        marginal_need=allocation.marginal_need,
+        usage=measured(resource, seen.usage),
+        demand=seen.demands[resource].value,
+        is_censored=seen.demands[resource].is_censored,
+        expected=part.profile.expected,
+        upper=np.minimum(part.profile.upper, policy.total[resource]),
+        source=part.profile.source.astype(np.uint8),
+        risk=allocation.guarantee.risk,
+        fair=allocation.guarantee.fair,
+        forfeited=allocation.guarantee.forfeited,
+        guaranteed=allocation.guarantee.amount,
+        opportunistic=allocation.opportunistic,
+        emergency=allocation.emergency,
+        grant_left_s=allocation.grants.grant_left_s,
+        cooldown_left_s=allocation.grants.cooldown_left_s,
+        limit=allocation.limit,
+        in_force=nothing if control is None else seen.sample.in_force.of(control),
+        weight=weight if resource == Resource.CPU else nothing,
+        balance=state.ledgers[resource].balance if resource.is_spent else nothing,
+        allowance=state.ledgers[resource].allowance if resource.is_spent else nothing,
+        burst=part.bank if resource.is_spent else nothing,
+    )
