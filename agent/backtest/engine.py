@@ -1,6 +1,6 @@
 """Drives the control loop over recorded demand: one tick a step of the trace, no second core."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import Policy
 from agent.forecaster import State
 from agent.record import ResourceTick
-from agent.tenant import BASIC, Floats, Ints, Resource, Roster
+from agent.tenant import Floats, Ints, Resource, Roster
 from agent.tick import ControlLoop, Forecasting, Kernel, LoopSettings
 from forecast.history import History, Number
 from forecast.profile import Profile
@@ -90,11 +90,18 @@ class OneResource:
 
     problem: str | None = None
 
-    def __init__(self, forecaster: Forecasting, resource: Resource, tenants: int) -> None:
-        place = BASIC.index(resource)
+    def __init__(
+        self,
+        forecaster: Forecasting,
+        resource: Resource,
+        tenants: int,
+        *,
+        foreseen: Sequence[Resource],
+    ) -> None:
+        place = list(foreseen).index(resource)
         self._forecaster, self._tenants = forecaster, tenants
         self._cut = slice(place * tenants, (place + 1) * tenants)
-        self._n_series = len(BASIC) * tenants
+        self._n_series = len(foreseen) * tenants
 
     def reset(self, n_series: int, history: NDArray[np.floating]) -> None:
         """Start with series whose past is `history`, shape (steps, series)."""

@@ -204,6 +204,7 @@ def course_of(case: Case, steps: Iterator[Passed], capacity: float, tell: Tell) 
 def _steps(
     case: Case, capacity: float, mode: Mode, forecaster: Forecasting, evidence: Evidence
 ) -> Iterator[Passed]:
-    narrowed = OneResource(forecaster, case.resource, len(case.tenants))
     setting = setting_of(case, capacity, mode)
+    series = setting.policy.foreseen
+    narrowed = OneResource(forecaster, case.resource, len(case.tenants), foreseen=series)
     return steps_of(case.demand, setting, forecaster=narrowed, evidence=evidence)

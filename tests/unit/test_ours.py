@@ -58,7 +58,7 @@ def test_forecasts_that_are_made_once_are_those_that_would_be_made_along_the_way
         _deaf,
     )
     with WaitingForecaster(replay_forecast_settings(host)) as forecaster:
-        narrowed = OneResource(forecaster, Resource.CPU, 3)
+        narrowed = OneResource(forecaster, Resource.CPU, 3, foreseen=BASIC)
         setting = setting_of(host, capacity, Mode.STRICT)
         evidence = Evidence(is_exact=True)
         along = course_of(
@@ -97,7 +97,7 @@ def test_a_closed_loop_shows_the_forecaster_less() -> None:
 
 
 def test_one_resource_is_forecast_and_others_are_gaps() -> None:
-    narrowed = OneResource(RuleForecaster(), Resource.MEMORY, 2)
+    narrowed = OneResource(RuleForecaster(), Resource.MEMORY, 2, foreseen=BASIC)
     n_series = 2 * len(BASIC)
     narrowed.reset(n_series, np.empty((0, n_series)))
     narrowed.offer(1, np.arange(float(n_series)), 0.0)
