@@ -16,8 +16,9 @@ from agent.pools import Guarantee, Prospect, guarantee
 from agent.tenant import Bools, Floats, Terms
 
 # Balance buys priority: a full bank doubles a tenant's weight in certain shortage, full debt leaves
-# it 1/16, so that debtors fall towards their guaranteed part before anyone else loses anything.
-_CREDIT_BASE, _DEBT_BASE = 2.0, 16.0
+# it a quarter.  With 16, 4 and 1.5 strict limits left 11.5, 8.6 and 7.8 % of demand unmet on a
+# trace at 0.9 x its peak; elastic, who had kept within its share lost nothing, with 16 and 4 alike.
+_CREDIT_BASE, _DEBT_BASE = 2.0, 4.0
 _CROWDED_FROM = 0.8
 # Tenants' peaks coincide more often than independence would have it.
 _CORRELATION = 0.1

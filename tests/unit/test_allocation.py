@@ -19,7 +19,7 @@ def certain(amount: float, **terms: object) -> Guest:
 
 
 @pytest.mark.parametrize(
-    ("credit", "factor"), [(1, 2), (0.5, math.sqrt(2)), (0, 1), (-0.5, 0.25), (-1, 1 / 16)]
+    ("credit", "factor"), [(1, 2), (0.5, math.sqrt(2)), (0, 1), (-0.5, 0.5), (-1, 0.25)]
 )
 def test_balance_buys_priority(credit: float, factor: float) -> None:
     assert priority(column(credit)) == pytest.approx([factor])
