@@ -116,7 +116,8 @@ class ResourceDecision:
     target: Floats  # what to aim for in this cycle, finite
     own: Floats  # what that leaves in force at most; NaN is unknown
     least: Floats  # what of it must be in force at once
-    allowed: float  # what limits in force may sum to
+    is_movable: Bools  # others' limits are nobody's to write, or cannot be read
+    allowed: float  # what limits in force may sum to, of those that are movable
     host_need: str  # why the emergency pool is withheld, "" where it is not
 
 
@@ -254,43 +255,52 @@ def _decided(
         is_pool_withheld=bool(host_needs),
     )
     before = in_force(resource, seen.sample, machine)
-    allowed = capacity * allocation.elasticity
+    control, is_movable = LIMIT_CONTROL.get(resource), _is_movable(resource, seen, roster)
+    # The others keep what stands there: of what is divided they take what was decided for them.
+    allowed = capacity * allocation.elasticity - float(allocation.limit[~is_movable].sum())
     if policy.modes[resource] is Mode.ELASTIC:
         # Elastic limits follow demand: where some stay in the dead-band, others need not wait.
         allowed /= 1.0 - policy.pace.dead_band_fraction
-    control = LIMIT_CONTROL.get(resource)
+    own, least = own_limit(state.own[resource], before, machine), np.zeros(len(roster))
     if control is None:
-        own, least = state.own[resource], np.zeros(len(roster))
+        own = state.own[resource]
         return ResourceDecision(
-            profile, allocation, burst, before, before, own, least, allowed, host_needs
+            profile, allocation, burst, before, before, own, least, is_movable, allowed, host_needs
         )
-    may_move = seen.usage.is_present & ~roster.is_observed_only
-    may_move &= ~np.isnan(seen.sample.in_force.of(control))
+
+    def moved(column: Floats) -> Floats:
+        return np.where(is_movable, column, 0.0)
+
     usage = measured(resource, seen.usage)
     floor, stuck = allocation.guarantee.floor, _stuck(resource, seen, policy)
-    least = least_of(floor, stuck, before, margin_bytes=policy.memory_margin_bytes)
-    least = np.where(may_move, least, 0.0)
-    own = own_limit(state.own[resource], before, machine)
+    least = moved(least_of(floor, stuck, before, margin_bytes=policy.memory_margin_bytes))
     target = stepped(
-        np.where(may_move, enforceable(control, allocation.limit), before),
+        moved(enforceable(control, allocation.limit)),
         Standing(
-            in_force=before,
+            in_force=moved(before),
             guaranteed=allocation.guarantee.amount,
             ceiling=claims.ceiling,
             in_use=np.where(np.isfinite(usage), usage, before),
             is_hit=claims.is_hit,
             least=least,
-            own=own,
+            own=moved(own),
         ),
-        free=allowed - float(before.sum()),
+        free=allowed - float(moved(before).sum()),
         elapsed_s=seen.usage.elapsed_s,
         pace=policy.pace,
     )
-    is_known = ~np.isnan(seen.sample.in_force.of(control))
+    target = np.where(is_movable, target, before)
+    is_known = ~np.isnan(_limit_in(seen.sample, resource))
     own = np.where(is_known, np.maximum(own, target), state.own[resource])
     return ResourceDecision(
-        profile, allocation, burst, before, target, own, least, allowed, host_needs
+        profile, allocation, burst, before, target, own, least, is_movable, allowed, host_needs
     )
+
+
+def _is_movable(resource: Resource, seen: Observation, roster: Roster) -> Bools:
+    """Say whose limit can be read and is ours to write: of what nothing limits, nobody's."""
+    is_known = ~np.isnan(_limit_in(seen.sample, resource)) & (resource in LIMIT_CONTROL)
+    return seen.usage.is_present & is_known & ~roster.is_observed_only
 
 
 def _claims(
@@ -308,7 +318,7 @@ def _claims(
     burst = terms.burst_s * rate * resource.is_spent
     ledger = state.ledgers[resource]
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
-    least = _least(resource, len(roster))
+    least = enforceable(LIMIT_CONTROL.get(resource), np.zeros(len(roster)))
     if resource == Resource.MEMORY:
         high, margin_bytes = seen.sample.in_force.memory_high_bytes, policy.memory_margin_bytes
         stuck = _stuck(resource, seen, policy)
@@ -332,12 +342,6 @@ def _claims(
         is_spent=resource.is_spent,
     )
     return claims, burst * ledger.allowance
-
-
-def _least(resource: Resource, tenants: int) -> Floats:
-    """Return the smallest limits that the kernel can hold."""
-    control, nothing = LIMIT_CONTROL.get(resource), np.zeros(tenants)
-    return nothing if control is None else enforceable(control, nothing)
 
 
 def _stuck(resource: Resource, seen: Observation, policy: Policy) -> Floats:
@@ -377,15 +381,12 @@ def _raised(state: CoreState, resource: Resource, limit: Floats) -> Floats:
     return np.where(is_learning, np.maximum(adopted, limit), adopted)
 
 
-def _ceiling(terms: Terms, usage: Usage, total: float) -> Floats:
-    return np.where(usage.is_present, np.minimum(terms.ceiling, total), 0.0)
-
-
 def _entitled(
     resource: Resource, terms: Terms, usage: Usage, policy: Policy
 ) -> tuple[Floats, Floats]:
     """Return each tenant's ceiling on this host and its weighted share of the capacity."""
-    ceiling = _ceiling(terms, usage, policy.total[resource])
+    most = np.minimum(terms.ceiling, policy.total[resource])
+    ceiling = np.where(usage.is_present, most, 0.0)
     return ceiling, fair_share(terms.weight, ceiling, policy.capacity[resource])
 
 

@@ -155,8 +155,10 @@ def kernel_weights(share: Floats, capacity: float) -> Floats:
     return np.clip(np.round(np.round(scaled / grain) * grain), MIN_WEIGHT, MAX_WEIGHT)
 
 
-def enforceable(control: Control, limit: Floats) -> Floats:
-    """Return the nearest value at or above `limit` that the kernel can hold."""
+def enforceable(control: Control | None, limit: Floats) -> Floats:
+    """Return the nearest value at or above `limit` that the kernel can hold, if it limits that."""
+    if control is None:
+        return limit
     return np.maximum(limit, _MIN_CPU_CORES if control is Control.CPU_MAX else _MIN_MEMORY_BYTES)
 
 

@@ -213,12 +213,10 @@ class ControlLoop:
         may_write = seen.usage.is_present & ~self.roster.is_observed_only
         self._count_observed(decision)
         limited = {resource: decision.resources[resource] for resource in LIMIT_CONTROL}
-        lowered: list[Changes] = []
-        for resource, part in limited.items():
-            control = LIMIT_CONTROL[resource]
-            lowered.append(
-                reductions(control, part.target, part.in_force, may_write & _known(seen, control))
-            )
+        lowered = [
+            reductions(LIMIT_CONTROL[resource], part.target, part.in_force, part.is_movable)
+            for resource, part in limited.items()
+        ]
         outcomes = [self._write(changes) for changes in lowered]
         cpu = decision.resources[Resource.CPU]
         weight = kernel_weights(cpu.allocation.share, self.policy.capacity[Resource.CPU])
@@ -227,7 +225,7 @@ class ControlLoop:
         sideways = (weights, lows)
         outcomes += [self._write(changes) for changes in sideways]
         raised = [
-            self._raises(resource, part, seen, may_write, _left(change, outcome))
+            self._raises(resource, part, _left(change, outcome))
             for (resource, part), change, outcome in zip(
                 limited.items(), lowered, outcomes[: len(lowered)], strict=True
             )
@@ -270,30 +268,28 @@ class ControlLoop:
         self,
         resource: Resource,
         part: ResourceDecision,
-        seen: Observation,
-        may_write: Bools,
         left: tuple[Ints, Floats],
     ) -> Changes:
         """Plan raises into the headroom that confirmed reductions have left (law 2).
 
         `left` names the tenants whose limit was to be lowered, and what is in force then.
         """
-        control, machine = LIMIT_CONTROL[resource], self.policy.machine[resource]
+        machine, movable = self.policy.machine[resource], part.is_movable
         now = part.in_force.copy()
         tenant, kept = left
         is_read = np.isfinite(kept)
         now[tenant[is_read]] = np.minimum(kept[is_read], machine)
         guaranteed = part.allocation.guarantee.amount
         room = headroom(
-            part.target,
-            part.in_force,
-            now,
-            guaranteed=guaranteed,
+            part.target[movable],
+            part.in_force[movable],
+            now[movable],
+            guaranteed=guaranteed[movable],
             allowed=part.allowed,
         )
         return raises(
-            control,
-            np.where(may_write & _known(seen, control), part.target, now),
+            LIMIT_CONTROL[resource],
+            np.where(movable, part.target, now),
             now,
             guaranteed=guaranteed,
             least=part.least,

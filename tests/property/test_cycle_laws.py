@@ -25,7 +25,7 @@ def test_every_decision_of_a_sequence_keeps_promises_within_the_host(scene: Scen
 
 @given(scenes())
 def test_no_write_of_a_sequence_raises_the_sum_above_what_it_was_or_may_be(scene: Scene) -> None:
-    """But for what a tenant must have at once."""
+    """Of limits that may be moved then, but for what a tenant must have at once."""
     for tick in played(scene):
         for resource, sums in tick.sums.items():
             part = tick.decision.resources[resource]
@@ -59,6 +59,26 @@ def test_no_tick_leaves_a_tenant_below_its_floor_or_what_it_cannot_give_back(
         stuck = np.nan_to_num(usage.memory_unreclaimable_bytes) + 0.75 * policy.memory_margin_bytes
         stuck = np.minimum(stuck, policy.machine[Resource.MEMORY])
         assert np.all((tick.left[Resource.MEMORY] >= stuck)[may_move])
+
+
+@settings(max_examples=3 * settings().max_examples)  # few are observed beside those that are not
+@given(scenes())
+def test_every_guarantee_is_in_force_after_a_tick_whoever_else_is_only_observed(
+    scene: Scene,
+) -> None:
+    """Unless what tenants must have at once, or the kernel's smallest limits, do not fit beside."""
+    for tick in played(scene):
+        for resource in RESOURCES:
+            part = tick.decision.resources[resource]
+            movable, allocation = part.is_movable, part.allocation
+            owed = np.minimum(allocation.limit, allocation.guarantee.amount)
+            must = np.maximum.reduce([allocation.limit, part.least])
+            must = np.where(movable, np.maximum(must, SMALLEST[resource]), allocation.limit)
+            most = scene.policy.capacity[resource] * allocation.elasticity
+            fits = must.sum() <= most * (1 + ROUNDING)
+            left = np.minimum(tick.left[resource], scene.policy.machine[resource])
+            kept = left >= owed * (1 - KERNEL_ROUNDING) - ROUNDING * scene.policy.total[resource]
+            assert not fits or np.all(kept[movable])
 
 
 @given(scenes())

@@ -210,7 +210,7 @@ class Played:
     seen: Observation
     decision: Decision
     usage_cores: Floats  # what it really was
-    sums: dict[Resource, list[float]]  # in force before and after each write
+    sums: dict[Resource, list[float]]  # of movable limits, before and after each write
     left: dict[Resource, Floats]  # in force in the end; inf is none
 
     def stuck(self, resource: Resource, policy: Policy) -> Floats:
@@ -232,7 +232,7 @@ def played(scene: Scene, kernel: Kernel | None = None) -> Iterator[Played]:
         decision = decide(state, seen, profile, roster=roster, policy=policy)
         state = decision.state
         sums = {
-            resource: _enforced(kernel, resource, part, seen, scene)
+            resource: _enforced(kernel, resource, part, scene)
             for resource, part in decision.resources.items()
             if resource in RESOURCES
         }
@@ -249,19 +249,24 @@ def written(changes: Changes, in_force: Floats, fate: Floats) -> Iterator[Floats
 
 
 def _enforced(
-    kernel: Kernel, resource: Resource, part: ResourceDecision, seen: Observation, scene: Scene
+    kernel: Kernel, resource: Resource, part: ResourceDecision, scene: Scene
 ) -> list[float]:
     """Write one resource's targets: all reductions, then the raises that fit."""
     control, all_of_it = LIMIT_CONTROL[resource], np.ones(len(scene.pairs))
-    may_write = seen.usage.is_present & ~scene.roster.is_observed_only
-    guaranteed = part.allocation.guarantee.amount
+    movable, guaranteed = part.is_movable, part.allocation.guarantee.amount
     states = [part.in_force]
-    falling = reductions(control, part.target, states[-1], may_write)
+    falling = reductions(control, part.target, states[-1], movable)
     states += written(falling, states[-1], all_of_it)
-    room = headroom(part.target, states[0], states[-1], guaranteed=guaranteed, allowed=part.allowed)
+    room = headroom(
+        part.target[movable],
+        states[0][movable],
+        states[-1][movable],
+        guaranteed=guaranteed[movable],
+        allowed=part.allowed,
+    )
     rising = raises(
         control,
-        np.where(may_write, part.target, states[-1]),
+        np.where(movable, part.target, states[-1]),
         states[-1],
         guaranteed=guaranteed,
         least=part.least,
@@ -273,7 +278,7 @@ def _enforced(
     final = np.where(is_all, np.inf, states[-1])
     is_written = states[-1] != states[0]
     kernel.limits[control] = np.where(is_written, final, kernel.limits[control])
-    return [float(state.sum()) for state in states]
+    return [float(state[movable].sum()) for state in states]
 
 
 def policy_of(

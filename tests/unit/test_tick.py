@@ -106,6 +106,21 @@ def test_the_fallback_rule_follows_the_roster() -> None:
     np.testing.assert_allclose(expected, [0.3, np.nan, 0.7], rtol=1e-6)
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_tenant_that_is_only_observed_keeps_nobody_elses_limit_down(mode: Mode) -> None:
+    """It has the whole machine in the kernel, which is more than there is to divide."""
+    scenario = Scenario(tenants("a", "b", "c", observed=("c",)), mode=mode)
+    scenario.host.wants_cores[:] = (0.1, 0.1, 0.5)
+    scenario.tick(40)
+    scenario.host.wants_cores[0] = 3.0
+    scenario.tick(12)
+    part = scenario.tick().resources[CPU]
+    in_force = scenario.host.limits()[Control.CPU_MAX]
+    assert part.guaranteed[0] > 1.0
+    assert np.minimum(in_force[:2], CORES) == pytest.approx(part.limit[:2], rel=0.03)
+    assert np.isinf(in_force[2])
+
+
 def test_a_decision_that_stays_is_counted_once_however_long_it_is_left_out() -> None:
     scenario = Scenario(tenants("a", "b"), is_observing=True, step_s=2.0)
     steady = scenario.tick(10).totals.would_have
