@@ -43,9 +43,10 @@ class ResourceProfile:
 
         Demand beyond the ceiling can never be served: it is no reason to hold anything back.  Of a
         tenant without data nothing is known but that its demand is below its ceiling: all values up
-        to it are as likely (the maximum-entropy distribution on an interval).
+        to it are as likely (the maximum-entropy distribution on an interval).  A series of which
+        one number is missing is as good as none.
         """
-        is_known = np.isfinite(self.expected)
+        is_known = np.isfinite(self.expected) & np.isfinite(self.grid).all(axis=0)
         expected = np.where(is_known, self.expected, np.minimum(terms.floor, ceiling))
         flat = self.levels[:, None] * ceiling[None, :]
         grid = np.where(is_known, self.grid, flat)

@@ -197,18 +197,24 @@ def profile_of(message: Answer, n_series: int) -> Profile:
         source=np.frombuffer(message.source, dtype=np.uint8),
     )
     if not _is_sound(profile):
-        raise MessageError("quantiles must be finite, at least 0, and rise with their levels")
+        raise MessageError(
+            "quantiles must be finite, at least 0, and rise with their levels; all or none known"
+        )
     return profile
 
 
 def _is_sound(profile: Profile) -> bool:
-    """Say whether levels rise within (0, 1), quantiles with them, and all else is demand."""
+    """Say whether levels rise within (0, 1), quantiles with them, and all else is demand.
+
+    What is unknown of a series is all of it: a quantile without the others would be decided by.
+    """
     bounded = np.concatenate(([0.0], profile.levels, [1.0]))
     columns = (profile.grid, profile.expected, profile.upper)
     return bool(
         (np.diff(bounded) > 0).all()
         and not (np.diff(profile.grid, axis=0) < 0).any()
         and not any((column < 0).any() or np.isinf(column).any() for column in columns)
+        and (np.isnan(profile.grid) == np.isnan(profile.expected)).all()
         and (profile.source <= max(Source)).all()
     )
 

@@ -191,3 +191,16 @@ def test_a_resource_that_is_divided_from_now_on_starts_with_nothing() -> None:
     moved = state.rearranged(np.array([0, 1]), with_rates(plain, disk=1.0, net=1.0))
     assert list(moved.ledgers) == list(moved.grants) == [CPU, MEMORY, DISK, NET]
     assert list(moved.rearranged(np.array([0, 1]), plain).ledgers) == [CPU, MEMORY]
+
+
+@pytest.mark.parametrize("row", [0, 7, -1])
+def test_a_forecast_with_one_quantile_missing_is_no_forecast(row: int) -> None:
+    of = scene(WEB, HOG, ticks=())
+    whole = ResourceProfile.of(of.profile, 0, 2)
+    grid = whole.grid.copy()
+    grid[row, 0] = np.nan
+    terms, ceiling = of.roster.terms[CPU], np.full(2, 4.0)
+    expected, found = replace(whole, grid=grid).without_gaps(terms, ceiling)
+    assert expected.tolist() == pytest.approx([1.0, 4.0])  # its floor, and what was forecast
+    assert found[:, 0] == pytest.approx(whole.levels * 4.0)
+    assert np.isfinite(found).all()

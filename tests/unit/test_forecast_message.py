@@ -146,6 +146,9 @@ def _with_grid(made: Profile, row: int, value: float) -> Profile:
         _with_grid(profile(), 0, 5.0),  # falls
         _with_grid(profile(), 0, -1.0),
         _with_grid(profile(), -1, np.inf),
+        _with_grid(profile(), 3, np.nan),  # one quantile of a known series
+        replace(profile(), grid=np.full_like(profile().grid, np.nan)),
+        replace(profile(), expected=np.array([np.nan, 1.0, np.nan])),
         replace(profile(), expected=np.array([1.0, -1.0, 1.0])),
         replace(profile(), upper=np.array([1.0, np.inf, 1.0])),
         replace(profile(), levels=LEVELS[::-1]),
