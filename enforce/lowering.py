@@ -10,8 +10,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.floor import memory_floor_bytes
+
+log = structlog.get_logger()
 
 # One write reclaims at most this much: the tenant is never held up longer than that takes.
 STEP_BYTES = 32 << 20
@@ -47,20 +51,27 @@ class Lowering:
         self._rests_until_s: dict[Path, float] = {}
         self._is_closed = False
         self._thread: threading.Thread | None = None
+        self._fault = ""  # what ended the last thread, which none of `_TROUBLES` does
 
     def offer(self, path: Path, cgroup_id: int, target_bytes: float) -> None:
         """Ask for a lower memory.high; the newest offer for a cgroup replaces the last one.
 
         Raises:
-            LimitRejectedError: No thread can be started now; the next offer tries again.
+            LimitRejectedError: No thread can be started now, and the next offer tries again; or a
+                fault ended the last one: another has begun, and has this offer too.
 
         """
         with self._changed:
-            if self._thread is None:
+            was_lost = self._thread is not None and not self._thread.is_alive()
+            if self._thread is None or was_lost:
+                self._busy = None
+                self._overrides.clear()
                 self._thread = self._started()
             until_s = time.monotonic() + LIFETIME_S
             self._offers[path] = Offer(path, cgroup_id, target_bytes, until_s)
             self._changed.notify()
+        if was_lost:
+            raise LimitRejectedError(f"memory.high: lowering ended by {self._fault}; begun anew")
 
     def withdraw(self, path: Path, value: float) -> None:
         """Forget the offer for a cgroup that is about to get `value` from the tick.
@@ -94,6 +105,13 @@ class Lowering:
         return thread
 
     def _run(self) -> None:
+        try:
+            self._carry_out()
+        except Exception as error:
+            self._fault = f"{type(error).__name__}: {error}"
+            log.exception("lowering ended; the next offer begins it anew")
+
+    def _carry_out(self) -> None:
         while (offer := self._next()) is not None:
             began_s = time.monotonic()
             try:

@@ -5,11 +5,15 @@ Each open of a FIFO waits for its other end, so the test decides when the "kerne
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from tenants import wait_until
 
+from enforce.cgroup import LimitRejectedError
 from enforce.lowering import STEP_BYTES, Lowering
 
 MIB = 1 << 20
@@ -110,3 +114,28 @@ def test_a_file_that_makes_no_sense_ends_its_offer_and_not_the_worker(
     (cgroup / "memory.current").write_text(f"{int(step)}\n")
     answer(cgroup, step)
     assert (broken / "memory.high").read_text() == "max"
+
+
+def test_a_fault_that_ends_the_worker_is_told_with_the_next_offer_which_begins_another(
+    cgroup: Path, lowering: Lowering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, capture_logs() as logged:
+        patch.setattr("enforce.lowering.STEP_BYTES", None)  # a fault of ours: no OSError
+        lowering.offer(cgroup, cgroup.stat().st_ino, 90 * MIB)
+        answer(cgroup, "max")
+        wait_until(lambda: len(logged) > 0)
+        wait_until(lambda: "lowering" not in {thread.name for thread in threading.enumerate()})
+    assert logged[0]["log_level"] == "error"
+    with pytest.raises(LimitRejectedError, match=r"ended by TypeError.*begun anew"):
+        lowering.offer(cgroup, cgroup.stat().st_ino, 90 * MIB)
+    answer(cgroup, "max")
+    step = written(cgroup)
+    assert int(step) == 90 * MIB
+    (cgroup / "memory.current").write_text(step)
+    answer(cgroup, step)
+    lowering.offer(cgroup, cgroup.stat().st_ino, 80 * MIB)  # nothing is told twice
+    answer(cgroup, step)
+    step = written(cgroup)
+    assert int(step) == 80 * MIB
+    (cgroup / "memory.current").write_text(step)
+    answer(cgroup, step)
