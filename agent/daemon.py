@@ -1,13 +1,9 @@
-"""The daemon: signals, the timer, the watchdog and reloads around the control loop."""
+"""The daemon: the timer, the watchdog and reloads around the control loop."""
 
-import os
-import select
-import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import structlog
@@ -22,9 +18,10 @@ from agent.notify import Notifier
 from agent.paths import ORIGINALS_NAME
 from agent.policy import forecast_settings, loop_settings, policy_of, thrift_of
 from agent.record import TickRecord
-from agent.release import release_removed
+from agent.release import release_unenforced
 from agent.schedule import Schedule
 from agent.settings import Config
+from agent.signals import Signals
 from agent.sole import AgentRunningError, RootLock, other_agent, sole_agent
 from agent.status import AgentFacts
 from agent.store import Store
@@ -38,38 +35,6 @@ from enforce.originals import Originals
 from enforce.sampler import Sampler
 
 log = structlog.get_logger()
-
-
-class Signals:
-    """Signals as flags, and a descriptor that wakes the timer when one arrives."""
-
-    def __init__(self) -> None:
-        self.stop = False
-        self.reload = False
-        self.wake_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def install(self) -> None:
-        """Take over SIGTERM, SIGINT and SIGHUP."""
-        signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_stop)
-        signal.signal(signal.SIGHUP, self._on_reload)
-
-    def wake(self) -> None:
-        """End a wait, from any thread."""
-        with suppress(BlockingIOError):  # so full that it wakes anyway
-            os.write(self._write_fd, b"\0")
-
-    def wait(self, timeout_s: float) -> None:
-        """Sleep until a signal or `wake` comes, or the time is over."""
-        if select.select([self.wake_fd], [], [], timeout_s)[0]:
-            os.read(self.wake_fd, 4096)
-
-    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self.stop = True
-
-    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
-        self.reload = True
 
 
 class Daemon:
@@ -92,7 +57,7 @@ class Daemon:
             log.warning("originals damaged", problem=self._originals.problem)
         self._roster = Roster.of(config.tenants, config.resources)
         self._unmade: dict[str, str] = {}
-        self._release_removed()
+        self._release_unenforced()
         self._make_cgroups(self._roster.names)
         self._kernel = self._opened_kernel(config, self._roster)
         self._loading: Loading | None = None
@@ -160,6 +125,8 @@ class Daemon:
         if self._loop.steps_closed != self._steps_saved:
             self._store.save(self._roster, self._loop.ledgers)
             self._steps_saved = self._loop.steps_closed
+            if self._release_problem is not None:
+                self._release_unenforced()
         self._spent(time.thread_time() - thread_began_s)
         return self.failed_ticks == failed_before
 
@@ -236,7 +203,7 @@ class Daemon:
             roster, policy_of(config), loop_settings(config, self.thrift), kernel=kernel
         )
         old.close()
-        self._release_removed()
+        self._release_unenforced()
         if lock is None and self._root_lock is not None:
             self._root_lock.close()  # not before: what was being lowered is still written till then
         self._root_lock = lock
@@ -291,11 +258,15 @@ class Daemon:
                 log.warning("cgroup cannot be made", tenant=name, problem=problem)
         self._unmade = problems
 
-    def _release_removed(self) -> None:
-        """Put back what files of former tenants held, except where the agent only observes."""
+    def _release_unenforced(self) -> None:
+        """Put back what files held whose limits are not to be set any more: see `agent.release`."""
         host = self.config.host
-        if not host.is_observing:
-            self._release_problem = release_removed(self._originals, host, self._roster.names)
+        if host.is_observing and self._originals.is_empty and self._release_problem is None:
+            return
+        is_locked = not host.is_observing or self._root_lock is not None
+        self._release_problem = release_unenforced(
+            self._originals, host, self._roster, is_locked=is_locked
+        )
 
     def _opened_kernel(self, config: Config, roster: Roster) -> Kernel:
         root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes

@@ -1,16 +1,17 @@
 """Puts kernel state back to what it was before the agent's first start."""
 
-from collections.abc import Collection
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import structlog
 
 from agent.answers import ReleasedValue
 from agent.paths import ORIGINALS_NAME
 from agent.settings import HostSettings
-from agent.sole import RootLock, sole_agent
+from agent.sole import AgentRunningError, RootLock, sole_agent
+from agent.tenant import Roster
 from enforce.columns import Result
-from enforce.originals import Originals, Released
+from enforce.originals import ROOT, Originals, Released
 from enforce.systemd import unprotect
 
 log = structlog.get_logger()
@@ -49,35 +50,48 @@ def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
     return values, originals.problem
 
 
-def release_removed(
-    originals: Originals, host: HostSettings, tenants: Collection[str]
+def release_unenforced(
+    originals: Originals, host: HostSettings, roster: Roster, *, is_locked: bool
 ) -> str | None:
-    """Put back what files of those who are no longer `tenants` held; return what could not be.
+    """Put back what files held whose limits are not to be set any more; return what could not be.
 
-    What could not be is tried again with the next call.  Empty cgroups that tidegate made go too.
+    Those of former tenants, whose empty cgroups go too if tidegate made them; of tenants that are
+    only observed; of all and the root, if the host is.  What could not be put back is tried again
+    with the next call.  `is_locked` says that the tenants' parent is locked already.
     """
-    margin_bytes = float(host.memory_margin_bytes)
+    root, margin_bytes = host.cgroup_root, float(host.memory_margin_bytes)
+    names = zip(roster.names, roster.is_observed_only, strict=True)
+    enforced = {ROOT, *(name for name, is_observed_only in names if not is_observed_only)}
+    units: list[tuple[Path, str | None]] = []
     try:
-        released = originals.release_others(
-            host.cgroup_root, frozenset(tenants), memory_margin_bytes=margin_bytes
-        )
-    except OSError as error:
-        return f"cannot be recorded as put back ({error})"
+        with ExitStack() as held:
+            if not is_locked and root.exists():  # locking would make it
+                held.enter_context(closing(RootLock(root)))
+            released = originals.release_others(
+                root,
+                () if host.is_observing else enforced,
+                cgroups=None if host.is_observing else roster.names,
+                memory_margin_bytes=margin_bytes,
+            )
+            if host.is_observing:
+                units = unprotect(root)
+    except (AgentRunningError, OSError) as error:
+        return f"cannot be put back, or recorded as such ({error})"
     for one in released:
         log.info(
-            "no longer a tenant",
+            "no longer limited",
             cgroup=one.cgroup,
             file=one.file,
             value=one.text,
             result=_words(one),
             why=one.why,
         )
-    left = [one for one in released if one.file and _is_left(one)]
-    return "; ".join(f"{one.cgroup}/{one.file}: {one.why}" for one in left) or None
+    left = [f"{one.cgroup}/{one.file}: {one.why}" for one in released if _is_left(one)]
+    return "; ".join([*left, *(why for _, why in units if why)]) or None
 
 
 def _is_left(one: Released) -> bool:
-    return one.result in (Result.REFUSED, Result.HELD_BACK)
+    return bool(one.file) and one.result in (Result.REFUSED, Result.HELD_BACK)
 
 
 def _words(one: Released) -> str:

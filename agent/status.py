@@ -55,7 +55,7 @@ class AgentFacts:
             "reload refused": self.reload_problem,
             "balances will not outlive the agent": self.state_problem,
             "originals damaged": self.originals_problem,
-            "not put back after a tenant was removed": self.release_problem,
+            "control files not put back": self.release_problem,
             "ticks are left out": self.thrift_problem,
         }
         return tuple(f"{what}: {problem}" for what, problem in told.items() if problem)

@@ -91,6 +91,11 @@ class Originals:
         self._texts: dict[str, _Entry] = {}
         self._load()
 
+    @property
+    def is_empty(self) -> bool:
+        """Say whether there is nothing to put back."""
+        return not self._texts
+
     def holds(self, cgroup: str, cgroup_id: int, file: str) -> bool:
         """Say whether this incarnation's original value of `file` is recorded."""
         known_id, texts = self._texts.get(cgroup, (0, {}))
@@ -129,22 +134,29 @@ class Originals:
         return self._release(root, self._texts, (), _Bound(memory_margin_bytes))
 
     def release_others(
-        self, root: Path, keep: Collection[str], *, memory_margin_bytes: float
+        self,
+        root: Path,
+        keep: Collection[str],
+        *,
+        cgroups: Collection[str] | None,
+        memory_margin_bytes: float,
     ) -> list[Released]:
-        """Do the same for all but `root` itself and the cgroups `keep`, without waiting.
+        """Do the same for all but `keep`, without waiting; "." is `root` itself.
 
-        A recorded memory.high is not gone back to below what is in use: the kernel would reclaim
-        inside the write.
+        Empty cgroups of ours are removed but for `cgroups`, with None not one.  A recorded
+        memory.high is not gone back to below what is in use: the kernel would reclaim inside the
+        write.
 
         Raises:
             OSError: As `release`.
 
         """
-        gone = {name: e for name, e in self._texts.items() if name != ROOT and name not in keep}
-        return self._release(root, gone, keep, _Bound(memory_margin_bytes, may_reclaim=False))
+        gone = {name: entry for name, entry in self._texts.items() if name not in keep}
+        bound = _Bound(memory_margin_bytes, may_reclaim=False)
+        return self._release(root, gone, cgroups, bound)
 
     def _release(
-        self, root: Path, texts: dict[str, _Entry], keep: Collection[str], bound: "_Bound"
+        self, root: Path, texts: dict[str, _Entry], cgroups: Collection[str] | None, bound: "_Bound"
     ) -> list[Released]:
         released: list[Released] = []
         for name, (cgroup_id, files) in sorted(texts.items()):
@@ -154,7 +166,8 @@ class Originals:
             name: (cgroup_id, {f: text for f, text in files.items() if (name, f) not in done})
             for name, (cgroup_id, files) in self._texts.items()
         }
-        for path, problem in remove_made_by_us(root, keep=keep):
+        removed = [] if cgroups is None else remove_made_by_us(root, keep=cgroups)
+        for path, problem in removed:
             result = Result.APPLIED if problem is None else Result.REFUSED
             released.append(Released(path.name, "", "", result, problem or ""))
         if done:

@@ -300,11 +300,8 @@ def test_a_tenant_that_is_removed_while_the_agent_is_stopped_gets_its_files_back
     with living_in(cgroup_root / "spiky", SPIN):
         first.tick(4)
         (tmp_path / "tenants.d" / "spiky.toml").unlink()
-        first.write_host(observe="true")
-        assert first.reload_problem() is None
-        assert quota_cores(cgroup_root / "spiky") < 1  # who only observes writes nothing
         first.close()
-        first.write_host()
+        assert quota_cores(cgroup_root / "spiky") < 1
         with closing(Daemon(first.reread(), first.reread)):
             assert quota_cores(cgroup_root / "spiky") == math.inf
 
@@ -334,6 +331,36 @@ def test_what_cannot_be_put_back_is_told_and_holds_up_no_reload(
         holder.close()
         assert agent.reload_problem() is None
         assert memory_high(cgroup_root / "spiky") == 24 * MIB
+        assert not agent.daemon.facts().problems()
+
+
+def test_a_tenant_that_is_only_observed_for_a_while_gets_back_what_its_files_held(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    spiky = cgroup_root / "spiky"
+    with living_in(spiky, SPIN), living_in(cgroup_root / "calm", SPIN):
+        agent.tick(6)
+        assert quota_cores(spiky) < 1
+        (tmp_path / "tenants.d" / "spiky.toml").write_text("observe = true\n" + TENANT)
+        assert agent.reload_problem() is None
+        agent.tick(2)
+        found = {"cpu.max": "max 100000", "cpu.weight": "100", "memory.high": "max"}
+        for file, text in {**found, "memory.low": "0"}.items():
+            assert (spiky / file).read_text().strip() == text
+        assert quota_cores(cgroup_root / "calm") < 1
+        (spiky / "cpu.weight").write_text("77")  # its owner's
+        (tmp_path / "tenants.d" / "spiky.toml").write_text(TENANT)
+        assert agent.reload_problem() is None
+        agent.tick(6)
+        assert quota_cores(spiky) < 1
+        assert (spiky / "cpu.weight").read_text() != "77\n"
+        agent.write_host(observe="true")
+        assert agent.reload_problem() is None
+        agent.tick()
+        assert (spiky / "cpu.weight").read_text() == "77\n"
+        for path in (spiky, cgroup_root / "calm"):
+            assert quota_cores(path) == math.inf
+        assert (cgroup_root / "memory.low").read_text() == "0\n"
         assert not agent.daemon.facts().problems()
 
 

@@ -14,12 +14,15 @@ import structlog
 from scarcity import few_descriptors, no_more_threads
 from tenants import wait_until
 
-from agent.daemon import Daemon, Signals, run, serve
+from agent.daemon import Daemon, run, serve
 from agent.host import read_config
 from agent.notify import Notifier
+from agent.paths import ORIGINALS_NAME
 from agent.settings import Config
+from agent.signals import Signals
 from agent.sole import AgentRunningError, RootLock
 from agent.tenant import Resource
+from enforce.originals import ROOT, Original, Originals
 
 WAIT_S = 30.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -28,6 +31,7 @@ HOST = """
 cgroup_root = "{folder}/root"
 state_dir = "{folder}"
 runtime_dir = "{folder}"
+observe = {observe}
 [periods]
 tick_s = 0.1
 step_s = 1
@@ -47,8 +51,8 @@ class Files:
         self.may_read, self.readings = threading.Event(), 0
         self.may_read.set()
 
-    def set_host(self, most_cpu_cores: float = 1e3) -> None:
-        text = HOST.format(folder=self._folder, most=most_cpu_cores)
+    def set_host(self, most_cpu_cores: float = 1e3, observe: str = "false") -> None:
+        text = HOST.format(folder=self._folder, most=most_cpu_cores, observe=observe)
         self._host.write_text(text)
 
     def add(self, name: str, text: str = 'qos = "silver"\n') -> None:
@@ -159,6 +163,78 @@ def test_a_fault_in_reading_keeps_the_old_configuration(
     assert "the log says why" in (daemon.reload_problem or "")
     assert ticked(daemon) == ("first",)
     assert reloaded(daemon) is None
+
+
+OBSERVED = 'qos = "silver"\nobserve = true\n'
+
+
+@pytest.fixture
+def limited(files: Files, tmp_path: Path) -> Path:
+    """Return a tenant's cgroup that tidegate has set limits in, and its root's."""
+    cgroup = tmp_path / "root" / "first"
+    cgroup.mkdir(parents=True)
+    for folder in (cgroup, cgroup.parent):
+        (folder / "cgroup.procs").touch()
+    (cgroup / "cpu.max").write_text("50000 100000")
+    (cgroup.parent / "memory.low").write_text("4096")
+    found = [
+        Original("first", cgroup.stat().st_ino, "cpu.max", "max 100000"),
+        Original(ROOT, cgroup.parent.stat().st_ino, "memory.low", "0"),
+    ]
+    Originals(tmp_path / ORIGINALS_NAME).record(found)
+    return cgroup
+
+
+def test_a_tenant_that_is_only_observed_from_now_on_gets_its_control_files_back(
+    limited: Path, daemon: Daemon, files: Files
+) -> None:
+    assert reloaded(daemon) is None
+    assert (limited / "cpu.max").read_text() == "50000 100000"
+    files.add("first", OBSERVED)
+    assert reloaded(daemon) is None
+    assert (limited / "cpu.max").read_text() == "max 100000"
+    assert not daemon.facts().problems()
+    (limited / "cpu.max").write_text("70000 100000")  # by another: nobody's to put back now
+    assert reloaded(daemon) is None
+    assert (limited / "cpu.max").read_text() == "70000 100000"
+    assert (limited.parent / "memory.low").read_text() == "4096"  # others may need it
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_host_that_is_only_observed_from_now_on_gets_all_control_files_back(
+    limited: Path, files: Files, is_restarted: bool
+) -> None:
+    with closing(Daemon(files.read(), files.read)) as daemon:
+        files.set_host(observe="true")
+        assert is_restarted or reloaded(daemon) is None
+    with closing(Daemon(files.read(), files.read)) if is_restarted else nullcontext(daemon) as last:
+        assert (limited / "cpu.max").read_text() == "max 100000"
+        assert (limited.parent / "memory.low").read_text() == "0"
+        assert limited.exists()
+        assert not last.facts().problems()
+
+
+def test_who_only_observes_puts_nothing_back_where_another_agent_sets_the_limits(
+    limited: Path, files: Files
+) -> None:
+    files.set_host(observe="true")
+    with closing(RootLock(limited.parent)), closing(Daemon(files.read(), files.read)) as daemon:
+        assert (limited / "cpu.max").read_text() == "50000 100000"
+        assert "cannot be put back" in daemon.facts().problems()[0]
+
+
+def test_what_cannot_be_put_back_is_told_and_tried_again_with_each_step(
+    limited: Path, daemon: Daemon, files: Files
+) -> None:
+    (limited / "cpu.max").unlink()
+    (limited / "cpu.max").mkdir()
+    files.add("first", OBSERVED)
+    assert reloaded(daemon) is None
+    assert "first/cpu.max" in daemon.facts().problems()[0]
+    (limited / "cpu.max").rmdir()
+    (limited / "cpu.max").write_text("50000 100000")
+    wait_until(lambda: bool(ticked(daemon)) and not daemon.facts().problems())
+    assert (limited / "cpu.max").read_text() == "max 100000"
 
 
 def test_a_root_that_was_made_anew_is_locked_anew(daemon: Daemon, tmp_path: Path) -> None:
