@@ -1,7 +1,7 @@
 """The daemon: the timer, the watchdog and reloads around the control loop."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from agent.audit import log_grants
 from agent.config import ConfigError, check_reload, left_alone_text
 from agent.control import ControlServer
 from agent.forecaster import Forecaster
-from agent.host import read_config
+from agent.host import read_config, read_machine
 from agent.loading import Loading
 from agent.notify import Notifier
 from agent.paths import ORIGINALS_NAME
@@ -26,7 +26,7 @@ from agent.sole import AgentRunningError, RootLock, other_agent, sole_agent
 from agent.status import AgentFacts
 from agent.store import Store
 from agent.telemetry import configure
-from agent.tenant import Roster
+from agent.tenant import Resource, Roster
 from agent.tick import ControlLoop, Kernel
 from enforce.apply import Applier
 from enforce.cgroup import ensure
@@ -40,8 +40,14 @@ log = structlog.get_logger()
 class Daemon:
     """Everything that lives as long as the process: kernel handles, child, server, last record."""
 
-    def __init__(self, config: Config, reread: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reread: Callable[[Mapping[Resource, float]], Config],
+        read_machine: Callable[[], Mapping[Resource, float]] = read_machine,
+    ) -> None:
         self.config, self._reread = config, reread
+        self._read_machine, self._machine = read_machine, read_machine()
         self.record: TickRecord | None = None
         self.reload_problem: str | None = None
         self._release_problem: str | None = None
@@ -66,7 +72,7 @@ class Daemon:
         )
         self._loop = ControlLoop(
             self._roster,
-            policy_of(config),
+            policy_of(config.on(self._machine)),
             loop_settings(config, self.thrift),
             kernel=self._kernel,
             forecaster=self._forecaster,
@@ -115,6 +121,8 @@ class Daemon:
             self._make_cgroups(self._absent())
             before, self.record = self.record, self._loop.tick(now_s, late_ticks=late_ticks)
             log_grants(before, self.record)
+            if self._loop.steps_closed != self._steps_saved:
+                self._follow_machine()
         except AgentRunningError as error:
             self.failed_ticks += 1
             log.error("not ticking beside another agent", problem=str(error))  # noqa: TRY400
@@ -129,6 +137,15 @@ class Daemon:
                 self._release_unenforced()
         self._spent(time.thread_time() - thread_began_s)
         return self.failed_ticks == failed_before
+
+    def _follow_machine(self) -> None:
+        """Divide what the machine has by now: CPUs go offline, memory is taken by a balloon."""
+        before, self._machine = self._machine, self._read_machine()
+        if self._machine == before:
+            return
+        self._loop.adapt(policy_of(self.config.on(self._machine)))
+        has = {str(resource): amount for resource, amount in self._machine.items()}
+        log.warning("the machine has another capacity", **has)
 
     def _spent(self, cost_s: float) -> None:
         """Book what a tick cost, and leave out as many as it takes to keep within the budget."""
@@ -159,7 +176,8 @@ class Daemon:
 
     def begin_reload(self, wake: Callable[[], None]) -> None:
         """Begin to read the configuration, and call `wake` when that is done; ticks may go on."""
-        self._loading = Loading(self._reread, wake)
+        accepted = self.config.machine
+        self._loading = Loading(lambda: self._reread(accepted), wake)
 
     def end_reload(self) -> None:
         """Apply the configuration that was read, or keep the old one and say why.
@@ -200,7 +218,10 @@ class Daemon:
         self._make_cgroups(roster.names)
         self.thrift = thrift_of(config)
         self._loop.reconfigure(
-            roster, policy_of(config), loop_settings(config, self.thrift), kernel=kernel
+            roster,
+            policy_of(config.on(self._machine)),
+            loop_settings(config, self.thrift),
+            kernel=kernel,
         )
         old.close()
         self._release_unenforced()
@@ -286,10 +307,10 @@ def run(path: Path, tenants_dir: Path) -> None:
 
     """
 
-    def reread() -> Config:
-        return read_config(path, tenants_dir)
+    def reread(accepted: Mapping[Resource, float]) -> Config:
+        return read_config(path, tenants_dir, accepted)
 
-    config = reread()
+    config = reread({})
     configure(config.log.level)
     _log_left_alone(config)
     config.host.state_dir.mkdir(parents=True, exist_ok=True)  # systemd made it; a person may not

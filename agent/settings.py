@@ -4,7 +4,7 @@ Nothing here reads a file; `agent.config` does, and refuses what these types can
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.allocation import Mode
@@ -113,8 +113,19 @@ class Config:
             Resource.MEMORY: self.host.memory_reserve_bytes,
         }
         return {
-            resource: total - reserve.get(resource, 0.0) for resource, total in self.total.items()
+            resource: max(total - reserve.get(resource, 0.0), 0.0)
+            for resource, total in self.total.items()
         }
+
+    def on(self, machine: Mapping[Resource, float]) -> "Config":
+        """Return the same on a host that has so much by now, whatever it was checked against."""
+        host = self.host
+        said = {
+            Resource.CPU: host.cpu_capacity_cores,
+            Resource.MEMORY: host.memory_capacity_bytes,
+        }
+        total = {r: min(has, said.get(r) or has) for r, has in machine.items()}
+        return replace(self, machine={**self.machine, **machine}, total={**self.total, **total})
 
     @property
     def resources(self) -> tuple[Resource, ...]:

@@ -152,6 +152,11 @@ class ControlLoop:
         self._unwritten = self._unwritten.rearranged(positions)
         self._rule = None
 
+    def adapt(self, policy: Policy) -> None:
+        """Go on dividing the same resources on a machine that has more or less of them by now."""
+        own = CoreState.fresh(len(self.roster), policy).own  # no limit counts as all that it had
+        self._state, self.policy = replace(self._state, own=own), policy
+
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""
         sample = self._kernel.sampler.read(now_s)

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -79,8 +79,8 @@ class Agent:
     def close(self) -> None:
         self.daemon.close()
 
-    def reread(self) -> Config:
-        return read_config(self._path, self._tenants)
+    def reread(self, accepted: Mapping[Resource, float] | None = None) -> Config:
+        return read_config(self._path, self._tenants, accepted)
 
     def reload_problem(self) -> str | None:
         self.daemon.begin_reload(lambda: None)

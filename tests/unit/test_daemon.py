@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -58,9 +58,9 @@ class Files:
     def add(self, name: str, text: str = 'qos = "silver"\n') -> None:
         (self.tenants / f"{name}.toml").write_text(text)
 
-    def read(self) -> Config:
+    def read(self, accepted: Mapping[Resource, float] | None = None) -> Config:
         self.readings += 1
-        config = read_config(self._host, self.tenants)
+        config = read_config(self._host, self.tenants, accepted)
         assert self.may_read.wait(WAIT_S)
         return config
 
@@ -315,6 +315,40 @@ def test_ticks_that_cost_too_much_are_left_out_and_status_says_so(
     files.set_host()
     assert reloaded(daemon) is None
     assert not daemon.facts().problems()
+
+
+def test_what_the_machine_has_is_followed_and_floors_are_scaled_while_they_do_not_fit(
+    files: Files, tmp_path: Path
+) -> None:
+    """A reload is good meanwhile unless its files would not have been good before either."""
+    machine = {Resource.CPU: 4096.0, Resource.MEMORY: 2.0**40}  # more than any host for tests
+    floors = {"first": 2500.0, "second": 1000.0}
+    for name, floor in floors.items():
+        files.add(name, f'qos = "silver"\n[cpu]\nfloor_cores = {floor}\n')
+        (tmp_path / "root" / name).mkdir(parents=True)
+        (tmp_path / "root" / name / "cpu.stat").write_text("usage_usec 1000\n")
+    alarm = "cpu floors exceed the capacity: they are scaled down by weight"
+    with closing(Daemon(files.read(machine), files.read, lambda: dict(machine))) as daemon:
+
+        def cores() -> float:
+            ticked(daemon)
+            assert daemon.record is not None
+            part = daemon.record.resources[Resource.CPU]
+            assert part.guaranteed.sum() <= part.capacity * (1 + 1e-9)
+            assert (alarm in daemon.record.problems) == (part.capacity < sum(floors.values()))
+            return part.capacity
+
+        assert cores() == pytest.approx(4095.9)
+        machine[Resource.CPU] = 2048.0
+        wait_until(lambda: cores() == pytest.approx(2047.9))
+        assert reloaded(daemon) is None
+        assert cores() == pytest.approx(2047.9)
+        files.add("third", 'qos = "silver"\n[cpu]\nfloor_cores = 2000\n')
+        assert "sum of cpu.floor_cores" in (reloaded(daemon) or "")
+        machine[Resource.CPU] = 0.05  # less than what is kept for the system
+        wait_until(lambda: cores() == 0.0)
+        machine[Resource.CPU] = 4096.0
+        wait_until(lambda: cores() == pytest.approx(4095.9))
 
 
 def test_a_start_without_room_for_threads_is_a_clear_error(tmp_path: Path) -> None:
