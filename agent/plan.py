@@ -10,7 +10,7 @@ import numpy as np
 from agent.fairness import filled
 from agent.tenant import Bools, Floats
 from enforce.columns import Changes, Control
-from enforce.limits import MAX_WEIGHT, MIN_QUOTA_US, MIN_WEIGHT, PERIOD_US
+from enforce.limits import MIN_QUOTA_US, PERIOD_US
 
 _MIN_CPU_CORES = MIN_QUOTA_US / PERIOD_US
 _MIN_MEMORY_BYTES = 1 << 20
@@ -94,7 +94,7 @@ def _is_worth_a_write(
 
 def reductions(control: Control, target: Floats, in_force: Floats, may_write: Bools) -> Changes:
     """Return the values that fall, largest drop first."""
-    return _changes(control, target, in_force, may_write & (target < in_force))
+    return changes_of(control, target, in_force, may_write & (target < in_force))
 
 
 def raises(
@@ -120,7 +120,7 @@ def raises(
     rest = filled(headroom - float(first.sum()), room=other, weight=other)
     after = np.where(rise > 0, in_force + first + rest, in_force)
     after = np.where(first + rest >= rise, np.where(rise > 0, target, in_force), after)
-    return _changes(control, after, in_force, after > in_force)
+    return changes_of(control, after, in_force, after > in_force)
 
 
 def headroom(
@@ -136,23 +136,12 @@ def headroom(
     return max(allowed - in_force, min(owed, float(before.sum()) - in_force))
 
 
-def differing(
-    control: Control, wanted: Floats, in_force: Floats, may_write: Bools, *, dead_band: float
-) -> Changes:
-    """Return changes of a value that takes nothing from others: all outside the dead-band."""
-    with np.errstate(invalid="ignore"):
-        is_off = ~(np.abs(wanted - in_force) <= dead_band * in_force)
-    return _changes(control, wanted, in_force, may_write & is_off)
-
-
-def kernel_weights(share: Floats, capacity: float) -> Floats:
-    """Return cpu.weight proportional to `share`, whole numbers in 1..10000.
-
-    Two digits are kept: a weight that moves with every rounding is written every tick.
-    """
-    scaled = MAX_WEIGHT * share / capacity if capacity > 0 else np.full_like(share, 100.0)
-    grain = np.power(10.0, np.floor(np.log10(np.maximum(scaled, 1.0))) - 1.0)
-    return np.clip(np.round(np.round(scaled / grain) * grain), MIN_WEIGHT, MAX_WEIGHT)
+def changes_of(control: Control, after: Floats, before: Floats, is_changed: Bools) -> Changes:
+    """Return the changes of those that are changed, largest drop first."""
+    tenant = np.flatnonzero(is_changed)
+    order = np.argsort(after[tenant] - before[tenant], kind="stable")
+    tenant = tenant[order]
+    return Changes(control, tenant, before[tenant], after[tenant])
 
 
 def enforceable(control: Control | None, limit: Floats) -> Floats:
@@ -170,10 +159,3 @@ def _largest(amounts: Floats, needed: float) -> Bools:
     last = min(int(np.searchsorted(np.cumsum(falling), needed)), len(falling) - 1)
     is_taken: Bools = (amounts > 0) & (amounts >= falling[last])
     return is_taken
-
-
-def _changes(control: Control, after: Floats, before: Floats, is_changed: Bools) -> Changes:
-    tenant = np.flatnonzero(is_changed)
-    order = np.argsort(after[tenant] - before[tenant], kind="stable")
-    tenant = tenant[order]
-    return Changes(control, tenant, before[tenant], after[tenant])

@@ -3,8 +3,12 @@
 import numpy as np
 
 from agent.cycle import LIMIT_CONTROL, UNCOUNTED, Decision
-from agent.tenant import Resource
+from agent.shares import lacking_fraction
+from agent.tenant import Floats, Resource
 from enforce.columns import Control, HostSample, Outcomes, Result
+
+# A guarantee that is short by less is not worth an alarm.
+_COARSE_FRACTION = 0.02
 
 
 def unenforceable(sample: HostSample) -> tuple[str, ...]:
@@ -51,13 +55,25 @@ def host_needs(decision: Decision) -> list[str]:
     ]
 
 
-def broken_promises(decision: Decision) -> list[str]:
-    """Name each resource whose floors no longer fit the host (law 3): a CPU went offline."""
-    return [
+def broken_promises(decision: Decision, cpu_weight: Floats, capacity_cores: float) -> list[str]:
+    """Name what is promised and cannot be kept.
+
+    Floors that no longer fit the host (law 3): a CPU went offline.  And guarantees that whole
+    weights cannot express beside so many tenants.
+    """
+    found = [
         f"{resource} floors exceed the capacity: they are scaled down by weight"
         for resource, part in decision.resources.items()
         if part.allocation.guarantee.are_floors_scaled
     ]
+    promised = decision.resources[Resource.CPU].allocation.guarantee.amount
+    lacking = lacking_fraction(cpu_weight, promised, capacity_cores)
+    if count := int((lacking > _COARSE_FRACTION).sum()):
+        found.append(
+            f"cpu.weight is too coarse for the guaranteed parts of {count} tenant(s) among "
+            f"{len(lacking)}: under full load they are short by up to {lacking.max():.0%}"
+        )
+    return found
 
 
 def refusals(outcomes: tuple[Outcomes, ...]) -> list[str]:

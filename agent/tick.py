@@ -21,10 +21,11 @@ from agent.cycle import (
     observed,
 )
 from agent.forecaster import State
-from agent.plan import differing, headroom, kernel_weights, raises, reductions
+from agent.plan import headroom, raises, reductions
 from agent.problems import broken_promises, host_needs, refusals, unenforceable, unenforced
 from agent.record import TickRecord, Totals
 from agent.recorded import resource_tick
+from agent.shares import kernel_weights, moved_lows, moved_weights
 from agent.steps import Step, series_positions
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.tokens import Ledger
@@ -33,8 +34,6 @@ from enforce.columns import DEFAULT_WEIGHT, Changes, Control, HostSample, Outcom
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.profile import Profile
 
-# Weights and memory.low take nothing from anyone at once: small moves are not worth a write.
-_SHARE_DEAD_BAND = 0.1
 # After a pause (the agent was stopped, the virtual machine halted) tenants look idle for all that
 # time: debts would be forgiven, limits fall.
 _LONGEST_TICKS = 10
@@ -224,10 +223,10 @@ class ControlLoop:
         ]
         outcomes = [self._write(changes) for changes in lowered]
         cpu = decision.resources[Resource.CPU]
-        weight = kernel_weights(cpu.allocation.share, self.policy.capacity[Resource.CPU])
-        weights, lows = self._sideways(decision, seen, may_write, weight)
-        self._protect_root(seen.sample.in_force.memory_low_bytes, lows)
-        sideways = (weights, lows)
+        promised, capacity = cpu.allocation.guarantee.amount, self.policy.capacity[Resource.CPU]
+        weight = kernel_weights(cpu.allocation.share, promised, capacity)
+        sideways = self._sideways(decision, seen, may_write, weight)
+        self._protect_root(seen.sample.in_force.memory_low_bytes, sideways[1])
         outcomes += [self._write(changes) for changes in sideways]
         raised = [
             self._raises(resource, part, _left(change, outcome))
@@ -243,20 +242,18 @@ class ControlLoop:
         self, decision: Decision, seen: Observation, may_write: Bools, weight: Floats
     ) -> tuple[Changes, Changes]:
         """Return changes of cpu.weight and of memory.low."""
-        low = np.floor(decision.resources[Resource.MEMORY].allocation.guarantee.amount)
-        in_force = seen.sample.in_force
+        in_force, parts = seen.sample.in_force, decision.resources
+        low = np.floor(parts[Resource.MEMORY].allocation.guarantee.amount)
         # A weight that an earlier agent set stands like its limits, until there is history.
         is_adopted = decision.is_learning & (in_force.cpu_weight != DEFAULT_WEIGHT)
-        weights = may_write & ~is_adopted
-
-        def moved(control: Control, wanted: Floats, may: Bools) -> Changes:
-            may_move, now = may & _known(seen, control), in_force.of(control)
-            return differing(control, wanted, now, may_move, dead_band=_SHARE_DEAD_BAND)
-
-        return (
-            moved(Control.CPU_WEIGHT, weight, weights),
-            moved(Control.MEMORY_LOW, low, may_write),
+        weights = moved_weights(
+            weight,
+            in_force.cpu_weight,
+            may_write & ~is_adopted,
+            guaranteed=parts[Resource.CPU].allocation.guarantee.amount,
+            capacity=self.policy.capacity[Resource.CPU],
         )
+        return weights, moved_lows(low, in_force.memory_low_bytes, may_write)
 
     def _protect_root(self, low_bytes: Floats, lows: Changes) -> None:
         """Give the root what its children's memory.low will add up to, before they get it.
@@ -367,7 +364,7 @@ class ControlLoop:
             problems=(
                 *unenforceable(seen.sample),
                 *unenforced(decision, seen.sample),
-                *broken_promises(decision),
+                *broken_promises(decision, done.weight, self.policy.capacity[Resource.CPU]),
                 *host_needs(decision),
                 *refusals(done.outcomes),
                 *self._own_problems(now_s),

@@ -6,7 +6,6 @@ import numpy as np
 from hypothesis import given
 
 from agent.allocation import Mode
-from agent.plan import kernel_weights
 
 from hosts import ROUNDING, Host, hosts
 
@@ -54,14 +53,3 @@ def test_what_cannot_be_taken_back_now_is_left_where_it_fits(host: Host) -> None
     least = np.maximum(claims.hold, allocation.guarantee.amount)
     if least.sum() <= host.total:
         assert np.all(allocation.limit >= least - ROUNDING * host.total)
-
-
-@given(hosts())
-def test_kernel_weights_keep_every_share_but_for_their_rounding(host: Host) -> None:
-    """Two digits and whole numbers from 1 on: within a tenth, for a hundredth of a host or more."""
-    share = host.allocated().share
-    weight = kernel_weights(share, host.total)
-    assert np.all((weight >= 1) & (weight <= 10_000) & (weight == np.round(weight)))
-    counts = share >= 0.01 * host.total
-    kept = weight / max(weight.sum(), 1.0) * host.total
-    assert np.all(kept[counts] >= 0.9 * share[counts])

@@ -86,11 +86,21 @@ def test_a_recreated_cgroup_is_a_gap_and_gets_its_limit_back_in_steps() -> None:
 def test_floors_that_no_longer_fit_are_said() -> None:
     demanding = replace(WEB, floor=3.0)
     crowded = next(played(scene(demanding, demanding, ticks=((IDLE, IDLE),)))).decision
-    assert broken_promises(crowded) == [
+    weights = np.full(2, 100.0)
+    assert broken_promises(crowded, weights, 4.0) == [
         "cpu floors exceed the capacity: they are scaled down by weight"
     ]
     roomy = next(played(scene(WEB, HOG, ticks=((IDLE, IDLE),)))).decision
-    assert broken_promises(roomy) == []
+    assert broken_promises(roomy, weights, 4.0) == []
+
+
+def test_guarantees_that_weights_are_too_coarse_for_are_said() -> None:
+    host = scene(replace(WEB, floor=3.0), HOG, ticks=((IDLE, IDLE),))
+    decision = next(played(host)).decision
+    assert broken_promises(decision, column(300, 100), 4.0) == []
+    (problem,) = broken_promises(decision, column(100, 100), 4.0)
+    assert problem.startswith("cpu.weight is too coarse for the guaranteed parts of 1 tenant(s)")
+    assert problem.endswith("short by up to 33%")
 
 
 def test_a_tenant_that_is_only_observed_is_decided_for_and_never_moved() -> None:

@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from samples import INF, NAN, column
+from samples import INF, column
 
 from agent.plan import (
     Pace,
     Standing,
-    differing,
     enforceable,
     headroom,
-    kernel_weights,
     raises,
     reductions,
     stepped,
@@ -170,25 +168,6 @@ def test_headroom(before: tuple[float, float], now: tuple[float, float], room: f
         column(0, 5), column(*before), column(*now), guaranteed=column(0, 4), allowed=10.0
     )
     assert found == pytest.approx(room)
-
-
-def test_values_that_take_nothing_from_others_move_outside_their_dead_band() -> None:
-    wanted, in_force = column(100, 104, 120, 50), column(100, 100, 100, NAN)
-    changes = differing(
-        Control.CPU_WEIGHT, wanted, in_force, np.ones(4, dtype=np.bool_), dead_band=0.1
-    )
-    assert sorted(changes.tenant.tolist()) == [2, 3]
-
-
-@pytest.mark.parametrize(
-    ("share", "weight"), [(5.0, 5000), (1.234, 1200), (0.0014, 1), (0.0, 1), (10.0, 10000)]
-)
-def test_kernel_weights_keep_two_digits(share: float, weight: float) -> None:
-    assert kernel_weights(column(share), 10.0).tolist() == [weight]
-
-
-def test_without_capacity_all_weights_are_the_kernels_default() -> None:
-    assert kernel_weights(column(0, 0), 0.0).tolist() == [100, 100]
 
 
 def test_limits_are_at_least_what_the_kernel_takes() -> None:
