@@ -9,7 +9,7 @@ all there is.  In a gap what was expected before it stands.
 import numpy as np
 
 from forecast.expert import Floats, Ints, Outlook, Singles
-from forecast.history import moved
+from forecast.history import moved, reringed
 from forecast.profile import LEVELS
 
 _MEAN_STEPS = 6
@@ -50,10 +50,12 @@ class Analogues:
             self._grid[:, block] = np.where(np.isnan(found), self._grid[:, block], found)
         return self._grid.copy()
 
-    def rearrange(self, positions: Ints) -> None:
-        """Put the series in a new order; -1 is a newcomer."""
-        self._values = np.ascontiguousarray(moved(self._values.T, positions, np.nan).T)
-        self._means = np.ascontiguousarray(moved(self._means.T, positions, np.nan).T)
+    def rearrange(self, positions: Ints, steps: int) -> None:
+        """Put the series in a new order, with a past of `steps`; -1 is a newcomer."""
+        depth, seen = self._values.shape[1], np.full(len(self._values), self._seen)
+        self._values, _ = reringed(self._values, seen, positions, steps, np.nan)
+        self._means, _ = reringed(self._means, seen, positions, steps, np.nan)
+        self._seen = self._seen if steps == depth else min(self._seen, depth, steps)
         self._grid = moved(self._grid, positions, np.nan)
 
     def _block_quantiles(self, block: slice) -> Singles:

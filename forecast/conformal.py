@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.history import moved
+from forecast.history import moved, reringed
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -39,7 +39,7 @@ def normal_scores(levels: Floats) -> Floats:
 
 
 class Calibrator:
-    """Online quantiles of one kind of score for many series; memory is fixed at the start."""
+    """Online quantiles of one kind of score for many series; memory is what the rings take."""
 
     def __init__(self, n_series: int, levels: Floats, score_steps: int) -> None:
         self._levels = levels[:, None].astype(np.float64)
@@ -85,13 +85,14 @@ class Calibrator:
             found[:, block] = np.maximum.accumulate(shown, axis=0)
         return found
 
-    def rearrange(self, positions: Ints) -> None:
-        """Put the series in a new order; -1 is a newcomer, without scores."""
+    def rearrange(self, positions: Ints, score_steps: int) -> None:
+        """Put the series in a new order, with so long rings; -1 is a newcomer, without scores."""
         fresh = np.repeat(self._levels, len(positions), axis=1)
         theta = moved(self._theta, positions, np.nan)
         self._theta = np.where(positions >= 0, theta, fresh).astype(np.float32)
-        self._ring = np.ascontiguousarray(moved(self._ring.T, positions, np.inf).T)
-        self._entered = moved(self._entered, positions, 0)
+        self._ring, self._entered = reringed(
+            self._ring, self._entered, positions, score_steps, np.inf
+        )
 
     def _block_quantiles(self, block: slice, spread: Floats, least_spread: Floats) -> Floats:
         ordered = np.sort(self._ring[block], axis=1)

@@ -5,7 +5,7 @@ of the next step, from that state or from the past alone, and are believed by ho
 maximum over the horizon is calibrated around the state and the last maximum.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -42,6 +42,13 @@ _FEWEST_ANALOGUE_STEPS = 96
 _BLOCK = 4096
 
 
+EXPERTS: Mapping[str, Callable[[int, int], Expert]] = {
+    "short": Residuals,
+    "long": Residuals,
+    "analogues": Analogues,
+}
+
+
 class Fitted(Protocol):
     """Arrays of a fit, shape (series,); NaN where nothing could be fitted."""
 
@@ -69,7 +76,9 @@ class ForecastCore:
         self._last_fit_step = np.full(n_series, -1, dtype=np.int64)
         self._step_count = 0
         self._upper_levels = np.array([settings.level])
-        self._experts = experts(n_series)
+        self._experts = {
+            name: EXPERTS[name](n_series, steps) for name, steps in affordable(n_series).items()
+        }
         self._mixture = Mixture(len(self._experts), n_series)
         self._maximum = Calibrator(n_series, self._upper_levels, settings.score_steps)
         self._maximum_window = OpenWindows(n_series, 1, settings.horizon_steps)
@@ -83,7 +92,7 @@ class ForecastCore:
         """Take in one step of the past, for which nobody asks a forecast any more."""
         self._take(values)
         outlook = self._outlook()
-        for expert in self._experts:
+        for expert in self._experts.values():
             expert.skip(outlook)
         self._mixture.skip()
         unbounded = np.full((1, self.n_series), np.nan)
@@ -132,10 +141,33 @@ class ForecastCore:
         self._sigma = moved(self._sigma, positions, np.nan)
         self._points = moved(self._points, positions, 0)
         self._last_fit_step = moved(self._last_fit_step, positions, -1)
-        for part in (self._history, self._maximum, self._maximum_window, self._mixture):
-            part.rearrange(positions)
-        for expert in self._experts:
-            expert.rearrange(positions)
+        self._history.rearrange(positions)
+        self._maximum.rearrange(positions, self.settings.score_steps)
+        self._maximum_window.rearrange(positions)
+        self._rearrange_experts(positions)
+
+    def _rearrange_experts(self, positions: Ints) -> None:
+        """Give the experts the memory that so many series can afford, dropping or adding some.
+
+        One that is added has seen the past that is kept.
+        """
+        steps, before = affordable(len(positions)), list(self._experts)
+        for name in before:
+            expert = self._experts.pop(name)
+            if name in steps:
+                expert.rearrange(positions, steps[name])
+                self._experts[name] = expert
+        kept, self._experts = self._experts, {}
+        for name in steps:
+            self._experts[name] = kept.get(name) or self._added(name, steps[name])
+        places = [before.index(name) if name in kept else -1 for name in steps]
+        self._mixture.rearrange(positions, places)
+
+    def _added(self, name: str, steps: int) -> Expert:
+        expert = EXPERTS[name](self.n_series, steps)
+        for row in self._history.recent(self.settings.history_steps):
+            expert.settle(row)
+        return expert
 
     def _take(self, values: Floats) -> None:
         """Settle what earlier steps expected of this one, then roll every state forward."""
@@ -145,7 +177,7 @@ class ForecastCore:
         self._maximum.adapt(complete.maximum, complete.bounds)
         came = values.astype(np.float32)
         self._mixture.settle(came)
-        for expert in self._experts:
+        for expert in self._experts.values():
             expert.settle(came)
         self._smoothed = rolled(self._smoothed, self._alpha, values)
         self._history.append(values)
@@ -155,7 +187,7 @@ class ForecastCore:
     def _grid(self) -> Floats:
         """Return quantiles of the next step's demand: what all experts say, by their weights."""
         outlook = self._outlook()
-        grids: list[Singles] = [expert.expect(outlook) for expert in self._experts]
+        grids: list[Singles] = [expert.expect(outlook) for expert in self._experts.values()]
         return self._mixture.mixed(grids).astype(np.float64)
 
     def _outlook(self) -> Outlook:
@@ -208,16 +240,18 @@ class ForecastCore:
         return np.asarray(_FLAT_FRACTION * np.abs(self._smoothed), dtype=np.float64)
 
 
-def experts(n_series: int) -> tuple[Expert, ...]:
-    """Return the experts that can be afforded for so many series."""
-    memory_steps = affordable_steps(_LONG_MEMORY_STEPS, n_series, _LONG_MEMORY_NUMBERS)
-    depth = affordable_steps(_ANALOGUE_STEPS, n_series, _ANALOGUE_NUMBERS)
-    found: list[Expert] = [Residuals(n_series, _SHORT_MEMORY_STEPS)]
-    if memory_steps > _SHORT_MEMORY_STEPS:
-        found.append(Residuals(n_series, memory_steps))
-    if depth >= _FEWEST_ANALOGUE_STEPS:
-        found.append(Analogues(n_series, depth))
-    return tuple(found)
+def affordable(n_series: int) -> dict[str, int]:
+    """Return the experts that so many series can afford, and how many steps each looks back."""
+    steps = {
+        "short": _SHORT_MEMORY_STEPS,
+        "long": affordable_steps(_LONG_MEMORY_STEPS, n_series, _LONG_MEMORY_NUMBERS),
+        "analogues": affordable_steps(_ANALOGUE_STEPS, n_series, _ANALOGUE_NUMBERS),
+    }
+    if steps["long"] <= _SHORT_MEMORY_STEPS:
+        del steps["long"]
+    if steps["analogues"] < _FEWEST_ANALOGUE_STEPS:
+        del steps["analogues"]
+    return steps
 
 
 def _row_at(grid: Floats, level: float) -> Floats:

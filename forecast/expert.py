@@ -39,8 +39,11 @@ class Expert(Protocol):
         They rise along axis 0 and are not negative; NaN where this expert cannot tell.
         """
 
-    def rearrange(self, positions: Ints) -> None:
-        """Put the series in a new order; -1 is a newcomer, of whom nothing is known."""
+    def rearrange(self, positions: Ints, steps: int) -> None:
+        """Put the series in a new order; -1 is a newcomer, of whom nothing is known.
+
+        `steps` is how far back each looks from now on: the oldest beyond it is forgotten.
+        """
 
 
 def affordable_steps(wanted: int, n_series: int, numbers: int) -> int:

@@ -30,6 +30,29 @@ def moved(columns: NDArray[Number], positions: Ints, missing: float) -> NDArray[
     return taken
 
 
+def reringed(
+    ring: Singles, entered: Ints, positions: Ints, steps: int, missing: float
+) -> tuple[Singles, Ints]:
+    """Return rings (series, steps) in a new order and of a new length: the newest are kept.
+
+    `entered` (series,) is how many each ring has taken in, and is returned as it is then.
+    """
+    taken: Singles = np.full((len(positions), steps), missing, dtype=np.float32)
+    stays = np.flatnonzero(positions >= 0)
+    source, before = positions[stays], ring.shape[1]
+    if steps == before:
+        taken[stays] = ring[source]
+        return taken, moved(entered, positions, 0)
+    count = np.minimum(entered[source], min(before, steps))
+    for place in range(int(count.max(initial=0))):  # a column at a time: little scratch memory
+        has = place < count
+        oldest = entered[source[has]] - count[has]
+        taken[stays[has], place] = ring[source[has], (oldest + place) % before]
+    kept = np.zeros(len(positions), dtype=np.int64)
+    kept[stays] = count
+    return taken, kept
+
+
 class History:
     """The last `most_steps` rows of all series; NaN is a gap.  Memory is fixed at the start."""
 

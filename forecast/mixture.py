@@ -60,11 +60,14 @@ class Mixture:
             np.maximum.accumulate(mean, axis=0, out=found[:, block])
         return found
 
-    def rearrange(self, positions: Ints) -> None:
-        """Put the series in a new order; a newcomer believes all experts alike."""
-        self._lost = moved(self._lost, positions, 0.0)
-        self._squares = moved(self._squares, positions, 0.0)
-        self._grids = moved(self._grids, positions, np.nan)
+    def rearrange(self, positions: Ints, experts: list[int]) -> None:
+        """Put the series and the experts in a new order; -1 is new to the others.
+
+        A new series believes all experts alike, and a new expert has lost what the mixture has.
+        """
+        self._lost = _moved(self._lost, positions, experts, 0.0)
+        self._squares = _moved(self._squares, positions, experts, 0.0)
+        self._grids = _moved(self._grids, positions, experts, np.nan)
 
     def _blocks(self) -> list[slice]:
         n_series = self._grids.shape[-1]
@@ -79,6 +82,15 @@ class Mixture:
         best = score.max(axis=0)
         weight = np.exp(score - np.where(np.isfinite(best), best, np.float32(0.0)))
         return np.asarray(weight / np.maximum(weight.sum(axis=0), np.float32(_TINY)))
+
+
+def _moved(columns: Singles, positions: Ints, experts: list[int], missing: float) -> Singles:
+    shape = (len(experts), columns.shape[1], len(positions))
+    taken: Singles = np.full(shape, missing, dtype=np.float32)
+    for place, before in enumerate(experts):
+        if before >= 0:
+            taken[place] = moved(columns[before], positions, missing)
+    return taken
 
 
 def _pinball(above: Singles) -> Singles:

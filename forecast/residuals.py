@@ -36,8 +36,8 @@ class Residuals:
         self._grid = np.maximum(self._center + scores, np.float32(0.0))
         return self._grid
 
-    def rearrange(self, positions: Ints) -> None:
-        """Put the series in a new order; -1 is a newcomer."""
-        self._calibrator.rearrange(positions)
+    def rearrange(self, positions: Ints, steps: int) -> None:
+        """Put the series in a new order, with a memory of `steps`; -1 is a newcomer."""
+        self._calibrator.rearrange(positions, steps)
         self._center = moved(self._center, positions, np.nan)
         self._grid = moved(self._grid, positions, np.nan)

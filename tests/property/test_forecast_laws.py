@@ -8,7 +8,7 @@ from forecast.conformal import Calibrator
 from forecast.core import ForecastCore
 from forecast.ets import fitted
 from forecast.fallback import fallback_profile
-from forecast.history import LARGEST_VALUE
+from forecast.history import LARGEST_VALUE, reringed
 from forecast.mixture import Mixture
 from forecast.profile import LEVELS, Profile
 from forecast.settings import ForecastSettings
@@ -181,3 +181,23 @@ def test_the_mixture_loses_little_more_than_the_best_expert(
         lost, squares = lost + loss, squares + np.square(loss[:3] - loss[3])
     largest = float(np.maximum(values.max(), experts.max()))
     assert lost[3] - lost[:3].min() <= 4 * np.sqrt(squares.max() * np.log(3)) + 4 * largest
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 30), st.integers(0, 2**32 - 1))
+def test_rings_of_another_length_keep_the_newest_in_their_order(
+    before: int, after: int, most: int, seed: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    past = [list(range(count)) for count in chance.integers(0, most + 1, 4)]
+    ring = np.full((4, before), np.nan, dtype=np.float32)
+    for series, values in enumerate(past):
+        for place, value in enumerate(values):
+            ring[series, place % before] = value
+    entered = np.array([len(values) for values in past])
+    positions = np.array([2, -1, 0])
+    rings, taken = reringed(ring, entered, positions, after, np.nan)
+    for row, count, position in zip(rings, taken, positions, strict=True):
+        kept = past[position][-min(before, after) :] if position >= 0 else []
+        held = min(int(count), after)
+        assert [row[place % after] for place in range(count - held, count)] == kept
+        assert np.isnan(row).sum() == after - len(kept)

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from series import maxima_ahead, profiles, share_held
@@ -148,11 +150,64 @@ def test_memory_does_not_grow_with_time() -> None:
     assert len(sizes) == 1
 
 
+@pytest.mark.parametrize(("before", "after"), [(20, 20_000), (20_000, 20), (3, 60_000)])
+def test_another_number_of_series_takes_the_memory_that_it_would_take_from_the_start(
+    before: int, after: int
+) -> None:
+    """A reload that adds thousands of tenants does not break the forecaster's budget."""
+    core = ForecastCore(before, SETTINGS, fitted)
+    core.observe(0, np.ones(before))
+    positions = np.arange(after)
+    core.rearrange(np.where(positions < before, positions, -1))
+    core.observe(1, np.ones(after))
+    fresh = ForecastCore(after, SETTINGS, fitted)
+    fresh.observe(0, np.ones(after))
+    assert _bytes_of(core) == _bytes_of(fresh)
+
+
+def test_series_that_stay_among_many_newcomers_go_on_as_before() -> None:
+    """As long as nothing has to be forgotten: their past is shorter than what is still kept."""
+    core, twin = ForecastCore(5, SETTINGS, fitted), ForecastCore(5, SETTINGS, fitted)
+    values = shaped("bursty", steps=80, series=5)
+    for step, row in enumerate(values[:70]):
+        for one in (core, twin):
+            one.observe(step, row)
+            one.refit(one.due())
+    others = np.full(12_000, -1)
+    core.rearrange(np.append(np.arange(5), others))
+    crowd = np.full(len(others), 2.0)
+    for step, row in enumerate(values[70:75], 70):
+        made, alone = core.observe(step, np.append(row, crowd)), twin.observe(step, row)
+        np.testing.assert_array_equal(made.grid[:, :5], alone.grid)
+        np.testing.assert_array_equal(made.upper[:5], alone.upper)
+    core.rearrange(np.arange(5))
+    for step, row in enumerate(values[75:], 75):
+        np.testing.assert_array_equal(core.observe(step, row).grid, twin.observe(step, row).grid)
+
+
+def test_an_expert_that_many_series_could_not_afford_comes_back_with_the_past_that_is_kept() -> (
+    None
+):
+    core = ForecastCore(60_000, SETTINGS, fitted)
+    value = iter(shaped("steady", steps=60, series=1)[:, 0])
+    for _ in range(50):
+        core.learn(np.full(60_000, next(value)))
+    core.rearrange(np.array([0]))
+    twin = ForecastCore(1, SETTINGS, fitted)
+    assert _bytes_of(core) == _bytes_of(twin)
+    values = shaped("steady", steps=60, series=1)
+    for row in values[:50]:
+        twin.learn(row)
+    grids = [one.observe(50, values[50]).grid for one in (core, twin)]
+    np.testing.assert_allclose(grids[0], grids[1], rtol=0.2)
+
+
 def _bytes_of(part: object) -> int:
     """Sum the arrays that an object and its parts hold."""
     if isinstance(part, np.ndarray):
         return part.nbytes
-    return sum(_bytes_of(value) for value in getattr(part, "__dict__", {}).values())
+    parts = part if isinstance(part, Mapping) else getattr(part, "__dict__", {})
+    return sum(_bytes_of(value) for value in parts.values())
 
 
 @pytest.mark.parametrize(
