@@ -194,7 +194,7 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     Without a fault, say what is promised, and which files in the tenants' folder are left alone:
     hidden ones, and those whose name does not end in .toml.
     """
-    from agent.config import ConfigError, summary
+    from agent.config import ConfigError, summary, warnings
     from agent.host import read_config
 
     try:
@@ -205,7 +205,8 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
         _print_value({"is_valid": False, "problems": error.problems})
         sys.exit(EXIT_FAULT)
     if as_json:
-        _print_value({"is_valid": True, "problems": (), "left_alone": found.left_alone})
+        said = {"is_valid": True, "problems": (), "left_alone": found.left_alone}
+        _print_value({**said, "warnings": warnings(found)})
     else:
         _print_lines(summary(found))
 

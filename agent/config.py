@@ -25,6 +25,8 @@ _MAX_FILE_BYTES = 64 << 10
 _MAX_DOTS = 100
 _MAX_PROBLEMS_NAMED = 3
 _MAX_LEFT_ALONE_NAMED = 5
+# The agent and its forecaster, measured with up to some hundred tenants.
+_AGENT_BYTES = 256 << 20
 _SUFFIX = ".toml"
 _MAX_HORIZON_STEPS = 1000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
@@ -124,7 +126,21 @@ def summary(config: Config) -> list[str]:
         capacity = exact_text(resource.kind, config.capacity[resource])
         floors = exact_text(resource.kind, promised)
         lines.append(f"{resource}: floors sum to {floors} of {capacity}, {config.modes[resource]}")
-    return [*lines, *(f"left alone: {text}" for text in [left_alone_text(config)] if text)]
+    lines += [f"left alone: {text}" for text in [left_alone_text(config)] if text]
+    return [*lines, *(f"warning: {text}" for text in warnings(config))]
+
+
+def warnings(config: Config) -> tuple[str, ...]:
+    """Name what is valid and unwise."""
+    memory = Resource.MEMORY
+    left_bytes = config.machine[memory] - config.capacity[memory]
+    if left_bytes >= _AGENT_BYTES:
+        return ()
+    left, needed = exact_text(memory.kind, left_bytes), exact_text(memory.kind, _AGENT_BYTES)
+    return (
+        f"host.memory_reserve_bytes leaves {left} to all but tenants, and tidegate itself needs "
+        f"about {needed}",
+    )
 
 
 def left_alone_text(config: Config) -> str:
@@ -213,18 +229,18 @@ def _capacities(
     """Return the totals to divide, checked against the machine and against the reserve."""
     cpu, memory = Resource.CPU, Resource.MEMORY
     said = {cpu: host.cpu_capacity_cores, memory: host.memory_capacity_bytes}
-    reserve = {cpu: host.cpu_reserve_cores, memory: host.memory_reserve_bytes}
     total = {}
     for resource, has in ((cpu, cores), (memory, memory_bytes)):
-        kind = resource.kind
+        kind, is_cpu = resource.kind, resource == cpu
         capacity = has if said[resource] is None else float(said[resource] or 0.0)
-        unit = "cores" if resource == cpu else "bytes"
+        unit = "cores" if is_cpu else "bytes"
         if capacity > has:
             most, got = exact_text(kind, has), exact_text(kind, capacity)
             where = f"host.{resource}_capacity_{unit}"
             faults.add(where, f"expected at most the {most} that this host has, got {got}")
-        if reserve[resource] >= capacity:
-            most, got = exact_text(kind, capacity), exact_text(kind, reserve[resource])
+        reserve = host.cpu_reserve_cores if is_cpu else host.memory_kept_bytes(capacity)
+        if reserve >= capacity:
+            most, got = exact_text(kind, capacity), exact_text(kind, reserve)
             where = f"host.{resource}_reserve_{unit}"
             faults.add(where, f"expected less than the capacity of {most}, got {got}")
         total[resource] = capacity

@@ -52,7 +52,7 @@ PERIOD_KEYS = (
 )
 EMERGENCY_KEYS = (
     Key("fraction", number("a fraction", most=0.5), "fraction"),
-    Key("grant_s", seconds(), "grant_s"),
+    Key("grant_s", _PERIOD, "grant_s"),
     Key("cooldown_s", seconds(), "cooldown_s"),
     Key("memory_available_fraction", _FRACTION, "memory_available_fraction"),
     Key("cpu_some_pct", _PERCENT, "cpu_some_pct"),

@@ -19,6 +19,9 @@ DEFAULT_QOS = (
     QosClass("silver", weight=1.0, risk_aversion=0.2, emergency_rank=2, burst_s=60.0),
 )
 
+_LEAST_RESERVE_BYTES = 512 << 20
+_RESERVE_FRACTION = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
@@ -29,10 +32,21 @@ class HostSettings:
     cpu_capacity_cores: float | None = None  # None: what the host has
     cpu_reserve_cores: float = 0.1
     memory_capacity_bytes: int | None = None
-    memory_reserve_bytes: int = 128 << 20
+    memory_reserve_bytes: int | None = None  # None: see `memory_kept_bytes`
     memory_margin_bytes: int = 16 << 20
     state_dir: Path = STATE_DIR
     runtime_dir: Path = RUNTIME_DIR
+
+    def memory_kept_bytes(self, total_bytes: float) -> float:
+        """Return what of `total_bytes` is not divided.
+
+        By default enough for the agent and its forecaster (some 250 MiB, 400 with very many
+        tenants) beside a small system, and never more than half.
+        """
+        if self.memory_reserve_bytes is not None:
+            return float(self.memory_reserve_bytes)
+        enough = max(_LEAST_RESERVE_BYTES, _RESERVE_FRACTION * total_bytes)
+        return min(enough, total_bytes / 2)
 
     @property
     def socket_path(self) -> Path:
@@ -110,7 +124,7 @@ class Config:
         reserve = {
             **self.reserve,
             Resource.CPU: self.host.cpu_reserve_cores,
-            Resource.MEMORY: self.host.memory_reserve_bytes,
+            Resource.MEMORY: self.host.memory_kept_bytes(self.total[Resource.MEMORY]),
         }
         return {
             resource: max(total - reserve.get(resource, 0.0), 0.0)

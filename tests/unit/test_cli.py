@@ -128,7 +128,12 @@ def test_files_that_are_left_alone_are_named_and_no_fault(config: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.output.splitlines()[-1] == "left alone: .x.toml (hidden)"
     answer = json.loads(ran("check-config", "--json", "--config", config).output)
-    assert answer == {"is_valid": True, "problems": [], "left_alone": [".x.toml (hidden)"]}
+    assert answer == {
+        "is_valid": True,
+        "problems": [],
+        "left_alone": [".x.toml (hidden)"],
+        "warnings": [],
+    }
 
 
 def test_the_environment_says_where_files_are(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.allocation import Mode
-from agent.config import ConfigError, check_reload, load_config, load_host, summary
+from agent.config import ConfigError, check_reload, load_config, load_host, summary, warnings
 from agent.settings import Config, HostSettings
 from agent.tenant import Entitlement, Kind, Resource
 
@@ -49,7 +49,7 @@ def test_an_empty_file_is_a_whole_configuration(load: Loader) -> None:
     assert config.host == HostSettings()
     assert config.modes == {Resource.CPU: Mode.ELASTIC, Resource.MEMORY: Mode.STRICT}
     assert config.total == {Resource.CPU: 2.0, Resource.MEMORY: 2048 * MIB}
-    assert config.capacity == {Resource.CPU: 1.9, Resource.MEMORY: (2048 - 128) * MIB}
+    assert config.capacity == {Resource.CPU: 1.9, Resource.MEMORY: (2048 - 512) * MIB}
     assert [qos.name for qos in config.qos] == ["platinum", "gold", "silver"]
 
 
@@ -192,6 +192,7 @@ def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader)
         ("[forecast]\nlevel_pct = 120", "forecast.level_pct: expected per cent from 50 to 99.9"),
         ("[forecast]\nhistory_steps = 1e3", "forecast.history_steps: expected a whole number"),
         ("[pace]\nramp_down_fraction_per_s = 0", "expected a fraction per second above 0, at most"),
+        ("[emergency]\ngrant_s = 0", "emergency.grant_s: expected seconds above 0, such as"),
         ("[emergency]\nfraction = 0.9", "emergency.fraction: expected a fraction from 0 to 0.5"),
         ("[qos.gold]\nweight = 0", "qos.gold.weight: expected a weight above 0, at most 10000"),
         ("qos = 1", "qos: expected a table of classes, got 1"),
@@ -428,7 +429,7 @@ def test_a_valid_configuration_is_summed_up(load: Loader) -> None:
     assert summary(load(a="qos = 'gold'\n[memory]\nfloor_bytes = '960M'")) == [
         "1 tenant(s), no faults",
         "cpu: floors sum to 0 cores of 1.9 cores, elastic",
-        "memory: floors sum to 960M (1006632960 bytes) of 1.88G (2013265920 bytes), strict",
+        "memory: floors sum to 960M (1006632960 bytes) of 1.50G (1610612736 bytes), strict",
     ]
 
 
@@ -441,3 +442,32 @@ def test_a_reload_does_not_move_what_is_in_place(load: Loader) -> None:
         "host.cgroup_root: expected /r until the agent is restarted, got /c",
         "host.state_dir: expected /a until the agent is restarted, got /b",
     )
+
+
+@pytest.mark.parametrize(
+    ("machine_mib", "kept_mib"), [(65_536, 3276.8), (2048, 512), (1024, 512), (256, 128)]
+)
+def test_by_default_the_system_and_the_agent_keep_enough_to_live(
+    tmp_path: Path, machine_mib: int, kept_mib: float
+) -> None:
+    (tmp_path / "host").touch()
+    (tmp_path / "tenants.d").mkdir()
+    memory_bytes = float(machine_mib * MIB)
+    config = load_config(
+        tmp_path / "host", tmp_path / "tenants.d", cores=2, memory_bytes=memory_bytes
+    )
+    left_bytes = memory_bytes - config.capacity[Resource.MEMORY]
+    assert left_bytes == pytest.approx(kept_mib * MIB)
+    assert bool(warnings(config)) == (kept_mib < 256)
+
+
+def test_a_reserve_below_what_the_agent_itself_needs_is_a_warning_and_no_fault(
+    load: Loader,
+) -> None:
+    config = load("[host]\nmemory_reserve_bytes = '128M'")
+    assert summary(config)[-1] == (
+        "warning: host.memory_reserve_bytes leaves 128M (134217728 bytes) to all but tenants, "
+        "and tidegate itself needs about 256M (268435456 bytes)"
+    )
+    roomy = "[host]\nmemory_capacity_bytes = '1G'\nmemory_reserve_bytes = 0"
+    assert warnings(load(roomy)) == ()

@@ -17,6 +17,7 @@ from agent.tenant import Entitlement, Kind
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "config.md").read_text()
 NO_DEFAULT = {"what the host has": None, "(not divided)": None, "the host": float("inf")}
+NO_DEFAULT["512M, or 5 % of the memory where that is more; at most half of it"] = None
 
 
 def rows(start: str) -> dict[str, list[str]]:
