@@ -63,7 +63,11 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What each tenant gets from each pool: limit = guaranteed + opportunistic + emergency."""
+    """What each tenant gets from each pool: limit = guaranteed + opportunistic + emergency.
+
+    `elasticity` is what limits sum to, in capacities, at least 1.  It reports and bounds nothing:
+    elastic limits are bounded by their ceilings and by how far they are closed alone.
+    """
 
     guarantee: Guarantee
     opportunistic: Floats

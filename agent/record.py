@@ -21,7 +21,7 @@ class ResourceTick:
     capacity: float  # allocatable: the host's, less the system reserve
     emergency_pool: float  # kept for emergencies, lent meanwhile where it is spent
     pressure: float  # 0 to 1: how likely expected total demand is to exceed capacity
-    elasticity: float  # sum of limits / capacity allowed in this tick (1 in strict mode)
+    elasticity: float  # sum of limits decided / capacity, at least 1: a report, not a bound
     host_need: str  # why the emergency pool is kept for the host itself; "" where it is not
     marginal_need: float  # lambda of the equal-marginal-need placement
     usage: Floats  # measured over the last tick
