@@ -24,7 +24,8 @@ LIFETIME_S = 1.0
 # After reclaim got nowhere, usage is left alone for a while.
 REST_S = 10.0
 MIN_PAUSE_S = 0.01
-_STOP_WAIT_S = 5.0
+# Ticks wait for the step at hand at a reload, which in dirty pages may take any time.
+_STOP_WAIT_S = 1.0
 # What a step can meet: none of it may end the worker, which has other tenants to see to.
 _TROUBLES = (CgroupGoneError, LimitRejectedError, OSError, ValueError)
 
@@ -89,7 +90,7 @@ class Lowering:
             return self._rests_until_s.get(path, 0.0) > time.monotonic()
 
     def close(self) -> None:
-        """Stop after the step at hand; limits stay as they are."""
+        """Stop after the step at hand, waited for at most a moment; limits stay as they are."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -181,7 +182,6 @@ class Lowering:
             return
 
     def _pause(self, worked_s: float) -> None:
-        """Leave at least half of a core to others."""
+        """Leave at least half of a core to others, whatever is offered meanwhile."""
         with self._changed:
-            if not self._is_closed:
-                self._changed.wait(max(worked_s, MIN_PAUSE_S))
+            self._changed.wait_for(lambda: self._is_closed, max(worked_s, MIN_PAUSE_S))

@@ -17,6 +17,7 @@ _SYSTEMCTL = "/usr/bin/systemctl"
 # A sum that moves within this costs no call to systemd.
 _SLACK_FRACTION, _SLACK_BYTES = 0.05, 1 << 20
 _CALM_TICKS = 60
+_STOP_WAIT_S = 1.0
 
 
 def own_units(root: Path) -> list[Path]:
@@ -76,9 +77,12 @@ class UnitProtection:
         return self._problem
 
     def close(self) -> None:
-        """Wait for the call that is under way, if one is."""
+        """Wait a moment for the call that is under way, if one is, and then end it.
+
+        Ticks wait for this at a reload: systemd may be slow, and whoever comes next asks again.
+        """
         if self._call is not None:
-            self._call.problem()
+            self._call.end(_STOP_WAIT_S)
 
 
 class _Call:
@@ -112,6 +116,14 @@ class _Call:
         if not _is_near(self._path, self._wanted_bytes):
             return f"{self._path.name}: systemd took MemoryLow, but memory.low is another"
         return None
+
+    def end(self, most_s: float) -> None:
+        """Wait for the end at most so long; then do without an answer."""
+        try:
+            self._process.communicate(timeout=most_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
 
 
 def _unasked(path: Path, error: OSError) -> str:

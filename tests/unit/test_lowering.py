@@ -6,6 +6,7 @@ Each open of a FIFO waits for its other end, so the test decides when the "kerne
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from enforce.cgroup import LimitRejectedError
 from enforce.lowering import STEP_BYTES, Lowering
 
 MIB = 1 << 20
+LONGEST_STOP_S = 3.0
+WORK_S = 0.5
 STAT = "anon 0\nshmem 0\ninactive_anon 0\nactive_anon 0\nunevictable 0\n"
 
 
@@ -139,3 +142,47 @@ def test_a_fault_that_ends_the_worker_is_told_with_the_next_offer_which_begins_a
     assert int(step) == 80 * MIB
     (cgroup / "memory.current").write_text(step)
     answer(cgroup, step)
+
+
+def test_closing_does_not_wait_for_a_step_that_hangs_in_the_kernel(cgroup: Path) -> None:
+    lowering = Lowering(margin_bytes=16 * MIB)
+    lowering.offer(cgroup, cgroup.stat().st_ino, 20 * MIB)
+    answer(cgroup, "max")
+    began_s = time.monotonic()
+    lowering.close()  # while the worker is at its write
+    assert time.monotonic() - began_s < LONGEST_STOP_S
+    step = written(cgroup)  # or the thread would outlive the test
+    (cgroup / "memory.current").write_text(f"{int(step)}\n")
+    answer(cgroup, step)
+
+
+def test_offers_do_not_cut_the_pause_short_that_others_need(
+    cgroup: Path, lowering: Lowering
+) -> None:
+    """A step that took a moment is followed by as long a pause, however often ticks offer."""
+    lowering.offer(cgroup, cgroup.stat().st_ino, 20 * MIB)
+    time.sleep(WORK_S)
+    answer(cgroup, "max")
+    step = written(cgroup)
+    (cgroup / "memory.current").write_text(f"{int(step)}\n")
+    answer(cgroup, step)
+    ended_s = time.monotonic()
+    busy = threading.Event()
+
+    def offers() -> None:
+        while not busy.wait(0.01):
+            lowering.offer(cgroup, cgroup.stat().st_ino, 20 * MIB)
+
+    offering = threading.Thread(target=offers)
+    offering.start()
+    answer(cgroup, step)  # the worker is at its next step
+    waited_s = time.monotonic() - ended_s
+    busy.set()
+    offering.join()
+    lowering.withdraw(cgroup, 0.0)
+    step = written(cgroup)
+    (cgroup / "memory.current").write_text(f"{int(step)}\n")
+    answer(cgroup, step)
+    assert written(cgroup) == "0"
+    answer(cgroup, "0")
+    assert waited_s >= WORK_S / 2

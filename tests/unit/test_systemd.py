@@ -1,5 +1,6 @@
 """What is asked of systemd, where it cannot be asked."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from enforce.systemd import UnitProtection, unprotect
 MIB = 1 << 20
 # Enough to read a control file, too few to start a process as well.
 DESCRIPTORS = 3
+LONGEST_S = 5.0  # the watchdog bites after 30
 
 
 @pytest.fixture
@@ -34,6 +36,24 @@ def test_a_process_that_cannot_be_started_is_a_problem_and_no_error(slice_path: 
     assert problem is not None
     assert problem.startswith("tidegate.slice: systemd cannot be asked")
     assert "Too many open files" in problem
+
+
+def test_closing_waits_for_a_slow_systemd_no_longer_than_a_tick_may(
+    slice_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "systemctl"
+    slow.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(systemd, "_SYSTEMCTL", str(slow))
+    protection = UnitProtection(slice_path)
+    assert protection.settle(128 * MIB) is None
+    pid_file = tmp_path / "pid"
+    while not (pid_file.exists() and pid_file.read_text().strip()):
+        time.sleep(0.01)
+    began_s = time.monotonic()
+    protection.close()
+    assert time.monotonic() - began_s < LONGEST_S
+    assert not Path("/proc", pid_file.read_text().strip()).exists(), "and leaves no process"
 
 
 def test_release_says_which_unit_keeps_its_protection(slice_path: Path) -> None:
