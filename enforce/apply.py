@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from enforce.ancestors import Ancestors
 from enforce.cgroup import (
     PAGE_BYTES,
     CgroupGoneError,
@@ -53,6 +54,7 @@ class Applier:
         self._margin_bytes = memory_margin_bytes
         self._lowering = Lowering(margin_bytes=memory_margin_bytes)
         self._units = UnitProtection(root)
+        self._ancestors = Ancestors(root)
 
     def close(self) -> None:
         """Stop lowering; limits stay as they are."""
@@ -78,7 +80,7 @@ class Applier:
         To be called each tick.  The kernel protects no child beyond what its parent is given.
         The top of the hierarchy has no such file, and needs none; a unit's is systemd's to set.
         """
-        problem = self._units.settle(total_low_bytes)
+        problem = self._units.settle(total_low_bytes) or self._ancestors.problem(total_low_bytes)
         if self._root in self._units.paths:
             return problem
         try:

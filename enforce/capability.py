@@ -11,9 +11,9 @@ from typing import Literal
 
 import psutil
 
-from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
+from enforce.ancestors import weakest
+from enforce.cgroup import TenantCgroup
 from enforce.descriptors import FILES_PER_TENANT
-from enforce.systemd import own_units
 
 State = Literal["ok", "degraded", "missing"]
 
@@ -117,30 +117,16 @@ def _disk_weight(home: Path) -> Capability:
 
 
 def _protection(root: Path) -> Capability:
-    """Look for the ancestor that protects least: memory.low counts no further than that.
-
-    Our own units do not count: the agent has systemd give them what tenants need.
-    """
-    name = "memory.low"
-    others = [level for level in root.parents if level not in own_units(root)]
-    lows = {level: low for level in others if (low := _memory_low(level)) is not None}
-    weakest = min(lows, key=lambda level: lows[level], default=None)
-    if weakest is None or lows[weakest] > 0:
+    """Look for the ancestor that protects least: memory.low counts no further than that."""
+    name, least = "memory.low", weakest(root)
+    if least is None or least[1] > 0:
         return Capability(name, "ok", "no cgroup above the tenants' parent undoes protection")
     return Capability(
         name,
         "degraded",
-        f"memory.low of tenants is configured but not effective: {weakest} protects 0 bytes",
-        f"set memory.low of {weakest} (systemd: MemoryLow=) to what its children need, or max",
+        f"memory.low of tenants is configured but not effective: {least[0]} protects 0 bytes",
+        f"set memory.low of {least[0]} (systemd: MemoryLow=) to what its children need, or max",
     )
-
-
-def _memory_low(path: Path) -> float | None:
-    try:
-        with TenantCgroup(path) as cgroup:
-            return cgroup.memory_low
-    except (CgroupGoneError, LimitRejectedError):
-        return None
 
 
 def _children(home: Path) -> list[Path]:
