@@ -86,7 +86,6 @@ def _is_worth_a_write(
     is_due = is_owed | (in_force > standing.ceiling) | ((change < 0) & is_over)
     is_due |= (change > 0) & (target >= standing.ceiling)  # or it would never be reached
     band = np.where(is_due, KERNEL_ROUNDING, pace.dead_band_fraction)
-    band = np.where((change < 0) & is_owed.any(), 0.0, band)
     is_large = np.abs(change) > band * in_force
     short = float(change[is_large].sum()) - max(free, 0.0)
     return is_large | _largest(np.where(is_large, 0.0, np.maximum(-change, 0.0)), short)

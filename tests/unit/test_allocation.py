@@ -125,6 +125,22 @@ def test_a_closed_limit_leaves_what_others_need_for_sure_and_no_more() -> None:
     assert found[0] == pytest.approx(11.0 - 0.05 * 7.0)
 
 
+def test_a_closed_limit_leaves_nothing_for_what_debtors_need() -> None:
+    """The other is certain to use 7 of 10 cores, but owes as much itself."""
+    guests = (certain(8.0, ceiling=8.0, credit=-1.0), certain(7.0, ceiling=7.0, credit=-0.1))
+    claims = Host(guests, capacity=10.0).claims()
+    found = opened(column(2.0, 7.0), claims, claims.grid, pressure=1.0, capacity=10.0)
+    assert found[0] == pytest.approx(8.0)
+
+
+def test_a_closed_limit_does_not_fall_below_what_cannot_be_taken_back_now() -> None:
+    """Closed it would be 4, as above."""
+    guests = (certain(8.0, ceiling=8.0, credit=-1.0, hold=6.0), certain(7.0, ceiling=7.0))
+    claims = Host(guests, capacity=10.0).claims()
+    found = opened(column(2.0, 7.0), claims, claims.grid, pressure=1.0, capacity=10.0)
+    assert found[0] == pytest.approx(6.0)
+
+
 def test_strict_limits_in_a_shortage() -> None:
     """Ten cores, 9.5 to promise; each is certain to want 9: weights 8, 4 and 1 get their parts.
 

@@ -103,6 +103,19 @@ def test_guarantees_that_weights_are_too_coarse_for_are_said() -> None:
     assert problem.endswith("short by up to 33%")
 
 
+def test_an_elastic_raise_does_not_wait_for_what_stays_in_the_dead_band() -> None:
+    """Elastic limits are no parts of a whole: nothing is freed, and nothing is written, for it."""
+    hog = replace(HOG, low=3.0)
+    host = scene(hog, hog, ticks=((IDLE, IDLE),))
+    host = replace(host, policy=policy_of(4.0, 8 * GIB))
+    wanted = next(played(host)).decision.resources[CPU].allocation.limit
+    kernel = Kernel.holding(host)
+    kernel.limits[Control.CPU_MAX] = wanted * column(1.01, 0.8)
+    (tick,) = played(host, kernel)
+    assert tick.decision.resources[CPU].allocation.limit == pytest.approx(wanted)
+    assert tick.left[CPU] == pytest.approx(wanted * column(1.01, 1.0))
+
+
 def test_a_tenant_that_is_only_observed_is_decided_for_and_never_moved() -> None:
     watched = replace(HOG, is_hit=True)  # observed only where both guests say so
     host = scene(WEB, watched, ticks=((IDLE, SPIKE),) * 5)

@@ -317,3 +317,30 @@ def test_a_cgroup_that_is_another_by_now_has_no_limit_of_ours_to_come_back_to() 
     after = scenario.host.limits()[control]
     assert after[0] > 1.2 * before[0]  # it comes down in steps
     assert after[1] == pytest.approx(before[1], rel=0.03)
+
+
+def test_a_weight_that_an_earlier_agent_set_stands_until_there_is_history() -> None:
+    scenario = Scenario(tenants("a", "b"), learning_s=20.0)
+    scenario.host.apply(
+        Changes(Control.CPU_WEIGHT, np.array([0]), np.array([100.0]), np.array([321.0]))
+    )
+    scenario.tick(15)
+    a, b = scenario.host.limits()[Control.CPU_WEIGHT]
+    assert a == 321.0
+    assert b > 1000.0, "the kernel's own default is nobody's"
+    scenario.tick(10)
+    assert scenario.host.limits()[Control.CPU_WEIGHT][0] == pytest.approx(b, rel=0.1)
+
+
+def test_weights_and_protection_in_force_keep_every_guarantee() -> None:
+    scenario = Scenario(tenants("a", "b", "c"))
+    capacity = scenario.policy.capacity[CPU]
+    for wanted in ((0.3, 0.5, 0.5), (0.33, 0.5, 0.5), (0.36, 0.48, 0.5), (0.4, 0.45, 0.5)):
+        scenario.host.wants_cores[:] = wanted
+        for _ in range(10):
+            record = scenario.tick()
+            weight = scenario.host.limits()[Control.CPU_WEIGHT]
+            given = capacity * weight / weight.sum()
+            assert (given >= record.resources[CPU].guaranteed * 0.999).all()
+            low = scenario.host.limits()[Control.MEMORY_LOW]
+            assert (low >= np.floor(record.resources[Resource.MEMORY].guaranteed) * 0.999).all()
