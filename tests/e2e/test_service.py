@@ -132,6 +132,16 @@ def test_memory_low_is_effective_through_every_ancestor() -> None:
 
 
 @pytest.mark.usefixtures("service")
+def test_when_memory_runs_out_the_forecaster_goes_first_and_alone() -> None:
+    agent = shown("MainPID")
+    children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+    scores = [int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (agent, *children)]
+    assert scores[0] == -900
+    assert scores[1:] == [900]
+    assert shown("OOMPolicy") == "continue"
+
+
+@pytest.mark.usefixtures("service")
 def test_a_valid_change_is_taken_on_without_a_restart() -> None:
     pid = shown("MainPID")
     configure(ceiling="0.1")

@@ -340,6 +340,7 @@ def test_the_child_is_niced_bounded_in_memory_and_inherits_nothing() -> None:
         polled(forecaster, 0.0, 1)
         proc = Path(f"/proc/{pid_of(forecaster)}")
         assert os.getpriority(os.PRIO_PROCESS, pid_of(forecaster)) == os.nice(0) + 10
+        assert int((proc / "oom_score_adj").read_text()) >= 900
         limits = (proc / "limits").read_text()
         (data,) = [line for line in limits.splitlines() if line.startswith("Max data size")]
         assert data.split()[3:5] == [str(768 << 20)] * 2
