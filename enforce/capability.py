@@ -46,7 +46,6 @@ def probe(root: Path) -> list[Capability]:
         version,
         _writable(home),
         *(_controller(home, name) for name in _CONTROLLER_MEANS),
-        _disk_weight(home),
         _protection(root),
         _pressure(),
         _swap(),
@@ -102,20 +101,6 @@ def _controller(home: Path, name: str) -> Capability:
     )
 
 
-def _disk_weight(home: Path) -> Capability:
-    """Look for io.weight in a cgroup that has the io controller: the top has no such file."""
-    name = "io.weight"
-    files = [path / name for path in (home, *_children(home))] + [home / "io.bfq.weight"]
-    if any(path.exists() for path in files):
-        return Capability(name, "ok", "disk time can be shared by weight")
-    return Capability(
-        name,
-        "degraded",
-        "disk time cannot be shared by weight on this kernel",
-        "a kernel with CONFIG_BLK_CGROUP_IOCOST, or the bfq scheduler",
-    )
-
-
 def _protection(root: Path) -> Capability:
     """Look for the ancestor that protects least: memory.low counts no further than that."""
     name, least = "memory.low", weakest(root)
@@ -129,10 +114,6 @@ def _protection(root: Path) -> Capability:
     )
 
 
-def _children(home: Path) -> list[Path]:
-    return [path for path in home.iterdir() if path.is_dir()]
-
-
 def _pressure() -> Capability:
     name = "pressure stall information"
     try:
@@ -141,10 +122,10 @@ def _pressure() -> Capability:
         return Capability(
             name,
             "degraded",
-            "stalls are not measured: only throttling counters and events tell of shortage",
+            "stalls are not measured: the emergency pool is lent even while the host itself stalls",
             "boot with psi=1 on a kernel with CONFIG_PSI",
         )
-    return Capability(name, "ok", "stalls are measured")
+    return Capability(name, "ok", "the emergency pool is withheld while the host itself stalls")
 
 
 def _swap() -> Capability:

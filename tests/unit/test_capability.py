@@ -15,4 +15,5 @@ def test_a_root_that_is_still_to_be_made_is_judged_by_its_parent(tmp_path: Path)
     found = {c.name: c for c in probe(tmp_path / "tidegate")}
     assert found["cgroup v2"].state == "ok"
     assert "made at start" in found["cgroup v2"].meaning
+    assert "io.weight" not in found, "tidegate does not write it yet"
     assert {found[f"{name} controller"].state for name in ("cpu", "memory", "io")} == {"ok"}
