@@ -68,7 +68,7 @@ def _host_events(
     after: TickRecord, resource: Resource, tick: ResourceTick, earlier: ResourceTick | None
 ) -> Iterator[GrantEvent]:
     was_needed = earlier is not None and bool(earlier.host_need)
-    numbers = {"pool": round(tick.emergency_pool, _DIGITS)}
+    numbers = {"pool": round(float(tick.emergency_pool), _DIGITS)}
     if tick.host_need and not was_needed:
         event, why = "emergency pool kept for the host", tick.host_need
     elif was_needed and not tick.host_need:
@@ -97,7 +97,7 @@ def _tenant_event(
         for name, column in columns.items()
         if np.isfinite(column[position])
     }
-    numbers["pool"] = round(tick.emergency_pool, _DIGITS)
+    numbers["pool"] = round(float(tick.emergency_pool), _DIGITS)
     name = after.roster.names[position]
     return GrantEvent(event, after.number, str(resource), name, why, numbers)
 

@@ -246,14 +246,14 @@ def _rate_pools(resource: Resource, tick: ResourceTick) -> RatePools:
         resource=str(resource),
         unit=token_of(resource.kind),
         is_enforced=bool(np.isfinite(tick.in_force).any()),
-        capacity_per_s=round(tick.capacity, _DECIMALS),
+        capacity_per_s=_rounded(tick.capacity),
         usage_per_s=_known_total(tick.usage),
         guaranteed_per_s=_total(tick.guaranteed),
         opportunistic_per_s=_total(tick.opportunistic),
         emergency_per_s=_total(tick.emergency),
-        emergency_pool_per_s=round(tick.emergency_pool, _DECIMALS),
+        emergency_pool_per_s=_rounded(tick.emergency_pool),
         limits_per_s=_total(tick.limit),
-        shortage_pct=round(100 * tick.pressure, _DECIMALS),
+        shortage_pct=_rounded(100 * tick.pressure),
         elasticity=_number(tick.elasticity),
         marginal_need=_number(tick.marginal_need),
     )
@@ -261,14 +261,14 @@ def _rate_pools(resource: Resource, tick: ResourceTick) -> RatePools:
 
 def _cpu_pools(tick: ResourceTick) -> CpuPools:
     return CpuPools(
-        capacity_cores=round(tick.capacity, _DECIMALS),
+        capacity_cores=_rounded(tick.capacity),
         usage_cores=_total(tick.usage),
         guaranteed_cores=_total(tick.guaranteed),
         opportunistic_cores=_total(tick.opportunistic),
         emergency_cores=_total(tick.emergency),
-        emergency_pool_cores=round(tick.emergency_pool, _DECIMALS),
+        emergency_pool_cores=_rounded(tick.emergency_pool),
         limits_cores=_total(tick.limit),
-        shortage_pct=round(100 * tick.pressure, _DECIMALS),
+        shortage_pct=_rounded(100 * tick.pressure),
         elasticity=_number(tick.elasticity),
         marginal_need=_number(tick.marginal_need),
     )
@@ -283,7 +283,7 @@ def _memory_pools(tick: ResourceTick) -> MemoryPools:
         emergency_bytes=int(_total(tick.emergency)),
         emergency_pool_bytes=int(tick.emergency_pool),
         limits_bytes=int(_total(tick.limit)),
-        shortage_pct=round(100 * tick.pressure, _DECIMALS),
+        shortage_pct=_rounded(100 * tick.pressure),
         elasticity=_number(tick.elasticity),
         marginal_need=_number(tick.marginal_need),
     )
@@ -314,4 +314,9 @@ def _known_total(column: Floats) -> float | None:
 
 
 def _total(column: Floats) -> float:
-    return round(float(column[np.isfinite(column)].sum()), _DECIMALS)
+    return _rounded(column[np.isfinite(column)].sum())
+
+
+def _rounded(value: float) -> float:
+    """Return a plain float: of numpy's own no JSON is made."""
+    return round(float(value), _DECIMALS)
