@@ -29,6 +29,9 @@ _CLOSED_SLACK = 0.1
 _SURE_LEVEL = 0.05
 _INTERVAL_LEVEL = 0.95
 _NORMAL_95 = 1.645
+# The kernel charges a group's time at its weight: with the least weight beside the largest one, a
+# group that ran once waits for half a minute, and also after its weight has been raised.
+LEAST_SHARES = 0.02
 
 
 class Mode(StrEnum):
@@ -224,9 +227,21 @@ def shares(guaranteed: Floats, weight: Floats, ceiling: Floats, capacity: float)
     the parts sum to the capacity, weights proportional to them give every tenant at least its
     guarantee however hard the others compete.  (Guaranteed amounts with a weighted share of the
     rest on top would favour who is expected to use much over who has saved up.)
+
+    Nobody stands still: `LEAST_SHARES` of the capacity is for all who are present, alike.  Where
+    guarantees leave less, what they have above it is cut in proportion, to (1 - LEAST_SHARES) of
+    each at worst.
     """
     present = np.where(ceiling > 0, weight, 0.0)
-    return levelled(capacity, least=guaranteed, weight=present)
+    promised = _with_least_shares(guaranteed, present > 0, capacity)
+    return levelled(capacity, least=promised, weight=present)
+
+
+def _with_least_shares(guaranteed: Floats, is_present: Bools, capacity: float) -> Floats:
+    least = LEAST_SHARES * capacity * is_present / max(int(is_present.sum()), 1)
+    above = np.maximum(guaranteed - least, 0.0)
+    room, wanted = capacity - float(least.sum()), float(above.sum())
+    return least + (above * (room / wanted) if wanted > room else above)
 
 
 def _held(claims: Claims, guaranteed: Floats, capacity: float) -> Floats:

@@ -14,6 +14,7 @@ from tenants import (
     MIB,
     READ_DISK,
     SPIN,
+    cpu_used_s,
     is_done,
     living_in,
     order,
@@ -380,6 +381,40 @@ def test_less_capacity_lowers_limits_that_stood_above_it_in_the_kernel(
     for name, limit in zip(record.roster.names, record.resources[Resource.CPU].limit, strict=True):
         assert quota_cores(cgroup_root / name) == pytest.approx(limit, rel=0.03)
         assert limit <= 0.4
+
+
+def test_beside_floors_that_fill_the_capacity_nobody_stands_still_nor_waits_for_a_floor_of_its_own(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    """At the least cpu.weight beside theirs it ran not once in 25 s, nor 24 s after a raise."""
+    agent.write_host(mode="elastic")
+    floors = {"calm": 0.5, "spiky": 0.4, "poor": 0.0}
+    with ExitStack() as spinners:
+        promise(tmp_path, floors)
+        assert agent.reload_problem() is None
+        for name in floors:
+            spinners.enter_context(living_in(cgroup_root / name, SPIN))
+            agent.tick(4)
+        used = [cpu_used_s(cgroup_root / "poor")]
+        for _ in range(24):
+            agent.tick()
+            used.append(cpu_used_s(cgroup_root / "poor"))
+        window = round(3 / TICK_S)
+        assert all(late > early for early, late in zip(used, used[window:], strict=False)), used
+        promise(tmp_path, dict.fromkeys(floors, 0.3))
+        assert agent.reload_problem() is None
+        agent.tick(window)
+        before, before_s = cpu_used_s(cgroup_root / "poor"), time.monotonic()
+        agent.tick(4)
+        rate = (cpu_used_s(cgroup_root / "poor") - before) / (time.monotonic() - before_s)
+        assert rate >= 0.25
+
+
+def promise(folder: Path, floors: dict[str, float]) -> None:
+    """Write tenants' files with these floors, in cores."""
+    for name, floor in floors.items():
+        text = f'qos = "silver"\n[cpu]\nfloor_cores = {floor}\n'
+        (folder / "tenants.d" / f"{name}.toml").write_text(text)
 
 
 def test_a_newcomer_without_a_limit_takes_nothing_from_a_busy_tenant(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given
 
-from agent.allocation import Mode
+from agent.allocation import LEAST_SHARES, Mode
 
 from hosts import ROUNDING, Host, hosts
 
@@ -40,10 +40,28 @@ def test_elastic_limits_lie_between_strict_ones_and_their_ceilings(host: Host) -
 
 @given(hosts())
 def test_shares_keep_every_guarantee_and_sum_to_at_most_the_capacity(host: Host) -> None:
-    """Weights in proportion to these keep promises at any instant, whatever the limits are."""
-    allocation = host.allocated()
-    assert np.all(allocation.share >= allocation.guarantee.amount)
-    assert allocation.share.sum() <= host.total * (1 + ROUNDING)
+    """Weights in proportion to these keep promises at any instant, whatever the limits are.
+
+    Whole wherever the least shares fit beside them, and but for those everywhere.
+    """
+    claims, allocation = host.claims(), host.allocated()
+    guaranteed, slack = allocation.guarantee.amount, ROUNDING * host.total
+    beside = np.maximum(guaranteed, least_share(host) * (claims.ceiling > 0)).sum()
+    kept = 1.0 if beside <= host.total else 1.0 - LEAST_SHARES
+    assert np.all(allocation.share >= kept * guaranteed - slack)
+    assert allocation.share.sum() <= host.total + slack
+
+
+@given(hosts())
+def test_nobody_who_is_present_is_left_without_a_share(host: Host) -> None:
+    """Whatever its class, weight and debt, and whatever others are promised."""
+    share = host.allocated().share[host.claims().ceiling > 0]
+    assert np.all(share >= least_share(host) * (1 - ROUNDING))
+
+
+def least_share(host: Host) -> float:
+    """Return the equal part of what is kept for that of the capacity."""
+    return LEAST_SHARES * host.total / max(int((host.claims().ceiling > 0).sum()), 1)
 
 
 @given(hosts())

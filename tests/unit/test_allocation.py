@@ -78,6 +78,7 @@ def test_a_debt_costs_nothing_while_there_is_enough_for_all() -> None:
         pytest.param((4, 2, 0), (20 / 3, 10 / 3, 0), id="whatever is guaranteed of that"),
         pytest.param((4, 4, 0), (6, 4, 0), id="but no less than the guarantee"),
         pytest.param((4, 6, 0), (4, 6, 0), id="where guarantees are all that there is"),
+        pytest.param((0, 10, 0), (0.1, 9.9, 0), id="but for an equal part of a fiftieth"),
     ],
 )
 def test_shares(guaranteed: tuple[float, ...], share: tuple[float, ...]) -> None:
