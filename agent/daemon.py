@@ -1,5 +1,6 @@
 """The daemon: the timer, the watchdog and reloads around the control loop."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -53,7 +54,7 @@ class Daemon:
         self._release_problem: str | None = None
         self.failed_ticks = 0
         self._tick_cost_s = float("nan")
-        self.thrift = thrift_of(config)
+        self.thrift, self._ticked_at_s = thrift_of(config), math.nan
         self._root_lock: RootLock | None = None
         self._root_lock = self._lock_for(config)
         self._store = Store(config.host.state_dir / "state.db")
@@ -135,7 +136,7 @@ class Daemon:
             self._steps_saved = self._loop.steps_closed
             if self._release_problem is not None:
                 self._release_unenforced()
-        self._spent(time.thread_time() - thread_began_s)
+        self._spent(time.thread_time() - thread_began_s, now_s)
         return self.failed_ticks == failed_before
 
     def _follow_machine(self) -> None:
@@ -147,9 +148,11 @@ class Daemon:
         has = {str(resource): amount for resource, amount in self._machine.items()}
         log.warning("the machine has another capacity", **has)
 
-    def _spent(self, cost_s: float) -> None:
+    def _spent(self, cost_s: float, now_s: float) -> None:
         """Book what a tick cost, and leave out as many as it takes to keep within the budget."""
-        before, self.thrift = self.thrift, self.thrift.after_tick(cost_s)
+        elapsed_s = 0.0 if math.isnan(self._ticked_at_s) else now_s - self._ticked_at_s
+        self._ticked_at_s = now_s
+        before, self.thrift = self.thrift, self.thrift.after_tick(cost_s, elapsed_s)
         if self.thrift.every == before.every:
             return
         self._loop.settings = loop_settings(self.config, self.thrift)
@@ -216,7 +219,7 @@ class Daemon:
         self.config, self._roster, self._kernel = config, roster, kernel
         configure(config.log.level)
         self._make_cgroups(roster.names)
-        self.thrift = thrift_of(config)
+        self.thrift = self.thrift.under(thrift_of(config))
         self._loop.reconfigure(
             roster,
             policy_of(config.on(self._machine)),

@@ -6,8 +6,11 @@ And how many are left out where they cost more than the agent may use: it must n
 import math
 from dataclasses import dataclass, replace
 
-# So many ticks are averaged: one that makes cgroups or adopts a configuration is no pace.
-_WINDOW_TICKS = 30
+# What a tick costs is smoothed over this time, and as much of it may be spent at once: a tick
+# that makes cgroups is no pace, nor is one that another process held up.
+_SMOOTHED_S = 20.0
+# The first ticks after a start or a reload read and write what none after them will.
+_UNLIKE_THE_REST = 2
 _EXACT = 1 + 1e-9  # 1.0 // 0.1 is 9
 # Fewer are left out again only where that has room to spare, or it would go back and forth.
 _ROOM = 1.2
@@ -40,31 +43,49 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Thrift:
-    """Keeps what ticks cost, averaged, within `most_cores`: only one in `every` is run."""
+    """Keeps what ticks cost within `most_cores`: only one in `every` is run.
+
+    By the smoothed cost the pace is even; and whatever ticks cost, all of them but the first few
+    take at most most_cores * (time + 20 s) and what the last one took, unless `longest_s` has it
+    otherwise.
+    """
 
     tick_s: float
     most_cores: float
     longest_s: float  # ticks are never further apart, whatever they cost
     every: int = 1
-    ticks: int = 0  # counted since `every` was last judged, and what they cost
-    spent_s: float = 0.0
+    cost_s: float = 0.0  # smoothed
+    ahead_s: float = 0.0  # spent before its time
+    unlike: int = _UNLIKE_THE_REST  # ticks that are yet to be left out of account
 
     @property
     def period_s(self) -> float:
         """Return the time from one tick to the next."""
         return self.every * self.tick_s
 
-    def after_tick(self, cost_s: float) -> "Thrift":
+    def after_tick(self, cost_s: float, elapsed_s: float) -> "Thrift":
         """Return the state after a tick that took `cost_s` of a CPU's time.
 
-        every = ceil(mean cost / (most_cores * tick_s)), so that mean cost / period <= most_cores.
+        `elapsed_s` is the time from the tick before it to this one.
+        every = ceil(smoothed cost / (most_cores * tick_s)), or as many as what is spent ahead of
+        its time comes in over, where that is more.
         """
-        ticks, spent_s = self.ticks + 1, self.spent_s + cost_s
-        if ticks < _WINDOW_TICKS:
-            return replace(self, ticks=ticks, spent_s=spent_s)
-        mean_s = spent_s / ticks
-        every = max(self._needed(mean_s), min(self._needed(_ROOM * mean_s), self.every))
-        return replace(self, every=every, ticks=0, spent_s=0.0)
+        if self.unlike:
+            return replace(self, unlike=self.unlike - 1)
+        part = -math.expm1(-max(elapsed_s, 0.0) / _SMOOTHED_S)
+        smoothed_s = self.cost_s + part * (cost_s - self.cost_s)
+        ahead_s = max(self.ahead_s - self.most_cores * max(elapsed_s, 0.0), 0.0) + cost_s
+        every = max(
+            self._needed(smoothed_s),
+            min(self._needed(_ROOM * smoothed_s), self.every),
+            self._needed(ahead_s - self.most_cores * _SMOOTHED_S),
+        )
+        return replace(self, every=every, cost_s=smoothed_s, ahead_s=ahead_s)
+
+    def under(self, other: "Thrift") -> "Thrift":
+        """Return the state after a reload: kept, unless what ticks may cost has changed."""
+        known = replace(other, every=self.every, cost_s=self.cost_s, ahead_s=self.ahead_s)
+        return known if replace(known, unlike=self.unlike) == self else other
 
     def _needed(self, cost_s: float) -> int:
         longest = max(math.floor(self.longest_s / self.tick_s * _EXACT), 1)

@@ -294,6 +294,8 @@ def test_ticks_that_cost_too_much_are_left_out_and_status_says_so(
     facts = daemon.facts()
     assert facts.tick_s == pytest.approx(1.0)  # one a step
     assert "one in 10 is run, every 1 s" in facts.problems()[0]
+    assert reloaded(daemon) is None  # nothing has changed: nor does the pace
+    assert daemon.facts().tick_s == facts.tick_s
     signals = Signals()
     first = daemon.record
     assert first is not None
