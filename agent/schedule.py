@@ -6,9 +6,10 @@ And how many are left out where they cost more than the agent may use: it must n
 import math
 from dataclasses import dataclass, replace
 
-# What a tick costs is smoothed over this time, and as much of it may be spent at once: a tick
-# that makes cgroups is no pace, nor is one that another process held up.
+# What a tick costs is smoothed over this time: one that writes every file is no pace.
 _SMOOTHED_S = 20.0
+# What comes in over this time may be spent at once, or such a tick would keep all others waiting.
+_AHEAD_S = 60.0
 # The first ticks after a start or a reload read and write what none after them will.
 _UNLIKE_THE_REST = 2
 _EXACT = 1 + 1e-9  # 1.0 // 0.1 is 9
@@ -46,7 +47,7 @@ class Thrift:
     """Keeps what ticks cost within `most_cores`: only one in `every` is run.
 
     By the smoothed cost the pace is even; and whatever ticks cost, all of them but the first few
-    take at most most_cores * (time + 20 s) and what the last one took, unless `longest_s` has it
+    take at most most_cores * (time + 60 s) and what the last one took, unless `longest_s` has it
     otherwise.
     """
 
@@ -63,6 +64,16 @@ class Thrift:
         """Return the time from one tick to the next."""
         return self.every * self.tick_s
 
+    @property
+    def problem(self) -> str | None:
+        """Say that ticks are left out, and why; None if all are run."""
+        if self.every == 1:
+            return None
+        return (
+            f"one in {self.every} is run, every {self.period_s:.3g} s: all of them would use "
+            f"more than periods.most_cpu_cores ({self.most_cores:g})"
+        )
+
     def after_tick(self, cost_s: float, elapsed_s: float) -> "Thrift":
         """Return the state after a tick that took `cost_s` of a CPU's time.
 
@@ -78,7 +89,7 @@ class Thrift:
         every = max(
             self._needed(smoothed_s),
             min(self._needed(_ROOM * smoothed_s), self.every),
-            self._needed(ahead_s - self.most_cores * _SMOOTHED_S),
+            self._needed(ahead_s - self.most_cores * _AHEAD_S),
         )
         return replace(self, every=every, cost_s=smoothed_s, ahead_s=ahead_s)
 
