@@ -56,11 +56,13 @@ class RootLock:
         """Make `root` where it is missing, and lock it.
 
         Raises:
-            AgentRunningError: Another agent sets limits there.
+            AgentRunningError: Another agent sets limits there, or `root` is in one of its tenants.
             OSError: It is no directory, or cannot be made or opened.
 
         """
         self._root = root
+        if (outer := _agent_above(root)) is not None:
+            raise outer
         problem = make_root(root)
         if problem is not None:
             raise OSError(f"{root} cannot be made ({problem}): see `tidegate doctor`")
@@ -100,6 +102,14 @@ def other_agent(root: Path) -> AgentRunningError | None:
         os.close(descriptor)
     is_other = pid is not None and pid != os.getpid()
     return AgentRunningError(pid, _whereabouts(root, pid)) if is_other else None
+
+
+def _agent_above(root: Path) -> AgentRunningError | None:
+    """Return the agent in one of whose tenants `root` lies, if there is one."""
+    others = (other_agent(parent) for parent in root.parents)
+    # Whoever else locks a folder for purposes of its own is no agent.
+    found = (one for one in others if one is not None and one.pid is not None)
+    return next((one for one in found if one.pid and _runtime_dir(one.pid)), None)
 
 
 def _lock(descriptor: int) -> None:

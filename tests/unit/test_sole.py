@@ -31,6 +31,15 @@ with sole_agent(Path(sys.argv[1])):
 """
 
 
+_HOLD_FOLDER = """
+import fcntl, os, sys
+descriptor = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.flock(descriptor, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
 @contextmanager
 def other_process(program: str, *arguments: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a program that holds a lock by the time this yields, until it is killed."""
@@ -81,6 +90,24 @@ def test_a_root_has_one_agent_whatever_their_runtime_folders(tmp_path: Path) -> 
         RootLock(root).close()
     who = f"process {holder.pid} of {other}, which sets the limits below {root}"
     assert str(caught.value) == f"the agent is running already ({who})"
+
+
+def test_a_root_in_a_tenant_of_another_agent_is_refused_and_that_agent_named(
+    tmp_path: Path,
+) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    with other_process(_HOLD_ROOT, other, root) as holder:
+        with pytest.raises(AgentRunningError) as caught:
+            RootLock(root / "tenant" / "inner")
+        assert not (root / "tenant").exists()
+        RootLock(tmp_path / "beside").close()
+    who = f"process {holder.pid} of {other}, which sets the limits below {root}"
+    assert str(caught.value) == f"the agent is running already ({who})"
+
+
+def test_a_folder_above_that_no_agent_has_locked_is_no_hindrance(tmp_path: Path) -> None:
+    with other_process(_HOLD_FOLDER, tmp_path):
+        RootLock(tmp_path / "root").close()
 
 
 def test_who_only_looks_sees_the_other_agent_and_locks_nothing(tmp_path: Path) -> None:
