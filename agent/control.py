@@ -4,9 +4,11 @@ Answers are made from the last tick's record, which never changes once it is pub
 no request can hold up or alter a tick.
 """
 
+import errno
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -36,6 +38,7 @@ _QUEUED_CONNECTIONS = 64
 _SILENT_CONNECTIONS = 128
 _REQUEST_TIMEOUT_S = 2
 _SHUTDOWN_TIMEOUT_S = 1
+_SHORTAGE_PAUSE_S = 0.1
 _MAX_HEADER_BYTES = 16 << 10
 _MAX_BODY_BYTES = 1 << 10
 _TENANT_PREFIX = "/v1/tenants/"
@@ -123,6 +126,7 @@ class _UnixServer(wsgi.Server):
     ConnectionClass = _Connection
     max_request_header_size = _MAX_HEADER_BYTES
     max_request_body_size = _MAX_BODY_BYTES
+    _is_short_of_descriptors = False
 
     def bind_unix_socket(self, bind_addr: str) -> None:
         """Bind in place of a dead agent's socket; the mode is set before anyone can connect."""
@@ -136,6 +140,7 @@ class _UnixServer(wsgi.Server):
 
         The silent are closed after the timeout, and at once where they are too many.
         """
+        self._is_short_of_descriptors = False
         if _has_spoken(conn):
             super().process_conn(conn)
         elif self._connections.can_add_keepalive_connection:
@@ -144,7 +149,18 @@ class _UnixServer(wsgi.Server):
             conn.close()
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
-        """Log what went wrong with a request."""
+        """Log what went wrong with a request.
+
+        Whoever waits to be accepted while no descriptor is left makes cheroot try again at once:
+        that is said once, and waited for a little.
+        """
+        error = sys.exception()
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            if not self._is_short_of_descriptors:
+                log.warning("too few descriptors to answer", problem=str(error))
+            self._is_short_of_descriptors = True
+            time.sleep(_SHORTAGE_PAUSE_S)  # noqa: TID251 - in the thread that accepts, no tick
+            return
         log.warning("control request failed", problem=msg, exc_info=traceback)
 
 

@@ -14,6 +14,8 @@ import msgspec
 import pytest
 from children import wait_until
 from records import crowd, record
+from scarcity import few_descriptors
+from structlog.testing import capture_logs
 
 from agent.answers import Explanation, Status
 from agent.client import AgentRefusedError, AgentUnreachableError, get
@@ -197,6 +199,22 @@ def test_a_failing_answer_does_not_end_the_server(path: Path) -> None:
         with pytest.raises(AgentRefusedError, match="answered 500"):
             get(path, "/v1/status")
         assert get(path, "/v1/status")
+
+
+def test_who_waits_while_no_descriptor_is_left_costs_little_and_is_answered_later(
+    path: Path,
+) -> None:
+    with capture_logs() as logs, ControlServer(path, record):
+        assert get(path, "/v1/status")
+        with socket.socket(socket.AF_UNIX) as client, few_descriptors(left=0):
+            client.connect(str(path))
+            client.settimeout(5.0)
+            client.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+            before_s = time.process_time()
+            time.sleep(0.5)
+            assert time.process_time() - before_s < 0.25
+        assert get(path, "/v1/status")
+    assert [log["event"] for log in logs] == ["too few descriptors to answer"]
 
 
 def test_stopping_is_prompt_and_leaves_no_thread(path: Path) -> None:
