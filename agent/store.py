@@ -125,6 +125,8 @@ def _connected(path: Path) -> sqlite3.Connection:
         sqlite3.DatabaseError: It is damaged, or of a version that this agent does not know.
 
     """
+    if path.exists() and not path.is_file():  # opening a pipe waits for who writes it
+        raise sqlite3.DatabaseError("not a regular file")
     connection = sqlite3.connect(path, timeout=0.5)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -8,6 +8,7 @@ import errno
 import itertools
 import json
 import os
+import stat
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,7 @@ class Originals:
 
     def _load(self) -> None:
         try:
-            said = json.loads(self._path.read_bytes())
+            said = json.loads(_read(self._path))
             if said["version"] != _VERSION:
                 raise ValueError(f"version {said['version']!r}, expected {_VERSION}")
             texts = {name: _checked(name, entry) for name, entry in said["cgroups"].items()}
@@ -226,6 +227,25 @@ class Originals:
         finally:
             os.close(folder)
         self._texts = texts
+
+
+def _read(path: Path) -> bytes:
+    """Read a regular file; reading anything else may wait for ever.
+
+    Raises:
+        ValueError: It is something else.
+        OSError: It cannot be read now.
+
+    """
+    # Without waiting: opening a pipe waits for who writes it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("not a regular file")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def _checked(name: str, entry: object) -> _Entry:

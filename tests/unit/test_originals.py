@@ -76,6 +76,18 @@ def test_a_damaged_file_is_set_aside_whole_and_said(
     assert Originals(path).problem is None
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_set_aside_and_not_waited_for(
+    path: Path, make: Callable[[Path], None]
+) -> None:
+    path.parent.mkdir()
+    make(path)
+    assert "damaged-1" in (Originals(path).problem or "")
+    assert path.with_name("originals.json.damaged-1").exists()
+    assert not path.exists()
+
+
 def test_a_second_damage_does_not_overwrite_the_first(path: Path) -> None:
     path.parent.mkdir()
     for text in ("first", "second"):

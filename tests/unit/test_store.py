@@ -1,4 +1,6 @@
+import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -139,12 +141,29 @@ def test_numbers_that_are_none_are_not_taken_for_balances(tmp_path: Path) -> Non
     assert balances(path, "acme", "beta") == [0.0, -1.0]
 
 
-def test_a_damaged_file_that_cannot_be_moved_costs_memory_not_the_agent(
-    tmp_path: Path,
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_set_aside_and_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     path = tmp_path / "state.db"
-    path.mkdir()  # neither a database nor writable as one
+    make(path)
+    saved(path)
+    assert balances(path, "acme") == [1.5]
+    assert len(list(tmp_path.glob("state.db.damaged-*"))) == 1
+
+
+def test_a_damaged_file_that_cannot_be_moved_costs_memory_not_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(old: str, new: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    path = tmp_path / "state.db"
+    path.mkdir()
+    monkeypatch.setattr(os, "replace", refused)
     assert balances(path, "acme") == [0.0]
+    assert path.is_dir()
 
 
 def test_a_store_says_why_balances_would_not_outlive_the_agent(tmp_path: Path) -> None:
