@@ -1,6 +1,5 @@
 """The daemon: the timer, the watchdog and reloads around the control loop."""
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -19,7 +18,7 @@ from agent.notify import Notifier
 from agent.paths import ORIGINALS_NAME
 from agent.policy import forecast_settings, loop_settings, policy_of, thrift_of
 from agent.record import TickRecord
-from agent.release import release_unenforced
+from agent.release import left_without_tenants, release_unenforced
 from agent.schedule import Schedule
 from agent.settings import Config
 from agent.signals import Signals
@@ -28,7 +27,7 @@ from agent.status import AgentFacts
 from agent.store import Store
 from agent.telemetry import configure
 from agent.tenant import Resource, Roster
-from agent.tick import ControlLoop, Kernel
+from agent.tick import ControlLoop, Kernel, LoopSettings
 from enforce.apply import Applier
 from enforce.cgroup import ensure
 from enforce.disks import disk_number
@@ -54,7 +53,7 @@ class Daemon:
         self._release_problem: str | None = None
         self.failed_ticks = 0
         self._tick_cost_s = float("nan")
-        self.thrift, self._ticked_at_s = thrift_of(config), math.nan
+        self.thrift, self._ticked_at_s = thrift_of(config), float("inf")
         self._root_lock: RootLock | None = None
         self._root_lock = self._lock_for(config)
         self._store = Store(config.host.state_dir / "state.db")
@@ -63,6 +62,7 @@ class Daemon:
         if self._originals.problem is not None:
             log.warning("originals damaged", problem=self._originals.problem)
         self._roster = Roster.of(config.tenants, config.resources)
+        self._had_tenants = bool(config.tenants)
         self._unmade: dict[str, str] = {}
         self._release_unenforced()
         self._make_cgroups(self._roster.names)
@@ -74,7 +74,7 @@ class Daemon:
         self._loop = ControlLoop(
             self._roster,
             policy_of(config.on(self._machine)),
-            loop_settings(config, self.thrift),
+            self._loop_settings(),
             kernel=self._kernel,
             forecaster=self._forecaster,
             ledgers=self._store.load(self._roster),
@@ -99,7 +99,7 @@ class Daemon:
             state_problem=self._store.problem,
             originals_problem=self._originals.problem,
             release_problem=self._release_problem,
-            thrift_problem=self._thrift_problem(),
+            thrift_problem=self.thrift.problem,
         )
 
     def summary(self) -> str:
@@ -150,22 +150,12 @@ class Daemon:
 
     def _spent(self, cost_s: float, now_s: float) -> None:
         """Book what a tick cost, and leave out as many as it takes to keep within the budget."""
-        elapsed_s = 0.0 if math.isnan(self._ticked_at_s) else now_s - self._ticked_at_s
-        self._ticked_at_s = now_s
-        before, self.thrift = self.thrift, self.thrift.after_tick(cost_s, elapsed_s)
+        before, elapsed_s = self.thrift, now_s - self._ticked_at_s
+        self.thrift, self._ticked_at_s = before.after_tick(cost_s, elapsed_s), now_s
         if self.thrift.every == before.every:
             return
-        self._loop.settings = loop_settings(self.config, self.thrift)
+        self._loop.settings = self._loop_settings()
         log.warning("ticking at another pace", period_s=self.thrift.period_s)
-
-    def _thrift_problem(self) -> str | None:
-        thrift = self.thrift
-        if thrift.every == 1:
-            return None
-        return (
-            f"one in {thrift.every} is run, every {thrift.period_s:.3g} s: all of them would use "
-            f"more than periods.most_cpu_cores ({thrift.most_cores:g})"
-        )
 
     @property
     def is_reloading(self) -> bool:
@@ -220,12 +210,9 @@ class Daemon:
         configure(config.log.level)
         self._make_cgroups(roster.names)
         self.thrift = self.thrift.under(thrift_of(config))
-        self._loop.reconfigure(
-            roster,
-            policy_of(config.on(self._machine)),
-            loop_settings(config, self.thrift),
-            kernel=kernel,
-        )
+        self._had_tenants |= bool(config.tenants)
+        policy = policy_of(config.on(self._machine))
+        self._loop.reconfigure(roster, policy, self._loop_settings(), kernel=kernel)
         old.close()
         self._release_unenforced()
         if lock is None and self._root_lock is not None:
@@ -282,9 +269,16 @@ class Daemon:
                 log.warning("cgroup cannot be made", tenant=name, problem=problem)
         self._unmade = problems
 
+    def _loop_settings(self) -> LoopSettings:
+        is_held = not self._had_tenants and bool(self._originals.cgroups)
+        return loop_settings(self.config, self.thrift, is_held=is_held)
+
     def _release_unenforced(self) -> None:
         """Put back what files held whose limits are not to be set any more: see `agent.release`."""
         host = self.config.host
+        if not self._had_tenants:
+            self._release_problem = left_without_tenants(self._originals)
+            return
         if host.is_observing and self._originals.is_empty and self._release_problem is None:
             return
         is_locked = not host.is_observing or self._root_lock is not None

@@ -27,12 +27,12 @@ def thrift_of(config: Config) -> Thrift:
     return Thrift(periods.tick_s, periods.most_cpu_cores, longest_s=periods.step_s)
 
 
-def loop_settings(config: Config, thrift: Thrift) -> LoopSettings:
-    """Return the part of a configuration that the control loop runs by."""
+def loop_settings(config: Config, thrift: Thrift, *, is_held: bool = False) -> LoopSettings:
+    """Return the part of a configuration that the control loop runs by; who is held writes not."""
     return LoopSettings(
         tick_s=thrift.period_s,
         step_s=config.periods.step_s,
-        is_observing=config.host.is_observing,
+        is_observing=config.host.is_observing or is_held,
     )
 
 

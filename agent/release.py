@@ -50,6 +50,22 @@ def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
     return values, originals.problem
 
 
+def left_without_tenants(originals: Originals) -> str | None:
+    """Say what an agent leaves as it is that has never had a tenant; None if that is nothing.
+
+    A folder of tenants that is empty at start is more likely not mounted yet than meant.
+    """
+    if not originals.cgroups:
+        return None
+    problem = (
+        f"there has been no tenant since the start, and {len(originals.cgroups)} cgroup(s) hold "
+        "what was written for tenants: all is left as it is until a reload finds a tenant "
+        "(is tenants.d there?), or `tidegate release`"
+    )
+    log.warning("nothing is put back", problem=problem)
+    return problem
+
+
 def release_unenforced(
     originals: Originals, host: HostSettings, roster: Roster, *, is_locked: bool
 ) -> str | None:

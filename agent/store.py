@@ -48,7 +48,12 @@ class Store:
         self._connection = self._opened()
 
     def save(self, roster: Roster, ledgers: Mapping[Resource, Ledger]) -> None:
-        """Replace what is stored by the ledgers of today's tenants, in one transaction."""
+        """Replace what is stored by the ledgers of today's tenants, in one transaction.
+
+        Where there is no tenant, what is stored stays: their files may not be mounted yet.
+        """
+        if not len(roster):
+            return
         rows = [
             (name, str(resource), *map(float, numbers))
             for resource, ledger in ledgers.items()

@@ -106,6 +106,11 @@ class Originals:
         """Say whether a value of `file` is recorded for any incarnation of this cgroup."""
         return file in self._texts.get(cgroup, (0, {}))[1]
 
+    @property
+    def cgroups(self) -> tuple[str, ...]:
+        """Return whose values are recorded, but for the root's own."""
+        return tuple(sorted(name for name in self._texts if name != ROOT))
+
     def record(self, originals: Iterable[Original]) -> None:
         """Record values before their files are written, all at once; first values stay.
 

@@ -307,6 +307,41 @@ def test_a_tenant_that_is_removed_while_the_agent_is_stopped_gets_its_files_back
             assert quota_cores(cgroup_root / "spiky") == math.inf
 
 
+def test_a_start_without_any_tenant_leaves_all_as_it_is_until_a_reload_finds_one(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    """As where the file system with tenants' files is not mounted yet."""
+    folder, aside = tmp_path / "tenants.d", tmp_path / "aside"
+    agent = Agent(tmp_path, cgroup_root, learning_s=0)
+    (folder / "calm.toml").write_text(TENANT + '[memory]\nfloor_bytes = "32M"\n')
+    assert agent.reload_problem() is None
+    with living_in(cgroup_root / "spiky", SPIN):
+        agent.tick(4)
+        before = files_of(cgroup_root)
+        assert int(before["memory.low"]) >= 32 * MIB
+        agent.close()
+        folder.rename(aside)
+        folder.mkdir()
+        with closing(Daemon(agent.reread(), agent.reread)) as daemon:
+            agent.daemon = daemon
+            agent.tick(2)
+            assert agent.reload_problem() is None
+            agent.tick(2)
+            assert files_of(cgroup_root) == before
+            assert "no tenant since the start" in daemon.facts().problems()[0]
+            (folder / "calm.toml").write_text(TENANT)
+            assert agent.reload_problem() is None
+            assert not daemon.facts().problems()
+            assert quota_cores(cgroup_root / "spiky") == math.inf
+
+
+def files_of(root: Path) -> dict[str, str]:
+    """Return what tidegate writes of the root and of its standard tenants."""
+    files = ("cpu.max", "cpu.weight", "memory.high", "memory.low")
+    paths = [root / "memory.low", *(root / n / f for n in ("calm", "spiky") for f in files)]
+    return {str(path.relative_to(root)): path.read_text().strip() for path in paths}
+
+
 def test_what_cannot_be_put_back_is_told_and_holds_up_no_reload(
     cgroup_root: Path, tmp_path: Path
 ) -> None:

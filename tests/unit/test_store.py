@@ -50,6 +50,15 @@ def test_the_file_holds_only_todays_tenants(tmp_path: Path) -> None:
     assert balances(tmp_path / "state.db", "acme", "beta") == [0.0, 0.0]
 
 
+def test_an_agent_without_tenants_forgets_nobody(tmp_path: Path) -> None:
+    """Their files may not be mounted yet."""
+    saved(tmp_path / "state.db")
+    store = Store(tmp_path / "state.db")
+    store.save(roster(), {Resource.CPU: Ledger.opened(0)})
+    store.close()
+    assert balances(tmp_path / "state.db", "acme", "beta") == [1.5, -1.0]
+
+
 @pytest.mark.parametrize("damage", [b"", b"not a database at all, but long enough to be read" * 99])
 def test_a_damaged_file_is_set_aside_and_the_agent_starts_fresh(
     tmp_path: Path, damage: bytes
