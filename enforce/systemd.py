@@ -123,7 +123,9 @@ class _Call:
             self._process.communicate(timeout=most_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()  # not for the end of its output: a helper of its may hold that
+            if self._process.stderr is not None:
+                self._process.stderr.close()
 
 
 def _unasked(path: Path, error: OSError) -> str:
