@@ -162,6 +162,7 @@ def test_offers_do_not_cut_the_pause_short_that_others_need(
     (cgroup / "memory.current").write_text(f"{int(step)}\n")
     answer(cgroup, step)
     ended_s = time.monotonic()
+    time.sleep(WORK_S / 4)  # or the next answer goes to who has not closed the FIFO yet
     busy = threading.Event()
 
     def offers() -> None:
