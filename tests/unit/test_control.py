@@ -206,6 +206,8 @@ def test_who_waits_while_no_descriptor_is_left_costs_little_and_is_answered_late
 ) -> None:
     with capture_logs() as logs, ControlServer(path, record):
         assert get(path, "/v1/status")
+        gc.collect()  # what earlier connections held must not come free just then
+        time.sleep(0.5)
         with socket.socket(socket.AF_UNIX) as client, few_descriptors(left=0):
             client.connect(str(path))
             client.settimeout(5.0)
