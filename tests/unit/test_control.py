@@ -207,7 +207,7 @@ def test_who_waits_while_no_descriptor_is_left_costs_little_and_is_answered_late
     with capture_logs() as logs, ControlServer(path, record):
         assert get(path, "/v1/status")
         gc.collect()  # what earlier connections held must not come free just then
-        time.sleep(0.5)
+        time.sleep(3.0)  # longer than a silent connection is held
         with socket.socket(socket.AF_UNIX) as client, few_descriptors(left=0):
             client.connect(str(path))
             client.settimeout(5.0)
