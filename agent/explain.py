@@ -318,7 +318,7 @@ def _balance(case: _Case) -> str:
         return f"{said}."
     return (
         f"{said}. It may bank {case.allowance:.2f} times what its class may, "
-        "for what it has left of its guaranteed tokens in the last hour."
+        "for what it has left of its tokens in the last hour."
     )
 
 

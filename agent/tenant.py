@@ -64,8 +64,8 @@ class QosClass:
     """What a class of tenants buys.
 
     `weight` counts in shortage, `risk_aversion` (0 to 1) shields the guaranteed part from
-    uncertainty, rank 0 is served first by the emergency pool, `burst_s` is how many seconds of
-    guaranteed tokens a tenant may bank.
+    uncertainty, rank 0 is served first by the emergency pool, `burst_s` is how many seconds'
+    worth of the tokens that come in a tenant may bank.
     """
 
     name: str

@@ -1,3 +1,5 @@
+"""forecast.analogues: what followed the moments of the past that were most like now."""
+
 import numpy as np
 import pytest
 

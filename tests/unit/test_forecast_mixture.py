@@ -1,3 +1,5 @@
+"""forecast.mixture: which expert is believed, how soon, and what a gap changes."""
+
 import numpy as np
 import pytest
 
