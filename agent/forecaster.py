@@ -50,7 +50,7 @@ class Forecaster:
     """Offers steps to a child and polls profiles; all periods in seconds, none is ever waited.
 
     A child that has not answered for `hung_after_s` (four times that while it starts) is killed
-    and replaced; the new one learns from the last `settings.history_steps` steps, kept here.
+    and replaced; the new one learns from the steps that are kept here.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Forecaster:
         self.problem: str | None = None
         self._generation = 0
         self._controls: deque[bytes] = deque()
+        self._steps: deque[int] = deque()  # numbers of the rows of history
         self._profile: Profile | None = None
         self._forget(0)
 
@@ -86,7 +87,8 @@ class Forecaster:
     def reset(self, n_series: int, history: NDArray[np.floating]) -> None:
         """Start anew with other series, whose past is `history` (steps, n_series)."""
         self._forget(n_series)
-        for row in history[-self._settings.history_steps :]:
+        steps = self._settings.affordable_history_steps(n_series)
+        for row in history[-steps:]:
             self._keep(0, row)
         self._begin_child()
 
@@ -103,7 +105,9 @@ class Forecaster:
 
         `positions` are among the old series; -1 is a newcomer.
         """
-        self._history.rearrange(positions)
+        steps = self._settings.affordable_history_steps(len(positions))
+        self._history.rearrange(positions, steps)
+        self._steps = deque(self._steps, maxlen=steps)
         self._generation += 1
         if self._profile is not None:
             self._profile = self._profile.rearranged(positions)
@@ -146,8 +150,9 @@ class Forecaster:
 
     def _forget(self, n_series: int) -> None:
         """Start with an empty history of `n_series` series."""
-        self._history = History(n_series, self._settings.history_steps)
-        self._steps: deque[int] = deque(maxlen=self._settings.history_steps)
+        steps = self._settings.affordable_history_steps(n_series)
+        self._history = History(n_series, steps)
+        self._steps = deque(maxlen=steps)
         self._waiting: deque[tuple[int, float]] = deque(maxlen=self._settings.history_steps)
         self._kept = 0
         self._profile = None

@@ -68,7 +68,7 @@ class ForecastCore:
 
     def __init__(self, n_series: int, settings: ForecastSettings, fit: Fit) -> None:
         self.settings, self._fit = settings, fit
-        self._history = History(n_series, settings.history_steps)
+        self._history = History(n_series, settings.affordable_history_steps(n_series))
         self._alpha = np.full(n_series, DEFAULT_ALPHA)
         self._smoothed = np.full(n_series, np.nan)
         self._sigma = np.full(n_series, np.nan)  # NaN until a model is fitted
@@ -141,7 +141,7 @@ class ForecastCore:
         self._sigma = moved(self._sigma, positions, np.nan)
         self._points = moved(self._points, positions, 0)
         self._last_fit_step = moved(self._last_fit_step, positions, -1)
-        self._history.rearrange(positions)
+        self._history.rearrange(positions, self.settings.affordable_history_steps(len(positions)))
         self._maximum.rearrange(positions, self.settings.score_steps)
         self._maximum_window.rearrange(positions)
         self._rearrange_experts(positions)

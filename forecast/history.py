@@ -93,9 +93,12 @@ class History:
             np.fmax(highest, self._rows[place], out=highest)
         return highest.astype(np.float64)
 
-    def rearrange(self, positions: Ints) -> None:
-        """Put the series in a new order; -1 is a newcomer, without any past."""
-        self._rows = moved(self._rows, positions, np.nan)
+    def rearrange(self, positions: Ints, most_steps: int) -> None:
+        """Put the series in a new order and keep so many rows; -1 is a newcomer, without a past."""
+        kept = self.recent(most_steps)
+        self._rows = np.full((most_steps, len(positions)), np.nan, dtype=np.float32)
+        self._rows[: len(kept)] = moved(kept, positions, np.nan)
+        self._appended = len(kept)
 
     def _places(self, steps: int) -> Ints:
         count = min(steps, len(self))

@@ -9,6 +9,10 @@ _FEWEST_SCORES = 20
 # A week of minutes, a day of them: rings are bounded whatever is asked for.
 _MOST_HISTORY_STEPS = 10_080
 _MOST_HORIZON_STEPS = 1_440
+# Numbers of history kept of all series together, by the agent and by the forecaster: with very
+# many, each has a shorter past (see the budgets), but for what a first fit needs.
+_HISTORY_NUMBERS = 4_000_000
+_LEAST_HISTORY_STEPS = 60
 _LEAST_LEVEL = 0.5
 
 
@@ -45,3 +49,8 @@ class ForecastSettings:
         problems = [name for name, is_good in conditions.items() if not is_good]
         if problems:
             raise ValueError(f"forecast settings out of range: {', '.join(problems)}")
+
+    def affordable_history_steps(self, n_series: int) -> int:
+        """Return how many steps of history so many series can afford, of those asked for."""
+        affordable = max(_HISTORY_NUMBERS // max(n_series, 1), _LEAST_HISTORY_STEPS)
+        return min(self.history_steps, affordable)

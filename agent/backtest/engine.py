@@ -63,7 +63,7 @@ class RuleForecaster:
 
     def rearrange(self, positions: Ints) -> None:
         """Put the series in a new order."""
-        self._history.rearrange(positions)
+        self._history.rearrange(positions, self._history_steps)
 
     def offer(self, step: int, values: Floats, now_s: float) -> None:
         """Take in a closed step."""

@@ -80,9 +80,10 @@ class WaitingForecaster:
         """Start anew with other series, whose past is `history` (steps, n_series)."""
         self._generation += 1
         self._profile = None
-        self._history = History(n_series, self._settings.history_steps)
+        steps = self._settings.affordable_history_steps(n_series)
+        self._history = History(n_series, steps)
         self._send(encoded(Begin(self._generation, self._settings, n_series)))
-        for row in history[-self._settings.history_steps :]:
+        for row in history[-steps:]:
             self._history.append(row)
             self._send(encoded(step_message(0, row, is_past=True)))
             self._expect(Learned)
@@ -90,7 +91,7 @@ class WaitingForecaster:
     def rearrange(self, positions: Ints) -> None:
         """Put the series in a new order; -1 is a newcomer."""
         self._generation += 1
-        self._history.rearrange(positions)
+        self._history.rearrange(positions, self._settings.affordable_history_steps(len(positions)))
         if self._profile is not None:
             self._profile = self._profile.rearranged(positions)
         self._send(encoded(rearrange_message(self._generation, positions)))

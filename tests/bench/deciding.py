@@ -29,14 +29,16 @@ from agent.tenant import Entitlement, Kind, Resource, Roster, Tenant
 from agent.tick import ControlLoop, Kernel
 from enforce.columns import DiskColumns, Floats, HostSample, Limits
 from enforce.sampler import Sampler
-from forecast.fallback import fallback_profile
+from forecast.fallback import MAXIMUM_STEPS, fallback_profile
+from forecast.history import History
 from forecast.profile import Profile
+from forecast.settings import ForecastSettings
 
 T = TypeVar("T")
 
 GIB = 1 << 30
 ROUNDS = {100: 101, 1_000: 51, 10_000: 15}
-HISTORY_STEPS = 60
+PAST_STEPS = 60
 CORES_PER_TENANT, BYTES_PER_TENANT = 0.04, GIB // 4
 
 
@@ -166,8 +168,12 @@ class Bench:
     def __init__(self, count: int, *, has_rates: bool = False) -> None:
         config = config_of(count, has_rates=has_rates)
         self.world, self.now_s = World(count, has_rates=has_rates), 1.0
-        self.history = np.stack([self.world.usage() for _ in range(HISTORY_STEPS)])
-        profile = fallback_profile(self.history, step=HISTORY_STEPS)
+        n_series = len(self.world.usage())
+        steps = ForecastSettings().affordable_history_steps(n_series)
+        self.history = History(n_series, steps)  # as much as the agent keeps for its forecaster
+        for _ in range(PAST_STEPS):
+            self.history.append(self.world.usage())
+        profile = fallback_profile(self.history.recent(MAXIMUM_STEPS), step=PAST_STEPS)
         self.loop = ControlLoop(
             Roster.of(config.tenants, config.resources),
             policy_of(config),
@@ -214,8 +220,10 @@ def main() -> None:
             sampler.read(0.0)
             bench.tick()
         decide_s, plan_s = np.median([bench.tick() for _ in range(rounds)], axis=0)
-        fallback_ms = median_ms(lambda: fallback_profile(bench.history[-10:], step=0), rounds)
+        recent = bench.history.recent(MAXIMUM_STEPS)
+        fallback_ms = median_ms(lambda: fallback_profile(recent, step=0), rounds)
         sampler.close()
+    del bench
     all_bench = Bench(count, has_rates=True)
     for _ in range(5):
         all_bench.tick()

@@ -155,12 +155,13 @@ def test_another_number_of_series_takes_the_memory_that_it_would_take_from_the_s
     before: int, after: int
 ) -> None:
     """A reload that adds thousands of tenants does not break the forecaster's budget."""
-    core = ForecastCore(before, SETTINGS, fitted)
+    settings = ForecastSettings(horizon_steps=5, score_steps=100)
+    core = ForecastCore(before, settings, fitted)
     core.observe(0, np.ones(before))
     positions = np.arange(after)
     core.rearrange(np.where(positions < before, positions, -1))
     core.observe(1, np.ones(after))
-    fresh = ForecastCore(after, SETTINGS, fitted)
+    fresh = ForecastCore(after, settings, fitted)
     fresh.observe(0, np.ones(after))
     assert _bytes_of(core) == _bytes_of(fresh)
 

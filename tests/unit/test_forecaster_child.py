@@ -310,6 +310,17 @@ def test_a_child_started_after_a_rearrangement_knows_the_new_order() -> None:
         np.testing.assert_allclose(profile.expected, values(SERIES, 1)[[5, 1]], atol=0.3)
 
 
+@pytest.mark.parametrize("newcomers", [0, 79_994])
+def test_the_past_of_very_many_series_is_kept_for_fewer_steps(newcomers: int) -> None:
+    """What the agent keeps for its forecaster is bounded, whoever joins by a reload."""
+    with forecasting(past_steps=100, settings=ForecastSettings(step_s=1.0)) as forecaster:
+        forecaster.rearrange(np.append(np.arange(SERIES), np.full(newcomers, -1)))
+        kept = forecaster.recent(100)
+    assert len(kept) == (60 if newcomers else 100)
+    wanted = [values(SERIES, step) for step in range(-len(kept), 0)]
+    np.testing.assert_allclose(kept[:, :SERIES], wanted, rtol=1e-6)
+
+
 def test_new_settings_reach_the_child() -> None:
     with forecasting(past_steps=30) as forecaster:
         forecaster.offer(1, values(SERIES, 1), now_s=0.0)
