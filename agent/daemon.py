@@ -16,7 +16,9 @@ from agent.host import read_config, read_machine
 from agent.loading import Loading
 from agent.notify import Notifier
 from agent.paths import ORIGINALS_NAME
+from agent.persistence import Persistence
 from agent.policy import forecast_settings, loop_settings, policy_of, thrift_of
+from agent.ports import Kernel
 from agent.record import TickRecord
 from agent.release import left_without_tenants, release_unenforced
 from agent.schedule import Schedule
@@ -24,10 +26,9 @@ from agent.settings import Config
 from agent.signals import Signals
 from agent.sole import AgentRunningError, RootLock, other_agent, sole_agent
 from agent.status import AgentFacts
-from agent.store import Store
 from agent.telemetry import configure
 from agent.tenant import Resource, Roster
-from agent.tick import ControlLoop, Kernel, LoopSettings
+from agent.tick import ControlLoop, LoopSettings
 from enforce.apply import Applier
 from enforce.cgroup import ensure
 from enforce.disks import disk_number
@@ -56,7 +57,7 @@ class Daemon:
         self.thrift, self._ticked_at_s = thrift_of(config), float("inf")
         self._root_lock: RootLock | None = None
         self._root_lock = self._lock_for(config)
-        self._store = Store(config.host.state_dir / "state.db")
+        self._kept = Persistence(config.host.state_dir)
         self._steps_saved = 0
         self._originals = Originals(config.host.state_dir / ORIGINALS_NAME)
         if self._originals.problem is not None:
@@ -77,13 +78,16 @@ class Daemon:
             self._loop_settings(),
             kernel=self._kernel,
             forecaster=self._forecaster,
-            ledgers=self._store.load(self._roster),
+            ledgers=self._kept.ledgers(self._roster),
+        )
+        self._kept.recall(
+            self._forecaster, self._roster, self._loop.policy, forecast_settings(config)
         )
 
     def close(self) -> None:
         """Let go of everything; limits stay as they are (fail static)."""
-        self._store.save(self._roster, self._loop.ledgers)
-        self._store.close()
+        self._kept.keep(self._roster, self._loop.ledgers)
+        self._kept.close()
         self._forecaster.close()
         self._kernel.close()
         if self._root_lock is not None:
@@ -96,7 +100,8 @@ class Daemon:
             tick_cost_s=self._tick_cost_s,
             failed_ticks=self.failed_ticks,
             reload_problem=self.reload_problem,
-            state_problem=self._store.problem,
+            state_problem=self._kept.state_problem,
+            history_problem=self._kept.history_problem,
             originals_problem=self._originals.problem,
             release_problem=self._release_problem,
             thrift_problem=self.thrift.problem,
@@ -132,12 +137,19 @@ class Daemon:
             log.exception("tick failed; limits stay as they are", failed_ticks=self.failed_ticks)
         self._tick_cost_s = time.process_time() - began_s
         if self._loop.steps_closed != self._steps_saved:
-            self._store.save(self._roster, self._loop.ledgers)
+            self._keep_step()
             self._steps_saved = self._loop.steps_closed
             if self._release_problem is not None:
                 self._release_unenforced()
         self._spent(time.thread_time() - thread_began_s, now_s)
         return self.failed_ticks == failed_before
+
+    def _keep_step(self) -> None:
+        loop = self._loop
+        self._kept.keep(self._roster, loop.ledgers)
+        if loop.closed is not None:
+            step_s = loop.settings.step_s
+            self._kept.record(loop.closed, self._roster, loop.policy, step_s=step_s)
 
     def _follow_machine(self) -> None:
         """Divide what the machine has by now: CPUs go offline, memory is taken by a balloon."""

@@ -87,7 +87,7 @@ class Forecaster:
     def reset(self, n_series: int, history: NDArray[np.floating]) -> None:
         """Start anew with other series, whose past is `history` (steps, n_series)."""
         self._forget(n_series)
-        steps = self._settings.affordable_history_steps(n_series)
+        steps = self._settings.kept_steps(n_series)
         for row in history[-steps:]:
             self._keep(0, row)
         self._begin_child()
@@ -105,7 +105,7 @@ class Forecaster:
 
         `positions` are among the old series; -1 is a newcomer.
         """
-        steps = self._settings.affordable_history_steps(len(positions))
+        steps = self._settings.kept_steps(len(positions))
         self._history.rearrange(positions, steps)
         self._steps = deque(self._steps, maxlen=steps)
         self._generation += 1
@@ -150,7 +150,7 @@ class Forecaster:
 
     def _forget(self, n_series: int) -> None:
         """Start with an empty history of `n_series` series."""
-        steps = self._settings.affordable_history_steps(n_series)
+        steps = self._settings.kept_steps(n_series)
         self._history = History(n_series, steps)
         self._steps = deque(maxlen=steps)
         self._waiting: deque[tuple[int, float]] = deque(maxlen=self._settings.history_steps)

@@ -45,6 +45,7 @@ class AgentFacts:
     failed_ticks: int = 0
     reload_problem: str | None = None
     state_problem: str | None = None
+    history_problem: str | None = None
     originals_problem: str | None = None
     release_problem: str | None = None
     thrift_problem: str | None = None
@@ -54,6 +55,7 @@ class AgentFacts:
         told = {
             "reload refused": self.reload_problem,
             "balances will not outlive the agent": self.state_problem,
+            "steps are not recorded": self.history_problem,
             "originals damaged": self.originals_problem,
             "control files not put back": self.release_problem,
             "ticks are left out": self.thrift_problem,

@@ -7,42 +7,62 @@ import numpy as np
 
 from agent.tenant import Floats, Ints, carried_over
 
+_MEANS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedStep:
+    """What one step came to, shape (series,); NaN where no tick knew."""
+
+    demand: Floats  # mean, corrected for throttling: what the forecaster sees
+    peak: Floats  # the highest demand of a tick
+    usage: Floats  # mean
+    limit: Floats  # mean of those in force
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step in the making, shape (series,); a step's value is the mean of its ticks."""
+    """One step in the making, shape (series,) each; a step's value is the mean of its ticks."""
 
-    total: Floats
+    totals: Floats  # (measures, series) of demand, usage, limit
     ticks: Floats
+    peak: Floats  # (series,) of demand
     elapsed_s: float
 
     @classmethod
     def begun(cls, series: int) -> "Step":
         """Return a step without ticks."""
-        return cls(np.zeros(series), np.zeros(series), 0.0)
+        nothing = np.zeros((_MEANS, series))
+        return cls(nothing, nothing, np.full(series, np.nan), 0.0)
 
-    def with_tick(self, values: Floats, elapsed_s: float) -> "Step":
+    def with_tick(
+        self, demand: Floats, usage: Floats, limit: Floats, *, elapsed_s: float
+    ) -> "Step":
         """Add one tick's values; NaN does not count."""
+        values = np.stack((demand, usage, limit))
         known = np.isfinite(values)
         return Step(
-            self.total + np.where(known, values, 0.0),
+            self.totals + np.where(known, values, 0.0),
             self.ticks + known,
+            np.fmax(self.peak, demand),
             self.elapsed_s + elapsed_s,
         )
 
     def rearranged(self, positions: Ints) -> "Step":
         """Return the step with its series in a new order; position -1 is a newcomer."""
         return Step(
-            carried_over(self.total, positions, 0.0),
+            carried_over(self.totals, positions, 0.0),
             carried_over(self.ticks, positions, 0.0),
+            carried_over(self.peak, positions),
             self.elapsed_s,
         )
 
-    def mean(self) -> Floats:
-        """Return the step's value: NaN for a series that no tick knew."""
-        return np.divide(
-            self.total, self.ticks, out=np.full_like(self.total, np.nan), where=self.ticks > 0
-        )
+    def closed(self) -> ClosedStep:
+        """Return what the step came to."""
+        means = np.full_like(self.totals, np.nan)
+        np.divide(self.totals, self.ticks, out=means, where=self.ticks > 0)
+        demand, usage, limit = means
+        return ClosedStep(demand, self.peak, usage, limit)
 
 
 def series_positions(positions: Ints, places: Sequence[int], *, tenants_before: int) -> Ints:

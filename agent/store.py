@@ -4,22 +4,20 @@ A damaged file is set aside and the agent starts fresh; a full disk costs memory
 never a tick.
 """
 
-import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import structlog
 
+from agent.database import Schema, connected, opened
 from agent.tenant import Floats, Resource, Roster
 from agent.tokens import Ledger
 
 log = structlog.get_logger()
 
-_VERSION = 2
-_SCHEMA = """
+_TABLE = """
 CREATE TABLE IF NOT EXISTS ledger (
     tenant TEXT NOT NULL,
     resource TEXT NOT NULL,
@@ -31,8 +29,9 @@ CREATE TABLE IF NOT EXISTS ledger (
     PRIMARY KEY (tenant, resource)
 ) WITHOUT ROWID
 """
-_INSERT = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FROM_VERSION_1 = "ALTER TABLE ledger ADD COLUMN left_fraction REAL NOT NULL DEFAULT 0"
+_SCHEMA = Schema(version=2, tables=(_TABLE,), migrations={1: _FROM_VERSION_1})
+_INSERT = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 class Store:
@@ -63,9 +62,7 @@ class Store:
         try:
             with self._connection:
                 self._connection.execute("DELETE FROM ledger")
-                self._connection.executemany(
-                    "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)", rows
-                )
+                self._connection.executemany(_INSERT, rows)
         except sqlite3.Error as error:
             if self.problem is None:  # said once, not every step
                 log.warning("balances not saved", path=str(self._path), problem=str(error))
@@ -101,65 +98,14 @@ class Store:
 
     def _opened(self) -> sqlite3.Connection:
         try:
-            return _connected(self._path)
-        except sqlite3.OperationalError as error:
+            return opened(self._path, _SCHEMA)
+        except (OSError, sqlite3.Error) as error:
             return self._in_memory(str(error))
-        except sqlite3.DatabaseError as error:
-            return self._fresh_after(error)
-
-    def _fresh_after(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
-        """Set a damaged file aside and start anew; where that cannot be, in memory."""
-        try:
-            aside = _set_aside(self._path)
-            fresh = _connected(self._path)
-        except (OSError, sqlite3.Error) as trouble:
-            return self._in_memory(f"{error}; {trouble}")
-        log.warning("state damaged: set aside, starting fresh", path=aside, problem=str(error))
-        return fresh
 
     def _in_memory(self, problem: str) -> sqlite3.Connection:
         log.warning("state kept in memory only", path=str(self._path), problem=problem)
         self._is_in_memory, self.problem = True, f"{self._path}: {problem}"
-        return _connected(Path(":memory:"))
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    """Open and check one state file.
-
-    Raises:
-        sqlite3.DatabaseError: It is damaged, or of a version that this agent does not know.
-
-    """
-    if path.exists() and not path.is_file():  # opening a pipe waits for who writes it
-        raise sqlite3.DatabaseError("not a regular file")
-    connection = sqlite3.connect(path, timeout=0.5)
-    try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version not in range(_VERSION + 1):
-            raise sqlite3.DatabaseError(f"version {version}, expected {_VERSION}")
-        (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: no fsync a commit
-        with connection:
-            if version == 1:
-                connection.execute(_FROM_VERSION_1)
-            connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _set_aside(path: Path) -> str:
-    """Rename a damaged file and its journals, so that nothing is lost and nothing is reused."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    for suffix in ("", "-wal", "-shm"):
-        if Path(f"{path}{suffix}").exists():
-            os.replace(f"{path}{suffix}", f"{path}.damaged-{stamp}{suffix}")  # noqa: PTH105
-    return f"{path}.damaged-{stamp}"
+        return connected(Path(":memory:"), _SCHEMA)
 
 
 def _columns(ledger: Ledger) -> Sequence[Floats]:

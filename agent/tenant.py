@@ -49,6 +49,17 @@ class Resource:
     def __str__(self) -> str:
         return f"{self.kind}:{self.device}" if self.device else str(self.kind)
 
+    @classmethod
+    def parsed(cls, text: str) -> "Resource":
+        """Return the resource that `str` gave as `text`.
+
+        Raises:
+            ValueError: There is no such kind.
+
+        """
+        kind, _, device = text.partition(":")
+        return cls(Kind(kind), device)
+
     @property
     def is_spent(self) -> bool:
         """Say whether tokens are used up (True) or only held (False)."""

@@ -5,10 +5,8 @@ The decision itself is agent.cycle's; this file only joins it to the kernel and 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agent.cycle import (
     LIMIT_CONTROL,
@@ -18,18 +16,20 @@ from agent.cycle import (
     Policy,
     ResourceDecision,
     decide,
+    in_force,
     observed,
 )
-from agent.forecaster import State
 from agent.plan import headroom, raises, reductions
+from agent.ports import Forecasting, Kernel
 from agent.problems import broken_promises, host_needs, refusals, unenforceable, unenforced
 from agent.record import TickRecord, Totals
 from agent.recorded import resource_tick
 from agent.shares import kernel_weights, moved_lows, moved_weights
-from agent.steps import Step, series_positions
+from agent.steps import ClosedStep, Step, series_positions
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.tokens import Ledger
 from agent.unwritten import Unwritten
+from agent.usage import measured
 from enforce.columns import DEFAULT_WEIGHT, Changes, Control, HostSample, Outcomes, Result
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.profile import Profile
@@ -46,47 +46,6 @@ class LoopSettings:
     tick_s: float
     step_s: float
     is_observing: bool
-
-
-class Sampling(Protocol):
-    """Reads all tenants' counters: of the kernel, or of a simulated host."""
-
-    def read(self, taken_at_s: float) -> HostSample: ...  # noqa: D102
-    def close(self) -> None: ...  # noqa: D102
-
-
-class Applying(Protocol):
-    """Carries changes out and says what became of each."""
-
-    def apply(self, changes: Changes) -> Outcomes: ...  # noqa: D102
-    def protect_root(self, total_low_bytes: float) -> str | None: ...  # noqa: D102
-    def close(self) -> None: ...  # noqa: D102
-
-
-class Forecasting(Protocol):
-    """Takes steps in and gives profiles out, without ever waiting."""
-
-    @property
-    def problem(self) -> str | None: ...  # noqa: D102
-    def reset(self, n_series: int, history: NDArray[np.floating]) -> None: ...  # noqa: D102
-    def rearrange(self, positions: Ints) -> None: ...  # noqa: D102
-    def offer(self, step: int, values: Floats, now_s: float) -> None: ...  # noqa: D102
-    def poll(self, now_s: float) -> Profile | None: ...  # noqa: D102
-    def state(self, now_s: float) -> State: ...  # noqa: D102
-    def recent(self, steps: int) -> NDArray[np.float32]: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """The two kernel handles of one roster."""
-
-    sampler: Sampling
-    applier: Applying
-
-    def close(self) -> None:
-        """Close every descriptor; limits stay as they are."""
-        self.applier.close()
-        self.sampler.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +76,7 @@ class ControlLoop:
         self._state = replace(fresh, ledgers={**fresh.ledgers, **ledgers})
         self._step = Step.begun(self._series)
         self.steps_closed = 0
+        self.closed: ClosedStep | None = None  # the last one, of today's series
         self._number = 0
         self._root_problem: str | None = None
         self._totals = Totals()
@@ -185,8 +145,13 @@ class ControlLoop:
 
     def _forecast(self, seen: Observation, now_s: float) -> Profile:
         """Feed the forecaster at the end of each step; return its profile, or the fallback."""
-        values = np.concatenate([seen.demands[r].value for r in self.policy.foreseen])
-        self._step = self._step.with_tick(values, seen.usage.elapsed_s)
+        foreseen, machine = self.policy.foreseen, self.policy.machine
+        self._step = self._step.with_tick(
+            np.concatenate([seen.demands[r].value for r in foreseen]),
+            np.concatenate([measured(r, seen.usage) for r in foreseen]),
+            np.concatenate([in_force(r, seen.sample, machine[r]) for r in foreseen]),
+            elapsed_s=seen.usage.elapsed_s,
+        )
         if self._step.elapsed_s >= self.settings.step_s - self.settings.tick_s / 2:
             self._close_step(now_s)
         profile = self._forecaster.poll(now_s)
@@ -195,11 +160,11 @@ class ControlLoop:
         return self._fallback()
 
     def _close_step(self, now_s: float) -> None:
-        mean = self._step.mean()
+        self.closed = self._step.closed()
         self.steps_closed += 1
         self._rule = None
         self._step = Step.begun(self._series)
-        self._forecaster.offer(self.steps_closed, mean, now_s)
+        self._forecaster.offer(self.steps_closed, self.closed.demand, now_s)
 
     def _fallback(self) -> Profile:
         """Return the rule-based profile: from closed steps, or from the one in the making."""
@@ -207,7 +172,7 @@ class ControlLoop:
             return self._rule
         history = self._forecaster.recent(MAXIMUM_STEPS)
         if not len(history):
-            making = self._step.mean()[None].astype(np.float32)
+            making = self._step.closed().demand[None].astype(np.float32)
             return fallback_profile(making, step=self.steps_closed)
         self._rule = fallback_profile(history, step=self.steps_closed)
         return self._rule

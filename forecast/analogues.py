@@ -39,9 +39,6 @@ class Analogues:
         recent = np.arange(self._seen - min(_MEAN_STEPS, self._seen, depth), self._seen) % depth
         self._means[:, place] = _mean_of_known(self._values[:, recent])
 
-    def skip(self, outlook: Outlook) -> None:
-        """Have nothing to remember but values."""
-
     def expect(self, outlook: Outlook) -> Singles:
         """Return quantiles of the next value; NaN where too little of the past is like now."""
         for start in range(0, len(self._values), _BLOCK):

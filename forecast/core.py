@@ -20,7 +20,7 @@ from forecast.mixture import Mixture
 from forecast.profile import LEVELS, Profile, Source
 from forecast.residuals import Residuals
 from forecast.rolling import DEFAULT_ALPHA, deviation_ahead, rolled
-from forecast.settings import ForecastSettings
+from forecast.settings import LONGEST_MEMORY_STEPS, ForecastSettings
 from forecast.windows import OpenWindows
 
 # The least standard deviation of a score, relative to the series: flat is not the same as certain.
@@ -34,7 +34,7 @@ _FEWEST_MAXIMA = 20
 # 36, 144, 576 and 2,016 alone and together, these two left least unmet on traces, beside analogues.
 _SHORT_MEMORY_STEPS, _LONG_MEMORY_STEPS = 36, 576
 # A week of 5 minutes.  Shorter pasts know less of what is rare.
-_ANALOGUE_STEPS = 2016
+_ANALOGUE_STEPS = LONGEST_MEMORY_STEPS
 # Numbers kept of all series together: with very many, each has a shorter past (see the budgets).
 _LONG_MEMORY_NUMBERS, _ANALOGUE_NUMBERS = 5_000_000, 4_000_000
 _FEWEST_ANALOGUE_STEPS = 96
@@ -89,14 +89,10 @@ class ForecastCore:
         return self._history.n_series
 
     def learn(self, values: Floats) -> None:
-        """Take in one step of the past, for which nobody asks a forecast any more."""
+        """Take in one step of the past: as `observe`, without putting the answer together."""
         self._take(values)
-        outlook = self._outlook()
-        for expert in self._experts.values():
-            expert.skip(outlook)
-        self._mixture.skip()
-        unbounded = np.full((1, self.n_series), np.nan)
-        self._maximum_window.open(self._maximum_center(), unbounded)
+        self._grid()
+        self._upper()
 
     def observe(self, step: int, values: Floats) -> Profile:
         """Take in the newest step (series,), NaN a gap, and return what to expect next."""

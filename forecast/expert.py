@@ -30,9 +30,6 @@ class Expert(Protocol):
     def settle(self, values: Singles) -> None:
         """Take in what came, shape (series,); NaN is a gap."""
 
-    def skip(self, outlook: Outlook) -> None:
-        """Let a step of the past go by, for which nobody asks quantiles."""
-
     def expect(self, outlook: Outlook) -> Singles:
         """Return quantiles of the next value at `LEVELS`, shape (levels, series).
 

@@ -45,10 +45,6 @@ class Mixture:
             self._lost[..., block] = kept * self._lost[..., block] + more
             self._squares[..., block] = kept * self._squares[..., block] + np.square(more)
 
-    def skip(self) -> None:
-        """Let a step go by for which nobody asked."""
-        self._grids[:] = np.nan
-
     def mixed(self, grids: list[Singles]) -> Singles:
         """Return the mixture of `grids`, each (levels, series); NaN where no expert can tell."""
         np.stack(grids, out=self._grids)

@@ -24,11 +24,6 @@ class Residuals:
         self._calibrator.enter(values - self._center)
         self._calibrator.adapt(values, self._grid)
 
-    def skip(self, outlook: Outlook) -> None:
-        """Remember the state from which the next error counts."""
-        self._center = outlook.smoothed.astype(np.float32)
-        self._grid[:] = np.nan
-
     def expect(self, outlook: Outlook) -> Singles:
         """Return quantiles of the next value; NaN before the first one."""
         self._center = outlook.smoothed.astype(np.float32)

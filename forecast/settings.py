@@ -9,6 +9,8 @@ _FEWEST_SCORES = 20
 # A week of minutes, a day of them: rings are bounded whatever is asked for.
 _MOST_HISTORY_STEPS = 10_080
 _MOST_HORIZON_STEPS = 1_440
+# How far any expert looks back.
+LONGEST_MEMORY_STEPS = 2016
 # Numbers of history kept of all series together, by the agent and by the forecaster: with very
 # many, each has a shorter past (see the budgets), but for what a first fit needs.
 _HISTORY_NUMBERS = 4_000_000
@@ -52,5 +54,15 @@ class ForecastSettings:
 
     def affordable_history_steps(self, n_series: int) -> int:
         """Return how many steps of history so many series can afford, of those asked for."""
-        affordable = max(_HISTORY_NUMBERS // max(n_series, 1), _LEAST_HISTORY_STEPS)
-        return min(self.history_steps, affordable)
+        return min(self.history_steps, _affordable_steps(n_series))
+
+    def kept_steps(self, n_series: int) -> int:
+        """Return how many steps to keep for a forecaster that begins anew.
+
+        It learns from more than models are fitted on: some experts look back for a week.
+        """
+        return min(max(self.history_steps, LONGEST_MEMORY_STEPS), _affordable_steps(n_series))
+
+
+def _affordable_steps(n_series: int) -> int:
+    return max(_HISTORY_NUMBERS // max(n_series, 1), _LEAST_HISTORY_STEPS)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import Policy
 from agent.forecaster import State
+from agent.ports import Forecasting, Kernel
 from agent.record import ResourceTick
 from agent.tenant import Floats, Ints, Resource, Roster
-from agent.tick import ControlLoop, Forecasting, Kernel, LoopSettings
+from agent.tick import ControlLoop, LoopSettings
 from forecast.history import History, Number
 from forecast.profile import Profile
 

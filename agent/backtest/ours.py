@@ -17,9 +17,9 @@ from agent.backtest.rivals import Outcome
 from agent.backtest.waiting import WaitingForecaster
 from agent.forecaster import State
 from agent.policy import forecast_settings, policy_of
+from agent.ports import Forecasting
 from agent.settings import Config, HostSettings, Periods
 from agent.tenant import BASIC, Entitlement, Floats, Ints, Roster, Tenant
-from agent.tick import Forecasting
 from forecast.profile import Profile
 from forecast.settings import ForecastSettings
 

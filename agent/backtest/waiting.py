@@ -80,7 +80,7 @@ class WaitingForecaster:
         """Start anew with other series, whose past is `history` (steps, n_series)."""
         self._generation += 1
         self._profile = None
-        steps = self._settings.affordable_history_steps(n_series)
+        steps = self._settings.kept_steps(n_series)
         self._history = History(n_series, steps)
         self._send(encoded(Begin(self._generation, self._settings, n_series)))
         for row in history[-steps:]:
@@ -91,7 +91,7 @@ class WaitingForecaster:
     def rearrange(self, positions: Ints) -> None:
         """Put the series in a new order; -1 is a newcomer."""
         self._generation += 1
-        self._history.rearrange(positions, self._settings.affordable_history_steps(len(positions)))
+        self._history.rearrange(positions, self._settings.kept_steps(len(positions)))
         if self._profile is not None:
             self._profile = self._profile.rearranged(positions)
         self._send(encoded(rearrange_message(self._generation, positions)))

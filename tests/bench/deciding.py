@@ -23,10 +23,11 @@ import agent.daemon  # what the agent loads counts as its memory
 import agent.tick
 from agent.cycle import decide, observed
 from agent.policy import loop_settings, policy_of, thrift_of
+from agent.ports import Kernel
 from agent.record import TickRecord
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config, HostSettings
 from agent.tenant import Entitlement, Kind, Resource, Roster, Tenant
-from agent.tick import ControlLoop, Kernel
+from agent.tick import ControlLoop
 from enforce.columns import DiskColumns, Floats, HostSample, Limits
 from enforce.sampler import Sampler
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
@@ -169,7 +170,7 @@ class Bench:
         config = config_of(count, has_rates=has_rates)
         self.world, self.now_s = World(count, has_rates=has_rates), 1.0
         n_series = len(self.world.usage())
-        steps = ForecastSettings().affordable_history_steps(n_series)
+        steps = ForecastSettings().kept_steps(n_series)
         self.history = History(n_series, steps)  # as much as the agent keeps for its forecaster
         for _ in range(PAST_STEPS):
             self.history.append(self.world.usage())

@@ -124,6 +124,21 @@ def test_the_same_values_give_the_same_forecast(table: Floats) -> None:
 
 
 @given(tables(demands), st.data())
+def test_a_past_that_was_learned_forecasts_as_one_that_was_lived_through(
+    table: Floats, data: st.DataObject
+) -> None:
+    """A forecaster that begins on recorded steps is as good as one that has run all along."""
+    learned = data.draw(st.integers(0, len(table)))
+    told, lived = (ForecastCore(table.shape[1], SETTINGS, fitted) for _ in range(2))
+    for step, row in enumerate(table):
+        made = lived.observe(step, row)
+        if step < learned:
+            told.learn(row)
+        else:
+            assert_equal(told.observe(step, row), made)
+
+
+@given(tables(demands), st.data())
 def test_rearranged_series_go_on_as_if_nothing_had_happened(
     table: Floats, data: st.DataObject
 ) -> None:

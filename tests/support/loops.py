@@ -9,9 +9,10 @@ from agent.allocation import Mode
 from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import LIMIT_CONTROL, Policy
+from agent.ports import Kernel
 from agent.record import TickRecord
 from agent.tenant import BASIC, Entitlement, Floats, Resource, Roster, Tenant
-from agent.tick import ControlLoop, Kernel, LoopSettings
+from agent.tick import ControlLoop, LoopSettings
 from enforce.columns import Changes, Control, HostSample, Vitals
 
 from hosts import GIB, SILVER

@@ -245,7 +245,9 @@ def test_offers_to_a_stopped_child_neither_block_nor_pile_up() -> None:
         row = values(n_series, 1)
         for step in range(steps):
             forecaster.offer(step, row, now_s=1.0)
-        assert kept_bytes(forecaster) < 5 * 4 * n_series * settings.history_steps
+        kept_steps = settings.kept_steps(n_series)
+        assert kept_steps < steps / 10
+        assert kept_bytes(forecaster) < 1.2 * 4 * n_series * kept_steps
         os.kill(pid_of(forecaster), signal.SIGCONT)
         assert polled(forecaster, 2.0, steps - 1).step == steps - 1  # it caught up
 

@@ -7,16 +7,29 @@ from samples import NAN, column
 from agent.steps import Step, series_positions
 
 
-def test_a_steps_value_is_the_mean_of_the_ticks_that_knew_it() -> None:
+def test_a_step_comes_to_the_means_of_the_ticks_that_knew_and_the_peak_of_demand() -> None:
     step = Step.begun(3)
-    for values in (column(1, 5, NAN), column(3, NAN, NAN)):
-        step = step.with_tick(values, elapsed_s=1.5)
+    step = step.with_tick(column(1, 5, NAN), column(1, 4, NAN), column(2, 4, 8), elapsed_s=1.5)
+    step = step.with_tick(column(3, NAN, NAN), column(2, NAN, 0), column(2, 6, 8), elapsed_s=1.5)
+    closed = step.closed()
     assert step.elapsed_s == 3.0
-    assert step.mean() == pytest.approx([2, 5, NAN], nan_ok=True)
+    assert closed.demand == pytest.approx([2, 5, NAN], nan_ok=True)
+    assert closed.peak == pytest.approx([3, 5, NAN], nan_ok=True)
+    assert closed.usage == pytest.approx([1.5, 4, 0])
+    assert closed.limit == pytest.approx([2, 5, 8])
+
+
+def test_a_step_in_the_making_follows_its_tenants() -> None:
+    step = Step.begun(2).with_tick(column(1, 5), column(1, 5), column(9, 9), elapsed_s=1.0)
+    closed = step.rearranged(np.array([1, -1])).closed()
+    assert closed.demand == pytest.approx([5, NAN], nan_ok=True)
+    assert closed.peak == pytest.approx([5, NAN], nan_ok=True)
 
 
 def test_a_step_without_ticks_knows_nothing() -> None:
-    assert np.isnan(Step.begun(2).mean()).all()
+    closed = Step.begun(2).closed()
+    for column_ in (closed.demand, closed.peak, closed.usage, closed.limit):
+        assert np.isnan(column_).all()
 
 
 def test_series_follow_their_tenants_resource_by_resource() -> None:

@@ -9,8 +9,9 @@ from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import LIMIT_CONTROL
 from agent.forecaster import State
+from agent.ports import Kernel
 from agent.tenant import BASIC, Floats, Resource
-from agent.tick import ControlLoop, Kernel
+from agent.tick import ControlLoop
 from enforce.columns import Changes, Control, HostSample
 from enforce.limits import text
 from forecast.profile import LEVELS, Profile, Source

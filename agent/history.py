@@ -1,0 +1,276 @@
+"""What each closed step came to, as it is kept in SQLite: the format, and how it is read.
+
+One row a step has all series, in single precision and compressed; `recorder.py` writes them.
+"""
+
+import math
+import sqlite3
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.database import Schema
+from agent.steps import ClosedStep
+from agent.tenant import Floats, Ints, Resource, Roster
+
+Singles = NDArray[np.float32]
+
+HISTORY_NAME = "history.db"
+COARSE_STEPS = 15  # in each coarse row
+MOST_ROWS = 20_000
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS {} (id INTEGER PRIMARY KEY, ended_at_s REAL NOT NULL,"
+    " step_s REAL NOT NULL, series INTEGER NOT NULL, body BLOB NOT NULL)"
+)
+_SERIES = "CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, names BLOB NOT NULL)"
+SCHEMA = Schema(version=1, tables=(_SERIES, _TABLE.format("fine"), _TABLE.format("coarse")))
+_ALL_SERIES = "SELECT id, names FROM series"
+FINE = "SELECT ended_at_s, step_s, series, body FROM fine ORDER BY id DESC LIMIT ?"
+COARSE = "SELECT ended_at_s, step_s, series, body FROM coarse ORDER BY id DESC LIMIT ?"
+
+_NUMBER = np.dtype("<f4")
+_COMPRESSION = 1  # higher levels take four times as long for a tenth less
+_SAME_STEP = 1e-6
+_ALL_OF_IT = 1 - 1e-9
+_MOST_SERIES = 10_000_000
+
+
+class Measure(IntEnum):
+    """What is kept of each series, in this order; `MISSING` is demand that was not served."""
+
+    DEMAND = 0
+    PEAK = 1
+    MISSING = 2
+    LIMIT = 3
+
+
+class HistoryError(Exception):
+    """There is no history to be read; `hint` says what to do about it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        self.hint = hint
+        super().__init__(message)
+
+
+class SeriesNames(msgspec.Struct, frozen=True):
+    """What the numbers of a row are of: tenants, resource by resource."""
+
+    tenants: tuple[str, ...]
+    resources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.tenants) * len(self.resources)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as it is stored."""
+
+    ended_at_s: float  # UNIX time
+    step_s: float
+    names: SeriesNames
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Steps on an even grid, oldest first; columns (steps, tenants), NaN where nothing is known."""
+
+    step_s: float
+    ended_at_s: Floats  # (steps,) UNIX time
+    tenants: tuple[str, ...]
+    demand: Mapping[Resource, Floats]  # mean of a step, corrected for throttling
+    peak: Mapping[Resource, Floats]  # the highest demand of a tick in it
+    usage: Mapping[Resource, Floats]
+    limit: Mapping[Resource, Floats]  # mean of those in force; inf is none
+
+
+def names_of(roster: Roster, resources: Sequence[Resource]) -> SeriesNames:
+    """Return what the numbers of a step of this roster are of."""
+    return SeriesNames(roster.names, tuple(map(str, resources)))
+
+
+def read_past(
+    path: Path,
+    *,
+    since_s: float,
+    until_s: float = math.inf,
+    only: Collection[str] | None = None,
+    is_coarse: bool = False,
+) -> Past:
+    """Return what was recorded between two UNIX times, of all tenants or of some.
+
+    Fine steps go back two days, coarse ones (of 15 steps) four weeks.
+
+    Raises:
+        HistoryError: There is none, or the file cannot be read.
+
+    """
+    if not path.is_file():  # opening a pipe waits for who writes it
+        raise HistoryError(f"{path}: no such file", "a running agent records each step as it ends")
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            rows = read_rows(connection, COARSE if is_coarse else FINE, most=MOST_ROWS)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise HistoryError(f"{path}: {error}", "read it as the user who runs the agent") from error
+    past = _past_of(rows, since_s, until_s, only) if rows else None
+    if past is None or not len(past.ended_at_s):
+        raise HistoryError(f"{path}: nothing was recorded in that time", "ask for a longer one")
+    return past
+
+
+def read_rows(connection: sqlite3.Connection, wanted: str, *, most: int) -> list[Row]:
+    """Return the newest rows that have one step length, oldest first, without what is damaged.
+
+    Raises:
+        sqlite3.Error: The file cannot be read.
+
+    """
+    names = {number: _names_in(text) for number, text in connection.execute(_ALL_SERIES)}
+    found: list[Row] = []
+    for ended_at_s, step_s, series, body in connection.execute(wanted, (most,)):
+        said = names.get(series)
+        if said is None or not (_is_time(ended_at_s) and _is_time(step_s) and step_s > 0):
+            continue
+        if found and not is_same_step(step_s, found[0].step_s):
+            break
+        found.append(Row(ended_at_s, step_s, said, body))
+    return found[::-1]
+
+
+def is_same_step(one_s: float, other_s: float) -> bool:
+    """Say whether two lengths of steps are the same, but for rounding."""
+    return abs(one_s - other_s) <= _SAME_STEP * other_s
+
+
+def grid_places(ended_at_s: Floats, step_s: float, *, most: int) -> Ints:
+    """Return the place of each row, in the order of writing, on an even grid that ends at most - 1.
+
+    No two share a place: a clock that is set back, or a tick that is early, moves nothing.  What
+    is too old for the grid is before 0.
+    """
+    apart = np.clip(np.diff(ended_at_s) / step_s, 1, most)
+    place = np.concatenate(([0], np.cumsum(np.round(apart).astype(np.int64))))
+    return np.asarray(place + (most - 1 - place[-1]), dtype=np.int64)
+
+
+def on_grid(
+    rows: Sequence[Row], wanted: SeriesNames, measures: Sequence[Measure], *, most: int
+) -> Singles:
+    """Return measures of the wanted series in the last `most` steps at most, NaN a gap.
+
+    The shape is (measures, steps, series); the last step is that of the newest row.
+    """
+    place = grid_places(np.array([r.ended_at_s for r in rows]), rows[-1].step_s, most=most)
+    first = max(int(place[0]), 0)
+    grid = np.full((len(measures), most - first, len(wanted)), np.nan, dtype=np.float32)
+    moves: dict[int, tuple[Ints, Ints]] = {}
+    for at, row in zip(place - first, rows, strict=True):
+        numbers = unpacked(row.body, len(row.names)) if at >= 0 else None
+        if numbers is None:
+            continue
+        if id(row.names) not in moves:
+            moves[id(row.names)] = _matched(row.names, wanted)
+        source, target = moves[id(row.names)]
+        grid[:, at, target] = numbers[list(measures)][:, source]
+    return grid
+
+
+def packed(step: ClosedStep, machine: Floats) -> bytes:
+    """Return a step as it is stored; of usage what demand has on top, which is mostly nothing.
+
+    `machine` (series,) is what the machine has: a limit that is as much is none.
+    """
+    limit = np.where(step.limit >= machine * _ALL_OF_IT, np.inf, step.limit)
+    columns = (step.demand, step.peak, step.demand - step.usage, limit)
+    return zlib.compress(np.stack(columns).astype(_NUMBER).tobytes(), _COMPRESSION)
+
+
+def unpacked(body: object, series: int) -> Singles | None:
+    """Return a stored step, shape (measures, series); None where it is not what was stored."""
+    size = len(Measure) * series * _NUMBER.itemsize
+    if not isinstance(body, bytes) or series > _MOST_SERIES:
+        return None
+    try:
+        data = zlib.decompressobj().decompress(body, size + 1)
+    except zlib.error:
+        return None
+    if len(data) != size:
+        return None
+    return np.frombuffer(data, _NUMBER).reshape(len(Measure), series)
+
+
+def closed_step(numbers: Singles) -> ClosedStep:
+    """Return a step as it was before it was stored; no limit is infinite."""
+    demand, peak, missing, limit = numbers.astype(np.float64)
+    return ClosedStep(demand, peak, demand - missing, limit)
+
+
+def _past_of(
+    rows: Sequence[Row], since_s: float, until_s: float, only: Collection[str] | None
+) -> Past:
+    """Return rows of any rosters on one grid; times are counted back from the newest row."""
+    step_s, last_s = rows[-1].step_s, rows[-1].ended_at_s
+    tenants = {name for row in rows for name in row.names.tenants}
+    resources = sorted({name for row in rows for name in row.names.resources})
+    wanted = SeriesNames(
+        tuple(sorted(tenants if only is None else tenants.intersection(only))), tuple(resources)
+    )
+    most = min(max(math.ceil((last_s - since_s) / step_s) + 1, 1), MOST_ROWS)
+    grid = on_grid(rows, wanted, list(Measure), most=most)
+    ended_at_s: Floats = last_s - step_s * np.arange(grid.shape[1], dtype=np.float64)[::-1]
+    is_in = (ended_at_s >= since_s) & (ended_at_s <= until_s)
+    step = closed_step(grid[:, is_in])
+
+    def by_resource(columns: Floats) -> dict[Resource, Floats]:
+        parts = np.split(columns, len(resources), axis=1)
+        return dict(zip(map(Resource.parsed, resources), parts, strict=True))
+
+    return Past(
+        step_s=step_s,
+        ended_at_s=np.asarray(ended_at_s[is_in], dtype=np.float64),
+        tenants=wanted.tenants,
+        demand=by_resource(step.demand),
+        peak=by_resource(step.peak),
+        usage=by_resource(step.usage),
+        limit=by_resource(step.limit),
+    )
+
+
+def _matched(names: SeriesNames, wanted: SeriesNames) -> tuple[Ints, Ints]:
+    """Return places in `names` and in `wanted` of the series that are in both."""
+    at = {series: place for place, series in enumerate(_series(wanted))}
+    pairs = [(here, at[one]) for here, one in enumerate(_series(names)) if one in at]
+    places = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return places[:, 0], places[:, 1]
+
+
+def _series(names: SeriesNames) -> list[tuple[str, str]]:
+    return [(resource, tenant) for resource in names.resources for tenant in names.tenants]
+
+
+def _names_in(text: object) -> SeriesNames | None:
+    """Return what a row of the file names, None where it is not what was stored."""
+    if not isinstance(text, bytes):
+        return None
+    try:
+        found = msgspec.json.decode(text, type=SeriesNames)
+        for resource in found.resources:
+            Resource.parsed(resource)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    is_sound = all(name.isprintable() for name in (*found.tenants, *found.resources))
+    return found if is_sound else None
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)

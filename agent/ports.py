@@ -1,0 +1,53 @@
+"""What the control loop needs of the outside: a kernel and a forecaster, real or simulated."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.forecaster import State
+from agent.tenant import Floats, Ints
+from enforce.columns import Changes, HostSample, Outcomes
+from forecast.profile import Profile
+
+
+class Sampling(Protocol):
+    """Reads all tenants' counters: of the kernel, or of a simulated host."""
+
+    def read(self, taken_at_s: float) -> HostSample: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Applying(Protocol):
+    """Carries changes out and says what became of each."""
+
+    def apply(self, changes: Changes) -> Outcomes: ...  # noqa: D102
+    def protect_root(self, total_low_bytes: float) -> str | None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Forecasting(Protocol):
+    """Takes steps in and gives profiles out, without ever waiting."""
+
+    @property
+    def problem(self) -> str | None: ...  # noqa: D102
+    def reset(self, n_series: int, history: NDArray[np.floating]) -> None: ...  # noqa: D102
+    def rearrange(self, positions: Ints) -> None: ...  # noqa: D102
+    def offer(self, step: int, values: Floats, now_s: float) -> None: ...  # noqa: D102
+    def poll(self, now_s: float) -> Profile | None: ...  # noqa: D102
+    def state(self, now_s: float) -> State: ...  # noqa: D102
+    def recent(self, steps: int) -> NDArray[np.float32]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The two kernel handles of one roster."""
+
+    sampler: Sampling
+    applier: Applying
+
+    def close(self) -> None:
+        """Close every descriptor; limits stay as they are."""
+        self.applier.close()
+        self.sampler.close()

@@ -1,0 +1,186 @@
+"""Records each closed step in SQLite, bounded: fine for two days, coarse for four weeks.
+
+Whatever the file does, the agent goes on: what cannot be recorded is a problem that is told.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import structlog
+
+from agent.database import opened
+from agent.history import (
+    COARSE_STEPS,
+    FINE,
+    MOST_ROWS,
+    SCHEMA,
+    Measure,
+    SeriesNames,
+    Singles,
+    closed_step,
+    is_same_step,
+    on_grid,
+    packed,
+    read_rows,
+    unpacked,
+)
+from agent.steps import ClosedStep
+from agent.tenant import Floats
+
+log = structlog.get_logger()
+
+_DAY_S = 86400.0
+_FINE_S, _COARSE_S = 2 * _DAY_S, 28 * _DAY_S
+# Numbers kept of all series together, as rows x series: very many are kept for less long.
+_FINE_NUMBERS, _COARSE_NUMBERS = 100_000_000, 50_000_000
+_INSERT_FINE = "INSERT INTO fine (ended_at_s, step_s, series, body) VALUES (?, ?, ?, ?)"
+_INSERT_COARSE = "INSERT INTO coarse VALUES (?, ?, ?, ?, ?)"
+# A coarse row has the id of the last fine one that it was made of.
+_UNPOOLED = (
+    "SELECT {} FROM fine WHERE id > (SELECT coalesce(max(id), 0) FROM coarse)"
+    " AND series = ? AND step_s = ? ORDER BY id"
+)
+_COUNT_UNPOOLED, _READ_UNPOOLED = _UNPOOLED.format("count(*)"), _UNPOOLED.format("id, body")
+_FORGET_FINE = "DELETE FROM fine WHERE id <= (SELECT max(id) FROM fine) - ?"
+_FORGET_COARSE = "DELETE FROM coarse WHERE id <= (SELECT max(id) FROM fine) - ?"
+_FORGET_NAMES = (
+    "DELETE FROM series WHERE id NOT IN (SELECT series FROM fine UNION SELECT series FROM coarse)"
+)
+
+
+class Recorder:
+    """The history file, written by the agent alone; every method keeps the agent going.
+
+    `problem` says why steps are not recorded now, None while they are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.problem: str | None = None
+        self._names: SeriesNames | None = None
+        self._names_id = 0
+        self._connection: sqlite3.Connection | None = None
+        try:
+            self._connection = opened(path, SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            self._failed(error)
+
+    def add(
+        self,
+        step: ClosedStep,
+        names: SeriesNames,
+        *,
+        machine: Floats,
+        ended_at_s: float,
+        step_s: float,
+    ) -> None:
+        """Record one step and forget what is too old, in one transaction.
+
+        `machine` (series,) is what the machine has of each resource; `ended_at_s` is UNIX time.
+        """
+        if self._connection is None:
+            return
+        try:
+            with self._connection as transaction:
+                row = (ended_at_s, step_s, self._id_of(transaction, names), packed(step, machine))
+                transaction.execute(_INSERT_FINE, row)
+                _pool(transaction, row, len(names), machine)
+                _forget(transaction, step_s, len(names))
+        except sqlite3.Error as error:
+            self._names = None  # what it had stored may be gone with the transaction
+            self._failed(error)
+        else:
+            self.problem = None
+
+    def past_demand(self, names: SeriesNames, *, step_s: float, most: int, now_s: float) -> Singles:
+        """Return what these series wanted in the last steps, shape (at most `most`, series).
+
+        A step in which the agent did not run is a gap (NaN), as one of who was not there is.
+        """
+        nothing = np.empty((0, len(names)), dtype=np.float32)
+        if self._connection is None:
+            return nothing
+        try:
+            rows = read_rows(self._connection, FINE, most=most)
+        except sqlite3.Error as error:
+            self._failed(error)
+            return nothing
+        if not rows or not is_same_step(rows[-1].step_s, step_s):
+            return nothing
+        missed = min(max(int((now_s - rows[-1].ended_at_s) / step_s), 0), most)
+        (known,) = on_grid(rows, names, [Measure.DEMAND], most=most)
+        gap = np.full((missed, len(names)), np.nan, dtype=np.float32)
+        return np.concatenate((known, gap))[-most:]
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _id_of(self, transaction: sqlite3.Connection, names: SeriesNames) -> int:
+        """Return the number under which these names are stored; a reload brings others."""
+        if names == self._names:
+            return self._names_id
+        transaction.execute(_FORGET_NAMES)
+        text = msgspec.json.encode(names)
+        found = transaction.execute("SELECT id FROM series WHERE names = ?", (text,)).fetchone()
+        if found is None:
+            made = transaction.execute("INSERT INTO series (names) VALUES (?)", (text,))
+            found = (made.lastrowid,)
+        self._names, self._names_id = names, int(found[0])
+        return self._names_id
+
+    def _failed(self, error: Exception) -> None:
+        if self.problem is None:  # said once, not every step
+            log.warning("history not recorded", path=str(self._path), problem=str(error))
+        self.problem = f"{self._path}: {error}"
+
+
+def pooled(steps: Sequence[ClosedStep]) -> ClosedStep:
+    """Return what several steps came to together; what none of them knew is NaN."""
+    return ClosedStep(
+        demand=_mean_of_known([step.demand for step in steps]),
+        peak=np.fmax.reduce([step.peak for step in steps]),
+        usage=_mean_of_known([step.usage for step in steps]),
+        limit=_mean_of_known([step.limit for step in steps]),
+    )
+
+
+def _mean_of_known(columns: Sequence[Floats]) -> Floats:
+    stacked = np.stack(columns)
+    known = ~np.isnan(stacked)
+    total, count = np.where(known, stacked, 0.0).sum(axis=0), known.sum(axis=0)
+    mean: Floats = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return mean
+
+
+def _pool(
+    transaction: sqlite3.Connection,
+    row: tuple[float, float, int, bytes],
+    n_series: int,
+    machine: Floats,
+) -> None:
+    """Add a coarse row where enough steps of the same series have come since the last one."""
+    ended_at_s, step_s, series, _ = row
+    (count,) = transaction.execute(_COUNT_UNPOOLED, (series, step_s)).fetchone()
+    if count < COARSE_STEPS:
+        return
+    rows = transaction.execute(_READ_UNPOOLED, (series, step_s)).fetchall()
+    read = [unpacked(body, n_series) for _, body in rows[-COARSE_STEPS:]]
+    steps = [closed_step(numbers) for numbers in read if numbers is not None]
+    if steps:
+        body = packed(pooled(steps), machine)
+        coarse = (rows[-1][0], ended_at_s, COARSE_STEPS * step_s, series, body)
+        transaction.execute(_INSERT_COARSE, coarse)
+
+
+def _forget(transaction: sqlite3.Connection, step_s: float, n_series: int) -> None:
+    for statement, lasts_s, numbers, each in (
+        (_FORGET_FINE, _FINE_S, _FINE_NUMBERS, 1),
+        (_FORGET_COARSE, _COARSE_S, _COARSE_NUMBERS, COARSE_STEPS),
+    ):
+        rows = min(lasts_s / (step_s * each), numbers / max(n_series, 1), MOST_ROWS)
+        transaction.execute(statement, (max(int(rows), 1) * each,))

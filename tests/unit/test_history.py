@@ -1,0 +1,277 @@
+"""agent.recorder writes, agent.history reads: real files, whole, damaged, full and foreign."""
+
+import math
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from samples import NAN, column
+
+from agent.history import COARSE_STEPS, HistoryError, Past, SeriesNames, read_past, unpacked
+from agent.recorder import Recorder, pooled
+from agent.steps import ClosedStep
+from agent.tenant import Resource
+
+NAMES = SeriesNames(("acme", "beta"), ("cpu", "memory"))
+MACHINE = column(4, 4, 1e9, 1e9)
+BEGAN_S = 1_700_000_000.0
+STEP_S = 60.0
+
+
+def step_at(number: int) -> ClosedStep:
+    demand = column(1 + number, NAN, 100e6, 200e6)
+    return ClosedStep(demand, 2 * demand, demand - 0.25, column(2, 4, NAN, 300e6))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "history.db"
+
+
+def record(
+    path: Path, numbers: list[int], *, names: SeriesNames = NAMES, step_s: float = STEP_S
+) -> Recorder:
+    """Record steps, each at its time; return the recorder, closed."""
+    recorder = Recorder(path)
+    for number in numbers:
+        recorder.add(
+            step_at(number),
+            names,
+            machine=MACHINE,
+            ended_at_s=BEGAN_S + number * step_s,
+            step_s=step_s,
+        )
+    recorder.close()
+    return recorder
+
+
+def everything(path: Path) -> Past:
+    return read_past(path, since_s=0.0)
+
+
+def rows_in(path: Path, table: str) -> int:
+    connection = sqlite3.connect(path)
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+    connection.close()
+    return int(count)
+
+
+def test_what_was_recorded_is_read_back_by_tenant_and_resource(path: Path) -> None:
+    record(path, [0, 1, 2])
+    past = everything(path)
+    assert past.tenants == ("acme", "beta")
+    assert past.step_s == STEP_S
+    assert past.ended_at_s.tolist() == [BEGAN_S, BEGAN_S + 60, BEGAN_S + 120]
+    cpu, memory = Resource.CPU, Resource.MEMORY
+    wanted = np.array([[1, NAN], [2, NAN], [3, NAN]])
+    assert past.demand[cpu] == pytest.approx(wanted, nan_ok=True)
+    assert past.peak[cpu][:, 0].tolist() == pytest.approx([2, 4, 6])
+    assert past.usage[cpu][:, 0].tolist() == pytest.approx([0.75, 1.75, 2.75])
+    assert past.demand[memory][0].tolist() == pytest.approx([100e6, 200e6])
+    assert past.limit[cpu][0].tolist() == [2, math.inf]  # all that the machine has is no limit
+    assert past.limit[memory][0].tolist() == pytest.approx([NAN, 300e6], nan_ok=True)
+
+
+def test_steps_in_which_nobody_recorded_are_gaps(path: Path) -> None:
+    record(path, [0, 3])
+    past = everything(path)
+    assert len(past.ended_at_s) == 4
+    assert past.demand[Resource.CPU][:, 0] == pytest.approx([1, NAN, NAN, 4], nan_ok=True)
+
+
+def test_only_the_time_and_the_tenants_that_were_asked_for_are_returned(path: Path) -> None:
+    record(path, list(range(10)))
+    past = read_past(path, since_s=BEGAN_S + 180, until_s=BEGAN_S + 300, only=["beta", "nobody"])
+    assert past.tenants == ("beta",)
+    assert past.ended_at_s.tolist() == [BEGAN_S + 180, BEGAN_S + 240, BEGAN_S + 300]
+    assert past.demand[Resource.MEMORY] == pytest.approx(np.full((3, 1), 200e6))
+
+
+def test_tenants_that_come_and_go_are_all_there(path: Path) -> None:
+    record(path, [0])
+    record(path, [1], names=SeriesNames(("beta", "carl"), ("cpu", "memory")))
+    past = everything(path)
+    assert past.tenants == ("acme", "beta", "carl")
+    cpu = past.demand[Resource.CPU]
+    assert cpu == pytest.approx(np.array([[1, NAN, NAN], [NAN, 2, NAN]]), nan_ok=True)
+
+
+def test_a_clock_that_is_set_back_moves_no_step_over_another(path: Path) -> None:
+    record(path, [5, 6, 1, 2])
+    assert everything(path).demand[Resource.CPU][:, 0].tolist() == pytest.approx([6, 7, 2, 3])
+
+
+def test_a_clock_that_jumps_ahead_leaves_a_gap_that_is_bounded(path: Path) -> None:
+    record(path, [0, 10**9])
+    past = everything(path)
+    assert past.demand[Resource.CPU][-1, 0] == pytest.approx(1 + 1e9)
+    assert len(past.ended_at_s) <= 20_000
+
+
+def test_steps_of_another_length_are_not_mixed_in(path: Path) -> None:
+    record(path, [0, 1, 2])
+    record(path, [100, 101], step_s=5.0)
+    assert everything(path).step_s == 5.0
+    assert len(everything(path).ended_at_s) == 2
+
+
+def test_the_file_is_bounded_and_older_steps_are_kept_coarsely(path: Path) -> None:
+    two_days = 2 * 24  # of hours
+    record(path, list(range(3 * two_days)), step_s=3600.0)
+    assert rows_in(path, "fine") == two_days
+    coarse = read_past(path, since_s=0.0, is_coarse=True)
+    assert rows_in(path, "coarse") == 3 * two_days // COARSE_STEPS
+    assert coarse.step_s == COARSE_STEPS * 3600.0
+    first = coarse.demand[Resource.CPU][0, 0]
+    assert first == pytest.approx(np.mean([1 + n for n in range(COARSE_STEPS)]))
+    assert coarse.peak[Resource.CPU][0, 0] == pytest.approx(2 * COARSE_STEPS)
+
+
+def test_names_that_no_row_has_any_more_are_forgotten(path: Path) -> None:
+    for number in range(60):
+        names = SeriesNames((f"t{number}", "beta"), ("cpu", "memory"))
+        record(path, [number], names=names, step_s=86400.0)
+    assert rows_in(path, "series") <= 3
+
+
+def test_what_the_forecaster_begins_with_ends_now(path: Path) -> None:
+    record(path, [0, 1, 2])
+    recorder = Recorder(path)
+    now_s = BEGAN_S + 2 * STEP_S + 130
+    names = SeriesNames(("beta", "acme"), ("cpu",))
+    past = recorder.past_demand(names, step_s=STEP_S, most=4, now_s=now_s)
+    wanted = [[NAN, 2], [NAN, 3], [NAN, NAN], [NAN, NAN]]
+    assert past == pytest.approx(np.array(wanted), nan_ok=True)
+    assert recorder.past_demand(names, step_s=30.0, most=4, now_s=now_s).shape == (0, 2)
+    asleep = recorder.past_demand(names, step_s=STEP_S, most=4, now_s=now_s + 1e9)
+    assert np.isnan(asleep).all()
+    backwards = recorder.past_demand(names, step_s=STEP_S, most=4, now_s=0.0)
+    assert backwards[-1, 1] == 3
+    recorder.close()
+
+
+@pytest.mark.parametrize("damage", [b"", b"no database, but long enough to be read as one" * 99])
+def test_a_damaged_file_is_set_aside_and_recording_goes_on(path: Path, damage: bytes) -> None:
+    path.write_bytes(damage)
+    assert record(path, [0]).problem is None
+    assert len(everything(path).ended_at_s) == 1
+    aside = list(path.parent.glob("history.db.damaged-*"))
+    assert [file.read_bytes() for file in aside] == ([damage] if damage else [])
+
+
+def _execute(path: Path, statement: str, *values: object) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+def bomb() -> bytes:
+    return zlib.compress(bytes(100 << 20))
+
+
+@pytest.mark.parametrize(
+    ("column_", "value"),
+    [
+        ("body", b"not compressed"),
+        ("body", zlib.compress(b"too short")),
+        ("body", "text"),
+        ("body", bomb()),
+        ("ended_at_s", "yesterday"),
+        ("ended_at_s", math.inf),
+        ("step_s", -1.0),
+        ("series", 99),
+    ],
+)
+def test_a_row_that_is_not_what_was_stored_is_a_gap(
+    path: Path, column_: str, value: object
+) -> None:
+    record(path, [0, 1, 2])
+    _execute(path, f"UPDATE fine SET {column_} = ? WHERE id = 2", value)  # noqa: S608
+    demand = everything(path).demand[Resource.CPU][:, 0]
+    assert demand == pytest.approx([1, NAN, 3], nan_ok=True)
+    recorder = Recorder(path)
+    past = recorder.past_demand(NAMES, step_s=STEP_S, most=9, now_s=BEGAN_S)
+    assert past[:, 0] == pytest.approx([1, NAN, 3], nan_ok=True)
+    recorder.close()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [b"{", b'{"tenants":["\x1b[2J"],"resources":["cpu"]}', b'{"tenants":["a"],"resources":["x"]}'],
+)
+def test_names_that_nobody_would_have_stored_name_nothing(path: Path, names: bytes) -> None:
+    record(path, [0])
+    _execute(path, "UPDATE series SET names = ?", names)
+    with pytest.raises(HistoryError, match="nothing was recorded"):
+        everything(path)
+
+
+def test_a_body_larger_than_it_should_be_is_never_unpacked_whole() -> None:
+    assert unpacked(bomb(), 2) is None
+
+
+def _no_file(path: Path) -> None:
+    assert not path.exists()
+
+
+def _a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"garbage" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [(_no_file, "no such file"), (_a_pipe, "no such file"), (_garbage, "not a database")],
+)
+def test_a_reader_is_told_why_there_is_nothing(
+    path: Path, made: Callable[[Path], None], said: str
+) -> None:
+    made(path)
+    with pytest.raises(HistoryError, match=said) as caught:
+        everything(path)
+    assert caught.value.hint
+
+
+def test_a_folder_that_cannot_be_used_is_a_problem_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    recorder = record(tmp_path / "file" / "history.db", [0])
+    assert recorder.problem is not None
+    assert recorder.past_demand(NAMES, step_s=STEP_S, most=4, now_s=0.0).shape == (0, 4)
+
+
+def test_a_step_that_cannot_be_written_is_a_problem_until_one_can(path: Path) -> None:
+    recorder = Recorder(path)
+    _execute(
+        path, "CREATE TRIGGER full BEFORE INSERT ON fine BEGIN SELECT raise(ABORT, 'full'); END"
+    )
+
+    def add(number: int) -> None:
+        recorder.add(
+            step_at(number), NAMES, machine=MACHINE, ended_at_s=BEGAN_S + number, step_s=STEP_S
+        )
+
+    add(0)
+    assert "full" in str(recorder.problem)
+    _execute(path, "DROP TRIGGER full")
+    add(1)
+    assert recorder.problem is None
+    assert rows_in(path, "fine") == 1
+    recorder.close()
+
+
+def test_pooled_steps_know_what_any_of_them_knew() -> None:
+    one = ClosedStep(column(1, NAN), column(1, NAN), column(1, NAN), column(math.inf, NAN))
+    other = ClosedStep(column(3, 5), column(4, 6), column(2, 5), column(2, 7))
+    both = pooled([one, other])
+    assert both.demand.tolist() == [2, 5]
+    assert both.peak.tolist() == [4, 6]
+    assert both.usage.tolist() == [1.5, 5]
+    assert both.limit.tolist() == [math.inf, 7]
