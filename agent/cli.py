@@ -28,6 +28,7 @@ from agent.exits import (
     Program,
     fail,
 )
+from agent.history_command import history
 from agent.render import (
     explanation_lines,
     finding_lines,
@@ -261,6 +262,7 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
 
 
 main.add_command(backtest)
+main.add_command(history)
 main.add_command(trace)
 
 

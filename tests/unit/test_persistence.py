@@ -68,16 +68,6 @@ def test_steps_are_recorded_as_they_end(folder: Path) -> None:
     assert past.usage[Resource.MEMORY][:, 0] == pytest.approx(memory)
 
 
-def test_forecasts_begin_with_what_an_earlier_agent_recorded(folder: Path) -> None:
-    with closing(daemon_in(folder)) as daemon:
-        run_steps(daemon, 30)
-    with closing(daemon_in(folder)) as daemon:
-        assert daemon.tick(time.monotonic(), 0)
-        assert daemon.record is not None
-        expected = daemon.record.resources[Resource.MEMORY].expected
-    assert expected == pytest.approx([MEMORY_BYTES], rel=0.01)
-
-
 def test_a_model_is_fitted_at_once_where_there_is_a_past(folder: Path) -> None:
     with closing(daemon_in(folder)) as daemon:
         run_steps(daemon, 40)

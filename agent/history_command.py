@@ -1,0 +1,125 @@
+"""`tidegate history`: what a tenant used, wanted and was allowed, as the agent recorded it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from agent import paths
+from agent.exits import EXIT_CODES, fail
+from agent.units import parse_seconds
+
+if TYPE_CHECKING:
+    from agent.history import Past
+    from agent.tenant import Resource
+
+_DAY_S = 86400.0
+_FINE_FOR_S = 2 * _DAY_S
+_NAMES_HINT = "`tidegate status` has the names of today's tenants"
+_HELP = """Show what TENANT used, wanted and was allowed, as the agent recorded it.
+
+Each step is kept for two days, and the mean of every 15 steps for four weeks.  Where that is more
+than a screen, a line stands for several steps.
+
+\b
+ENDED   when the line's last step ended, local time
+USED    mean
+DEMAND  mean of what it would have used without its limits
+PEAK    the highest demand of a tick
+LIMIT   mean of the limits in force; - is none
+UNMET   demand that was not served, of all demand
+
+A line without numbers is a time in which the agent did not run, or the tenant was not there.
+"""
+
+
+def _duration(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value_s = parse_seconds(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; expected for example 30m, 3h or 7d") from error
+    if value_s <= 0:
+        raise click.BadParameter("must be above 0")
+    return value_s
+
+
+def _resource(_context: click.Context, _option: click.Parameter, text: str) -> "Resource":
+    from agent.tenant import Kind, Resource
+
+    try:
+        return Resource.parsed(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is none of {', '.join(Kind)}") from error
+
+
+@click.command(help=_HELP, short_help="Show what a tenant used and wanted.", epilog=EXIT_CODES)
+@click.argument("tenant")
+@click.option(
+    "--resource",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    callback=_resource,
+    help="cpu, memory, disk_read:sda, ...",
+)
+@click.option(
+    "--since", "since_s", default="3h", show_default=True, callback=_duration, help="How far back."
+)
+@click.option(
+    "--every",
+    "every_s",
+    callback=_duration,
+    help="One line for so long.  [default: fills a screen]",
+)
+@click.option(
+    "--config",
+    envvar="TIDEGATE_CONFIG",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default=paths.CONFIG_PATH,
+    show_default=True,
+    help="The host's configuration file: it says where the agent's state is.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: a line for each step.")
+def history(tenant: str, *, as_json: bool, **asked: Any) -> None:
+    """Show what a tenant used, wanted and was allowed."""
+    from agent.config import ConfigError, load_host
+    from agent.history import HISTORY_NAME, HistoryError, read_past
+    from agent.history_lines import answer_of, steps_a_line, text_lines
+
+    resource, since_s, every_s = (asked[name] for name in ("resource", "since_s", "every_s"))
+    since = datetime.now(UTC).timestamp() - since_s
+    try:
+        path = load_host(asked["config"]).state_dir / HISTORY_NAME
+        past = read_past(path, since_s=since, only=[tenant], is_coarse=since_s > _FINE_FOR_S)
+        _check(past, tenant, resource)
+    except ConfigError as error:
+        fail(list(error.problems))
+    except HistoryError as error:
+        fail([str(error), error.hint])
+    if as_json:
+        answer = answer_of(past, tenant, resource, each=1)
+        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+        return
+    each = max(round(every_s / past.step_s), 1) if every_s else steps_a_line(len(past.ended_at_s))
+    click.echo("\n".join(text_lines(answer_of(past, tenant, resource, each=each))))
+
+
+def _check(past: "Past", tenant: str, resource: "Resource") -> None:
+    """Refuse what was not recorded, by name.
+
+    Raises:
+        HistoryError: The tenant was not there in that time, or the resource is not divided.
+
+    """
+    from agent.history import HistoryError
+
+    if tenant not in past.tenants:
+        raise HistoryError(f"nothing of {tenant!r} was recorded in that time", _NAMES_HINT)
+    if resource not in past.demand:
+        there_are = ", ".join(map(str, past.demand))
+        raise HistoryError(f"nothing of {resource} was recorded", f"recorded: {there_are}")
