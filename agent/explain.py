@@ -258,8 +258,7 @@ def _more(case: _Case, formula: float) -> str:
 def _cut(case: _Case) -> str:
     """Name what keeps the guaranteed amount below what the formula gives."""
     if round(100 * case.forfeited) > 0:
-        part = "all" if case.forfeited >= 1 else f"{100 * case.forfeited:.0f} %"
-        return f": its debt takes back {part} of what is beyond its floor"
+        return f": its debt takes back {100 * case.forfeited:.0f} % of what is beyond its floor"
     if not case.is_more(case.ceiling, case.guaranteed):
         return " to its ceiling"
     if not case.is_more(case.fair, case.guaranteed):

@@ -90,7 +90,7 @@ def test_a_guarantee_below_the_formula_names_what_bounds_it(
     assert step(explained("batch", changed), 0, "guaranteed").endswith(words)
 
 
-@pytest.mark.parametrize(("forfeited", "part"), [(0.4, "40 %"), (1.0, "all")])
+@pytest.mark.parametrize(("forfeited", "part"), [(0.4, "40 %"), (0.5, "50 %")])
 def test_what_a_debt_takes_back_of_a_guarantee_is_said(forfeited: float, part: str) -> None:
     one = record()
     cpu = replace(
