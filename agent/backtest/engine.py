@@ -25,6 +25,7 @@ class Setting:
     policy: Policy
     resource: Resource
     step_s: float
+    is_observing: bool = False  # all is decided, and nothing is limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +159,16 @@ def steps_of(
     """Run `demand` (steps, tenants in roster order; NaN is absent) under the control loop.
 
     Before each step the loop ticks once: it samples what the last step left in the counters,
-    decides, and its limits are in force during the step.  Each step is one tick.
+    decides, and its limits are in force during the step.  Each step is one tick.  The reserve
+    is the system's own: tenants are served from the rest.
     """
     step_s, tenants = setting.step_s, len(setting.roster)
-    capacity = setting.policy.total[setting.resource]
+    capacity = setting.policy.capacity[setting.resource]
     host = SimulatedHost(tenants, resource=setting.resource, capacity=capacity, evidence=evidence)
     loop = ControlLoop(
         setting.roster,
         setting.policy,
-        LoopSettings(tick_s=step_s, step_s=step_s, is_observing=False),
+        LoopSettings(tick_s=step_s, step_s=step_s, is_observing=setting.is_observing),
         kernel=Kernel(host, host),
         forecaster=forecaster,
         ledgers={},

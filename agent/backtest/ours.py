@@ -1,4 +1,4 @@
-"""tidegate's own run of a case: the default configuration's policy over one simulated host.
+"""tidegate's own run: a configuration's policy over one simulated host; by default, of a case.
 
 The control loop and the forecaster are the daemon's; only the clock and the kernel are not.
 """
@@ -19,14 +19,13 @@ from agent.forecaster import State
 from agent.policy import forecast_settings, policy_of
 from agent.ports import Forecasting
 from agent.settings import Config, HostSettings, Periods
-from agent.tenant import BASIC, Entitlement, Floats, Ints, Roster, Tenant
+from agent.tenant import BASIC, Entitlement, Floats, Ints, Resource, Roster, Tenant
 from forecast.profile import Profile
 from forecast.settings import ForecastSettings
 
 Tell = Callable[[int], None]  # is told how many steps were done since it was told last
 
-_PLENTY = 1e15  # of resources that are not replayed
-_HORIZON_S, _REFIT_S = 900.0, 3600.0
+PLENTY = 1e15  # of resources that are not replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,45 +83,54 @@ class Foreseen(RuleForecaster):
         return "live" if self._offered else "starting"
 
 
+def at_pace(periods: Periods, step_s: float) -> Periods:
+    """Return the clocks of a replay: a tick is a step, and nobody's limits are to be learned."""
+    return replace(
+        periods,
+        tick_s=step_s,
+        step_s=step_s,
+        horizon_s=max(periods.horizon_s, step_s),
+        refit_s=max(periods.refit_s, step_s),
+        learning_s=0.0,
+    )
+
+
 def config_of(case: Case, capacity: float, mode: Mode) -> Config:
     """Return the default configuration for a host of this capacity, nothing of it reserved.
 
-    A tick and a step are the trace's step; nobody starts with limits to be learned.
+    Its tenants have no floors, their ceilings and their classes.
     """
-    amounts = dict.fromkeys(BASIC, _PLENTY) | {case.resource: capacity}
-    step_s = case.step_s
+    amounts = dict.fromkeys(BASIC, PLENTY) | {case.resource: capacity}
     return Config(
         machine=amounts,
         total=amounts,
         host=HostSettings(cpu_reserve_cores=0.0, memory_reserve_bytes=0),
-        periods=Periods(
-            tick_s=step_s,
-            step_s=step_s,
-            horizon_s=max(_HORIZON_S, step_s),
-            refit_s=max(_REFIT_S, step_s),
-            learning_s=0.0,
-        ),
+        periods=at_pace(Periods(), case.step_s),
         modes=dict.fromkeys(BASIC, Mode.STRICT) | {case.resource: mode},
+        # Numbered, so that the roster keeps the order of the case's columns.
+        tenants=tuple(
+            Tenant(f"{place:07}", case.classes[qos], {case.resource: Entitlement(ceiling=ceiling)})
+            for place, (qos, ceiling) in enumerate(
+                zip(case.class_of.tolist(), case.ceiling.tolist(), strict=True)
+            )
+        ),
     )
 
 
-def setting_of(case: Case, capacity: float, mode: Mode) -> Setting:
-    """Return what is replayed: tenants without floors, up to their ceilings, by their classes."""
-    # Numbered, so that the roster keeps the order of the case's columns.
-    tenants = (
-        Tenant(f"{place:07}", case.classes[qos], {case.resource: Entitlement(ceiling=ceiling)})
-        for place, (qos, ceiling) in enumerate(
-            zip(case.class_of.tolist(), case.ceiling.tolist(), strict=True)
-        )
+def setting_of(config: Config, resource: Resource) -> Setting:
+    """Return what is replayed of one resource under a configuration, which paces it."""
+    return Setting(
+        roster=Roster.of(config.tenants),
+        policy=policy_of(config),
+        resource=resource,
+        step_s=config.periods.step_s,
+        is_observing=config.host.is_observing,
     )
-    policy = policy_of(config_of(case, capacity, mode))
-    return Setting(Roster.of(tenants), policy, case.resource, case.step_s)
 
 
-def replay_forecast_settings(case: Case) -> ForecastSettings:
-    """Return the default forecaster's settings, with refits that do not depend on the clock."""
-    made = forecast_settings(config_of(case, 1.0, Mode.STRICT))
-    return replace(made, are_refits_counted=True)
+def replay_forecast_settings(config: Config) -> ForecastSettings:
+    """Return the forecaster's settings, with refits that do not depend on the clock."""
+    return replace(forecast_settings(config), are_refits_counted=True)
 
 
 def foreseen(case: Case, tell: Tell) -> Foresight:
@@ -135,7 +143,8 @@ def foreseen(case: Case, tell: Tell) -> Foresight:
     rows: list[tuple[NDArray[np.float32], ...]] = []
     levels = np.empty(0)
     sources: list[NDArray[np.uint8]] = []
-    with WaitingForecaster(replay_forecast_settings(case)) as forecaster:
+    settings = replay_forecast_settings(config_of(case, 1.0, Mode.STRICT))
+    with WaitingForecaster(settings) as forecaster:
         forecaster.reset(len(case.tenants), np.empty((0, len(case.tenants))))
         for step, row in enumerate(np.minimum(case.demand, case.ceiling), start=1):
             said = forecaster.answered(step, row)
@@ -166,7 +175,8 @@ def our_steps(
     Without a foresight the fallback rule stands in for forecasts.
     """
     forecaster = RuleForecaster() if foresight is None else Foreseen(foresight)
-    return _steps(case, capacity, mode, forecaster, Evidence(is_exact=True))
+    setting = setting_of(config_of(case, capacity, mode), case.resource)
+    return _steps(case.demand, setting, forecaster, Evidence(is_exact=True))
 
 
 def our_steps_closed(
@@ -178,12 +188,29 @@ def our_steps_closed(
         ForecasterError: The forecaster is gone, or does not answer.
 
     """
-    evidence = Evidence(is_exact=False)
+    config, evidence = config_of(case, capacity, mode), Evidence(is_exact=False)
+    return steps_under(
+        config, case.demand, resource=case.resource, evidence=evidence, are_fitted=are_fitted
+    )
+
+
+def steps_under(
+    config: Config, demand: Floats, *, resource: Resource, evidence: Evidence, are_fitted: bool
+) -> Iterator[Passed]:
+    """Replay demand (steps, tenants in roster order) under a configuration at the replay's pace.
+
+    Forecasts are made along the way, from what the loop sees; if not, the fallback rule stands in.
+
+    Raises:
+        ForecasterError: The forecaster is gone, or does not answer.
+
+    """
+    setting = setting_of(config, resource)
     if not are_fitted:
-        yield from _steps(case, capacity, mode, RuleForecaster(), evidence)
+        yield from _steps(demand, setting, RuleForecaster(), evidence)
         return
-    with WaitingForecaster(replay_forecast_settings(case)) as forecaster:
-        yield from _steps(case, capacity, mode, forecaster, evidence)
+    with WaitingForecaster(replay_forecast_settings(config)) as forecaster:
+        yield from _steps(demand, setting, forecaster, evidence)
 
 
 def course_of(case: Case, steps: Iterator[Passed], capacity: float, tell: Tell) -> Course:
@@ -202,9 +229,9 @@ def course_of(case: Case, steps: Iterator[Passed], capacity: float, tell: Tell) 
 
 
 def _steps(
-    case: Case, capacity: float, mode: Mode, forecaster: Forecasting, evidence: Evidence
+    demand: Floats, setting: Setting, forecaster: Forecasting, evidence: Evidence
 ) -> Iterator[Passed]:
-    setting = setting_of(case, capacity, mode)
-    series = setting.policy.foreseen
-    narrowed = OneResource(forecaster, case.resource, len(case.tenants), foreseen=series)
-    return steps_of(case.demand, setting, forecaster=narrowed, evidence=evidence)
+    narrowed = OneResource(
+        forecaster, setting.resource, len(setting.roster), foreseen=setting.policy.foreseen
+    )
+    return steps_of(demand, setting, forecaster=narrowed, evidence=evidence)

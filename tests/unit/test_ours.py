@@ -24,7 +24,7 @@ from forecast.profile import Source
 
 def test_the_policy_is_a_default_configuration_at_the_pace_of_the_trace() -> None:
     host = case(drawn(12, 3), classes=[0, 1, 2], ceiling=[1.0, 2.0, 3.0])
-    setting = setting_of(host, 5.0, Mode.STRICT)
+    setting = setting_of(config_of(host, 5.0, Mode.STRICT), Resource.CPU)
     defaults = Config(machine={}, total={})
     assert setting.policy.capacity[Resource.CPU] == setting.policy.total[Resource.CPU] == 5.0
     assert setting.policy.modes[Resource.CPU] is Mode.STRICT
@@ -39,8 +39,9 @@ def test_the_policy_is_a_default_configuration_at_the_pace_of_the_trace() -> Non
 @pytest.mark.parametrize(("step_s", "horizon_steps"), [(60.0, 15), (300.0, 3), (3600.0, 1)])
 def test_the_horizon_is_a_quarter_of_an_hour_or_a_step(step_s: float, horizon_steps: int) -> None:
     host = case(drawn(12, 3), step_s=step_s)
-    assert config_of(host, 1.0, Mode.STRICT).periods.horizon_steps == horizon_steps
-    settings = replay_forecast_settings(host)
+    config = config_of(host, 1.0, Mode.STRICT)
+    assert config.periods.horizon_steps == horizon_steps
+    settings = replay_forecast_settings(config)
     assert (settings.step_s, settings.horizon_steps) == (step_s, horizon_steps)
     assert settings.are_refits_counted
 
@@ -57,9 +58,10 @@ def test_forecasts_that_are_made_once_are_those_that_would_be_made_along_the_way
         capacity,
         _deaf,
     )
-    with WaitingForecaster(replay_forecast_settings(host)) as forecaster:
+    config = config_of(host, capacity, Mode.STRICT)
+    with WaitingForecaster(replay_forecast_settings(config)) as forecaster:
         narrowed = OneResource(forecaster, Resource.CPU, 3, foreseen=BASIC)
-        setting = setting_of(host, capacity, Mode.STRICT)
+        setting = setting_of(config, Resource.CPU)
         evidence = Evidence(is_exact=True)
         along = course_of(
             host, steps_of(demand, setting, forecaster=narrowed, evidence=evidence), capacity, _deaf

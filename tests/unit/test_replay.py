@@ -1,5 +1,7 @@
 """Recorded demand under the control loop: what the simulated host serves and shows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from agent.settings import DEFAULT_QOS
 from agent.tenant import Entitlement, Floats, QosClass, Resource, Roster, Tenant
 from enforce.columns import Changes, Control
 
-PLATINUM, _, SILVER = DEFAULT_QOS
+PLATINUM, GOLD, SILVER = DEFAULT_QOS
 STEP_S = 300.0
 
 
@@ -34,6 +36,32 @@ def replay(
     setting = Setting(who, policy(capacity, mode), Resource.CPU, STEP_S)
     evidence = Evidence(is_exact)
     return replayed(demand, setting, forecaster=RuleForecaster(), evidence=evidence)
+
+
+def test_the_systems_reserve_is_served_to_nobody() -> None:
+    reserved = replace(policy(4.0, Mode.ELASTIC), total={Resource.CPU: 5.0, Resource.MEMORY: 1e12})
+    setting = Setting(roster(SILVER, SILVER), reserved, Resource.CPU, STEP_S)
+    found = replayed(
+        np.full((5, 2), 3.0), setting, forecaster=RuleForecaster(), evidence=Evidence(is_exact=True)
+    )
+    assert found.served.sum(axis=1) == pytest.approx(4.0)
+
+
+def test_who_only_observes_limits_nobody() -> None:
+    setting = Setting(roster(SILVER, GOLD), policy(6.0, Mode.STRICT), Resource.CPU, STEP_S)
+    runs = [
+        replayed(
+            np.full((20, 2), 4.0),
+            replace(setting, is_observing=is_observing),
+            forecaster=RuleForecaster(),
+            evidence=Evidence(is_exact=True),
+        )
+        for is_observing in (False, True)
+    ]
+    assert np.isinf(runs[1].limit).all()
+    assert runs[1].served == pytest.approx(3.0)  # of equal weights
+    assert np.isfinite(runs[0].limit[1:]).all()
+    assert runs[0].served[-1, 1] > runs[0].served[-1, 0]
 
 
 def drawn(tenants: int, steps: int = 120) -> Floats:
