@@ -7,13 +7,14 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agent.allocation import Mode
-from agent.keys import Faults, dotted, read_table, shown
+from agent.keys import Faults, Kind, dotted, read_table, shown
+from agent.overrides import Override, by_tenant, of_host, overridden
 from agent.schema import MODE_KEYS, QOS_KEYS, SECTION_NAMES, SECTIONS, TENANT_KEYS, tenant_keys
 from agent.sections import GROUPS, entitlements, exact_text, supplies
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config, HostSettings, Periods
@@ -28,6 +29,7 @@ _MAX_LEFT_ALONE_NAMED = 5
 # The agent and its forecaster, measured with up to some hundred tenants.
 _AGENT_BYTES = 256 << 20
 _SUFFIX = ".toml"
+_OVERRIDES = "--set: "
 _MAX_HORIZON_STEPS = 1000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _NAME_EXPECTATION = "a-z, 0-9, '_' and '-', beginning with a letter or digit, at most 63 long"
@@ -53,29 +55,43 @@ class _UnfitTextError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One configuration file and what was found wrong with it."""
+    """One configuration file, what is to stand in it, and what was found wrong with it."""
 
     path: Path
     faults: Faults
+    overrides: Sequence[Override] = ()
+    source: str = ""  # whose fault it is, where it is not the file's
 
     def problems(self) -> Iterator[str]:
         """Return each fault behind the file's name."""
-        return (f"{_path_text(self.path)}: {line}" for line in self.faults.lines)
+        source = self.source or f"{_path_text(self.path)}: "
+        return (f"{source}{line}" for line in self.faults.lines)
 
 
-def load_config(path: Path, tenants_dir: Path, *, cores: float, memory_bytes: float) -> Config:
+def load_config(
+    path: Path,
+    tenants_dir: Path,
+    *,
+    cores: float,
+    memory_bytes: float,
+    overrides: Sequence[Override] = (),
+) -> Config:
     """Read the host's file and each tenant's, and check them against what the host has.
+
+    With `overrides` these stand in the files, which are good without them: all faults are theirs.
 
     Raises:
         ConfigError: Something is wrong; every fault of every file is named.
 
     """
-    host_file = _File(path, Faults())
+    source, own = _OVERRIDES if overrides else "", by_tenant(overrides)
+    host_file = _File(path, Faults(), of_host(overrides), source)
     document = _document(host_file)
     config = _host_config(document, host_file.faults, cores=cores, memory_bytes=memory_bytes)
-    folder = _File(tenants_dir, Faults())
+    folder = _File(tenants_dir, Faults(), source=source)
     names, left_alone = _tenant_files(folder)
-    files = [_File(tenants_dir / name, Faults()) for name in names]
+    _check_overridden(own, [name.removesuffix(_SUFFIX) for name in names], folder.faults)
+    files = [_tenant_file(tenants_dir / name, own, source) for name in names]
     found = [_tenant(file, config) for file in files]
     tenants = tuple(tenant for tenant in found if tenant is not None)
     config = replace(config, tenants=tenants, left_alone=left_alone)
@@ -155,7 +171,7 @@ def _document(file: _File) -> dict[str, Any]:
     try:
         text = _contents(file.path).decode("utf-8")
         _check_text(text)
-        return tomllib.loads(text)
+        return overridden(tomllib.loads(text), file.overrides)
     except OSError as error:
         file.faults.add("", f"cannot be read: {error.strerror or error}")
     except UnicodeDecodeError as error:
@@ -306,6 +322,20 @@ def _why_left_alone(name: str) -> str:
     if name.startswith("."):
         return "hidden"
     return "" if name.endswith(_SUFFIX) else f"does not end in {_SUFFIX}"
+
+
+def _tenant_file(path: Path, overrides: Mapping[str, Sequence[Override]], source: str) -> _File:
+    name = path.name.removesuffix(_SUFFIX)
+    source = source and f"{source}{dotted('tenants', name)}."
+    return _File(path, Faults(), overrides.get(name, ()), source)
+
+
+def _check_overridden(overridden: Iterable[str], names: Sequence[str], faults: Faults) -> None:
+    """Refuse settings of tenants that have no file."""
+    known = Kind("a tenant that has a file", str, tuple(names))
+    for name in overridden:
+        if name not in known.choices:
+            faults.wrong(dotted("tenants", name), known, name)
 
 
 def _tenant(file: _File, config: Config) -> Tenant | None:

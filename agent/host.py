@@ -1,11 +1,12 @@
 """What this host has, and the configuration as checked against it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from agent.config import load_config
+from agent.overrides import Override
 from agent.settings import Config
 from agent.tenant import Resource
 
@@ -19,11 +20,16 @@ def read_machine() -> Mapping[Resource, float]:
 
 
 def read_config(
-    path: Path, tenants_dir: Path, accepted: Mapping[Resource, float] | None = None
+    path: Path,
+    tenants_dir: Path,
+    accepted: Mapping[Resource, float] | None = None,
+    *,
+    overrides: Sequence[Override] = (),
 ) -> Config:
     """Load the configuration against what this host has, or had when one was last accepted.
 
-    A CPU that went offline is no reason to refuse files that were good before.
+    A CPU that went offline is no reason to refuse files that were good before.  `overrides` stand
+    in files that are good without them.
 
     Raises:
         ConfigError: Something in it is wrong; every fault is named.
@@ -32,5 +38,9 @@ def read_config(
     has, had = read_machine(), accepted or {}
     most = {resource: max(now, had.get(resource, 0.0)) for resource, now in has.items()}
     return load_config(
-        path, tenants_dir, cores=most[Resource.CPU], memory_bytes=most[Resource.MEMORY]
+        path,
+        tenants_dir,
+        cores=most[Resource.CPU],
+        memory_bytes=most[Resource.MEMORY],
+        overrides=overrides,
     )
