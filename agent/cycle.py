@@ -3,7 +3,7 @@
 The daemon, the tests and every simulation run this very code; time enters as an argument.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +38,7 @@ class Policy:
     pace: Pace
     learning_s: float
     memory_margin_bytes: float
+    uncounted: Collection[Kind] = UNCOUNTED
 
     @property
     def resources(self) -> tuple[Resource, ...]:
@@ -47,7 +48,7 @@ class Policy:
     @property
     def foreseen(self) -> tuple[Resource, ...]:
         """Return what of it is forecast, in the order of the forecaster's series."""
-        return tuple(resource for resource in self.capacity if resource.kind not in UNCOUNTED)
+        return tuple(r for r in self.capacity if r.kind not in self.uncounted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ def _limit_in(sample: HostSample, resource: Resource) -> Floats:
 def _profile_of(
     resource: Resource, profile: Profile, roster: Roster, policy: Policy
 ) -> ResourceProfile:
-    if resource.kind in UNCOUNTED:
+    if resource.kind in policy.uncounted:
         return ResourceProfile.unknown(profile.levels, len(roster))
     return ResourceProfile.of(profile, policy.foreseen.index(resource), len(roster))
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _WIDTH = 100
 _LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
 _MOST_SEEDS = 1000
+_RESOURCES = ("cpu", "memory", "disk_read", "disk_write", "net_in", "net_out")
 _POLICIES = (
     *("tidegate", "static", "last", "max-1h", "n-sigma", "borg-default", "rc-like"),
     *("max-predictors", "vpa", "koordinator", "autopilot", "weights", "oracle"),
@@ -38,8 +39,8 @@ factors times the peak of the sum of demand.
 
 \b
 Policies: tidegate, and ten peers (docs/backtest.md names their sources)
-  static last max-1h n-sigma borg-default rc-like max-predictors vpa
-  koordinator autopilot
+  static last max-1h n-sigma borg-default rc-like max-predictors autopilot
+  vpa koordinator (of cpu and memory only)
 References, which know what no policy can know
   weights  weights by class without any cap: serve whatever is wanted while
            there is any capacity
@@ -66,7 +67,7 @@ for, or a child process that was lost.
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option(
     "--resource",
-    type=click.Choice(["cpu", "memory"]),
+    type=click.Choice(_RESOURCES),
     default="cpu",
     show_default=True,
     help="What tenants share.",
@@ -155,14 +156,18 @@ def backtest(trace: Path, *, as_json: bool, page: Path | None, **chosen: Any) ->
 def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Request":
     """Return what the options ask for."""
     from agent.allocation import Mode
-    from agent.backtest.contest import OURS, POLICIES, Terms
+    from agent.backtest.contest import OURS, Terms, policies_for
     from agent.backtest.protocol import FACTORS
     from agent.backtest.session import Request
     from agent.tenant import Kind, Resource
 
     if chosen["density"] and chosen["closed_loop"]:
         raise click.UsageError("--density and --closed-loop exclude each other")
-    policies = chosen["policies"] or POLICIES
+    resource = Resource(Kind(chosen["resource"]))
+    there_are = policies_for(resource)
+    policies = chosen["policies"] or there_are
+    if misfits := [name for name in policies if name not in there_are]:
+        raise click.UsageError(f"{', '.join(misfits)}: described for cpu and memory only")
     if has_page and OURS not in policies:
         raise click.UsageError("--html shows tidegate's run: it must be among the policies")
     if chosen["tracked"] and not has_page:
@@ -172,13 +177,13 @@ def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Requ
     terms = Terms(
         factors=tuple(sorted(set(chosen["factors"]))) or FACTORS,
         mode=Mode(chosen["mode"]),
-        policies=tuple(name for name in POLICIES if name in policies),
+        policies=tuple(name for name in there_are if name in policies),
         is_closed=chosen["closed_loop"],
         are_fitted=not chosen["no_fits"],
     )
     return Request(
         path=trace,
-        resource=Resource(Kind(chosen["resource"])),
+        resource=resource,
         terms=terms,
         tenants_per_host=chosen["tenants_per_host"],
         seeds=chosen["seeds"],

@@ -24,12 +24,22 @@ from agent.backtest.rivals import (
     recommended,
     weights_outcome,
 )
-from agent.tenant import Floats
+from agent.tenant import Floats, Resource
 
 OURS = "tidegate"
 REFERENCES = {"weights": weights_outcome, "oracle": oracle_outcome}
 PEER_KINDS: Mapping[str, PeerKind] = {kind.name: kind for kind in PEERS}
 POLICIES = (OURS, *PEER_KINDS, *REFERENCES)
+
+
+def policies_for(resource: Resource) -> tuple[str, ...]:
+    """Return all policies that can be compared there: some peers size only cpu and memory."""
+    misfits = {
+        name
+        for name, kind in PEER_KINDS.items()
+        if kind.resources and resource not in kind.resources
+    }
+    return tuple(name for name in POLICIES if name not in misfits)
 
 
 @dataclass(frozen=True, slots=True)

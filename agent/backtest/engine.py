@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.backtest.host import Evidence, SimulatedHost
-from agent.cycle import Policy
+from agent.cycle import LIMIT_CONTROL, Policy
 from agent.forecaster import State
 from agent.ports import Forecasting, Kernel
 from agent.record import ResourceTick
@@ -174,6 +174,8 @@ def steps_of(
         ledgers={},
     )
     for step, row in enumerate(demand):
-        record = loop.tick(step_s * (step + 1), late_ticks=0)
+        tick = loop.tick(step_s * (step + 1), late_ticks=0).resources[setting.resource]
+        if setting.resource not in LIMIT_CONTROL:
+            host.hold(tick.limit)
         limit = host.limit()
-        yield Passed(limit, host.run(row, step_s), record.resources[setting.resource])
+        yield Passed(limit, host.run(row, step_s), tick)

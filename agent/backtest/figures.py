@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from agent.backtest.columns import QUANTITY_OF
 from agent.backtest.protocol import Case
 from agent.backtest.rivals import Outcome
 from agent.backtest.score import (
@@ -20,10 +21,14 @@ from agent.backtest.score import (
     violated_fraction_by_class,
 )
 from agent.pools import fair_share
-from agent.tenant import Bools, Floats, Resource
+from agent.tenant import BASIC, Bools, Floats, Resource
 
-# What is missed counts from here on: a thousandth of a core, of a GiB.
-SLACK: Mapping[Resource, float] = {Resource.CPU: 1e-3, Resource.MEMORY: 2.0**20}
+# What a step may miss and still count as served in full: cores, bytes, bytes/s.
+SLACK: Mapping[Resource, float] = {
+    Resource.CPU: 1e-3,
+    Resource.MEMORY: 2.0**20,
+    **{resource: 4096.0 for resource in QUANTITY_OF if resource not in BASIC},
+}
 _HOUR_S = 3600.0
 
 

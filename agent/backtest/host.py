@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.fairness import filled
-from agent.tenant import Floats, Resource
+from agent.tenant import Floats, Kind, Resource
 from enforce.columns import (
     COUNTERS,
     DEFAULT_WEIGHT,
@@ -25,6 +25,15 @@ from enforce.columns import (
 _US_PER_S = 1e6
 _PERIODS_PER_S = 10.0  # of cpu.max, 100 ms each
 _AT_LIMIT = 1 - 1e-9
+_COUNTER = {
+    Kind.DISK_READ: "io_read_bytes",
+    Kind.DISK_WRITE: "io_write_bytes",
+    Kind.DISK_READ_OPS: "io_read_ops",
+    Kind.DISK_WRITE_OPS: "io_write_ops",
+    Kind.NET_OUT: "net_out_bytes",
+    Kind.NET_IN: "net_in_bytes",
+    Kind.REQUESTS: "requests",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ class SimulatedHost:
         self, tenants: int, *, resource: Resource, capacity: float, evidence: Evidence
     ) -> None:
         self._resource, self._capacity, self._evidence = resource, capacity, evidence
+        self._decided = np.full(tenants, np.inf)  # limits of what no control file limits
         self._is_absent = np.zeros(tenants, dtype=np.bool_)
         zero = np.zeros(tenants)
         self._sample = HostSample(
@@ -104,8 +114,14 @@ class SimulatedHost:
     def limit(self) -> Floats:
         """Return the limits in force, shape (tenants,); inf is none."""
         in_force = self._sample.in_force
-        is_cpu = self._resource == Resource.CPU
-        return in_force.cpu_max_cores if is_cpu else in_force.memory_high_bytes
+        return {
+            Resource.CPU: in_force.cpu_max_cores,
+            Resource.MEMORY: in_force.memory_high_bytes,
+        }.get(self._resource, self._decided)
+
+    def hold(self, limit: Floats) -> None:
+        """Let limits be in force of what no control file limits yet: disk and network."""
+        self._decided = limit
 
     def run(self, demand: Floats, elapsed_s: float) -> Floats:
         """Let `elapsed_s` seconds pass under this demand; return what was served.
@@ -114,8 +130,12 @@ class SimulatedHost:
         """
         self._is_absent = np.isnan(demand)
         wanted = np.where(self._is_absent, 0.0, demand)
-        is_cpu = self._resource == Resource.CPU
-        served = self._ran(wanted, elapsed_s) if is_cpu else self._held(wanted)
+        if self._resource == Resource.CPU:
+            served = self._ran(wanted, elapsed_s)
+        elif self._resource == Resource.MEMORY:
+            served = self._held(wanted)
+        else:
+            served = self._moved(wanted, elapsed_s)
         return self._visible(served)
 
     def _visible(self, column: Floats) -> Floats:
@@ -153,4 +173,14 @@ class SimulatedHost:
             cpu_periods=before.cpu_periods + periods,
             cpu_throttled_periods=before.cpu_throttled_periods + periods * (throttled > 0),
         )
+        return served
+
+    def _moved(self, demand: Floats, elapsed_s: float) -> Floats:
+        """Let bytes or operations pass, each tenant's up to its limit; return how many a second."""
+        room = np.minimum(demand, self._decided)
+        served = filled(self._capacity, room=room, weight=np.ones_like(room))
+        counter = _COUNTER[self._resource.kind]
+        shown = demand if self._evidence.is_exact else served
+        total = getattr(self._sample, counter) + shown * elapsed_s
+        self._sample = replace(self._sample, **{counter: total})
         return served

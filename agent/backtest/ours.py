@@ -118,10 +118,13 @@ def config_of(case: Case, capacity: float, mode: Mode) -> Config:
 
 
 def setting_of(config: Config, resource: Resource) -> Setting:
-    """Return what is replayed of one resource under a configuration, which paces it."""
+    """Return what is replayed of one resource under a configuration, which paces it.
+
+    A trace knows what was used of everything, also of what no kernel counts for the agent yet.
+    """
     return Setting(
-        roster=Roster.of(config.tenants),
-        policy=policy_of(config),
+        roster=Roster.of(config.tenants, config.resources),
+        policy=replace(policy_of(config), uncounted=()),
         resource=resource,
         step_s=config.periods.step_s,
         is_observing=config.host.is_observing,

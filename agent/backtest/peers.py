@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.backtest.recommenders import HOUR_S, autopilot, koordlet, vpa
 from agent.backtest.windows import Highest, MeanAndSpread, Quantile
-from agent.tenant import Bools, Floats, Resource
+from agent.tenant import BASIC, Bools, Floats, Resource
 
 # Takes each tenant's newest value and whether there is one; NaN where it cannot tell yet.
 Estimator = Callable[[Floats, Bools], Floats]
@@ -48,6 +48,7 @@ class PeerKind:
     name: str
     source: str
     build: Build
+    resources: tuple[Resource, ...] = ()  # of which it is described; none where of any
 
 
 class Steady:
@@ -162,6 +163,7 @@ PEERS: tuple[PeerKind, ...] = (
         "applied at once, at first the ceiling. Its epsilon, which empties buckets that weigh next "
         "to nothing, does not matter at 90 % and is left out",
         _peer(vpa),
+        BASIC,
     ),
     PeerKind(
         "koordinator",
@@ -170,6 +172,7 @@ PEERS: tuple[PeerKind, ...] = (
         "cores or 5 MiB growing by 5 %), +10 %; in its first 24 h a pod keeps its request. The "
         "node-wide prediction beside it, which is for all pods' sum, is left out",
         _peer(koordlet),
+        BASIC,
     ),
     PeerKind(
         "autopilot",

@@ -19,7 +19,8 @@ from agent.backtest.tracks import Track
 from agent.tenant import Floats
 
 _DAY_S, _HOUR_S = 86400.0, 3600.0
-_GIB = 2.0**30
+_GIB, _MIB = 2.0**30, 2.0**20
+_AXES = {"cpu": (1.0, "cores"), "memory": (_GIB, "GiB")}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
@@ -103,7 +104,7 @@ def _colour(name: str, found: FactorResult, *, is_reference: bool) -> str:
 
 def _track(panel: Axes, track: Track, edges: Floats, part: slice, resource: str) -> None:
     """Draw demand, forecast, limit and what was unmet, each held for its whole step."""
-    size, label = (1.0, "cores") if resource == "cpu" else (_GIB, "GiB")
+    size, label = _AXES.get(resource, (_MIB, "MiB/s"))
     demand, limit, guaranteed, expected, upper, unmet = (
         column[part] / size
         for column in (

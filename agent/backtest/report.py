@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent.amounts import amount_text
 from agent.backtest.contest import OURS, PEER_KINDS, HostResult, Terms
 from agent.backtest.density import SLO, SeedDensity
 from agent.backtest.figures import Figures, mean_of
 from agent.table import Column, table
 from agent.tenant import Resource
-from agent.units import approximate_bytes, seconds_text, three_digits
+from agent.units import seconds_text, three_digits
 
 _LEAST_PCT = 0.0005
 
@@ -177,9 +178,7 @@ def density_lines(found: DensityResult, setup: Setup, width: int) -> list[str]:
 
 def _amount(setup: Setup, capacity: float) -> str:
     """Return an amount of the resource with its unit."""
-    if setup.resource == str(Resource.CPU):
-        return f"{three_digits(capacity)} cores"
-    return approximate_bytes(capacity)
+    return amount_text(Resource.parsed(setup.resource).kind, capacity)
 
 
 def _verdict(found: FactorResult) -> str:

@@ -118,6 +118,19 @@ def test_memory_can_be_replayed_too(path: Path) -> None:
     assert 0 < rows["oracle"] <= min(rows.values()) * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("resource", ["disk_read", "disk_write", "net_in", "net_out"])
+@pytest.mark.parametrize("loop", [(), ("--closed-loop",)])
+def test_disk_and_network_can_be_replayed_as_if_their_limits_were_enforced(
+    path: Path, resource: str, loop: tuple[str, ...]
+) -> None:
+    answer = found(path, *QUICK, "--resource", resource, "--capacity", "0.8", *loop)
+    (factor,) = answer["factors"]
+    rows = {row["policy"]: row["mean"]["unmet_fraction"] for row in factor["policies"]}
+    assert not {"vpa", "koordinator"} & set(rows)  # described for cpu and memory only
+    assert 0 < rows["oracle"] <= min(rows.values()) * (1 + 1e-9)
+    assert rows["tidegate"] < 0.5
+
+
 @pytest.mark.parametrize(
     ("options", "code", "word"),
     [
@@ -127,6 +140,7 @@ def test_memory_can_be_replayed_too(path: Path) -> None:
         (["--seeds", "0"], 2, "seeds"),
         (["--density", "--closed-loop"], 2, "exclude each other"),
         (["--resource", "patience"], 2, "patience"),
+        (["--resource", "net_in", "--policy", "vpa"], 2, "vpa: described for cpu and memory only"),
     ],
 )
 def test_what_cannot_be_done_is_said(path: Path, options: list[str], code: int, word: str) -> None:

@@ -12,7 +12,7 @@ from agent.cycle import Policy
 from agent.emergency import EmergencySettings
 from agent.plan import Pace
 from agent.settings import DEFAULT_QOS
-from agent.tenant import Entitlement, Floats, QosClass, Resource, Roster, Tenant
+from agent.tenant import Entitlement, Floats, Kind, QosClass, Resource, Roster, Tenant
 from enforce.columns import Changes, Control
 
 PLATINUM, GOLD, SILVER = DEFAULT_QOS
@@ -196,6 +196,21 @@ def test_memory_is_held_up_to_its_limit_whatever_the_weights(is_exact: bool) -> 
     sample = host.read(1.0)
     assert sample.memory_current_bytes == pytest.approx(demand if is_exact else [1.5, 2.0, 1.5])
     assert sample.memory_high_events == pytest.approx([1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("is_exact", "shown"), [(True, [30.0, 50.0, 90.0]), (False, [30.0, 35.0, 35.0])]
+)
+def test_what_no_control_file_limits_is_held_at_what_was_decided(
+    is_exact: bool, shown: list[float]
+) -> None:
+    """Of 100 a second 30 go to who wants no more; the others share the rest, below limits."""
+    network = Resource(Kind.NET_OUT)
+    host = SimulatedHost(3, resource=network, capacity=100.0, evidence=Evidence(is_exact))
+    host.hold(np.array([60.0, 40.0, 90.0]))
+    assert host.run(np.array([30.0, 50.0, 90.0]), 10.0) == pytest.approx([30.0, 35.0, 35.0])
+    assert host.read(10.0).net_out_bytes / 10.0 == pytest.approx(shown)
+    assert host.limit().tolist() == [60.0, 40.0, 90.0]
 
 
 def test_a_host_serves_by_weight_up_to_limits() -> None:
