@@ -60,7 +60,8 @@ class Claims:
     levels: Floats  # (levels,)
     grid: Floats  # (levels, tenants): quantiles of the next step's demand
     demand: Floats  # in the last tick; NaN where unknowable
-    is_hit: Bools  # was held at its limit in the last tick
+    is_hit: Bools  # was held back in the last tick
+    is_enforced: Bools  # its limits are written; of the others they are only decided
     credit: Floats  # what the balance is worth, from -1 (deep in debt) to 1
     least: Floats  # the smallest limit that the kernel can hold
     hold: Floats
@@ -126,6 +127,7 @@ def allocate(
     need = Need(
         shortfall=np.minimum(_known(claims.demand), claims.ceiling) - placement.limit,
         is_hit=claims.is_hit,
+        is_enforced=claims.is_enforced,
         is_in_debt=claims.credit < 0,
         rank=claims.terms.emergency_rank,
         weight=claims.terms.weight,

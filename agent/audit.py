@@ -54,10 +54,11 @@ def grant_events(before: TickRecord | None, after: TickRecord) -> Iterator[Grant
         is_cooling = tick.cooldown_left_s > 0
         was_cooling = _earlier(earlier, "cooldown_left_s", positions) > 0
         for position in np.flatnonzero(has_grant & ~had_grant).tolist():
-            why = "its limit was hit and it is short of what it demands"
+            why = _begin_reason(after, resource, position)
             yield _tenant_event("emergency grant", after, resource, position, why)
         for position in np.flatnonzero(is_cooling & ~was_cooling).tolist():
-            why = _end_reason(tick, position)
+            is_observed = bool(after.roster.is_observed_only[position])
+            why = _end_reason(tick, position, is_observed=is_observed)
             yield _tenant_event("emergency grant ends", after, resource, position, why)
         for position in np.flatnonzero(was_cooling & ~is_cooling).tolist():
             why = "its cool-down is over"
@@ -102,9 +103,19 @@ def _tenant_event(
     return GrantEvent(event, after.number, str(resource), name, why, numbers)
 
 
-def _end_reason(tick: ResourceTick, position: int) -> str:
+def _begin_reason(after: TickRecord, resource: Resource, position: int) -> str:
+    """Say what held a tenant back: its limit or, of what is spent, a host that is full."""
+    is_throttled = after.throttled_fraction[position] > 0
+    is_hit = not resource.is_spent or (resource == Resource.CPU and is_throttled)
+    held_back = "its limit was hit" if is_hit else "it had to wait on a full host"
+    return f"{held_back} and it is short of what it demands"
+
+
+def _end_reason(tick: ResourceTick, position: int, *, is_observed: bool) -> str:
     if tick.host_need:
         return f"the host itself needs the pool: {tick.host_need}"
+    if is_observed:
+        return "it is only observed now"
     return "it is in debt" if tick.balance[position] < 0 else "its time is over"
 
 

@@ -336,6 +336,7 @@ def _claims(
         grid=grid,
         demand=demand.value,
         is_hit=demand.is_censored,
+        is_enforced=~roster.is_observed_only,
         credit=credit_of(ledger.balance, burst=burst, expected=expected),
         least=np.minimum(least, pinned),
         hold=np.minimum(hold, pinned),

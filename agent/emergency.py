@@ -4,7 +4,7 @@ A grant that ends is taken back little by little.  While the host itself is in d
 lent: what is held back is then its own.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -79,7 +79,8 @@ class Need:
     """Who is short of how much, and who they are, shape (tenants,)."""
 
     shortfall: Floats  # demand beyond the limit
-    is_hit: Bools  # held at the limit in the last tick
+    is_hit: Bools  # held back in the last tick: at the limit, or waiting on a full host
+    is_enforced: Bools  # its limit is ours: who is only observed can hit none that we set
     is_in_debt: Bools
     rank: Ints
     weight: Floats
@@ -95,12 +96,14 @@ def granted(
 ) -> tuple[Floats, Grants]:
     """Lend `pool` to tenants that hit their limit, rank 0 first; return amounts and new state.
 
-    A tenant in debt gets no grant unless it ranks first, and nobody gets one while the pool is
-    withheld; a grant that is held then ends.  One that has ended goes on as far as its cool-down
-    lets it, before all others: nothing is taken back all at once.  Within a rank the pool is
-    divided by weighted max-min fairness.
+    A tenant in debt gets no grant unless it ranks first, one that is only observed none at all (it
+    would raise no limit, and take from those whose limit it raises), and nobody gets one while the
+    pool is withheld; a grant that is held then ends.  One that has ended goes on as far as its
+    cool-down lets it, before all others: nothing is taken back all at once, but of a limit that is
+    not ours any more.  Within a rank the pool is divided by weighted max-min fairness.
     """
-    may_have = (~need.is_in_debt | (need.rank == 0)) & (not is_withheld)
+    may_have = need.is_enforced & (~need.is_in_debt | (need.rank == 0)) & (not is_withheld)
+    grants = replace(grants, lent=np.where(need.is_enforced, grants.lent, 0.0))
     grants = grants.ended((grants.grant_left_s > 0) & ~may_have, settings)
     is_cooling = grants.cooldown_left_s > 0
     may_ask = (need.is_hit | (grants.grant_left_s > 0)) & may_have

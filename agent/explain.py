@@ -289,7 +289,7 @@ def _emergency(case: _Case) -> str:
         return "no grant."
     return (
         f"{case.text(case.emergency)} granted for another {case.grant_left_s:.0f} s, "
-        "since its limit was hit."
+        "since it was held back while short of what it demands."
     )
 
 

@@ -15,6 +15,7 @@ SETTINGS = EmergencySettings(fraction=0.05, grant_s=30.0, cooldown_s=60.0)
 _TABLES: tuple[tuple[float, ...], ...] = (
     (0.3, 1.0, 0.5, 100.0, 0.0, -1.0),  # shortfall
     (1, 1, 0),  # is hit
+    (1, 1, 1, 0),  # is enforced
     (0, 0, 1),  # is in debt
     (0, 1, 2),  # rank
     (1.0, 0.25, 8.0),  # weight
@@ -28,8 +29,10 @@ def _need(numbers: list[int]) -> Need:
     for table in _TABLES:
         columns.append(np.array([table[number % len(table)] for number in rest]))
         rest = [number // len(table) for number in rest]
-    shortfall, is_hit, is_in_debt, rank, weight = columns
-    return Need(shortfall, is_hit > 0, is_in_debt > 0, rank.astype(np.int64), weight)
+    shortfall, is_hit, is_enforced, is_in_debt, rank, weight = columns
+    return Need(
+        shortfall, is_hit > 0, is_enforced > 0, is_in_debt > 0, rank.astype(np.int64), weight
+    )
 
 
 needs = st.lists(NUMBERS, min_size=TENANTS, max_size=TENANTS).map(_need)
@@ -38,7 +41,7 @@ needs = st.lists(NUMBERS, min_size=TENANTS, max_size=TENANTS).map(_need)
 @given(needs, st.sampled_from((0.5, 1.0, 0.0, 50.0)))
 def test_the_pool_is_lent_by_rank_to_those_who_may_have_it(need: Need, pool: float) -> None:
     amount, _ = granted(Grants.none(TENANTS), need, pool=pool, settings=SETTINGS)
-    may_ask = need.is_hit & (~need.is_in_debt | (need.rank == 0))
+    may_ask = need.is_hit & need.is_enforced & (~need.is_in_debt | (need.rank == 0))
     asked = np.where(may_ask, np.maximum(need.shortfall, 0.0), 0.0)
     assert np.all((amount >= 0) & (amount <= asked * (1 + ROUNDING)))
     assert np.isclose(amount.sum(), min(pool, asked.sum()), rtol=ROUNDING)
@@ -107,10 +110,29 @@ def test_an_ended_grant_is_never_taken_back_all_at_once(
         amount, grants = granted(
             grants, always_short, pool=1.0, settings=SETTINGS, is_withheld=is_withheld
         )
-        is_cooling = grants.cooldown_left_s > 0
+        is_cooling = (grants.cooldown_left_s > 0) & need.is_enforced
         most = grants.lent * elapsed_s / SETTINGS.cooldown_s
         assert np.all((before - amount)[is_cooling] <= most[is_cooling] + ROUNDING)
         before = amount
+
+
+@given(stories)
+def test_who_is_only_observed_holds_no_grant_and_takes_none_from_others(
+    ticks: list[tuple[Need, float, bool]],
+) -> None:
+    """Also one whose grant began while it was enforced: the others fare as if it asked nothing."""
+    grants = Grants.none(TENANTS)
+    for need, elapsed_s, is_withheld in ticks:
+        grants = grants.elapsed(elapsed_s, SETTINGS)
+        asking = [need, replace(need, shortfall=np.where(need.is_enforced, need.shortfall, 0.0))]
+        (amount, after), (without, _) = (
+            granted(grants, one, pool=1.0, settings=SETTINGS, is_withheld=is_withheld)
+            for one in asking
+        )
+        assert np.all(amount[~need.is_enforced] == 0)
+        assert np.all(after.grant_left_s[~need.is_enforced] == 0)
+        assert np.array_equal(amount, without)
+        grants = after
 
 
 @given(hosts())

@@ -105,6 +105,7 @@ class Host:
             grid=np.minimum(grid * self.scale, ceiling),
             demand=self.column("demand", self.scale),
             is_hit=self.column("is_hit") > 0,
+            is_enforced=np.ones(len(self.guests), dtype=np.bool_),
             credit=self.column("credit"),
             least=np.minimum(1e-9 * self.scale, ceiling),
             hold=np.minimum(self.column("hold", self.scale), ceiling),

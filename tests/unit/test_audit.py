@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import structlog
 from loops import Scenario, tenants
-from records import CPU, MEMORY, column, record
+from records import CPU, MEMORY, NAMES, column, record
 
 from agent.allocation import Mode
 from agent.audit import grant_events, log_grants
@@ -36,7 +36,7 @@ def test_a_grant_is_told_once_with_its_reason_and_its_numbers(lines: Lines) -> N
     log_grants(record(), record())
     (line,) = lines
     assert (line["event"], line["tenant"], line["resource"]) == ("emergency grant", "web", "cpu")
-    assert line["reason"] == "its limit was hit and it is short of what it demands"
+    assert line["reason"] == "it had to wait on a full host and it is short of what it demands"
     numbers = {name: line[name] for name in ("amount", "demand", "limit", "pool", "grant_left_s")}
     assert numbers == {
         "amount": 0.095,
@@ -66,6 +66,22 @@ def test_the_end_of_a_grant_is_told_with_what_ended_it(
     ]
     gone = with_cpu(after, cooldown_left_s=np.zeros(5), host_need="")
     assert "emergency grant taken back" in {one.event for one in grant_events(after, gone)}
+
+
+def test_a_grant_to_who_is_throttled_says_that_its_limit_was_hit() -> None:
+    nobody = with_cpu(record(), grant_left_s=np.zeros(5), emergency=np.zeros(5))
+    throttled = replace(record(), throttled_fraction=column(0, 0, 0, 0, 0.3))
+    (told,) = grant_events(nobody, throttled)
+    assert told.reason == "its limit was hit and it is short of what it demands"
+
+
+def test_a_grant_that_ends_since_its_tenant_is_only_observed_by_now_says_so() -> None:
+    one = record()
+    observed = replace(one.roster, is_observed_only=np.array([name == "web" for name in NAMES]))
+    cooling = column(0, 0, 0, 0, 60)
+    ended = with_cpu(one, grant_left_s=np.zeros(5), cooldown_left_s=cooling)
+    (told,) = grant_events(one, replace(ended, roster=observed))
+    assert (told.event, told.reason) == ("emergency grant ends", "it is only observed now")
 
 
 def test_a_pool_kept_for_the_host_is_told_when_it_begins_and_when_it_ends() -> None:

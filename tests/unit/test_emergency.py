@@ -17,6 +17,7 @@ def need(*shortfall: float, **given: tuple[float, ...]) -> Need:
     return Need(
         shortfall=column(*shortfall),
         is_hit=np.array(given.get("hit", (1,) * size), dtype=np.bool_),
+        is_enforced=np.array(given.get("enforced", (1,) * size), dtype=np.bool_),
         is_in_debt=np.array(given.get("debt", (0,) * size), dtype=np.bool_),
         rank=np.array(given.get("rank", range(size)), dtype=np.int64),
         weight=column(*given.get("weight", (1.0,) * size)),
@@ -32,6 +33,7 @@ def need(*shortfall: float, **given: tuple[float, ...]) -> Need:
         pytest.param(need(0.6, 0.8, 0.5, hit=(0, 1, 1)), (0, 0.8, 0.2), id="only who is hit"),
         pytest.param(need(0.1, 0.8, 0.5, debt=(0, 1, 0)), (0.1, 0, 0.5), id="no debtor"),
         pytest.param(need(0.6, 0.8, 0.5, debt=(1, 0, 0)), (0.6, 0.4, 0), id="but the first rank"),
+        pytest.param(need(0.6, 0.8, 0.5, enforced=(0, 1, 1)), (0, 0.8, 0.2), id="nobody observed"),
         pytest.param(
             need(1, 1, 9, rank=(1, 1, 2), weight=(3, 1, 9)), (0.75, 0.25, 0), id="then by weight"
         ),
