@@ -84,11 +84,19 @@ class TrafficStatus(Struct, frozen=True):
 
 
 class TenantStatus(Struct, frozen=True):
-    """One tenant; `states` is never empty, `rates` are of what the host divides of its own."""
+    """One tenant; `states` is never empty, `rates` are of what the host divides of its own.
+
+    `in_force` says what its control files hold after the last tick, in the kernel's own words
+    (null: it cannot be read).  Where `is_observed`, all other numbers are what was decided and is
+    not in force, and `would_write` says which files would be written, and what.
+    """
 
     name: str
     qos: str
     states: tuple[str, ...]
+    is_observed: bool
+    in_force: dict[str, str | None]
+    would_write: dict[str, str]
     cpu: CpuStatus
     memory: MemoryStatus
     traffic: TrafficStatus
@@ -147,6 +155,7 @@ class HostStatus(Struct, frozen=True):
     """The agent and the host as of its last tick; `age_s` is how long ago that was.
 
     Totals count writes since the start; `would_have_total` those left out while observing.
+    `observed_tenants` of all `tenants` are only observed: all, where the host `is_observing`.
     """
 
     tick: int
@@ -155,6 +164,8 @@ class HostStatus(Struct, frozen=True):
     late_ticks: int
     failed_ticks: int
     is_observing: bool
+    tenants: int
+    observed_tenants: int
     is_learning: bool
     forecaster: str
     problems: tuple[str, ...]

@@ -30,7 +30,11 @@ class GrantEvent:
 
 
 def log_grants(before: TickRecord | None, after: TickRecord) -> None:
-    """Log each grant that began or ended between two ticks, and each pool that was withheld."""
+    """Log each grant that began or ended between two ticks, and each pool that was withheld.
+
+    Where the whole host is only observed, each line says so: it is decided, and nothing is written.
+    """
+    observed = {"only_observed": True} if after.is_observing else {}
     for one in grant_events(before, after):
         who = {"tenant": one.tenant} if one.tenant else {}
         log.info(
@@ -39,6 +43,7 @@ def log_grants(before: TickRecord | None, after: TickRecord) -> None:
             resource=one.resource,
             **who,
             reason=one.reason,
+            **observed,
             **one.numbers,
         )
 

@@ -59,7 +59,8 @@ USED     in the last tick (memory: holds now)
 DEMAND   what it would have used; ~ marks an estimate, since it was held back
 BOUND    forecast bound of its highest demand within the horizon
 GUAR     guaranteed part of the limit
-LIMIT    what it may use now
+LIMIT    what it may use now; in (parentheses) what it would be allowed: the
+         tenant is only observed, and nothing of it is in force
 THR      share of the last tick's cpu periods in which it was throttled;
          - where it ran in none
 BALANCE  tokens (core-seconds) banked, or overspent where negative
@@ -70,11 +71,16 @@ is counted of it in all: disk_read, disk_write, disk_read_ops, disk_write_ops, n
 requests.
 
 \b
+The third is there where tenants are only observed: what each of their
+control files holds, and -> what would be written to it.
+
+\b
 STATE, the most important first (+n: n more, all are in --json):
   absent      there is no cgroup of that name now
   unenforced  some limit of it cannot be enforced on this kernel
-  observed    decided for, but nothing is written
   emergency   holds a grant from the emergency pool
+  observed    decided for, but nothing is written
+  empty       there is no process in it (looked at every tenth tick)
   debt        has overspent its tokens
   throttled   the kernel throttles its cpu
   squeezed    its memory is held at the limit

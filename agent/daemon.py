@@ -29,6 +29,7 @@ from agent.status import AgentFacts
 from agent.telemetry import configure
 from agent.tenant import Resource, Roster
 from agent.tick import ControlLoop, LoopSettings
+from agent.wording import enforcing_text
 from enforce.apply import Applier
 from enforce.cgroup import ensure
 from enforce.disks import disk_number
@@ -109,10 +110,12 @@ class Daemon:
 
     def summary(self) -> str:
         """Return one line for `systemctl status`."""
-        verb = "observing" if self.config.host.is_observing else "enforcing"
+        observed = int(self._roster.is_observed_only.sum())
+        is_observing = self.config.host.is_observing
+        doing = enforcing_text(len(self._roster), observed, is_observing=is_observing)
         problem = f"; reload refused: {self.reload_problem}" if self.reload_problem else ""
         failing = f"; {self.failed_ticks} ticks FAILED" if self.failed_ticks else ""
-        return f"{verb} {len(self._roster)} tenants{failing}{problem}"
+        return f"{doing}{failing}{problem}"
 
     def tick(self, now_s: float, late_ticks: int) -> bool:
         """Run one tick; return whether it went well.

@@ -6,10 +6,12 @@ import numpy as np
 
 from agent.answers import ControlValue
 from agent.record import TickRecord
+from agent.tenant import Floats, Ints
 from agent.units import approximate_bytes, three_digits
 from enforce.columns import Control, Result
 from enforce.limits import text
 
+WOULD_BE_WRITTEN, WOULD_STAY = "would be written", "would stay"
 _RESULT_WORDS = {
     Result.APPLIED: "written",
     Result.HELD_BACK: "held back",
@@ -35,17 +37,50 @@ def control_value(record: TickRecord, control: Control, position: int) -> Contro
                 _kernel_text(control, float(outcomes.kept[place])),
                 f"{result}: {why}" if why else result,
             )
-    for changes in record.changes:
+    for changes in record.unwritten:
         places = np.flatnonzero(changes.tenant == position)
         if changes.control is control and len(places):
             wanted = _kernel_text(control, float(changes.after[int(places[-1])]))
-            return ControlValue(control.value, before, wanted, before, "would be written")
-    return ControlValue(control.value, before, None, before, "unchanged")
+            return ControlValue(control.value, before, wanted, before, WOULD_BE_WRITTEN)
+    is_observed = bool(record.roster.is_observed_only[position])
+    return ControlValue(
+        control.value, before, None, before, WOULD_STAY if is_observed else "unchanged"
+    )
+
+
+def files_in_force(record: TickRecord, at: Ints) -> list[dict[str, str | None]]:
+    """Return what each control file of the tenants at `at` holds after this tick's writes.
+
+    In the kernel's own words; None where it cannot be read.
+    """
+    columns = {control: record.sample.in_force.of(control).copy() for control in Control}
+    for outcomes in record.outcomes:
+        is_read = ~np.isnan(outcomes.kept)
+        columns[outcomes.control][outcomes.tenant[is_read]] = outcomes.kept[is_read]
+    return [
+        dict(zip(map(str, Control), row, strict=True))
+        for row in zip(
+            *(_words(control, column[at]) for control, column in columns.items()), strict=True
+        )
+    ]
+
+
+def files_left_out(record: TickRecord, at: Ints) -> list[dict[str, str]]:
+    """Return what would be written to control files of the tenants at `at`: only observed ones."""
+    found: dict[int, dict[str, str]] = {}
+    for changes in record.unwritten:
+        for tenant, after in zip(changes.tenant.tolist(), changes.after.tolist(), strict=True):
+            found.setdefault(tenant, {})[changes.control.value] = text(changes.control, after)
+    return [found.get(tenant, {}) for tenant in at.tolist()]
 
 
 def in_force(record: TickRecord, control: Control, position: int) -> float:
     """Return what a control file held before this tick's writes; NaN where it was not there."""
     return float(record.sample.in_force.of(control)[position])
+
+
+def _words(control: Control, values: Floats) -> list[str | None]:
+    return [None if math.isnan(value) else text(control, value) for value in values.tolist()]
 
 
 def _kernel_text(control: Control, value: float) -> str | None:

@@ -33,7 +33,7 @@ _STATE_WORDS = {
     "emergency": "it holds an emergency grant",
     "learning": "there is little history of it yet",
     "fallback": "a simple rule stands in for the forecaster",
-    "observed": "this is only observed, nothing is written",
+    "empty": "there is no process in its cgroup",
     "unenforced": "part of this cannot be enforced here",
 }
 _UNKNOWN_SINCE = {
@@ -70,6 +70,7 @@ class _Case:
     resource: Resource
     qos: str
     is_present: bool
+    is_observed: bool
     usage: float
     demand: float
     is_held_back: bool
@@ -89,6 +90,7 @@ class _Case:
     cooldown_left_s: float
     host_need: str
     limit: float
+    weight: float
     balance: float
     burst: float
     allowance: float
@@ -103,6 +105,7 @@ class _Case:
             resource=resource,
             qos=record.roster.qos_names[position],
             is_present=bool(record.sample.cgroup_id[position] != 0),
+            is_observed=bool(record.roster.is_observed_only[position] or record.is_observing),
             usage=float(tick.usage[position]),
             demand=float(tick.demand[position]),
             is_held_back=bool(tick.is_censored[position]),
@@ -122,6 +125,7 @@ class _Case:
             cooldown_left_s=float(tick.cooldown_left_s[position]),
             host_need=tick.host_need,
             limit=float(tick.limit[position]),
+            weight=float(tick.weight[position]),
             balance=float(tick.balance[position]),
             burst=float(tick.burst[position]),
             allowance=float(tick.allowance[position]),
@@ -181,7 +185,12 @@ def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:
     start = f"{tenant.name} ({tenant.qos})"
     if not cpu.is_present:
         return f"{start} has no cgroup now: what it was promised is lent, and is returned first."
-    may = f"{start} may use {cpu.text(cpu.limit)} and {memory.text(memory.limit)} of memory"
+    verb = (
+        "is only observed, nothing is written: it would be allowed"
+        if cpu.is_observed
+        else "may use"
+    )
+    may = f"{start} {verb} {cpu.text(cpu.limit)} and {memory.text(memory.limit)} of memory"
     reasons = [words for state, words in _STATE_WORDS.items() if state in tenant.states]
     return may + (": " + "; ".join(reasons) if reasons else "") + "."
 
@@ -271,13 +280,16 @@ def _cut(case: _Case) -> str:
 def _opportunistic(case: _Case) -> str:
     if not case.is_more(case.opportunistic, 0.0):
         return "nothing: others need the rest more, or its ceiling is reached."
+    lent = "would be lent" if case.is_observed else "lent"
     return (
-        f"{case.text(case.opportunistic)} lent on top, until others need it "
+        f"{case.text(case.opportunistic)} {lent} on top, until others need it "
         f"(chance of a shortage: {100 * case.pressure:.1f} %)."
     )
 
 
 def _emergency(case: _Case) -> str:
+    if case.is_observed:
+        return "no grant: it has no limit of tidegate's to be raised while it is only observed."
     if case.cooldown_left_s > 0:
         return (
             f"{case.text(case.emergency)} of a grant that has ended; it is taken back over another "
@@ -297,10 +309,11 @@ def _limit(case: _Case) -> str:
     """Add the three pools up, and name the bound that the sum met."""
     parts = (case.guaranteed, case.opportunistic, case.emergency)
     summed = " + ".join(case.text(part) for part in parts)
+    limit = f"{'would be ' if case.is_observed else ''}{case.text(case.limit)}"
     if not math.isfinite(case.ceiling):
-        return f"{case.text(case.limit)} = {summed}; no ceiling of its own but the host."
+        return f"{limit} = {summed}; no ceiling of its own but the host."
     at = "which is" if not case.is_more(case.ceiling, case.limit) else "below"
-    return f"{case.text(case.limit)} = {summed}, {at} its ceiling of {case.text(case.ceiling)}."
+    return f"{limit} = {summed}, {at} its ceiling of {case.text(case.ceiling)}."
 
 
 def _balance(case: _Case) -> str:
@@ -336,23 +349,33 @@ def _kernel(case: _Case, value: ControlValue, kept: float) -> str:
     if value.before is None and value.wanted is None:
         return f"{value.control} cannot be read: configured but not enforced."
     now = f"{value.control} is {value.kept or 'unknown'}"
+    if case.is_observed:
+        would = "stay so" if value.wanted is None else f"become {value.wanted}"
+        return f"{now}, and would {would}{_waiting(case, value, kept)}."
     if value.wanted is None:
-        return f"{now}, unchanged in this tick{_waiting(case, value.control, kept)}."
+        return f"{now}, unchanged in this tick{_waiting(case, value, kept)}."
     was = f"was {value.before or 'unknown'}"
     if value.result == "written":
         return f"{now} now, {was}."
     return f"{now}, {was}, wanted {value.wanted}: {value.result}."
 
 
-def _waiting(case: _Case, control: str, kept: float) -> str:
+def _waiting(case: _Case, value: ControlValue, kept: float) -> str:
     """Say why a value that was decided is not written, if it differs from what is in force."""
-    if control == Control.MEMORY_LOW and math.isfinite(kept):
-        is_off = case.is_more(case.guaranteed, kept) or case.is_more(kept, case.guaranteed)
-        return f": {case.text(case.guaranteed)} is not far from it" if is_off else ""
-    if control not in (Control.CPU_MAX, Control.MEMORY_HIGH) or not math.isfinite(kept):
+    control = Control(value.control)
+    decided = {
+        Control.CPU_MAX: case.limit,
+        Control.CPU_WEIGHT: case.weight,
+        Control.MEMORY_HIGH: case.limit,
+        Control.MEMORY_LOW: case.guaranteed,
+    }[control]
+    is_same = not (case.is_more(decided, kept) or case.is_more(kept, decided))
+    if value.wanted is not None or is_same or not math.isfinite(kept):
         return ""
-    if case.is_more(case.limit, kept):
-        return f": the raise to {case.text(case.limit)} is small, or waits for room"
-    if case.is_more(kept, case.limit):
-        return f": {case.text(case.limit)} is not far below"
-    return ""
+    if control is Control.CPU_WEIGHT:
+        return f": {decided:.0f} is not far from it, or waits until there is history"
+    if case.is_observed or control is Control.MEMORY_LOW:
+        return f": {case.text(decided)} is not far from it"
+    if decided > kept:
+        return f": the raise to {case.text(decided)} is small, or waits for room"
+    return f": {case.text(decided)} is not far below"

@@ -138,9 +138,16 @@ def headroom(
 def changes_of(control: Control, after: Floats, before: Floats, is_changed: Bools) -> Changes:
     """Return the changes of those that are changed, largest drop first."""
     tenant = np.flatnonzero(is_changed)
-    order = np.argsort(after[tenant] - before[tenant], kind="stable")
+    with np.errstate(invalid="ignore"):  # from no limit to none
+        order = np.argsort(after[tenant] - before[tenant], kind="stable")
     tenant = tenant[order]
     return Changes(control, tenant, before[tenant], after[tenant])
+
+
+def is_outside(wanted: Floats, in_force: Floats, pace: Pace) -> Bools:
+    """Say which values differ from what is in force, both finite, by more than the dead-band."""
+    is_off: Bools = np.abs(wanted - in_force) > pace.dead_band_fraction * in_force
+    return is_off
 
 
 def enforceable(control: Control | None, limit: Floats) -> Floats:

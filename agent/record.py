@@ -75,3 +75,4 @@ class TickRecord:
     forecaster: str  # "live", "starting", "late", "dead": the child's state in words
     problems: tuple[str, ...]  # configured but not enforceable, and other lasting faults
     totals: Totals = Totals()
+    unwritten: tuple[Changes, ...] = ()  # would be written for tenants that are only observed

@@ -17,8 +17,10 @@ from agent.answers import (
 )
 from agent.table import Column, labelled, paragraph, table
 from agent.units import approximate_bytes, three_digits
+from agent.wording import enforcing_text
 
 _UNKNOWN = "-"
+_MOST_IN_FULL = 2  # states, however narrow it is
 _STALE_AFTER_S = 10.0
 _STATE_WIDTH = len("degraded  ")
 _FINDING_COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
@@ -26,6 +28,7 @@ _COLOURS = {
     "live": "green",
     "absent": "bright_black",
     "observed": "blue",
+    "empty": "bright_black",
     "learning": "cyan",
     "fallback": "magenta",
     "debt": "yellow",
@@ -42,11 +45,25 @@ def status_lines(answer: Status, *, width: int) -> list[str]:
     if not answer.tenants:
         return [*lines, "no tenants are configured"]
     heads, rows, hidden = table(_TENANT_COLUMNS, answer.tenants, width=width)
-    lines += [*(style(head, bold=True) for head in heads), *rows]
+    lines += [*(style(head, bold=True) for head in heads), *rows, *_observed_lines(answer, width)]
     if hidden:
         note = f"Not shown at this width: {', '.join(hidden)} (try --json)."
         lines += ["", *(style(line, dim=True) for line in paragraph(note, width=width))]
     return lines
+
+
+def _observed_lines(answer: Status, width: int) -> list[str]:
+    """Return what control files hold, and what would be written, of who is only observed."""
+    observed = [tenant for tenant in answer.tenants if tenant.is_observed]
+    if not observed:
+        return []
+    heads, rows, _ = table(_OBSERVED_COLUMNS, observed, width=width)
+    return [
+        "",
+        *(style(line, fg="blue") for line in paragraph(_OBSERVED, width=width)),
+        *(style(head, bold=True) for head in heads),
+        *rows,
+    ]
 
 
 def resource_lines(answer: Status, name: str, *, width: int) -> list[str]:
@@ -129,8 +146,10 @@ def _doing(host: HostStatus) -> str:
     words.append(f"forecaster {host.forecaster}")
     if host.is_learning:
         words.append("learning")
-    observing = f"OBSERVING: {host.would_have_total} writes left out"
-    words.append(observing if host.is_observing else "enforcing")
+    doing = enforcing_text(host.tenants, host.observed_tenants, is_observing=host.is_observing)
+    words.append(doing)
+    if host.observed_tenants:
+        words.append(f"{host.would_have_total} writes left out")
     stale = "  STALE: the agent may be stuck." if host.age_s > _STALE_AFTER_S else ""
     return f"{', '.join(words)}.{stale}"
 
@@ -157,8 +176,47 @@ def _demand(text: str, is_held_back: bool) -> str:
 
 
 def _states(tenant: TenantStatus) -> str:
-    first, *others = tenant.states
-    return f"{first}+{len(others)}" if len(others) > 1 else ",".join(tenant.states)
+    """Return the first state and how many more there are: what is shown where it is narrow."""
+    return _first_states(tenant, 1 if len(tenant.states) > _MOST_IN_FULL else _MOST_IN_FULL)
+
+
+def _first_states(tenant: TenantStatus, count: int) -> str:
+    more = len(tenant.states) - count
+    return ",".join(tenant.states[:count]) + (f"+{more}" if more > 0 else "")
+
+
+def _states_within(tenant: TenantStatus, width: int) -> str:
+    """Return as many of the states as fit, the most important first."""
+    most = range(len(tenant.states), 0, -1)
+    fitting = (_first_states(tenant, count) for count in most)
+    return next((text for text in fitting if len(text) <= width), _states(tenant))
+
+
+def _limit(text: str, tenant: TenantStatus) -> str:
+    """Mark a limit that is only decided: nothing of it is in force."""
+    return f"({text})" if tenant.is_observed else text
+
+
+def _file_change(control: str) -> Callable[[TenantStatus], str]:
+    """Return how to show what a control file holds, and what would be written to it."""
+
+    def cell(tenant: TenantStatus) -> str:
+        now = _file_text(control, tenant.in_force.get(control))
+        if control not in tenant.would_write:
+            return now
+        return f"{now} -> {_file_text(control, tenant.would_write[control])}"
+
+    return cell
+
+
+def _file_text(control: str, words: str | None) -> str:
+    """Return a control file's value for a person: "max", "0.97" cores, "100", "256M"."""
+    if words is None:
+        return _UNKNOWN
+    first, *period = words.split()
+    if not first.isdigit() or control == "cpu.weight":
+        return first
+    return three_digits(int(first) / int(period[0])) if period else approximate_bytes(int(first))
 
 
 def _painted_states(text: str, tenant: TenantStatus) -> str:
@@ -229,7 +287,7 @@ _TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (
     ),
     Column("BOUND", lambda t: _cores(t.cpu.forecast_bound_cores), "cpu cores", rank=1),
     Column("GUAR", lambda t: _cores(t.cpu.guaranteed_cores), "cpu cores"),
-    Column("LIMIT", lambda t: _cores(t.cpu.limit_cores), "cpu cores"),
+    Column("LIMIT", lambda t: _limit(_cores(t.cpu.limit_cores), t), "cpu cores"),
     Column("THR", lambda t: _percent(t.cpu.throttled_pct), "cpu cores"),
     Column("BALANCE", lambda t: _tokens(t.cpu.balance_tokens), "cpu cores"),
     Column("USED", lambda t: _bytes(t.memory.usage_bytes), "memory"),
@@ -241,8 +299,17 @@ _TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (
     ),
     Column("BOUND", lambda t: _bytes(t.memory.forecast_bound_bytes), "memory", rank=4),
     Column("GUAR", lambda t: _bytes(t.memory.guaranteed_bytes), "memory", rank=3),
-    Column("LIMIT", lambda t: _bytes(t.memory.limit_bytes), "memory"),
-    Column("STATE", _states, is_left=True, paint=_painted_states),
+    Column("LIMIT", lambda t: _limit(_bytes(t.memory.limit_bytes), t), "memory"),
+    Column("STATE", _states, is_left=True, within=_states_within, paint=_painted_states),
+)
+
+_OBSERVED = "Only observed, nothing is written. What is in force -> what would be written:"
+_OBSERVED_COLUMNS: Sequence[Column[TenantStatus]] = (
+    Column("TENANT", lambda t: t.name, is_left=True, shortest=16),
+    *(
+        Column(control, _file_change(control), is_left=True)
+        for control in ("cpu.max", "cpu.weight", "memory.high", "memory.low")
+    ),
 )
 
 _TRAFFIC = {

@@ -23,6 +23,7 @@ from agent.answers import (
     TenantStatus,
     TrafficStatus,
 )
+from agent.enforced import files_in_force, files_left_out
 from agent.record import ResourceTick, TickRecord
 from agent.tenant import BASIC, Bools, Floats, Kind, Resource
 from agent.usage import measured
@@ -80,6 +81,8 @@ def host_status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> HostS
         late_ticks=record.late_ticks,
         failed_ticks=facts.failed_ticks,
         is_observing=record.is_observing,
+        tenants=len(record.roster),
+        observed_tenants=int(_is_observed(record).sum()),
         is_learning=record.is_learning,
         forecaster=record.forecaster,
         problems=(*facts.problems(), *record.problems),
@@ -113,6 +116,9 @@ def tenant_rows(record: TickRecord, positions: Iterable[int]) -> tuple[TenantSta
         for i, *parts in zip(
             at.tolist(),
             _states(record, at),
+            _is_observed(record)[at].tolist(),
+            files_in_force(record, at),
+            files_left_out(record, at),
             _cpu_rows(record, at),
             _memory_rows(record, at),
             _traffic_rows(record, at),
@@ -130,8 +136,9 @@ def _states(record: TickRecord, at: Positions) -> list[tuple[str, ...]]:
     columns: dict[str, Bools] = {
         "absent": is_absent,
         "unenforced": ~is_absent & _is_unenforced(record),
-        "observed": record.roster.is_observed_only | record.is_observing,
         "emergency": np.any([tick.emergency > 0 for tick in every], axis=0),
+        "observed": _is_observed(record),
+        "empty": (record.sample.populated == 0) & ~(cpu.usage > 0),  # that is older than this
         "debt": np.any([tick.balance < 0 for tick in every], axis=0),
         "throttled": record.throttled_fraction > 0,
         "squeezed": memory.is_censored,
@@ -144,6 +151,10 @@ def _states(record: TickRecord, at: Positions) -> list[tuple[str, ...]]:
         tuple(name for name, holds in zip(names, row, strict=True) if holds) or ("live",)
         for row in rows
     ]
+
+
+def _is_observed(record: TickRecord) -> Bools:
+    return record.roster.is_observed_only | record.is_observing
 
 
 def _is_from(source: Source, cpu: ResourceTick, memory: ResourceTick) -> Bools:

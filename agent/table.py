@@ -21,6 +21,7 @@ class Column(Generic[Row]):
     """One column; the highest `rank` is the first to go where the screen is narrow.
 
     Where that is not enough, cells are cut in the middle, to no less than `shortest` (0: never).
+    What room is left over goes to the last column: `within` says what a cell shows in so much.
     """
 
     title: str
@@ -29,6 +30,7 @@ class Column(Generic[Row]):
     is_left: bool = False
     rank: int = 0
     shortest: int = 0
+    within: Callable[[Row, int], str] | None = None
     paint: Callable[[str, Row], str] | None = None
 
 
@@ -67,6 +69,8 @@ def table(
         if cut.width < one.width:
             fitted[at] = cut
             hidden.insert(0, f"{one.column.title.lower()} in full")
+    if fitted:
+        fitted[-1] = _filled(fitted[-1], rows, fitted[-1].width + width - _total(fitted, gap))
     return _head(fitted, gap), _body(fitted, rows, gap), hidden[::-1]
 
 
@@ -94,6 +98,15 @@ def paragraph(text: str, *, width: int) -> list[str]:
 def _fitted(column: Column[Row], rows: Sequence[Row]) -> _Fitted[Row]:
     cells = [column.cell(row) for row in rows]
     return _Fitted(column, cells, max([len(column.title), *map(len, cells)]))
+
+
+def _filled(one: _Fitted[Row], rows: Sequence[Row], width: int) -> _Fitted[Row]:
+    """Return a column that shows as much as fits in `width`, if it has more to show."""
+    within = one.column.within
+    if within is None:
+        return one
+    cells = [within(row, width) for row in rows]
+    return _Fitted(one.column, cells, max([one.width, *map(len, cells)]))
 
 
 def _cut(one: _Fitted[Row], width: int) -> _Fitted[Row]:

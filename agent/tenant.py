@@ -4,7 +4,7 @@ Nothing here reads a file or knows where a tenant's numbers come from.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar
 
@@ -149,6 +149,10 @@ class Roster:
             is_observed_only=np.array([t.is_observed_only for t in ordered], dtype=np.bool_),
             terms={resource: _terms(ordered, resource) for resource in resources},
         )
+
+    def all_observed(self) -> "Roster":
+        """Return the same tenants, none of whom is more than observed."""
+        return replace(self, is_observed_only=np.ones(len(self), dtype=np.bool_))
 
     def positions_in(self, other: "Roster") -> Ints:
         """Return each tenant's position in `other`, -1 where it is not there."""

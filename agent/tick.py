@@ -19,7 +19,7 @@ from agent.cycle import (
     in_force,
     observed,
 )
-from agent.plan import headroom, raises, reductions
+from agent.plan import changes_of, enforceable, headroom, is_outside, raises, reductions
 from agent.ports import Forecasting, Kernel
 from agent.problems import broken_promises, host_needs, refusals, unenforceable, unenforced
 from agent.record import TickRecord, Totals
@@ -50,11 +50,12 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Enforced:
-    """What one tick wrote, or would have written."""
+    """What one tick wrote, and what it left out where it only observes."""
 
     weight: Floats  # cpu.weight as decided
     changes: tuple[Changes, ...]
     outcomes: tuple[Outcomes, ...]
+    unwritten: tuple[Changes, ...]
 
 
 class ControlLoop:
@@ -70,7 +71,7 @@ class ControlLoop:
         forecaster: Forecasting,
         ledgers: Mapping[Resource, Ledger],
     ) -> None:
-        self.roster, self.policy, self.settings = roster, policy, settings
+        self.roster, self.policy, self.settings = _seen_by(settings, roster), policy, settings
         self._kernel, self._forecaster = kernel, forecaster
         fresh = CoreState.fresh(len(roster), policy)
         self._state = replace(fresh, ledgers={**fresh.ledgers, **ledgers})
@@ -104,7 +105,7 @@ class ControlLoop:
             tenants_before=len(self.roster),
         )
         self._state = self._state.rearranged(positions, policy)
-        self.roster, self.policy, self.settings = roster, policy, settings
+        self.roster, self.policy, self.settings = _seen_by(settings, roster), policy, settings
         self._kernel = kernel
         self._step = self._step.rearranged(series)
         self._forecaster.rearrange(series)
@@ -180,7 +181,6 @@ class ControlLoop:
     def _enforce(self, decision: Decision, seen: Observation) -> _Enforced:
         """Write reductions, then what takes from nobody, then raises into what was freed."""
         may_write = seen.usage.is_present & ~self.roster.is_observed_only
-        self._count_observed(decision)
         limited = {resource: decision.resources[resource] for resource in LIMIT_CONTROL}
         lowered = [
             reductions(LIMIT_CONTROL[resource], part.target, part.in_force, part.is_movable)
@@ -194,14 +194,15 @@ class ControlLoop:
         self._protect_root(seen.sample.in_force.memory_low_bytes, sideways[1])
         outcomes += [self._write(changes) for changes in sideways]
         raised = [
-            self._raises(resource, part, _left(change, outcome))
-            for (resource, part), change, outcome in zip(
-                limited.items(), lowered, outcomes[: len(lowered)], strict=True
+            self._raises(resource, part, (outcome.tenant, outcome.kept))
+            for (resource, part), outcome in zip(
+                limited.items(), outcomes[: len(lowered)], strict=True
             )
         ]
         outcomes += [self._write(changes) for changes in raised]
         changes = (*lowered, *sideways, *raised)
-        return _Enforced(weight, changes, tuple(o for o in outcomes if o is not None))
+        unwritten = self._left_out(decision, seen, weight)
+        return _Enforced(weight, changes, tuple(outcomes), unwritten)
 
     def _sideways(
         self, decision: Decision, seen: Observation, may_write: Bools, weight: Floats
@@ -263,12 +264,9 @@ class ControlLoop:
             headroom=room,
         )
 
-    def _write(self, changes: Changes) -> Outcomes | None:
-        """Write changes, or count them where the agent only observes."""
+    def _write(self, changes: Changes) -> Outcomes:
+        """Write changes: there are none of tenants that are only observed."""
         changes = replace(changes, after=self._unbounded(changes.control, changes.after))
-        if self.settings.is_observing:
-            self._count_unwritten(changes.control, changes.tenant, changes.after)
-            return None
         outcomes = self._kernel.applier.apply(changes)
         self._count(
             written=int((outcomes.result == Result.APPLIED).sum()),
@@ -286,19 +284,28 @@ class ControlLoop:
         machine = {LIMIT_CONTROL[r]: self.policy.machine[r] for r in LIMIT_CONTROL}
         return np.where(after >= machine.get(control, np.inf) * (1 - 1e-9), np.inf, after)
 
-    def _count_observed(self, decision: Decision) -> None:
-        """Count the limits of tenants that are only observed which would be moved by now."""
-        for resource, control in LIMIT_CONTROL.items():
-            part = decision.resources[resource]
-            wanted = part.allocation.limit
-            moved_by = np.abs(wanted - part.in_force)
-            is_off = moved_by > self.policy.pace.dead_band_fraction * part.in_force
-            tenant = np.flatnonzero(is_off & self.roster.is_observed_only)
-            self._count_unwritten(control, tenant, self._unbounded(control, wanted[tenant]))
+    def _left_out(
+        self, decision: Decision, seen: Observation, weight: Floats
+    ) -> tuple[Changes, ...]:
+        """Return, and count, what would be written for tenants that are only observed.
 
-    def _count_unwritten(self, control: Control, tenant: Ints, wanted: Floats) -> None:
-        self._unwritten, new = self._unwritten.counted(control, tenant, wanted)
-        self._count(would_have=new)
+        What was decided, outside the dead-band: what goes live falls there in steps.
+        """
+        is_observed = seen.usage.is_present & self.roster.is_observed_only
+        if not is_observed.any():
+            return ()
+        unwritten = []
+        for resource, control in LIMIT_CONTROL.items():
+            part, found = decision.resources[resource], seen.sample.in_force.of(control)
+            wanted = enforceable(control, part.allocation.limit)
+            is_off = is_observed & is_outside(wanted, part.in_force, self.policy.pace)
+            wanted = self._unbounded(control, wanted)
+            unwritten.append(changes_of(control, wanted, found, is_off & ~np.isnan(found)))
+        unwritten += self._sideways(decision, seen, is_observed, weight)
+        for one in unwritten:
+            self._unwritten, new = self._unwritten.counted(one.control, one.tenant, one.after)
+            self._count(would_have=new)
+        return tuple(unwritten)
 
     def _record(
         self,
@@ -324,6 +331,7 @@ class ControlLoop:
             throttled_fraction=seen.usage.cpu_throttled_fraction,
             changes=done.changes,
             outcomes=done.outcomes,
+            unwritten=done.unwritten,
             forecaster=self._forecaster.state(now_s),
             totals=self._totals,
             problems=(
@@ -348,15 +356,11 @@ class ControlLoop:
         return found
 
 
-def _left(changes: Changes, outcomes: Outcomes | None) -> tuple[Ints, Floats]:
-    """Return what reductions left in force: as confirmed; where only observing, as if they went."""
-    return changes.tenant, changes.after if outcomes is None else outcomes.kept
+def _seen_by(settings: LoopSettings, roster: Roster) -> Roster:
+    """Return the tenants as an agent sees them that may itself only observe: as only observed."""
+    return roster.all_observed() if settings.is_observing else roster
 
 
 def _place(resource: Resource, among: tuple[Resource, ...]) -> int:
     """Return the place of a resource, -1 where it is not there."""
     return among.index(resource) if resource in among else -1
-
-
-def _known(seen: Observation, control: Control) -> Bools:
-    return ~np.isnan(seen.sample.in_force.of(control))

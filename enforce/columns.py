@@ -95,7 +95,8 @@ class HostSample:
 
     `taken_at_s` is CLOCK_MONOTONIC.  `cgroup_id` is the directory's inode, 0 where there is none:
     another inode is another cgroup, whose counters share nothing with the last one's.
-    `memory_unreclaimable_bytes` follows at a slower pace (safety rule 4 reads it anew on write).
+    `memory_unreclaimable_bytes` follows at a slower pace (safety rule 4 reads it anew on write), as
+    does `populated`: 1 where there is a process, 0 where there is none.
     The `io_` columns are sums over all devices; nothing counts the network and requests yet.
     """
 
@@ -109,6 +110,7 @@ class HostSample:
     memory_high_events: Floats
     memory_oom_kills: Floats
     memory_unreclaimable_bytes: Floats
+    populated: Floats
     io_read_bytes: Floats
     io_write_bytes: Floats
     io_read_ops: Floats

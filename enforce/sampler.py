@@ -2,7 +2,8 @@
 
 Three paces: what each tick needs is read each tick; event counters when the kernel signals them;
 the rest in turns, but for tenants close to their memory.high: what of theirs is unreclaimable is
-read each tick.  Nothing here compares two samples.
+read each tick.  Whether a tenant has a process is only asked, in its turn, where it used no cpu
+since the last one.  No rates are made here.
 """
 
 import os
@@ -80,12 +81,14 @@ _IN_TURN = (
 _STAT_BYTES = 8192
 _HELD_BYTES, _HIGH_BYTES = _COLUMN["memory_current_bytes"], _COLUMN["memory_high_bytes"]
 _STUCK_BYTES = _COLUMN["memory_unreclaimable_bytes"]
+_USED_US, _POPULATED = _COLUMN["cpu_usage_us"], _COLUMN["populated"]
 # Who holds this part of its memory.high may be held up by it within the tick.
 _CLOSE_TO_HIGH = 0.95
 _CLOSE_AT_ONCE = 64
 _LASTING = [  # columns that keep their value until they are read again
     *(_COLUMN[name] for source in (*_ON_SIGNAL, *_IN_TURN) for name in source.columns),
     _STUCK_BYTES,
+    _POPULATED,
 ]
 
 
@@ -126,6 +129,7 @@ class Sampler:
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
         n_columns = len(_COLUMN) + _DISK_COLUMNS * len(disks)
         self._lasting = np.full((n_columns, len(names)), np.nan)
+        self._used_before_us = np.full(len(names), np.nan)  # at the last turn
         self._controllers = self._controllers_of_children()
         wanted = _OTHER_FILES + len(names) * FILES_PER_TENANT
         self._room = raise_open_files_limit(wanted) - _OTHER_FILES
@@ -145,7 +149,7 @@ class Sampler:
         self._read_visited(values)
         present = np.flatnonzero(self._cgroup_id)
         turn = set(present[present % self._slow_every == self._turn].tolist()) | self._fresh
-        self._read_in_turn(turn)
+        self._read_in_turn(turn, values)
         self._read_unreclaimable(turn | set(self._close_to_high(values)))
         self._turn = (self._turn + 1) % self._slow_every
         if gone:
@@ -196,13 +200,24 @@ class Sampler:
             for position in group:
                 self._close_files(position)
 
-    def _read_in_turn(self, turn: set[int]) -> None:
+    def _read_in_turn(self, turn: set[int], values: Floats) -> None:
         """Read the slow columns of `turn`, but for what memory is unreclaimable."""
         self._fresh -= turn
         positions = sorted(turn)
         for source in _IN_TURN:
             rows = self._rows_below(positions, source.file, source.size_bytes)
             self._lasting[source.places, positions] = source.parse(rows).T
+        self._read_populated(positions, values[_USED_US, positions])
+
+    def _read_populated(self, positions: Sequence[int], used_us: Floats) -> None:
+        """Say who has a process: who used cpu since its last turn did, the others are asked."""
+        place = np.array(positions, dtype=np.int64)
+        is_idle = ~(used_us > self._used_before_us[place])
+        self._used_before_us[place] = used_us
+        self._lasting[_POPULATED, place] = 1.0
+        idle = place[is_idle]
+        rows = self._rows_below(idle.tolist(), "cgroup.events", 256)
+        self._lasting[_POPULATED, idle] = table(rows, (b"populated",))[:, 0]
 
     def _close_to_high(self, values: Floats) -> list[int]:
         """Return who may be held up by memory.high, the furthest beyond first, not too many.
@@ -242,7 +257,8 @@ class Sampler:
     def _rows_below(self, positions: Sequence[int], file: str, size_bytes: int) -> list[bytes]:
         """Read one file of each, or nothing where its controller is known to be missing."""
         controller = file.partition(".")[0]
-        if self._controllers is not None and controller not in self._controllers:
+        is_of_all = controller == "cgroup" or self._controllers is None
+        if not is_of_all and controller not in (self._controllers or ""):
             return [b""] * len(positions)
         return [read_once(f"{self._paths[position]}/{file}", size_bytes) for position in positions]
 
@@ -254,7 +270,7 @@ class Sampler:
         values[:, list(gone)] = np.nan
         gone_again = self._read_kept(values, gone - self._missing) | self._read_signalled()
         fresh = set(self._fresh)
-        self._read_in_turn(fresh)
+        self._read_in_turn(fresh, values)
         self._read_unreclaimable(fresh)
         for position in gone_again:
             self._forget(position)
@@ -298,6 +314,7 @@ class Sampler:
         self._missing.add(position)
         self._cgroup_id[position] = 0
         self._lasting[:, position] = np.nan
+        self._used_before_us[position] = np.nan
 
     def _notice_controllers(self) -> None:
         """Open the files anew when the root hands other controllers to its children."""

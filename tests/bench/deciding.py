@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TypeVar
 
 import numpy as np
@@ -25,10 +24,18 @@ from agent.cycle import decide, observed
 from agent.policy import loop_settings, policy_of, thrift_of
 from agent.ports import Kernel
 from agent.record import TickRecord
-from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config, HostSettings
+from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config
 from agent.tenant import Entitlement, Kind, Resource, Roster, Tenant
 from agent.tick import ControlLoop
-from enforce.columns import DiskColumns, Floats, HostSample, Limits
+from enforce.columns import (
+    Changes,
+    DiskColumns,
+    Floats,
+    HostSample,
+    Limits,
+    Outcomes,
+    Result,
+)
 from enforce.sampler import Sampler
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.history import History
@@ -70,7 +77,6 @@ def config_of(count: int, *, has_rates: bool = False) -> Config:
         total=capacity,
         tenants=tenants,
         modes={resource: DEFAULT_MODES[resource.kind] for resource in capacity},
-        host=HostSettings(is_observing=True),
     )
 
 
@@ -112,6 +118,7 @@ class World:
             memory_current_bytes=self._memory,
             memory_high_events=zero,
             memory_oom_kills=zero,
+            populated=zero + 1,
             memory_unreclaimable_bytes=self._memory * 0.6,
             io_read_bytes=zero,
             io_write_bytes=zero,
@@ -128,6 +135,15 @@ class World:
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def apply(self, changes: Changes) -> Outcomes:
+        """Take changes, to be in force at the next tick: writing is not what is measured."""
+        result = np.full(len(changes), Result.APPLIED, dtype=np.uint8)
+        after = changes.after
+        return Outcomes(changes.control, changes.tenant, after, after, result)
+
+    def protect_root(self, _: float) -> None:
+        """Protect nothing: there is no root."""
 
     def obey(self, record: TickRecord) -> None:
         """Let the limits that a tick wanted be in force at the next."""
@@ -179,7 +195,7 @@ class Bench:
             Roster.of(config.tenants, config.resources),
             policy_of(config),
             replace(loop_settings(config, thrift_of(config)), step_s=1e9),
-            kernel=Kernel(self.world, SimpleNamespace(close=lambda: None)),
+            kernel=Kernel(self.world, self.world),
             forecaster=Ready(profile),  # type: ignore[arg-type]
             ledgers={},
         )

@@ -227,6 +227,39 @@ def record() -> TickRecord:
     )
 
 
+def observed_web() -> TickRecord:
+    """Return the same tick where web is only observed, and its cgroup as the kernel made it."""
+    one, at = record(), NAMES.index("web")
+    found = {
+        Control.CPU_MAX: INF,
+        Control.CPU_WEIGHT: 100.0,
+        Control.MEMORY_HIGH: INF,
+        Control.MEMORY_LOW: 0.0,
+    }
+    in_force = one.sample.in_force
+    for control, value in found.items():
+        filled = in_force.of(control).copy()
+        filled[at] = value
+        in_force = in_force.with_control(control, filled)
+    wanted = {
+        Control.CPU_WEIGHT: 4000.0,
+        Control.MEMORY_HIGH: 510 * MIB,
+        Control.MEMORY_LOW: 310 * MIB,
+    }
+    nobody = np.zeros(len(NAMES))
+    cpu = replace(one.resources[CPU], emergency=nobody, grant_left_s=nobody)
+    return replace(
+        one,
+        roster=replace(one.roster, is_observed_only=np.arange(len(NAMES)) == at),
+        sample=replace(one.sample, in_force=in_force),
+        resources={**one.resources, CPU: cpu},
+        unwritten=tuple(
+            Changes(control, np.array([at]), column(found[control]), column(value))
+            for control, value in wanted.items()
+        ),
+    )
+
+
 def crowd(size: int) -> TickRecord:
     """Return a record of `size` tenants, all alike."""
     one = record()

@@ -185,6 +185,7 @@ class Kernel:
             memory_current_bytes=seen(self.counters["memory"]),
             memory_high_events=seen(self.counters["events"]),
             memory_oom_kills=nothing,
+            populated=nothing,
             memory_unreclaimable_bytes=seen(self.counters["memory"] / 2),
             io_read_bytes=nothing,
             io_write_bytes=nothing,

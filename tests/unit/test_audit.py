@@ -96,6 +96,15 @@ def test_a_pool_kept_for_the_host_is_told_when_it_begins_and_when_it_ends() -> N
     assert ends.event == "emergency pool free again"
 
 
+def test_a_line_of_a_host_that_only_observes_says_so(lines: Lines) -> None:
+    one = record()
+    kept = replace(one.resources[MEMORY], host_need="3.0 % of the host's memory is available")
+    danger = replace(one, resources={**one.resources, MEMORY: kept})
+    log_grants(one, danger)
+    log_grants(one, replace(danger, is_observing=True))
+    assert [line.get("only_observed") for line in lines] == [None, True]
+
+
 def test_a_new_roster_makes_no_grant_begin_again() -> None:
     one = record()
     order = np.array([4, 3, 2, 1, 0])

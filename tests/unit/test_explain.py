@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from click import unstyle
 from msgspec import structs
-from records import CPU, GOLD, INF, MIB, NAMES, column, record, with_rates
+from records import CPU, GOLD, INF, MIB, NAMES, column, observed_web, record, with_rates
 
 from agent.answers import Explanation
 from agent.explain import explain
 from agent.record import TickRecord
 from agent.render import explanation_lines
 from agent.tenant import Entitlement, Roster, Tenant
-from enforce.columns import Changes, Control, Result
+from enforce.columns import Control, Result
 
 
 def explained(name: str, of: TickRecord | None = None) -> Explanation:
@@ -163,15 +163,45 @@ def test_on_an_idle_host_a_debt_costs_nothing_yet() -> None:
     )
 
 
-def test_observing_shows_what_would_have_been_written() -> None:
-    raised = Changes(
-        Control.MEMORY_HIGH, column(0).astype(int), column(164 * MIB), column(200 * MIB)
+def test_what_is_only_observed_reads_as_reviewed(assert_golden: Callable[[str, str], None]) -> None:
+    lines = explanation_lines(explained("web", observed_web()), width=100)
+    assert_golden("explain-observed.txt", unstyle("\n".join(lines)) + "\n")
+
+
+def test_each_file_of_who_is_only_observed_says_what_it_holds_and_what_would_be_written() -> None:
+    controls = {
+        value.control: value
+        for chain in explained("web", observed_web()).chains
+        for value in chain.controls
+    }
+    assert [(c.before, c.wanted, c.kept, c.result) for c in controls.values()] == [
+        ("max 100000", None, "max 100000", "would stay"),
+        ("100", "4000", "100", "would be written"),
+        ("max", "534773760 (510M)", "max", "would be written"),
+        ("0 (0B)", "325058560 (310M)", "0 (0B)", "would be written"),
+    ]
+
+
+def test_a_decision_of_who_is_only_observed_that_is_close_to_what_is_in_force_says_so() -> None:
+    one = observed_web()
+    low = one.sample.in_force.memory_low_bytes.copy()
+    low[4] = 318 * MIB
+    in_force = one.sample.in_force.with_control(Control.MEMORY_LOW, low)
+    close = replace(one, sample=replace(one.sample, in_force=in_force), unwritten=())
+    said = [s.text for s in explained("web", close).chains[1].steps if s.stage == "kernel"]
+    assert said[1] == (
+        "memory.low is 333447168 (318M), and would stay so: 310M is not far from it."
     )
-    seen = explained("batch", replace(record(), changes=(raised,), outcomes=(), is_observing=True))
-    assert seen.chains[1].controls[0].result == "would be written"
-    assert step(seen, 1, "kernel") == (
-        "memory.high is 171966464 (164M), was 171966464 (164M), "
-        "wanted 209715200 (200M): would be written."
+
+
+def test_a_weight_that_is_not_what_was_decided_says_why() -> None:
+    one = record()
+    cpu = replace(one.resources[CPU], weight=column(850, 100, 1, 200, 4000))
+    said = explained("batch", replace(one, resources={**one.resources, CPU: cpu}))
+    kernel = [s.text for s in said.chains[0].steps if s.stage == "kernel"]
+    assert kernel[1] == (
+        "cpu.weight is 900, unchanged in this tick: 850 is not far from it, "
+        "or waits until there is history."
     )
 
 

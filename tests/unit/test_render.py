@@ -1,12 +1,13 @@
 """The tables of `status`: numbers that are nothing, names that are long."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 from click import unstyle
-from records import CPU, column, record, with_rates
+from records import CPU, column, observed_web, record, with_rates
 
 from agent.render import resource_lines, status_lines
 from agent.status import AgentFacts, status
@@ -36,6 +37,49 @@ def test_the_host_table_has_what_else_is_divided(assert_golden: Callable[[str, s
     answer = status(with_rates(record()), AgentFacts(), now_s=100.0)
     lines = [unstyle(line) for line in status_lines(answer, width=140)]
     assert_golden("status-rates-140.txt", "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_who_is_only_observed_is_shown_with_what_is_in_force_and_what_would_be_written(
+    columns: int, assert_golden: Callable[[str, str], None]
+) -> None:
+    answer = status(observed_web(), AgentFacts(), now_s=100.0)
+    lines = [unstyle(line) for line in status_lines(answer, width=columns)]
+    assert max(map(len, lines)) <= columns
+    assert_golden(f"status-observed-{columns}.txt", "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("width", "states"),
+    [(60, "absent+3"), (120, "absent,unenforced+2"), (200, "absent,unenforced,emergency,debt")],
+)
+def test_as_many_states_are_named_as_fit(width: int, states: str) -> None:
+    answer = status(record(), AgentFacts(), now_s=100.0)
+    every = msgspec.structs.replace(
+        answer.tenants[0], states=("absent", "unenforced", "emergency", "debt")
+    )
+    narrow = msgspec.structs.replace(answer, tenants=(every,))
+    row = next(line for line in status_lines(narrow, width=width) if line.startswith("batch"))
+    assert unstyle(row).split()[-1] == states
+
+
+@pytest.mark.parametrize(
+    ("observed", "is_observing", "words"),
+    [
+        ((), False, "enforcing 5 tenants."),
+        ((4,), False, "enforcing 4 of 5 tenants, 1 observed, 0 writes left out."),
+        (range(5), False, "enforcing 0 of 5 tenants, 5 observed, 0 writes left out."),
+        (range(5), True, "OBSERVING 5 tenants: nothing is written, 0 writes left out."),
+    ],
+)
+def test_the_first_line_says_who_is_enforced(
+    observed: Sequence[int], is_observing: bool, words: str
+) -> None:
+    one = record()
+    roster = replace(one.roster, is_observed_only=np.isin(np.arange(5), list(observed)))
+    seen = replace(one, roster=roster, is_observing=is_observing)
+    first = status_lines(status(seen, AgentFacts(), now_s=100.0), width=200)[0]
+    assert first.endswith(f"forecaster live, {words}")
 
 
 def test_a_resource_that_there_is_not_is_refused_with_those_that_there_are() -> None:

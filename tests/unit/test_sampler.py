@@ -23,6 +23,7 @@ FILES = {
     "memory.events.local": "low 0\nhigh 4\noom 0\noom_kill 0\n",
     "cpu.weight": "100\n",
     "memory.low": "0\n",
+    "cgroup.events": "populated 1\nfrozen 0\n",
     "memory.stat": "anon 100\nshmem 0\ninactive_anon 100\nactive_anon 0\nunevictable 0\n",
 }
 
@@ -51,6 +52,7 @@ def test_all_columns_are_filled_from_their_files(tmp_path: Path) -> None:
     assert sample.memory_current_bytes[0] == 4096
     assert (sample.memory_high_events[0], sample.memory_oom_kills[0]) == (4, 1)
     assert sample.memory_unreclaimable_bytes[0] == 100
+    assert sample.populated[0] == 1
     assert (sample.io_read_bytes[0], sample.io_write_bytes[0]) == (1, 2)
     assert (sample.io_read_ops[0], sample.io_write_ops[0]) == (3, 4)
     assert sample.in_force.cpu_max_cores[0] == np.inf
@@ -138,6 +140,25 @@ def test_slow_columns_follow_in_turn_and_all_come_with_the_first_read(tmp_path: 
     assert second.in_force.memory_high_bytes.tolist() == [8192] * 4, "read each time"
     assert second.in_force.cpu_weight.tolist() == [100, 200, 100, 200]
     assert third.in_force.cpu_weight.tolist() == [200] * 4
+
+
+def test_who_has_a_process_is_asked_in_turn_where_no_cpu_was_used_since(tmp_path: Path) -> None:
+    names = ["busy", "idle", "empty", "later"]
+    make(tmp_path, *names)
+    make(tmp_path, "empty", **{"cgroup.events": "populated 0\nfrozen 0\n"})
+    sampler = Sampler(tmp_path, names, slow_every=4)
+    assert sampler.read(0.0).populated.tolist() == [1, 1, 0, 1]
+    nobody = {"cgroup.events": "populated 0\nfrozen 0\n"}
+    make(tmp_path, "busy", **{"cpu.stat": CPU.format(2000)}, **nobody)
+    make(tmp_path, "empty")
+    make(tmp_path, "later", **nobody)
+    found = [sampler.read(float(tick)).populated.tolist() for tick in (1, 2, 3)]
+    assert found == [[1, 1, 0, 1], [1, 1, 1, 1], [1, 1, 1, 0]]
+    sampler.read(4.0)  # the turn of who was busy
+    for tick in range(5, 8):
+        sampler.read(float(tick))
+    assert sampler.read(8.0).populated.tolist() == [0, 1, 1, 0]
+    sampler.close()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from records import CPU, INF, MIB, NAN, crowd, record, with_rates
+from records import CPU, INF, MIB, NAN, crowd, observed_web, record, with_rates
 
 from agent.answers import Status
 from agent.status import AgentFacts, health, status
@@ -69,6 +69,43 @@ def test_a_control_that_is_missing_is_an_error_state_never_silence() -> None:
     sample = replace(one.sample, in_force=replace(one.sample.in_force, memory_high_bytes=high))
     rows = status(replace(one, sample=sample), FACTS, now_s=100.0).tenants
     assert rows[0].states == ("unenforced",)
+
+
+def test_a_tenant_without_a_process_is_empty_unless_it_used_cpu_since_it_was_asked() -> None:
+    one = record()
+    sample = replace(one.sample, populated=np.array([0.0, 0, NAN, 1, NAN]))
+    cpu = replace(one.resources[CPU], usage=np.array([0.0, 0.1, NAN, 0, 0]))
+    asked = replace(one, sample=sample, resources={**one.resources, CPU: cpu})
+    rows = status(asked, FACTS, now_s=100.0).tenants
+    assert [row.name for row in rows if "empty" in row.states] == ["batch"]
+
+
+def test_of_who_is_only_observed_it_is_said_what_is_in_force_and_what_would_be_written() -> None:
+    answer = msgspec.to_builtins(status(observed_web(), FACTS, now_s=100.0))
+    assert (answer["host"]["tenants"], answer["host"]["observed_tenants"]) == (5, 1)
+    *enforced, web = answer["tenants"]
+    assert web["is_observed"]
+    assert web["states"] == ("observed",)
+    assert web["in_force"] == {
+        "cpu.max": "max 100000",
+        "cpu.weight": "100",
+        "memory.high": "max",
+        "memory.low": "0",
+    }
+    assert web["would_write"] == {
+        "cpu.weight": "4000",
+        "memory.high": "534773760",
+        "memory.low": "325058560",
+    }
+    assert not any(one["is_observed"] or one["would_write"] for one in enforced)
+
+
+def test_what_is_in_force_is_what_this_ticks_writes_left() -> None:
+    batch, eater, ghost, hog, _ = status(record(), FACTS, now_s=100.0).tenants
+    assert hog.in_force["cpu.max"] == "50000 100000"  # lowered from 60000
+    assert eater.in_force["memory.high"] == "522190848"  # held back on its way to 400M
+    assert batch.in_force["cpu.max"] == "100000 100000"
+    assert set(ghost.in_force.values()) == {None}
 
 
 def test_an_observing_host_observes_every_tenant() -> None:

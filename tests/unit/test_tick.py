@@ -137,7 +137,8 @@ def test_each_change_of_a_decision_that_is_left_out_is_counted() -> None:
         scenario.host.wants_cores[:] = wanted
         for _ in range(10):
             record = scenario.tick()
-            for changes in record.changes:
+            assert not any(map(len, record.changes))
+            for changes in record.unwritten:
                 for tenant, after in zip(changes.tenant, changes.after, strict=True):
                     said = text(changes.control, float(after))
                     changed += last.get((changes.control, int(tenant))) != said
@@ -186,19 +187,26 @@ def test_a_tick_that_is_a_few_seconds_late_is_settled_in_full() -> None:
     assert after.resources[CPU].balance[0] <= before.resources[CPU].balance[0]
 
 
-def test_who_only_observes_also_counts_the_raises_that_lowering_would_make_room_for() -> None:
-    scenario = Scenario(tenants("a", "b"), is_observing=True, mode=Mode.STRICT)
+def test_what_would_be_written_is_what_was_decided_and_the_kernel_keeps_what_it_has() -> None:
+    """Of a host that only observes, and of one tenant: the same, and the other is moved."""
     both, unlimited = np.arange(2), np.full(2, np.inf)
     found = np.array([3.5, 0.5])  # together all that there is
-    scenario.host.apply(Changes(Control.CPU_MAX, both, unlimited, found))
-    scenario.host.wants_cores = np.array([0.2, 3.0])
-    record = scenario.tick(60)
-    lowered, raised = (record.changes[at] for at in (0, -2))
-    assert (lowered.control, lowered.tenant.tolist()) == (Control.CPU_MAX, [0])
-    assert (raised.control, raised.tenant.tolist()) == (Control.CPU_MAX, [1])
-    freed = float((lowered.before - lowered.after).sum())
-    assert 0 < (raised.after - raised.before).sum() <= freed + 1e-9
-    assert scenario.host.limits()[Control.CPU_MAX].tolist() == found.tolist()
+    for scenario in (
+        Scenario(tenants("a", "b"), is_observing=True, mode=Mode.STRICT),
+        Scenario(tenants("a", "b", observed=("a",)), mode=Mode.STRICT),
+    ):
+        scenario.host.apply(Changes(Control.CPU_MAX, both, unlimited, found))
+        scenario.host.wants_cores = np.array([0.2, 3.0])
+        record = scenario.tick(60)
+        limit = record.resources[CPU].limit
+        (change, *_) = record.unwritten
+        assert change.control is Control.CPU_MAX
+        assert change.tenant.tolist() == np.flatnonzero(record.roster.is_observed_only).tolist()
+        assert change.before.tolist() == found[change.tenant].tolist()
+        assert change.after.tolist() == limit[change.tenant].tolist()
+        kept = scenario.host.limits()[Control.CPU_MAX]
+        assert kept[change.tenant].tolist() == found[change.tenant].tolist()
+        assert {one.control for one in record.unwritten} == set(Control)
 
 
 class MemoryHost(SimulatedHost):
