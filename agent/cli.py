@@ -20,12 +20,12 @@ from agent.backtest.command import backtest
 from agent.backtest.commands import trace
 from agent.client import AgentRefusedError, AgentUnreachableError, get
 from agent.exits import (
-    DOCTOR_EXIT_CODES,
     EXIT_CODES,
     EXIT_DEGRADED,
     EXIT_FAULT,
     EXIT_UNREACHABLE,
     Program,
+    exit_codes,
     fail,
 )
 from agent.history_command import history
@@ -132,7 +132,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON 
 @click.group(
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EXIT_CODES,
+    epilog=exit_codes(EXIT_UNREACHABLE, EXIT_DEGRADED),
 )
 @click.version_option(package_name="tidegate", prog_name="tidegate")
 def main() -> None:
@@ -158,7 +158,11 @@ def run(config: Path, tenants_dir: Path | None) -> None:
         fail([str(error)])
 
 
-@main.command(help=_STATUS_HELP, epilog=EXIT_CODES, short_help="Show what each tenant has.")
+@main.command(
+    help=_STATUS_HELP,
+    epilog=exit_codes(EXIT_UNREACHABLE),
+    short_help="Show what each tenant has.",
+)
 @click.option("--resource", metavar="NAME", help="Show tenants' parts of this instead.")
 @_socket_option
 @_json_option
@@ -178,7 +182,7 @@ def status(resource: str | None, socket_path: Path, as_json: bool) -> None:
         fail([str(error)])
 
 
-@main.command(epilog=EXIT_CODES, short_help="Show why a tenant has its limits.")
+@main.command(epilog=exit_codes(EXIT_UNREACHABLE), short_help="Show why a tenant has its limits.")
 @click.argument("tenant")
 @_socket_option
 @_json_option
@@ -218,7 +222,7 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
         _print_lines(summary(found))
 
 
-@main.command(epilog=DOCTOR_EXIT_CODES, short_help="Say what this host can and cannot do.")
+@main.command(epilog=exit_codes(EXIT_DEGRADED), short_help="Say what this host can and cannot do.")
 @_config_options
 @_socket_option
 @_json_option

@@ -14,20 +14,23 @@ EXIT_FAULT = 1
 EXIT_UNREACHABLE = 3
 EXIT_DEGRADED = 4
 EXIT_OUTPUT = 5
-_LAST_EXIT_CODE = """\
-  5  the output could not be written: a full disk, or a closed pipe
-"""
-_FIRST_EXIT_CODES = """\b
-Exit codes:
-  0  done
-  1  a fault was found, or the request was refused
-  2  wrong usage of the command line
-  3  the agent is not running, or does not answer
-"""
-EXIT_CODES = _FIRST_EXIT_CODES + _LAST_EXIT_CODE
-DOCTOR_EXIT_CODES = f"""{_FIRST_EXIT_CODES}\
-  4  nothing is missing, but something is degraded: the agent runs, with less
-{_LAST_EXIT_CODE}"""
+_MEANING_OF = {
+    0: "done",
+    EXIT_FAULT: "a fault was found, or the request was refused",
+    2: "wrong usage of the command line",
+    EXIT_UNREACHABLE: "the agent is not running, or does not answer",
+    EXIT_DEGRADED: "(doctor) degraded: nothing is missing, the agent runs, with less",
+    EXIT_OUTPUT: "the output could not be written: a full disk, or a closed pipe",
+}
+
+
+def exit_codes(*also: int) -> str:
+    """Return the end of a command's help: what every command can return, and what it can `also`."""
+    codes = sorted({0, EXIT_FAULT, 2, EXIT_OUTPUT, *also})
+    return "\b\nExit codes:\n" + "\n".join(f"  {code}  {_MEANING_OF[code]}" for code in codes)
+
+
+EXIT_CODES = exit_codes()  # of a command that asks no agent
 
 
 class Program(click.Group):
