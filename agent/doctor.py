@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.answers import Finding, Health
+from agent.answers import Finding, Health, Status
 from agent.client import AgentError, get
 from agent.config import ConfigError, load_host
 from agent.cycle import LIMIT_CONTROL
@@ -15,18 +15,21 @@ from enforce.capability import probe
 from enforce.disks import disk_number
 
 _SEVERITIES = ("ok", "degraded", "missing")
+_MOST_NAMED = 5
 
 
 def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Finding]:
     """Return what was found of the configuration, the agent and the kernel, in this order."""
     configuration, config = _configuration(config_path, tenants_dir)
+    root = _cgroup_root(config_path)
     return [
         configuration,
         *_unenforceable(config),
         _agent(socket_path),
+        *_tenants(socket_path, root),
         *(
             Finding(found.name, str(found.state), found.meaning, found.remedy)
-            for found in probe(_cgroup_root(config_path))
+            for found in probe(root)
         ),
     ]
 
@@ -77,6 +80,29 @@ def _agent(socket_path: Path) -> Finding:
     except AgentError as error:
         return Finding("agent", "degraded", f"{error}; limits stay as they are", error.hint)
     return Finding("agent", "ok", health.detail, "")
+
+
+def _tenants(socket_path: Path, root: Path) -> list[Finding]:
+    """Name the tenants without a process: a service that failed to join looks healthy to systemd.
+
+    Of an agent that does not answer, nothing: that is a finding of its own.
+    """
+    try:
+        tenants = msgspec.json.decode(get(socket_path, "/v1/status"), type=Status).tenants
+    except AgentError:
+        return []
+    empty = [tenant.name for tenant in tenants if "empty" in tenant.states]
+    if not empty:
+        return [Finding("processes", "ok", "no tenant's cgroup is without a process", "")]
+    further = len(empty) - _MOST_NAMED
+    named = ", ".join(empty[:_MOST_NAMED]) + (f" and {further} more" if further > 0 else "")
+    meaning = f"{len(empty)} of {len(tenants)} tenant(s) without a process: {named}"
+    remedy = (
+        f"if a service of theirs runs, it is in another cgroup, where nothing is limited: compare "
+        f"{root}/{empty[0]}/cgroup.procs with `systemctl show -p MainPID SERVICE`, and see the "
+        "service's log for why it could not join"
+    )
+    return [Finding("processes", "degraded", meaning, remedy)]
 
 
 def _cgroup_root(config_path: Path) -> Path:

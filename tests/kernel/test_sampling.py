@@ -207,3 +207,14 @@ def test_no_descriptor_is_lost_when_cgroups_come_and_go(
         (cgroup_root / "b").mkdir()
         read(sampler)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_who_has_a_process_is_what_the_kernel_says(sampler: Sampler, cgroup_root: Path) -> None:
+    assert read(sampler).populated.tolist() == [0, 0, 0]
+    inner = cgroup_root / "c" / "further-down"
+    inner.mkdir()
+    with living_in(cgroup_root / "a", HOLD_ANON), living_in(inner, HOLD_ANON):
+        read(sampler)  # what they used to start counts as a sign of life
+        assert read(sampler).populated.tolist() == [1, 0, 1]
+    read(sampler)  # and so does what they used to end
+    assert read(sampler).populated.tolist() == [0, 0, 0]

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from records import record
@@ -18,6 +20,7 @@ from agent.cli import main
 from agent.control import ControlServer
 from agent.sole import RootLock, sole_agent
 from agent.status import AgentFacts
+from agent.tenant import Resource
 
 
 def ran(*arguments: str | Path, columns: int = 140) -> Result:
@@ -172,6 +175,26 @@ def test_doctor_names_what_is_configured_and_cannot_be_limited(
         assert "configured but not enforceable" in found[name]["meaning"]
     assert "no such disk" in found["disk no-such-disk"]["meaning"]
     assert "network limits" not in found
+
+
+def test_doctor_names_the_tenants_without_a_process(config: Path, tmp_path: Path) -> None:
+    def examined(*populated: float) -> dict[str, Any]:
+        one = record()
+        sample = replace(one.sample, populated=np.array(populated))
+        cpu = replace(one.resources[Resource.CPU], usage=np.zeros(5))
+        seen = replace(one, sample=sample, resources={**one.resources, Resource.CPU: cpu})
+        socket = tmp_path / "control.sock"
+        with ControlServer(socket, lambda: replace(seen, taken_at_s=1e12), AgentFacts):
+            result = ran("doctor", "--config", config, "--socket", socket, "--json")
+        findings = {finding["name"]: finding for finding in json.loads(result.output)}
+        processes: dict[str, Any] = findings["processes"]
+        return processes
+
+    assert examined(1, 1, np.nan, 1, 1)["state"] == "ok"
+    found = examined(0, 1, np.nan, 0, 1)
+    assert found["state"] == "degraded"
+    assert found["meaning"] == "2 of 5 tenant(s) without a process: batch, hog"
+    assert f"{tmp_path / 'root'}/batch/cgroup.procs" in found["remedy"]
 
 
 def test_doctor_goes_on_where_the_configuration_is_broken(config: Path, served: Path) -> None:
