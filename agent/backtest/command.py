@@ -5,6 +5,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -15,12 +16,14 @@ import click
 import msgspec
 
 from agent.exits import EXIT_CODES, fail
+from agent.units import approximate_bytes
 
 if TYPE_CHECKING:
     from agent.backtest.report import Report
     from agent.backtest.session import Request, Shown
 
 _WIDTH = 100
+_TELL_EVERY_S = 10.0
 _LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
 _MOST_SEEDS = 1000
 _RESOURCES = ("cpu", "memory", "disk_read", "disk_write", "net_in", "net_out")
@@ -54,7 +57,7 @@ kernel reports it.
 
 \b
 Example: how far would a host with a tenth more than its peak go?
-  tidegate trace make office.parquet --tenants 50 --days 8 \\
+  tidegate trace make office.parquet --tenants 50 --days 8 --step 10m \\
       --kind weekday --kind bursty
   tidegate backtest office.parquet --capacity 1.1 --seeds 2
 
@@ -89,7 +92,11 @@ for, or a child process that was lost.
     type=click.Choice(["strict", "elastic"]),
     default="strict",
     show_default=True,
-    help="strict: tidegate's limits sum to at most the capacity, as the peers' always do.",
+    help=(
+        "strict: tidegate's limits sum to at most the capacity, as the peers' always do, so that "
+        "all are judged alike: hence the default.  elastic: they close only as a shortage becomes "
+        "likely, as an installed agent's do for cpu unless configured otherwise."
+    ),
 )
 @click.option(
     "--policy",
@@ -195,6 +202,24 @@ def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Requ
     )
 
 
+class _Lines:
+    """Progress for a log: a line now and then, and none of what is done within seconds."""
+
+    def __init__(self, steps: int, label: str) -> None:
+        self._steps, self._label, self._done = max(steps, 1), label, 0
+        self._begun_s = self._told_s = time.monotonic()
+
+    def tell(self, steps: int) -> None:
+        """Take note of some more steps."""
+        self._done += steps
+        now_s = time.monotonic()
+        if now_s - self._told_s < _TELL_EVERY_S:
+            return
+        self._told_s = now_s
+        pct = min(100 * self._done // self._steps, 99)
+        click.echo(f"{self._label}: {pct} % after {now_s - self._begun_s:.0f} s", err=True)
+
+
 def _check_plots() -> None:
     """End the command before the work begins where it could not be plotted."""
     if find_spec("matplotlib") is None:
@@ -213,6 +238,8 @@ def _write_page(path: Path, report: "Report", shown: "Shown") -> None:
         partial.replace(path)
     except OSError as error:
         fail([f"{path}: {error.strerror or error}"])
+    size = approximate_bytes(len(text.encode()))
+    click.echo(f"the page with plots and tables is {path} ({size})", err=True)
 
 
 @contextmanager
@@ -231,9 +258,9 @@ def _faults_told() -> Iterator[None]:
 
 @contextmanager
 def _progress(steps: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar on the terminal, nothing where standard error is none."""
+    """Show a bar on the terminal, and a line every ten seconds where standard error is none."""
     if not sys.stderr.isatty():
-        yield lambda _steps: None
+        yield _Lines(steps, label).tell
         return
     with click.progressbar(length=steps, label=label, file=sys.stderr) as bar:
         yield bar.update

@@ -14,6 +14,7 @@ from agent.tenant import Resource
 from agent.units import seconds_text, three_digits
 
 _LEAST_PCT = 0.0005
+_FEWEST_TELLING = 100  # steps that count: with fewer, one step is more than 1 % of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Report:
     factors: tuple[FactorResult, ...]
     density: DensityResult | None
     elapsed_s: float
+    warnings: tuple[str, ...]  # why its figures say less than they seem to
 
 
 def factor_results(hosts: Sequence[HostResult], terms: Terms) -> tuple[FactorResult, ...]:
@@ -135,8 +137,25 @@ def _is_reference(name: str) -> bool:
     return name != OURS and name not in PEER_KINDS
 
 
+def warnings(setup: Setup) -> tuple[str, ...]:
+    """Say why figures mean less than they seem to: too few steps, or one host many times."""
+    found = []
+    if setup.evaluated_steps < _FEWEST_TELLING:
+        found.append(
+            f"only {setup.evaluated_steps} steps count after the warm-up: "
+            f"with fewer than {_FEWEST_TELLING}, figures say next to nothing"
+        )
+    is_one_host = setup.tenants_per_host == setup.tenants and setup.classes == "gold"
+    if is_one_host and len(setup.seeds) > 1:
+        found.append(
+            f"all {len(setup.seeds)} hosts are the same: each has all {setup.tenants} tenants "
+            "(--tenants-per-host N draws fewer, --seeds 1 replays it once)"
+        )
+    return tuple(found)
+
+
 def setup_lines(setup: Setup) -> list[str]:
-    """Return what was replayed, and how, in two lines."""
+    """Return what was replayed, and how, in two lines, and a line for each warning."""
     lasting = seconds_text(setup.evaluated_steps * setup.step_s)
     warm_up = seconds_text(setup.warm_up_steps * setup.step_s)
     loop = "closed loop" if setup.is_closed_loop else "open loop"
@@ -146,6 +165,7 @@ def setup_lines(setup: Setup) -> list[str]:
         f"{setup.trace}: {setup.resource}, {setup.mode} mode, {loop}, {forecasts}",
         f"{len(setup.seeds)} host(s) of {setup.tenants_per_host} of {setup.tenants} tenants "
         f"({classes}), {lasting} after {warm_up} of warm-up, steps of {seconds_text(setup.step_s)}",
+        *(f"warning: {text}" for text in warnings(setup)),
     ]
 
 

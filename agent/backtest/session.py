@@ -19,7 +19,7 @@ from agent.backtest.density import (
 )
 from agent.backtest.parallel import Tell, in_parallel
 from agent.backtest.protocol import Case, ProtocolError, Recorded, case_of, usual_tenants
-from agent.backtest.report import Report, Setup, density_result, factor_results
+from agent.backtest.report import Report, Setup, density_result, factor_results, warnings
 from agent.backtest.trace import read_trace
 from agent.backtest.tracks import Track, tracks_of
 from agent.settings import DEFAULT_QOS
@@ -109,11 +109,13 @@ def held(session: Session, tell: Tell) -> tuple[Report, Shown | None]:
     density = partial(_density, terms=terms)
     hosts = in_parallel(contest, session.cases, jobs=jobs, tell=tell)
     densities = in_parallel(density, session.queues, jobs=jobs, tell=tell)
+    setup = _setup(session)
     report = Report(
-        setup=_setup(session),
+        setup=setup,
         factors=factor_results(hosts, request.terms),
         density=density_result(densities, request.terms) if densities else None,
         elapsed_s=time.monotonic() - begun_s,
+        warnings=warnings(setup),
     )
     courses = [host.course for host in hosts if host.course is not None]
     if session.shown is None or not courses:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,44 @@ def test_every_policy_has_a_row_at_every_capacity(path: Path) -> None:
         assert sum(line.split()[:1] in ([name], [f"{name}*"]) for line in lines) >= 2
     assert sum(line.startswith("capacity ") for line in lines) == 2
     assert max(map(len, lines)) <= 100
+
+
+def test_a_short_trace_and_hosts_that_are_one_are_warned_of(path: Path) -> None:
+    quick = (path, *QUICK, "--capacity", "1.2", "--policy", "last")
+    short = (
+        "only 48 steps count after the warm-up: with fewer than 100, figures say next to nothing"
+    )
+    same = "all 2 hosts are the same: each has all 8 tenants"
+    lines = ran(*quick).stdout.splitlines()
+    assert [line for line in lines if line.startswith("warning: ")] == [f"warning: {short}"]
+    (first, second) = found(*quick, "--tenants-per-host", "8")["warnings"]
+    assert first == short
+    assert second.startswith(same)
+    for more in (("--per-class",), ("--seeds", "1")):  # classes differ, or there is one
+        assert found(*quick, "--tenants-per-host", "8", *more)["warnings"] == [short]
+
+
+def test_a_long_trace_is_not_warned_of(tmp_path: Path) -> None:
+    longer = tmp_path / "longer.csv"
+    arguments = ["make", str(longer), "--tenants", "3", "--hours", "34", "--step", "10m"]
+    assert CliRunner().invoke(trace, arguments).exit_code == 0
+    quick = ("--tenants-per-host", "2", "--capacity", "1", "--policy", "last", "--jobs", "1")
+    assert found(longer, *quick)["warnings"] == []
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = (path, *QUICK, "--capacity", "1.2", "--policy", "tidegate")
+    assert ran(*quick).stderr == ""  # done within seconds
+    monkeypatch.setattr("agent.backtest.command._TELL_EVERY_S", 0.0)
+    result = ran(*quick)
+    lines = result.stderr.splitlines()
+    assert len(lines) > 1
+    assert all(re.fullmatch(r"replaying: \d+ % after \d+ s", line) for line in lines)
+    told = [int(line.split()[1]) for line in lines]
+    assert told == sorted(told)
+    assert "replaying" not in result.stdout
 
 
 @pytest.mark.parametrize("mode", ["strict", "elastic"])
@@ -208,5 +247,6 @@ def test_the_documentation_tells_every_option_policy_and_column(path: Path) -> N
     assert [option for option in options if f"| `{option}" not in text] == []
     named = [*(f"| `{kind.name}` |" for kind in PEERS), "- `weights`: ", "- `oracle`: "]
     assert [name for name in named if name not in text] == []
-    head = ran(path, *QUICK, "--capacity", "0.9", "--mode", "elastic").stdout.splitlines()[4]
+    table = ran(path, *QUICK, "--capacity", "0.9", "--mode", "elastic").stdout
+    head = next(line for line in table.splitlines() if line.startswith("POLICY "))
     assert [title for title in head.split()[1:] if f"\n| {title} |" not in text] == []

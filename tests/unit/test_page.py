@@ -38,6 +38,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def written(path: Path, page: Path, *options: str) -> str:
     result = ran(path, *QUICK, "--capacity", "0.8", "--html", page, *options)
     assert result.exit_code == 0, result.output
+    assert f"the page with plots and tables is {page} (" in result.stderr
     return page.read_text()
 
 
