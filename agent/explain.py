@@ -336,10 +336,11 @@ def _balance(case: _Case) -> str:
 
 def _brought_down(case: _Case) -> str:
     """Say whether a tenant in debt is losing what it was lent, before the host is full."""
+    it_is = "it would be" if case.is_observed else "it is"
     if case.pressure < _NOTICEABLE or not case.is_more(case.ceiling, case.limit):
-        return "it is brought down first when the host fills up"
+        return f"{it_is} brought down first when the host fills up"
     return (
-        "it is brought down towards its guaranteed part as a shortage becomes likely "
+        f"{it_is} brought down towards its guaranteed part as a shortage becomes likely "
         f"({100 * case.pressure:.1f} % now)"
     )
 
