@@ -3,6 +3,7 @@
 Nothing here decides what a setting does; `agent.schema` says what each may hold.
 """
 
+import math
 import os
 import re
 import stat
@@ -31,6 +32,13 @@ _AGENT_BYTES = 256 << 20
 _SUFFIX = ".toml"
 _OVERRIDES = "--set: "
 _MAX_HORIZON_STEPS = 1000
+_TOML_PLACE = re.compile(r"\(at line (\d+), column \d+\)$", re.ASCII)
+_TOML_TWICE = {  # what tomllib says, and what it means
+    "Cannot overwrite a value": "this key is set twice",
+    "Duplicate inline table key": "this key is set twice",
+    "Cannot declare (": "this table is there twice",
+    "Cannot mutate immutable namespace (": "this table is there already, and closed",
+}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _NAME_EXPECTATION = "a-z, 0-9, '_' and '-', beginning with a letter or digit, at most 63 long"
 
@@ -148,15 +156,38 @@ def summary(config: Config) -> list[str]:
 
 def warnings(config: Config) -> tuple[str, ...]:
     """Name what is valid and unwise."""
-    memory = Resource.MEMORY
+    memory, found = Resource.MEMORY, _high_ceilings(config)
     left_bytes = config.machine[memory] - config.capacity[memory]
-    if left_bytes >= _AGENT_BYTES:
-        return ()
-    left, needed = exact_text(memory.kind, left_bytes), exact_text(memory.kind, _AGENT_BYTES)
-    return (
-        f"host.memory_reserve_bytes leaves {left} to all but tenants, and tidegate itself needs "
-        f"about {needed}",
-    )
+    if left_bytes < _AGENT_BYTES:
+        left, needed = exact_text(memory.kind, left_bytes), exact_text(memory.kind, _AGENT_BYTES)
+        found.append(
+            f"host.memory_reserve_bytes leaves {left} to all but tenants, and tidegate itself "
+            f"needs about {needed}"
+        )
+    return tuple(found)
+
+
+def _high_ceilings(config: Config) -> list[str]:
+    """Name the ceilings above all that there is: they limit nothing, and may be slips."""
+    found = []
+    for resource in config.resources:
+        kind, has = resource.kind, config.machine[resource]
+        where = ".".join(filter(None, (kind.group, resource.device, TENANT_KEYS[kind][1].name)))
+        high = [
+            (-tenant.entitlements[resource].ceiling, tenant.name)
+            for tenant in config.tenants
+            if has < tenant.entitlements[resource].ceiling < math.inf
+        ]
+        if high:
+            named = ", ".join(
+                f"{name} {exact_text(kind, -ceiling)}"
+                for ceiling, name in sorted(high)[:_MAX_PROBLEMS_NAMED]
+            )
+            found.append(
+                f"{where}: {len(high)} tenant(s) with more than the {exact_text(kind, has)} that "
+                f"there are, which limits nothing: {named}"
+            )
+    return found
 
 
 def left_alone_text(config: Config) -> str:
@@ -179,12 +210,20 @@ def _document(file: _File) -> dict[str, Any]:
     except RecursionError:
         file.faults.add("", "not valid TOML: nested too deeply")
     except tomllib.TOMLDecodeError as error:
-        file.faults.add("", f"not valid TOML: {error}")
+        file.faults.add("", _toml_fault(str(error)))
     except _UnfitTextError as error:
         file.faults.add("", str(error))
     except ValueError:  # of Python's conversion, which tomllib lets through
         file.faults.add("", "not valid TOML: a number of thousands of digits")
     return {}
+
+
+def _toml_fault(message: str) -> str:
+    """Return what tomllib found, in plain words where a name is there twice."""
+    place = _TOML_PLACE.search(message)
+    where = f"line {place[1]}" if place else "the last line"
+    said = (words for start, words in _TOML_TWICE.items() if message.startswith(start))
+    return next((f"{where}: {words}" for words in said), f"not valid TOML: {message}")
 
 
 def _check_text(text: str) -> None:

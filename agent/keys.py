@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.units import TooLargeError, parse_bytes, parse_seconds
+from agent.units import TooLargeError, UnknownUnitError, parse_bytes, parse_seconds
 
 _MAX_SHOWN = 60
 _MAX_SECONDS = 1e9
@@ -49,9 +49,13 @@ class Faults:
         """Note a fault of `where`, a file's section.key."""
         self.lines.append(f"{where}: {message}" if where else message)
 
-    def wrong(self, where: str, kind: Kind, value: Any, *, is_too_large: bool = False) -> None:
-        """Note a value that is not of its kind."""
-        hint = " (too large)" if is_too_large else _meant(value, kind.choices)
+    def wrong(self, where: str, kind: Kind, value: Any, error: Exception | None = None) -> None:
+        """Note a value that is not of its kind, since reading it failed with `error`."""
+        hint = _meant(value, kind.choices)
+        if isinstance(error, TooLargeError):
+            hint = " (too large)"
+        if isinstance(error, UnknownUnitError):
+            hint = f" ({error.known})"
         self.add(where, f"expected {kind.expectation}, got {shown(value)}{hint}")
 
     def unknown(self, where: str, what: str, name: str, known: Sequence[str]) -> None:
@@ -87,8 +91,7 @@ def read_table(
         try:
             found[key.field] = key.kind.read(table[name])
         except (TypeError, ValueError) as error:
-            is_too_large = isinstance(error, TooLargeError)
-            faults.wrong(dotted(where, name), key.kind, table[name], is_too_large=is_too_large)
+            faults.wrong(dotted(where, name), key.kind, table[name], error)
     for key in keys:
         if is_complete and key.is_required and key.name not in table:
             faults.add(dotted(where, key.name), f"expected {key.kind.expectation}, got nothing")

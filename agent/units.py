@@ -8,9 +8,19 @@ import re
 
 _BYTE_FACTORS = {"": 1, "B": 1} | {suffix: 1 << 10 * n for n, suffix in enumerate("KMGTP", start=1)}
 _SECOND_FACTORS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTE_UNITS = "units: B, K, M, G, T, P, powers of 1024; KB and KiB are K"
+_SECOND_UNITS = "units: ms, s, m, h, d"
 _QUANTITY = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)\s?([A-Za-z]*)", re.ASCII)
 _MAX_BYTES = 1 << 62
 _LEAST_SHOWN = 0.01  # in three digits
+
+
+class UnknownUnitError(ValueError):
+    """A quantity's unit is none that is known; `known` names those that are."""
+
+    def __init__(self, text: str, known: str) -> None:
+        self.known = known
+        super().__init__(f"{text!r} has no unit that is known ({known})")
 
 
 class TooLargeError(ValueError):
@@ -29,7 +39,7 @@ def parse_bytes(text: str) -> int:
     number, suffix = _split(text)
     suffix = re.sub(r"(?<=[KMGTP])I?B$", "", suffix.upper())
     if suffix not in _BYTE_FACTORS:
-        raise ValueError(f"{text!r} has no unit of bytes")
+        raise UnknownUnitError(text, _BYTE_UNITS)
     whole, _, decimals = number.partition(".")
     factor = _BYTE_FACTORS[suffix]
     value = int(whole) * factor + int(decimals or "0") * factor // int(f"1{'0' * len(decimals)}")
@@ -47,7 +57,7 @@ def parse_seconds(text: str) -> float:
     """
     number, suffix = _split(text)
     if suffix not in _SECOND_FACTORS:
-        raise ValueError(f"{text!r} has no unit of time")
+        raise UnknownUnitError(text, _SECOND_UNITS)
     if suffix == "ms":
         return float(number) / 1000.0
     return float(number) * _SECOND_FACTORS[suffix]

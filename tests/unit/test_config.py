@@ -187,6 +187,17 @@ def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader)
         ("[host]\nmemory_margin_bytes = '1Q'", "host.memory_margin_bytes: expected bytes of at"),
         ("[periods]\ntick_s = inf", "periods.tick_s: expected seconds of at least 0.05, such as"),
         ("[periods]\ntick_s = 0", "periods.tick_s: expected seconds of at least 0.05, such as 60"),
+        ("[periods]\nstep_s = '1min'", "got '1min' (units: ms, s, m, h, d)"),
+        ("[host]\nmemory_margin_bytes = '1Q'", "got '1Q' (units: B, K, M, G, T, P, powers of 1024"),
+        (
+            "[host]\nobserve = true\nobserve = false\n",
+            "tidegate.toml: line 3: this key is set twice",
+        ),
+        ("[host]\nobserve = true\nobserve = false", "the last line: this key is set twice"),
+        ("[host]\n[log]\n[host]\n", "tidegate.toml: line 3: this table is there twice"),
+        ("host = {observe = true, observe = true}\n", "line 1: this key is set twice"),
+        ("host = [1]\n[[host]]\n", "line 2: this table is there already, and closed"),
+        ("[host]\nobserve = yes", "tidegate.toml: not valid TOML: Invalid value (at line 2"),
         ("[modes]\ncpu = 'elstic'", "got 'elstic' (did you mean 'elastic'?)"),
         ("[log]\nlevel = []", 'log.level: expected "debug" or "info" or "warning" or "error", got'),
         ("[forecast]\nlevel_pct = 120", "forecast.level_pct: expected per cent from 50 to 99.9"),
@@ -226,7 +237,7 @@ def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader)
         ),
         ("[requests]\ncapacity_per_s = 0", "requests.capacity_per_s: expected requests per second"),
         ("a = [", "not valid TOML: "),
-        ("a = 1\na = 2", "not valid TOML: "),
+        ("a = 1\na = 2", "the last line: this key is set twice"),
         ("a = " + "[" * 20_000, "not valid TOML: nested too deeply"),
         ("a = " + "9" * 5000, "not valid TOML: a number of thousands of digits"),
         (
@@ -430,6 +441,21 @@ def test_a_valid_configuration_is_summed_up(load: Loader) -> None:
         "1 tenant(s), no faults",
         "cpu: floors sum to 0 cores of 1.9 cores, elastic",
         "memory: floors sum to 960M (1006632960 bytes) of 1.50G (1610612736 bytes), strict",
+    ]
+
+
+def test_a_ceiling_above_all_that_there_is_is_a_warning_and_no_fault(load: Loader) -> None:
+    config = load(
+        a="qos = 'gold'\n[cpu]\nceiling_cores = 200\n[memory]\nceiling_bytes = '3G'",
+        b="qos = 'gold'\n[cpu]\nceiling_cores = 2.5",
+        c="qos = 'gold'\n[cpu]\nceiling_cores = 2\n[memory]\nceiling_bytes = '2G'",
+        d="qos = 'gold'",
+    )
+    assert summary(config)[-2:] == [
+        "warning: cpu.ceiling_cores: 2 tenant(s) with more than the 2 cores that there are, which "
+        "limits nothing: a 200 cores, b 2.5 cores",
+        "warning: memory.ceiling_bytes: 1 tenant(s) with more than the 2.00G (2147483648 bytes) "
+        "that there are, which limits nothing: a 3.00G (3221225472 bytes)",
     ]
 
 

@@ -13,6 +13,7 @@ from agent.schema import MODE_KEYS, QOS_KEYS, SECTIONS, SUPPLY_KEYS, TENANT_KEYS
 from agent.sections import Supply
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS
 from agent.tenant import Entitlement, Kind
+from agent.units import parse_bytes
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "config.md").read_text()
@@ -40,6 +41,13 @@ def assert_documented(name: str, key: Key, default: Any, cells: list[str]) -> No
     """Check one row: what may be written, and what holds where nothing is."""
     assert cells[0] == key.kind.expectation.split(", such as")[0], name
     assert default_of(key, cells[1]) == default, name
+
+
+def test_the_spellings_of_bytes_that_are_said_to_mean_the_same_do() -> None:
+    said = TEXT.partition("All are powers of 1024, and ")[2].partition(" mean")[0]
+    spellings = re.findall(r'`"([^"]+)"`', said)
+    assert len(spellings) == 4
+    assert {parse_bytes(text) for text in spellings} == {512 << 20}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
