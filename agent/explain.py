@@ -11,6 +11,7 @@ from agent.amounts import amount_text, token_of, tokens_text
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
 from agent.enforced import control_value, in_force
 from agent.record import TickRecord
+from agent.shares import SHARE_DEAD_BAND
 from agent.status import tenant_rows
 from agent.tenant import Resource
 from enforce.columns import Control
@@ -374,7 +375,9 @@ def _waiting(case: _Case, value: ControlValue, kept: float) -> str:
     if value.wanted is not None or is_same or not math.isfinite(kept):
         return ""
     if control is Control.CPU_WEIGHT:
-        return f": {decided:.0f} is not far from it, or waits until there is history"
+        is_far = abs(decided - kept) > max(SHARE_DEAD_BAND * kept, 1.0)
+        why = "waits until there is history" if is_far else "is not far from it"
+        return f": {decided:.0f} {why}"
     if case.is_observed or control is Control.MEMORY_LOW:
         return f": {case.text(decided)} is not far from it"
     if decided > kept:

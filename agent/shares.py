@@ -12,7 +12,7 @@ from enforce.limits import MAX_WEIGHT, MIN_WEIGHT
 
 # Weights and memory.low take nothing from anyone at once: small moves are not worth a write,
 # unless a guarantee would be short without.
-_SHARE_DEAD_BAND = 0.1
+SHARE_DEAD_BAND = 0.1
 # What an average tenant's cpu.weight is about to be: then a step of 1 is below the dead-band.
 _FINE_WEIGHT = 128
 _MOST_FRACTION = 0.75  # of the largest weight: what rounding up adds must fit
@@ -24,7 +24,7 @@ def moved_lows(wanted: Floats, in_force: Floats, may_write: Bools) -> Changes:
     """Return the changes of memory.low: each rise, since it is promised, and falls that matter."""
     with np.errstate(invalid="ignore"):
         is_short = wanted > in_force * (1.0 + KERNEL_ROUNDING)
-        is_beyond = wanted < in_force * (1.0 - _SHARE_DEAD_BAND)
+        is_beyond = wanted < in_force * (1.0 - SHARE_DEAD_BAND)
     return changes_of(Control.MEMORY_LOW, wanted, in_force, may_write & (is_short | is_beyond))
 
 
@@ -39,7 +39,7 @@ def moved_weights(
     now = np.nan_to_num(in_force, nan=0.0)
     change = np.where(may_write & np.isfinite(in_force), wanted - now, 0.0)
     promised = np.where(now > 0, guaranteed, 0.0)
-    is_moved = np.abs(change) > np.maximum(_SHARE_DEAD_BAND * now, 1.0)
+    is_moved = np.abs(change) > np.maximum(SHARE_DEAD_BAND * now, 1.0)
     for widening in range(3):
         after = np.where(is_moved, wanted, now)
         is_short = lacking_fraction(after, promised, capacity) > KERNEL_ROUNDING

@@ -287,10 +287,7 @@ class ControlLoop:
     def _left_out(
         self, decision: Decision, seen: Observation, weight: Floats
     ) -> tuple[Changes, ...]:
-        """Return, and count, what would be written for tenants that are only observed.
-
-        What was decided, outside the dead-band: what goes live falls there in steps.
-        """
+        """Return, and count, the decisions that would be written for who is only observed."""
         is_observed = seen.usage.is_present & self.roster.is_observed_only
         if not is_observed.any():
             return ()

@@ -50,6 +50,15 @@ def test_the_spellings_of_bytes_that_are_said_to_mean_the_same_do() -> None:
     assert {parse_bytes(text) for text in spellings} == {512 << 20}
 
 
+def test_the_readme_says_what_each_class_buys() -> None:
+    text = (DOCS.parent / "README.md").read_text()
+    for qos in DEFAULT_QOS:
+        weight, shielded = f"{qos.weight:g}", f"{100 * qos.risk_aversion:g} %"
+        row = f"| {qos.name} | {weight} | {shielded} | {qos.emergency_rank}"
+        (line,) = (line for line in text.splitlines() if line.startswith(row))
+        assert line.endswith(f" | {qos.burst_s:g} s |")
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_key_of_the_host_is_documented_with_its_default(section: str) -> None:
     made, keys = SECTIONS[section]

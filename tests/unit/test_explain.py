@@ -194,15 +194,15 @@ def test_a_decision_of_who_is_only_observed_that_is_close_to_what_is_in_force_sa
     )
 
 
-def test_a_weight_that_is_not_what_was_decided_says_why() -> None:
+@pytest.mark.parametrize(
+    ("decided", "why"), [(850, "is not far from it"), (400, "waits until there is history")]
+)
+def test_a_weight_that_is_not_what_was_decided_says_why(decided: float, why: str) -> None:
     one = record()
-    cpu = replace(one.resources[CPU], weight=column(850, 100, 1, 200, 4000))
+    cpu = replace(one.resources[CPU], weight=column(decided, 100, 1, 200, 4000))
     said = explained("batch", replace(one, resources={**one.resources, CPU: cpu}))
     kernel = [s.text for s in said.chains[0].steps if s.stage == "kernel"]
-    assert kernel[1] == (
-        "cpu.weight is 900, unchanged in this tick: 850 is not far from it, "
-        "or waits until there is history."
-    )
+    assert kernel[1] == f"cpu.weight is 900, unchanged in this tick: {decided} {why}."
 
 
 @pytest.mark.parametrize("name", ["hog", "web"])
