@@ -11,8 +11,11 @@ from agent.config import ConfigError, load_host
 from agent.cycle import LIMIT_CONTROL
 from agent.host import read_config
 from agent.settings import Config, HostSettings
+from agent.tenant import Resource
 from enforce.capability import probe
 from enforce.disks import disk_number
+from enforce.neighbours import Standing, standing
+from enforce.systemd import weight_under
 
 _SEVERITIES = ("ok", "degraded", "missing")
 _MOST_NAMED = 5
@@ -22,9 +25,11 @@ def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Fi
     """Return what was found of the configuration, the agent and the kernel, in this order."""
     configuration, config = _configuration(config_path, tenants_dir)
     root = _cgroup_root(config_path)
+    beside = standing(root)
     return [
         configuration,
         *_unenforceable(config),
+        *([] if beside is None else [_weighed(beside, config)]),
         _agent(socket_path),
         *_tenants(socket_path, root),
         *(
@@ -72,6 +77,25 @@ def _unenforceable(config: Config | None) -> list[Finding]:
         for name in ([] if config is None else config.disks)
         if disk_number(name) is None
     ]
+
+
+def _weighed(beside: Standing, config: Config | None) -> Finding:
+    """Say what part of a busy host all tenants have together, and whether their floors fit in."""
+    tenants = () if config is None or config.host.is_observing else config.tenants
+    floors = [
+        each.entitlements[Resource.CPU].floor for each in tenants if not each.is_observed_only
+    ]
+    cores = 0.0 if config is None else config.machine[Resource.CPU]
+    most = weight_under(beside.weight, is_enforcing=bool(floors))
+    share = beside.share(beside.weight)
+    meaning = f"of a busy host all tenants together have {share:.0%}, by weight: {beside.text()}"
+    if most > beside.weight:
+        meaning += f"; {beside.share(most):.0%} once limits are set"
+    if sum(floors) <= beside.share(most) * cores:
+        return Finding("cpu.weight", "ok", meaning, "")
+    meaning += f"; their floors add up to {sum(floors):g} of {cores:g} cores"
+    remedy = "lower floors, or raise CPUWeight= of tidegate.slice: systemctl set-property"
+    return Finding("cpu.weight", "degraded", meaning, remedy)
 
 
 def _agent(socket_path: Path) -> Finding:

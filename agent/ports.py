@@ -23,7 +23,7 @@ class Applying(Protocol):
     """Carries changes out and says what became of each."""
 
     def apply(self, changes: Changes) -> Outcomes: ...  # noqa: D102
-    def protect_root(self, total_low_bytes: float) -> str | None: ...  # noqa: D102
+    def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
 

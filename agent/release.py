@@ -1,7 +1,6 @@
 """Puts kernel state back to what it was before the agent's first start."""
 
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 import structlog
 
@@ -12,7 +11,7 @@ from agent.sole import AgentRunningError, RootLock, sole_agent
 from agent.tenant import Roster
 from enforce.columns import Result
 from enforce.originals import ROOT, Originals, Released
-from enforce.systemd import unprotect
+from enforce.systemd import GivenBack, give_back
 
 log = structlog.get_logger()
 
@@ -40,13 +39,14 @@ def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
         released = originals.release(
             host.cgroup_root, memory_margin_bytes=float(host.memory_margin_bytes)
         )
-        units = unprotect(host.cgroup_root)
+        units = give_back(host.cgroup_root)
     values = [
         ReleasedValue(one.cgroup, one.file, one.text, _words(one), one.why) for one in released
     ]
-    for path, why in units:
-        result = Result.REFUSED if why else Result.APPLIED
-        values.append(ReleasedValue(path.name, "memory.low", "0", _RESULT_WORDS[result], why or ""))
+    for unit in units:
+        result = Result.REFUSED if unit.why else Result.APPLIED
+        word, why = _RESULT_WORDS[result], unit.why or ""
+        values.append(ReleasedValue(unit.unit, unit.file, unit.text, word, why))
     return values, originals.problem
 
 
@@ -78,7 +78,7 @@ def release_unenforced(
     root, margin_bytes = host.cgroup_root, float(host.memory_margin_bytes)
     names = zip(roster.names, roster.is_observed_only, strict=True)
     enforced = {ROOT, *(name for name, is_observed_only in names if not is_observed_only)}
-    units: list[tuple[Path, str | None]] = []
+    units: list[GivenBack] = []
     try:
         with ExitStack() as held:
             if not is_locked and root.exists():  # locking would make it
@@ -90,7 +90,7 @@ def release_unenforced(
                 memory_margin_bytes=margin_bytes,
             )
             if host.is_observing:
-                units = unprotect(root)
+                units = give_back(root)
     except (AgentRunningError, OSError) as error:
         return f"cannot be put back, or recorded as such ({error})"
     for one in released:
@@ -103,7 +103,7 @@ def release_unenforced(
             why=one.why,
         )
     left = [f"{one.cgroup}/{one.file}: {one.why}" for one in released if _is_left(one)]
-    return "; ".join([*left, *(why for _, why in units if why)]) or None
+    return "; ".join([*left, *(unit.why for unit in units if unit.why)]) or None
 
 
 def _is_left(one: Released) -> bool:

@@ -191,7 +191,7 @@ class ControlLoop:
         promised, capacity = cpu.allocation.guarantee.amount, self.policy.capacity[Resource.CPU]
         weight = kernel_weights(cpu.allocation.share, promised, capacity)
         sideways = self._sideways(decision, seen, may_write, weight)
-        self._protect_root(seen.sample.in_force.memory_low_bytes, sideways[1])
+        self._protect_root(seen.sample.in_force.memory_low_bytes, sideways[1], may_write)
         outcomes += [self._write(changes) for changes in sideways]
         raised = [
             self._raises(resource, part, (outcome.tenant, outcome.kept))
@@ -221,7 +221,7 @@ class ControlLoop:
         )
         return weights, moved_lows(low, in_force.memory_low_bytes, may_write)
 
-    def _protect_root(self, low_bytes: Floats, lows: Changes) -> None:
+    def _protect_root(self, low_bytes: Floats, lows: Changes, may_write: Bools) -> None:
         """Give the root what its children's memory.low will add up to, before they get it.
 
         With less than they hold, the kernel would cut them all (dead-band and observed tenants
@@ -230,7 +230,9 @@ class ControlLoop:
         if not self.settings.is_observing:
             after = np.nan_to_num(low_bytes, nan=0.0, posinf=self.policy.machine[Resource.MEMORY])
             after[lows.tenant] = lows.after
-            self._root_problem = self._kernel.applier.protect_root(float(after.sum()))
+            applier, is_enforcing = self._kernel.applier, bool(may_write.any())
+            problem = applier.protect_root(float(after.sum()), is_enforcing=is_enforcing)
+            self._root_problem = problem
 
     def _raises(
         self,
@@ -345,7 +347,7 @@ class ControlLoop:
         """Name what does not work beside the tenants' own limits."""
         found = []
         if self._root_problem is not None:
-            found.append(f"memory.low without effect: {self._root_problem}")
+            found.append(f"promises without effect: {self._root_problem}")
         state = self._forecaster.state(now_s)
         if state in ("late", "dead"):
             why = f" ({self._forecaster.problem})" if self._forecaster.problem else ""

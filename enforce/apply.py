@@ -74,13 +74,15 @@ class Applier:
                     why[int(changes.tenant[place])] = outcome.why
         return Outcomes(changes.control, changes.tenant, changes.after, kept, results, why)
 
-    def protect_root(self, total_low_bytes: float) -> str | None:
+    def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None:
         """Give the root the memory.low that its children add up to; return why it cannot be.
 
         To be called each tick.  The kernel protects no child beyond what its parent is given.
-        The top of the hierarchy has no such file, and needs none; a unit's is systemd's to set.
+        The top of the hierarchy has no such file, and needs none; a unit's is systemd's to set, as
+        is the weight of tidegate's slice, which outweighs its neighbours while `is_enforcing`.
         """
-        problem = self._units.settle(total_low_bytes) or self._ancestors.problem(total_low_bytes)
+        problem = self._units.settle(low_bytes, is_enforcing=is_enforcing)
+        problem = problem or self._ancestors.problem(low_bytes)
         if self._root in self._units.paths:
             return problem
         try:
@@ -88,11 +90,11 @@ class Applier:
                 if not root.has(Control.MEMORY_LOW):
                     return problem
                 in_force = root.memory_low
-                if is_kept(Control.MEMORY_LOW, total_low_bytes, in_force, page_bytes=PAGE_BYTES):
+                if is_kept(Control.MEMORY_LOW, low_bytes, in_force, page_bytes=PAGE_BYTES):
                     return problem
                 if not self._originals.holds(ROOT, root.cgroup_id, Control.MEMORY_LOW):
                     self._originals.record([_original(root, ROOT, Control.MEMORY_LOW)])
-                root.memory_low = total_low_bytes
+                root.memory_low = low_bytes
         except (CgroupGoneError, LimitRejectedError, OSError) as error:
             return str(error)
         return problem

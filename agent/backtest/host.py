@@ -105,7 +105,7 @@ class SimulatedHost:
         result = np.full(len(changes), Result.APPLIED, dtype=np.uint8)
         return Outcomes(changes.control, changes.tenant, changes.after, changes.after, result)
 
-    def protect_root(self, total_low_bytes: float) -> str | None:
+    def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None:
         """Have no ancestors whose protection could be too small."""
 
     def close(self) -> None:

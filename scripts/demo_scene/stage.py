@@ -86,6 +86,8 @@ def _make_root(device: str) -> None:
     reads = f"IOReadIOPSMax={device} {scene.DISK_READS_PER_S}"
     read_bytes = f"IOReadBandwidthMax={device} {scene.DISK_READ_BYTES_PER_S}"
     run("systemctl", "set-property", "--runtime", _TENANTS_UNIT, host, reads, read_bytes)
+    # What it weighs under tidegate it is to weigh under every regime.
+    run("systemctl", "set-property", "--runtime", "tidegate.slice", "CPUWeight=1000")
     # Visitors come from elsewhere: they never have to wait for this host's CPU.
     run("systemctl", "set-property", "--runtime", "system.slice", "CPUWeight=10000")
     (ROOT / "cgroup.subtree_control").write_text("+cpu +memory +io")

@@ -142,7 +142,7 @@ class World:
         after = changes.after
         return Outcomes(changes.control, changes.tenant, after, after, result)
 
-    def protect_root(self, _: float) -> None:
+    def protect_root(self, *_: object, **__: object) -> None:
         """Protect nothing: there is no root."""
 
     def obey(self, record: TickRecord) -> None:

@@ -1,4 +1,4 @@
-"""memory.low of our units, set by systemd itself, follows what tenants need."""
+"""Our units above the tenants: systemd itself sets what tenants need of them, and no more."""
 
 import subprocess
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from enforce.capability import probe
-from enforce.systemd import UnitProtection, own_units, unprotect
+from enforce.systemd import UnitProtection, give_back, own_units
 
 pytestmark = pytest.mark.e2e
 SLICE = Path("/sys/fs/cgroup/tidegate.slice")
@@ -31,12 +31,18 @@ def low_mib(path: Path) -> float:
     return float("inf") if text == "max" else int(text) / MIB
 
 
-def settled(protection: UnitProtection, needed_bytes: float, is_done: Callable[[], bool]) -> None:
+def settled(
+    protection: UnitProtection,
+    needed_bytes: float,
+    is_done: Callable[[], bool],
+    *,
+    is_enforcing: bool = False,
+) -> None:
     """Tick until `is_done`."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not is_done():
         assert time.monotonic() < deadline_s
-        protection.settle(needed_bytes)
+        protection.settle(needed_bytes, is_enforcing=is_enforcing)
         time.sleep(0.01)
 
 
@@ -58,16 +64,61 @@ def test_slice_and_unit_are_given_what_tenants_need_and_little_more(
     settled(protection, needed_mib * MIB, is_done)
     subprocess.run(["systemctl", "daemon-reload"], check=True)
     assert is_done()
-    assert protection.settle(needed_mib * MIB) is None
+    assert protection.settle(needed_mib * MIB, is_enforcing=False) is None
 
 
 def test_release_takes_the_protection_back(protection: UnitProtection) -> None:
     settled(protection, 80 * MIB, lambda: min(low_mib(SLICE), low_mib(TENANTS)) >= 80)
-    assert unprotect(TENANTS) == [(SLICE, None), (TENANTS, None)]
+    given_back = [(one.unit, one.file, one.why) for one in give_back(TENANTS)]
+    assert given_back == [(path.name, "memory.low", None) for path in (SLICE, TENANTS)]
     assert (low_mib(SLICE), low_mib(TENANTS)) == (0, 0)
-    assert unprotect(TENANTS) == []
+    assert give_back(TENANTS) == []
     (found,) = [each for each in probe(TENANTS) if each.name == "memory.low"]
     assert found.state == "ok"
+
+
+def weight() -> int:
+    return int((SLICE / "cpu.weight").read_text())
+
+
+def test_the_slice_outweighs_its_neighbours_only_while_limits_are_set(
+    protection: UnitProtection,
+) -> None:
+    assert weight() == 100, "as shipped"
+    settled(protection, 0.0, lambda: weight() == 1000, is_enforcing=True)
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    assert weight() == 1000
+    settled(protection, 0.0, lambda: weight() == 100, is_enforcing=False)
+    settled(protection, 0.0, lambda: weight() == 1000, is_enforcing=True)
+    (given_back,) = give_back(TENANTS)
+    assert (given_back.file, given_back.text, given_back.why) == ("cpu.weight", "100", None)
+    assert weight() == 100
+
+
+def test_a_weight_that_the_operator_chose_stays(protection: UnitProtection) -> None:
+    set_weight = ["systemctl", "set-property", "--runtime", SLICE.name]
+    subprocess.run([*set_weight, "CPUWeight=300"], check=True)
+    try:
+        for is_enforcing in (True, False):
+            for _ in range(3):
+                assert protection.settle(0.0, is_enforcing=is_enforcing) is None
+        assert give_back(TENANTS) == []
+        assert weight() == 300
+    finally:
+        subprocess.run([*set_weight, "CPUWeight=100"], check=True)
+
+
+@pytest.mark.usefixtures("protection")
+def test_what_systemd_refuses_keeps_nothing_else_from_being_set() -> None:
+    unknown = SLICE / "tidegate-unknown.service"
+    unknown.mkdir()
+    refused = UnitProtection(unknown)
+    try:
+        settled(refused, 50 * MIB, lambda: weight() == 1000, is_enforcing=True)
+    finally:
+        refused.close()
+        unknown.rmdir()
+        give_back(TENANTS)
 
 
 def test_a_refusal_is_told(protection: UnitProtection) -> None:
@@ -75,7 +126,11 @@ def test_a_refusal_is_told(protection: UnitProtection) -> None:
     unknown.mkdir()
     try:
         refused = UnitProtection(unknown)
-        settled(refused, 50 * MIB, lambda: refused.settle(50 * MIB) is not None)
-        assert "tidegate-unknown.service: systemd refused MemoryLow" in str(refused.settle(1.0))
+
+        def said() -> str | None:
+            return refused.settle(50 * MIB, is_enforcing=False)
+
+        settled(refused, 50 * MIB, lambda: said() is not None)
+        assert "tidegate-unknown.service: systemd refused MemoryLow" in str(said())
     finally:
         unknown.rmdir()

@@ -117,7 +117,7 @@ def test_a_busy_tenant_is_held_to_its_limit_within_3_percent(
 def test_the_root_is_given_the_protection_that_its_children_add_up_to(
     applier: Applier, cgroup_root: Path, tmp_path: Path
 ) -> None:
-    assert applier.protect_root(96 * MIB) is None
+    assert applier.protect_root(96 * MIB, is_enforcing=True) is None
     assert (cgroup_root / "memory.low").read_text() == f"{96 * MIB}\n"
     Originals(tmp_path / "originals.json").release(cgroup_root)
     assert (cgroup_root / "memory.low").read_text() == "0\n"
@@ -132,12 +132,14 @@ def test_an_ancestor_of_another_that_protects_less_is_told_until_it_protects_eno
     (cgroup_root / "memory.low").write_text(str(32 * MIB))
     originals = Originals(tmp_path / "originals.json")
     with closing(Applier(root, ["a"], originals, memory_margin_bytes=0)) as applier:
-        problem = applier.protect_root(96 * MIB)
+        problem = applier.protect_root(96 * MIB, is_enforcing=True)
         assert problem is not None
         assert f"{cgroup_root} protects 32 MiB of the 96 MiB" in problem
-        assert applier.protect_root(32 * MIB) is None
+        assert applier.protect_root(32 * MIB, is_enforcing=True) is None
         (cgroup_root / "memory.low").write_text("max")
-        said = [applier.protect_root(96 * MIB) for _ in range(61)]  # it is looked at now and then
+        said = [
+            applier.protect_root(96 * MIB, is_enforcing=True) for _ in range(61)
+        ]  # it is looked at now and then
     assert said[0] == problem
     assert said[-1] is None
     assert (root / "memory.low").read_text() == f"{96 * MIB}\n"

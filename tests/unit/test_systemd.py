@@ -9,7 +9,7 @@ import pytest
 from scarcity import few_descriptors
 
 from enforce import systemd
-from enforce.systemd import UnitProtection, unprotect
+from enforce.systemd import UnitProtection, give_back
 
 MIB = 1 << 20
 # Enough to read a control file, too few to start a process as well.
@@ -32,8 +32,10 @@ def test_a_process_that_cannot_be_started_is_a_problem_and_no_error(slice_path: 
     protection = UnitProtection(slice_path)
     assert protection.paths == [slice_path]
     with few_descriptors(left=DESCRIPTORS):
-        problem = protection.settle(128 * MIB)
-        assert problem == protection.settle(128 * MIB), "it stands until the next try"
+        problem = protection.settle(128 * MIB, is_enforcing=True)
+        assert problem == protection.settle(128 * MIB, is_enforcing=True), (
+            "it stands until the next try"
+        )
     protection.close()
     assert problem is not None
     assert problem.startswith("tidegate.slice: systemd cannot be asked")
@@ -48,7 +50,7 @@ def test_closing_waits_for_a_slow_systemd_no_longer_than_a_tick_may(
     slow.chmod(0o755)
     monkeypatch.setattr(systemd, "_SYSTEMCTL", str(slow))
     protection = UnitProtection(slice_path)
-    assert protection.settle(128 * MIB) is None
+    assert protection.settle(128 * MIB, is_enforcing=True) is None
     pids = tmp_path / "pids"
     while not (pids.exists() and pids.read_text().endswith("\n")):
         time.sleep(0.01)
@@ -63,7 +65,7 @@ def test_closing_waits_for_a_slow_systemd_no_longer_than_a_tick_may(
 
 def test_release_says_which_unit_keeps_its_protection(slice_path: Path) -> None:
     with few_descriptors(left=DESCRIPTORS):
-        (path, problem), *others = unprotect(slice_path)
-    assert (path, others) == (slice_path, [])
-    assert problem is not None
-    assert "Too many open files" in problem
+        (kept,) = give_back(slice_path)
+    assert (kept.unit, kept.file) == ("tidegate.slice", "memory.low")
+    assert kept.why is not None
+    assert "Too many open files" in kept.why

@@ -223,9 +223,9 @@ class MemoryHost(SimulatedHost):
         self.run(self.holds_bytes, 1.0)
         return super().read(taken_at_s)
 
-    def protect_root(self, total_low_bytes: float) -> str | None:
+    def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None:
         """Take it."""
-        self.root_low_bytes = total_low_bytes
+        self.root_low_bytes = low_bytes
         return None
 
 
