@@ -126,7 +126,8 @@ def allocate(
     placement = place(capacity if is_lent else capacity - pool)
     need = Need(
         shortfall=np.minimum(_known(claims.demand), claims.ceiling) - placement.limit,
-        is_hit=claims.is_hit,
+        # What the forecast has seen of it is in the placement already.
+        is_hit=claims.is_hit & (not claims.is_foreseen),
         is_enforced=claims.is_enforced,
         is_in_debt=claims.credit < 0,
         rank=claims.terms.emergency_rank,

@@ -184,6 +184,14 @@ def test_the_emergency_pool_goes_to_who_is_hit() -> None:
     assert allocation.grants.grant_left_s == pytest.approx([30.0, 0.0])
 
 
+def test_a_hit_that_the_forecast_has_seen_is_no_emergency() -> None:
+    """It asks for 9, and the forecast knows: what it gets is placed, and 30 s later it still is."""
+    host = Host((certain(9.0, qos=GOLD, is_hit=True), certain(9.0, qos=SILVER)), capacity=10.0)
+    allocation = host.allocated(claims=replace(host.claims(), is_foreseen=True))
+    assert not allocation.emergency.any()
+    assert not allocation.grants.grant_left_s.any()
+
+
 def test_what_must_be_held_goes_before_the_emergency_pool() -> None:
     """9.9 cannot be taken back now, but the other's guaranteed core comes first."""
     host = Host((certain(1.0, hold=9.9), certain(1.0, floor=0.1)), capacity=10.0)
