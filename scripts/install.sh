@@ -25,6 +25,7 @@ ln -sfn $venv/bin/tidegate /usr/local/bin/tidegate
 
 say "installing units in $units"
 install -Dm644 -t $units systemd/tidegate.service systemd/tidegate-tenants.service systemd/tidegate.slice
+install -Dm755 -t /usr/local/lib/tidegate systemd/tenant
 install -d $config/tenants.d
 [ -e $config/tidegate.toml ] || install -m644 docs/examples/tidegate.toml $config/tidegate.toml
 install -m644 docs/examples/tenant.toml $config/tenants.d/NAME.toml.example

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from readme import CHECKOUT, drop_in
 from tenants import wait_until
 
 pytestmark = pytest.mark.e2e
-CHECKOUT = Path(__file__).parents[2]
 ETC = Path("/etc/tidegate")
 CGROUP = Path("/sys/fs/cgroup/tidegate.slice/tidegate-tenants.service/guest")
 COMMAND = Path("/usr/local/bin/tidegate")
 GUEST = Path("/run/systemd/system/guest.service")
+DROP_IN = GUEST.with_name("guest.service.d") / "tenant.conf"
+HELPER = Path("/usr/local/lib/tidegate/tenant")
 HOST_FILE = """
 [host]
 cpu_capacity_cores = 0.5
@@ -37,14 +39,6 @@ def main_pid() -> str:
     return show.stdout.strip()
 
 
-def drop_in() -> str:
-    """Return the README's own drop-in, for this tenant."""
-    _, _, after = (CHECKOUT / "README.md").read_text().partition("# systemctl edit web.service\n")
-    text, _, _ = after.partition("```")
-    assert "cgroup.procs" in text
-    return text.replace("/web/", "/guest/")
-
-
 @pytest.fixture
 def guest(installed: Path) -> Iterator[Path]:
     """A service of someone else's whose processes live in a tenant, under an enforcing agent."""
@@ -53,9 +47,8 @@ def guest(installed: Path) -> Iterator[Path]:
     (ETC / "tenants.d/guest.toml").write_text(TENANT_FILE)
     GUEST.parent.mkdir(exist_ok=True)
     GUEST.write_text("[Service]\nExecStart=/bin/sleep 600\n")
-    folder = GUEST.with_name("guest.service.d")
-    folder.mkdir(exist_ok=True)
-    (folder / "tenant.conf").write_text(drop_in())
+    DROP_IN.parent.mkdir(exist_ok=True)
+    DROP_IN.write_text(drop_in("guest", "/bin/sleep 600"))
     run("systemctl", "daemon-reload")
     run("systemctl", "start", "tidegate.service", "guest.service")
     yield CGROUP
@@ -64,29 +57,31 @@ def guest(installed: Path) -> Iterator[Path]:
     run(CHECKOUT / "scripts/lab-install")  # for the tests that come after
 
 
-def test_a_service_is_in_its_tenant_again_after_its_restart(guest: Path) -> None:
-    for _ in range(2):
-        run("systemctl", "restart", "guest.service")
-        assert (guest / "cgroup.procs").read_text().split() == [main_pid()]
-    run("systemctl", "stop", "guest.service")
-    assert (guest / "cgroup.procs").read_text() == ""
-    run(CHECKOUT / "scripts/uninstall.sh")
-
-
 def test_an_uninstall_puts_limits_back_and_ends_no_tenant(guest: Path) -> None:
     wait_until(lambda: (guest / "cpu.max").read_text() != "max 100000\n", limit_s=20)
+    (guest / "memory.max").write_text("300M")  # not tidegate's, so it stays
     pid = main_pid()
     said = run(CHECKOUT / "scripts/uninstall.sh").stdout
-    assert str(guest) in said
+    assert f"{guest / 'guest.service'}" in said
+    assert "without limits" not in said
+    assert "guest: cpu.max max 100000; cpu.weight 100; memory.high max; memory.low 0" in said
+    assert f"memory.max {300 << 20}" in said
+    assert "tidegate.slice: cpu.weight 100\n" in said
+    assert (guest.parents[1] / "cpu.weight").read_text() == "100\n"
     assert main_pid() == pid
-    assert (guest / "cgroup.procs").read_text().split() == [pid]
+    assert (guest / "guest.service/cgroup.procs").read_text().split() == [pid]
     assert (guest / "cpu.max").read_text() == "max 100000\n"
     assert (guest / "memory.high").read_text() == "max\n"
     assert not COMMAND.exists()
     assert run("systemctl", "cat", "tidegate.service", check=False).returncode != 0
     assert (ETC / "tenants.d/guest.toml").exists()
+    assert f"kept {HELPER}" in said
+    run("systemctl", "restart", "guest.service")  # what needs the helper still starts
+    DROP_IN.unlink()
+    run("systemctl", "daemon-reload")
     again = run(CHECKOUT / "scripts/uninstall.sh", "--purge")
     assert again.stdout.splitlines()[-1] == "uninstall: done"
+    assert not HELPER.exists()
     assert not ETC.exists()
     assert not Path("/var/lib/tidegate").exists()
 
