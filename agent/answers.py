@@ -222,10 +222,14 @@ class Explanation(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True):
-    """The answer to GET /v1/health."""
+    """The answer to GET /v1/health; reloads are counted since the agent's start."""
 
     state: str
     detail: str
+    pid: int = 0
+    reloads_begun: int = 0
+    reloads_ended: int = 0
+    reload_problem: str | None = None  # why the last one was refused
 
 
 class Refusal(Struct, frozen=True):

@@ -18,7 +18,7 @@ from agent import paths
 from agent.answers import Explanation, Status
 from agent.backtest.command import backtest
 from agent.backtest.commands import trace
-from agent.client import AgentRefusedError, AgentUnreachableError, get
+from agent.client import AgentError, AgentRefusedError, AgentUnreachableError, get
 from agent.exits import (
     EXIT_CODES,
     EXIT_DEGRADED,
@@ -239,12 +239,36 @@ def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: b
     sys.exit(codes[worst_state(findings)])
 
 
+@main.command(epilog=EXIT_CODES, short_help="Have the agent read its files again.")
+@click.option("--pid", type=int, help="Signal this process, even if it cannot be asked.")
+@_socket_option
+def reload(pid: int | None, socket_path: Path) -> None:
+    """Have the agent read its configuration again, and wait; exit 1 where it is refused.
+
+    `systemctl reload tidegate` does this.  What is refused leaves the old configuration in force.
+    """
+    from agent.reload import reload as reload_agent
+
+    try:
+        problem = reload_agent(socket_path, pid=pid)
+    except AgentError as error:
+        if pid is None:
+            fail([str(error), error.hint], EXIT_UNREACHABLE)
+        click.echo(f"Warning: signalled, but what became of it is not known: {error}", err=True)
+        return
+    except OSError as error:
+        fail([f"the agent cannot be signalled: {error.strerror}"])
+    if problem is not None:
+        fail(["reload refused: the old configuration stays", problem])
+
+
 @main.command(epilog=EXIT_CODES, short_help="Take the agent's limits back.")
 @_config_options
 @_json_option
 def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
-    """Put every control file back to what it held before the agent's first start.
+    """Put every control file back to what it held right before the agent first wrote it.
 
+    A limit that someone had set by then is put back too; what the agent never wrote stays as it is.
     The agent must be stopped first, or it would set its limits again; while one runs, this refuses.
     Processes stay where they are: a cgroup that the agent made is removed only if it is empty.
     What cannot be put back is kept on record, so this can be run again; with nothing left to put

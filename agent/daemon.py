@@ -1,5 +1,6 @@
 """The daemon: the timer, the watchdog and reloads around the control loop."""
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -52,6 +53,7 @@ class Daemon:
         self._read_machine, self._machine = read_machine, read_machine()
         self.record: TickRecord | None = None
         self.reload_problem: str | None = None
+        self._reloads_begun = self._reloads_ended = 0
         self._release_problem: str | None = None
         self.failed_ticks = 0
         self._tick_cost_s = float("nan")
@@ -100,6 +102,9 @@ class Daemon:
             tick_s=self.thrift.period_s,
             tick_cost_s=self._tick_cost_s,
             failed_ticks=self.failed_ticks,
+            pid=os.getpid(),
+            reloads_begun=self._reloads_begun,
+            reloads_ended=self._reloads_ended,
             reload_problem=self.reload_problem,
             state_problem=self._kept.state_problem,
             history_problem=self._kept.history_problem,
@@ -184,6 +189,7 @@ class Daemon:
 
     def begin_reload(self, wake: Callable[[], None]) -> None:
         """Begin to read the configuration, and call `wake` when that is done; ticks may go on."""
+        self._reloads_begun += 1
         accepted = self.config.machine
         self._loading = Loading(lambda: self._reread(accepted), wake)
 
@@ -193,19 +199,22 @@ class Daemon:
         To be called between ticks, once `has_loaded`.
         """
         loading, self._loading = self._loading, None
-        if loading is None:
-            return
+        if loading is not None:
+            self.reload_problem = self._problem_of(loading)
+            self._reloads_ended += 1
+
+    def _problem_of(self, loading: Loading) -> str | None:
+        """Apply what was read; return why it was refused, if it was."""
         try:
             config = loading.config()
             check_reload(self.config, config)
             self._adopt(config)
         except (ConfigError, AgentRunningError, OSError) as error:
-            self.reload_problem = str(error)
             log.warning("reload refused: the old configuration stays", problem=str(error))
-            return
-        self.reload_problem = None
+            return str(error)
         log.info("configuration reloaded", tenants=len(self._roster))
         _log_left_alone(config)
+        return None
 
     def _adopt(self, config: Config) -> None:
         """Go on under `config`; where that fails, nothing has changed.

@@ -1,4 +1,4 @@
-"""Puts kernel state back to what it was before the agent's first start."""
+"""Puts each control file back to what it held right before the agent first wrote it."""
 
 from contextlib import ExitStack, closing
 

@@ -44,6 +44,9 @@ class AgentFacts:
     tick_s: float = 1.0  # from one tick to the next, those that are left out aside
     tick_cost_s: float = float("nan")
     failed_ticks: int = 0
+    pid: int = 0
+    reloads_begun: int = 0
+    reloads_ended: int = 0
     reload_problem: str | None = None
     state_problem: str | None = None
     history_problem: str | None = None
@@ -104,7 +107,14 @@ def health(record: TickRecord | None, facts: AgentFacts, *, now_s: float) -> Hea
     age_s = now_s - record.taken_at_s
     if age_s > _STALLED_AFTER_TICKS * facts.tick_s:
         return Health("stalled", f"the last tick was {age_s:.1f} s ago")
-    return Health("ok", f"tick {record.number}, {age_s:.1f} s ago")
+    return Health(
+        "ok",
+        f"tick {record.number}, {age_s:.1f} s ago",
+        pid=facts.pid,
+        reloads_begun=facts.reloads_begun,
+        reloads_ended=facts.reloads_ended,
+        reload_problem=facts.reload_problem,
+    )
 
 
 def tenant_rows(record: TickRecord, positions: Iterable[int]) -> tuple[TenantStatus, ...]:

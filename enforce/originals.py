@@ -200,7 +200,7 @@ class Originals:
         aside = next(p for p in map(self._path.with_name, names) if not p.exists())
         self.problem = (
             f"{self._path} cannot be used ({why}): kept as {aside.name}. The values that tidegate "
-            "found when it first started are lost: `release` will restore those in force now"
+            "found before its first writes are lost: `release` will restore those in force now"
         )
         try:
             self._path.replace(aside)

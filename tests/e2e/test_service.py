@@ -49,6 +49,12 @@ def shown(name: str) -> str:
     return subprocess.run(show, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def journal() -> str:
+    """Return what the unit has said."""
+    argv = ["journalctl", "--no-pager", "--output=cat", "--unit", UNIT]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
 def tidegate(*arguments: str) -> Any:
     """Return what the installed command answers as JSON."""
     argv = ["tidegate", *arguments, "--json"]
@@ -155,7 +161,10 @@ def test_a_valid_change_is_taken_on_without_a_restart() -> None:
 def test_a_faulty_change_leaves_the_old_configuration_and_says_so() -> None:
     pid, before = shown("MainPID"), quota_cores(BATCH)
     configure(ceiling="'plenty'")
-    systemctl("reload", UNIT)
+    with pytest.raises(subprocess.CalledProcessError):
+        systemctl("reload", UNIT)
+    assert "Error: reload refused" in journal(), "where systemctl sends the reader"
+    assert shown("ActiveState") == "active"
     wait_until(lambda: "reload refused" in shown("StatusText"))
     assert "cpu.ceiling_cores" in shown("StatusText")
     assert shown("MainPID") == pid
@@ -228,12 +237,7 @@ def test_a_faulty_configuration_stops_the_start_naming_every_fault() -> None:
     try:
         with pytest.raises(subprocess.CalledProcessError):
             systemctl("start", UNIT)
-        said = subprocess.run(
-            ["journalctl", "--no-pager", "--output=cat", "--unit", UNIT],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
+        said = journal()
         assert "tidegate.toml: host.observed: unknown setting" in said
         assert "batch.toml: cpu.ceiling_cores: expected" in said
     finally:
