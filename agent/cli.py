@@ -6,9 +6,8 @@ Everything heavy is imported by the command that needs it, so that `status` answ
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 from urllib.parse import quote
 
 import click
@@ -29,6 +28,7 @@ from agent.exits import (
     fail,
 )
 from agent.history_command import history
+from agent.options import config_options, fault_lines, tenants_dir_of
 from agent.render import (
     explanation_lines,
     finding_lines,
@@ -89,33 +89,6 @@ STATE, the most important first (+n: n more, all are in --json):
   live        none of these
 """
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _config_options(command: Command) -> Command:
-    """Add the options that say where the configuration is."""
-    for option in (
-        click.option(
-            "--tenants-dir",
-            envvar="TIDEGATE_TENANTS_DIR",
-            show_envvar=True,
-            type=click.Path(path_type=Path),
-            help=f"Folder with one file per tenant.  [default: {paths.TENANTS_DIR_NAME} beside it]",
-        ),
-        click.option(
-            "--config",
-            envvar="TIDEGATE_CONFIG",
-            show_envvar=True,
-            type=click.Path(path_type=Path),
-            default=paths.CONFIG_PATH,
-            show_default=True,
-            help="The host's configuration file.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
 _socket_option = click.option(
     "--socket",
     "socket_path",
@@ -140,7 +113,7 @@ def main() -> None:
 
 
 @main.command(epilog=EXIT_CODES, short_help="Run the agent in the foreground.")
-@_config_options
+@config_options
 def run(config: Path, tenants_dir: Path | None) -> None:
     """Run the agent until it is told to stop; limits stay in force afterwards.
 
@@ -151,9 +124,9 @@ def run(config: Path, tenants_dir: Path | None) -> None:
     from agent.sole import AgentRunningError
 
     try:
-        run_daemon(config, _tenants_dir(config, tenants_dir))
+        run_daemon(config, tenants_dir_of(config, tenants_dir))
     except ConfigError as error:
-        fail(_fault_lines(error.problems))
+        fail(fault_lines(error.problems))
     except (AgentRunningError, OSError) as error:
         fail([str(error)])
 
@@ -197,7 +170,7 @@ def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
 
 
 @main.command("check-config", epilog=EXIT_CODES, short_help="Check all files at once.")
-@_config_options
+@config_options
 @_json_option
 def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     """Report every fault of the configuration at once; exit 1 if there is one.
@@ -209,10 +182,10 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     from agent.host import read_config
 
     try:
-        found = read_config(config, _tenants_dir(config, tenants_dir))
+        found = read_config(config, tenants_dir_of(config, tenants_dir))
     except ConfigError as error:
         if not as_json:
-            fail(_fault_lines(error.problems))
+            fail(fault_lines(error.problems))
         _print_value({"is_valid": False, "problems": error.problems})
         sys.exit(EXIT_FAULT)
     if as_json:
@@ -223,14 +196,14 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
 
 
 @main.command(epilog=exit_codes(EXIT_DEGRADED), short_help="Say what this host can and cannot do.")
-@_config_options
+@config_options
 @_socket_option
 @_json_option
 def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: bool) -> None:
     """Say what this host can and cannot do, and what to do about it."""
     from agent.doctor import examined, worst_state
 
-    findings = examined(config, _tenants_dir(config, tenants_dir), socket_path)
+    findings = examined(config, tenants_dir_of(config, tenants_dir), socket_path)
     if as_json:
         _print_value(findings)
     else:
@@ -263,7 +236,7 @@ def reload(pid: int | None, socket_path: Path) -> None:
 
 
 @main.command(epilog=EXIT_CODES, short_help="Take the agent's limits back.")
-@_config_options
+@config_options
 @_json_option
 def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     """Put every control file back to what it held right before the agent first wrote it.
@@ -281,7 +254,7 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     try:
         released, problem = release_all(load_host(config))
     except ConfigError as error:
-        fail(_fault_lines(error.problems))
+        fail(fault_lines(error.problems))
     except AgentRunningError as error:
         fail([f"{error}: stop it first (systemctl stop tidegate), or it sets its limits again"])
     except OSError as error:
@@ -308,15 +281,6 @@ def _asked(socket_path: Path, target: str) -> bytes:
         fail([str(error), error.hint], EXIT_UNREACHABLE)
     except AgentRefusedError as error:
         fail([str(error), error.hint])
-
-
-def _tenants_dir(config: Path, tenants_dir: Path | None) -> Path:
-    return tenants_dir or config.parent / paths.TENANTS_DIR_NAME
-
-
-def _fault_lines(problems: Sequence[str]) -> list[str]:
-    count = len(problems)
-    return [f"{count} fault{'' if count == 1 else 's'} in the configuration", *problems]
 
 
 def _print_lines(lines: Sequence[str]) -> None:

@@ -5,8 +5,7 @@
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from agent.backtest.progress import progress
 from agent.exits import EXIT_CODES, fail
 from agent.units import approximate_bytes
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from agent.backtest.session import Request, Shown
 
 _WIDTH = 100
-_TELL_EVERY_S = 10.0
 _LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
 _MOST_SEEDS = 1000
 _RESOURCES = ("cpu", "memory", "disk_read", "disk_write", "net_in", "net_out")
@@ -148,7 +147,7 @@ def backtest(trace: Path, *, as_json: bool, page: Path | None, **chosen: Any) ->
         request = _request(trace, chosen, has_page=page is not None)
         session = prepared(request)
     try:
-        with _progress(session.steps, "replaying") as tell:
+        with progress(session.steps, "replaying") as tell:
             report, shown = held(session, tell)
     except (ForecasterError, WorkerGoneError) as error:
         fail([str(error), "--no-fits needs no forecaster, --jobs 1 the least memory"])
@@ -202,24 +201,6 @@ def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Requ
     )
 
 
-class _Lines:
-    """Progress for a log: a line now and then, and none of what is done within seconds."""
-
-    def __init__(self, steps: int, label: str) -> None:
-        self._steps, self._label, self._done = max(steps, 1), label, 0
-        self._begun_s = self._told_s = time.monotonic()
-
-    def tell(self, steps: int) -> None:
-        """Take note of some more steps."""
-        self._done += steps
-        now_s = time.monotonic()
-        if now_s - self._told_s < _TELL_EVERY_S:
-            return
-        self._told_s = now_s
-        pct = min(100 * self._done // self._steps, 99)
-        click.echo(f"{self._label}: {pct} % after {now_s - self._begun_s:.0f} s", err=True)
-
-
 def _check_plots() -> None:
     """End the command before the work begins where it could not be plotted."""
     if find_spec("matplotlib") is None:
@@ -254,13 +235,3 @@ def _faults_told() -> Iterator[None]:
         fail([str(error), error.hint])
     except ProtocolError as error:
         fail([str(error), "see `tidegate trace show FILE` and --tenants-per-host"])
-
-
-@contextmanager
-def _progress(steps: int, label: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar on the terminal, and a line every ten seconds where standard error is none."""
-    if not sys.stderr.isatty():
-        yield _Lines(steps, label).tell
-        return
-    with click.progressbar(length=steps, label=label, file=sys.stderr) as bar:
-        yield bar.update
