@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from agent.backtest.hindsight_options import check_options, hindsight_options, is_given
 from agent.backtest.progress import progress
 from agent.exits import EXIT_CODES, fail
 from agent.units import approximate_bytes
@@ -48,6 +49,10 @@ References, which know what no policy can know
            there is any capacity
   oracle   limits that know each step's demand beforehand
 
+Instead of TRACE, --since replays what the agent recorded on this host, under the
+host's configuration as it is and, with --set, as it might be: what would have
+happened?
+
 \b
 Open loop (the default): all see what was wanted in the past, whatever they
 served of it.
@@ -60,13 +65,19 @@ Example: how far would a host with a tenth more than its peak go?
       --kind weekday --kind bursty
   tidegate backtest office.parquet --capacity 1.1 --seeds 2
 
+\b
+Example: would strict limits have done yesterday, and gold with less weight?
+  tidegate backtest --since 1d --set modes.cpu=strict --set qos.gold.weight=2
+
 A fault (exit code 1) is a file that is no trace or that cannot be replayed as asked
-for, or a child process that was lost.
+for, a configuration that is at fault, nothing recorded in the time that is asked for,
+or a child process that was lost.
 """
 
 
 @click.command(help=_HELP, short_help="Replay a trace, and compare policies.", epilog=EXIT_CODES)
-@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("trace", type=click.Path(path_type=Path), required=False)
+@hindsight_options
 @click.option(
     "--resource",
     type=click.Choice(_RESOURCES),
@@ -136,8 +147,24 @@ for, or a child process that was lost.
     multiple=True,
     help="Show this tenant step by step on the page.  [default: worst, spiky, median]",
 )
-def backtest(trace: Path, *, as_json: bool, page: Path | None, **chosen: Any) -> None:
-    """Replay a trace, and compare policies."""
+@click.pass_context
+def backtest(
+    context: click.Context,
+    /,
+    trace: Path | None,
+    *,
+    as_json: bool,
+    page: Path | None,
+    **chosen: Any,
+) -> None:
+    """Replay a trace, and compare policies; or what this host recorded."""
+    check_options(context, trace, chosen["since_s"])
+    if trace is None:
+        from agent.backtest.hindsight_command import look_back
+
+        mode = chosen["mode"] if is_given(context, "mode") else None
+        look_back(chosen, mode=mode, as_json=as_json, width=_WIDTH)
+        return
     from agent.backtest.parallel import WorkerGoneError
     from agent.backtest.report import report_lines
     from agent.backtest.session import held, prepared
