@@ -78,7 +78,7 @@ def test_a_model_is_fitted_at_once_where_there_is_a_past(folder: Path) -> None:
             record = daemon.record
             return record is not None and record.forecaster == "live"
 
-        wait_until(is_live)
+        wait_until(is_live, limit_s=60.0)
         assert daemon.record is not None
         assert daemon.record.resources[Resource.MEMORY].source.tolist() == [1]
 
