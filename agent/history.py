@@ -102,9 +102,10 @@ def read_past(
     since_s: float,
     until_s: float = math.inf,
     only: Collection[str] | None = None,
+    resources: Collection[Resource] | None = None,
     is_coarse: bool = False,
 ) -> Past:
-    """Return what was recorded between two UNIX times, of all tenants or of some.
+    """Return what was recorded between two UNIX times, of all tenants and resources or of some.
 
     Fine steps go back two days, coarse ones (of 15 steps) four weeks.
 
@@ -122,7 +123,7 @@ def read_past(
             connection.close()
     except sqlite3.Error as error:
         raise HistoryError(f"{path}: {error}", "read it as the user who runs the agent") from error
-    past = _past_of(rows, since_s, until_s, only) if rows else None
+    past = _past_of(rows, since_s, until_s, _wanted(rows, only, resources)) if rows else None
     if past is None or not len(past.ended_at_s):
         raise HistoryError(f"{path}: nothing was recorded in that time", "ask for a longer one")
     return past
@@ -215,16 +216,22 @@ def closed_step(numbers: Singles) -> ClosedStep:
     return ClosedStep(demand, peak, demand - missing, limit)
 
 
-def _past_of(
-    rows: Sequence[Row], since_s: float, until_s: float, only: Collection[str] | None
-) -> Past:
+def _wanted(
+    rows: Sequence[Row], only: Collection[str] | None, resources: Collection[Resource] | None
+) -> SeriesNames:
+    """Return what rows tell of, of all tenants and resources or of some."""
+    rosters = {id(row.names): row.names for row in rows}.values()  # most rows have the same
+    tenants = {name for names in rosters for name in names.tenants}
+    found = {name for names in rosters for name in names.resources}
+    return SeriesNames(
+        tuple(sorted(tenants if only is None else tenants.intersection(only))),
+        tuple(sorted(found if resources is None else found.intersection(map(str, resources)))),
+    )
+
+
+def _past_of(rows: Sequence[Row], since_s: float, until_s: float, wanted: SeriesNames) -> Past:
     """Return rows of any rosters on one grid; times are counted back from the newest row."""
     step_s, last_s = rows[-1].step_s, rows[-1].ended_at_s
-    tenants = {name for row in rows for name in row.names.tenants}
-    resources = sorted({name for row in rows for name in row.names.resources})
-    wanted = SeriesNames(
-        tuple(sorted(tenants if only is None else tenants.intersection(only))), tuple(resources)
-    )
     most = min(max(math.ceil((last_s - since_s) / step_s) + 1, 1), MOST_ROWS)
     grid = on_grid(rows, wanted, list(Measure), most=most)
     ended_at_s: Floats = last_s - step_s * np.arange(grid.shape[1], dtype=np.float64)[::-1]
@@ -232,8 +239,10 @@ def _past_of(
     step = closed_step(grid[:, is_in])
 
     def by_resource(columns: Floats) -> dict[Resource, Floats]:
-        parts = np.split(columns, len(resources), axis=1)
-        return dict(zip(map(Resource.parsed, resources), parts, strict=True))
+        if not wanted.resources:
+            return {}
+        parts = np.split(columns, len(wanted.resources), axis=1)
+        return dict(zip(map(Resource.parsed, wanted.resources), parts, strict=True))
 
     return Past(
         step_s=step_s,

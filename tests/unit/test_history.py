@@ -14,7 +14,7 @@ from samples import NAN, column
 from agent.history import COARSE_STEPS, HistoryError, Past, SeriesNames, read_past, unpacked
 from agent.recorder import Recorder, pooled
 from agent.steps import ClosedStep
-from agent.tenant import Resource
+from agent.tenant import Kind, Resource
 
 NAMES = SeriesNames(("acme", "beta"), ("cpu", "memory"))
 MACHINE = column(4, 4, 1e9, 1e9)
@@ -89,6 +89,20 @@ def test_only_the_time_and_the_tenants_that_were_asked_for_are_returned(path: Pa
     assert past.tenants == ("beta",)
     assert past.ended_at_s.tolist() == [BEGAN_S + 180, BEGAN_S + 240, BEGAN_S + 300]
     assert past.demand[Resource.MEMORY] == pytest.approx(np.full((3, 1), 200e6))
+
+
+def test_only_the_resources_that_were_asked_for_are_returned(path: Path) -> None:
+    record(path, [0, 1])
+    whole, memory, disk = (
+        read_past(path, since_s=0.0, resources=wanted)
+        for wanted in (None, [Resource.MEMORY], [Resource(Kind.DISK_READ, "sda")])
+    )
+    assert list(whole.demand) == [Resource.CPU, Resource.MEMORY]
+    assert (list(memory.demand), list(disk.demand)) == ([Resource.MEMORY], [])
+    for measure in ("demand", "peak", "usage", "limit"):
+        own = getattr(memory, measure)[Resource.MEMORY]
+        np.testing.assert_array_equal(own, getattr(whole, measure)[Resource.MEMORY])
+    assert (disk.tenants, len(disk.ended_at_s)) == (whole.tenants, 2)
 
 
 def test_tenants_that_come_and_go_are_all_there(path: Path) -> None:
