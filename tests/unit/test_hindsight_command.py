@@ -121,7 +121,7 @@ def test_two_processes_find_what_one_does(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
-        (["--since", "1w"], 2, "'1w' has no unit of time"),
+        (["--since", "1w"], 2, "'1w' has no unit that is known"),
         (["--since", "0"], 2, "expected a duration above 0"),
         ([], 2, "expected either TRACE or --since, got neither"),
         (["x.csv", "--since", "1h"], 2, "expected either TRACE or --since, got both"),
