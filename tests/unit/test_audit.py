@@ -14,7 +14,7 @@ from agent.allocation import Mode
 from agent.audit import grant_events, log_grants
 from agent.record import TickRecord
 from agent.tenant import Roster
-from enforce.columns import Vitals
+from enforce.columns import Changes, Control, Vitals
 
 Lines = list[MutableMapping[str, Any]]
 
@@ -122,6 +122,27 @@ def test_a_new_roster_makes_no_grant_begin_again() -> None:
     assert isinstance(turned, Roster)
     after = replace(with_cpu(one, **columns), roster=turned)
     assert list(grant_events(one, after)) == []
+
+
+@pytest.mark.parametrize("observed", [(), ("a",)])
+def test_in_a_running_loop_who_is_only_observed_gets_no_grant(
+    lines: Lines, observed: tuple[str, ...]
+) -> None:
+    """The same surprise as below: enforced, a grant helps over it."""
+    names = ("a", "b", "c", "d")
+    scenario = Scenario(tenants(*names, floor=0.8, observed=observed), mode=Mode.STRICT, step_s=60)
+    scenario.host.wants_cores[:] = (0.1, 0.7, 0.7, 0.7)
+    scenario.host.apply(
+        Changes(Control.CPU_MAX, np.array([0]), np.array([np.inf]), np.array([1.0]))
+    )
+    before = scenario.tick(90)
+    scenario.host.wants_cores[0] = 4.0
+    for _ in range(10):
+        after = scenario.tick()
+        log_grants(before, after)
+        before = after
+    assert before.resources[CPU].is_censored[0]
+    assert bool(lines) == (not observed)
 
 
 def test_in_a_running_loop_each_grant_has_a_beginning_and_an_end(

@@ -154,7 +154,7 @@ def test_who_has_a_process_is_asked_in_turn_where_no_cpu_was_used_since(tmp_path
     make(tmp_path, "later", **nobody)
     found = [sampler.read(float(tick)).populated.tolist() for tick in (1, 2, 3)]
     assert found == [[1, 1, 0, 1], [1, 1, 1, 1], [1, 1, 1, 0]]
-    sampler.read(4.0)  # the turn of who was busy
+    assert sampler.read(4.0).populated[0] == 1, "it used cpu before its turn"
     for tick in range(5, 8):
         sampler.read(float(tick))
     assert sampler.read(8.0).populated.tolist() == [0, 1, 1, 0]

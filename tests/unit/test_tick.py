@@ -187,6 +187,18 @@ def test_a_tick_that_is_a_few_seconds_late_is_settled_in_full() -> None:
     assert after.resources[CPU].balance[0] <= before.resources[CPU].balance[0]
 
 
+def test_each_tenant_is_either_written_or_only_observed() -> None:
+    scenario = Scenario(tenants("a", "b", "c", observed=("b",)), step_s=2.0)
+    written, left_out = set(), set()
+    for wanted in ((0.5, 0.5, 0.5), (3.0, 0.1, 3.0), (0.1, 3.0, 2.0)):
+        scenario.host.wants_cores[:] = wanted
+        for _ in range(10):
+            record = scenario.tick()
+            written |= {place for one in record.changes for place in one.tenant.tolist()}
+            left_out |= {place for one in record.unwritten for place in one.tenant.tolist()}
+    assert (written, left_out) == ({0, 2}, {1})
+
+
 def test_what_would_be_written_is_what_was_decided_and_the_kernel_keeps_what_it_has() -> None:
     """Of a host that only observes, and of one tenant: the same, and the other is moved."""
     both, unlimited = np.arange(2), np.full(2, np.inf)
