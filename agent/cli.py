@@ -50,7 +50,7 @@ LENT        opportunistic: may be used on top, until others need it.  In
             elastic mode limits are lent to several at once, so that LENT and
             LIMITS exceed the capacity
 EMERGENCY   granted now; RESERVED is kept for such grants
-LIMITS      sum of all limits
+LIMITS      sum of all limits, of observed tenants what they would be
 SHORTAGE    chance that tenants need more than there is
 
 \b
