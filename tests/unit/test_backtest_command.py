@@ -81,7 +81,7 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(
 ) -> None:
     quick = (path, *QUICK, "--capacity", "1.2", "--policy", "tidegate")
     assert ran(*quick).stderr == ""  # done within seconds
-    monkeypatch.setattr("agent.backtest.command._TELL_EVERY_S", 0.0)
+    monkeypatch.setattr("agent.backtest.progress._TELL_EVERY_S", 0.0)
     result = ran(*quick)
     lines = result.stderr.splitlines()
     assert len(lines) > 1
