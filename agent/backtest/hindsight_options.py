@@ -18,6 +18,7 @@ from agent.units import parse_seconds
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _ONLY_SINCE = ("overrides", "config", "tenants_dir")
+_RESOURCES = ("cpu", "memory")
 _OF_BOTH = ("resource", "mode", "no_fits", "jobs", "as_json")
 
 
@@ -95,6 +96,10 @@ def check_options(context: click.Context, trace: Path | None, since_s: float | N
         raise click.UsageError(
             f"{', '.join(wrong)}: not together with --since, which replays this host as recorded, "
             "in open loop, under its own configuration"
+        )
+    if context.params["resource"] not in _RESOURCES:
+        raise click.UsageError(
+            f"--resource: expected {' or '.join(_RESOURCES)} together with --since"
         )
 
 

@@ -141,6 +141,7 @@ def test_two_processes_find_what_one_does(folder: Path) -> None:
             "--tenants-per-host, --closed-loop, --html: not together with --since",
         ),
         (["--since", "1h", "--tenant", "core"], 2, "--tenant: not together with --since"),
+        (["--since", "1h", "--resource", "disk_read"], 2, "--resource: expected cpu or memory"),
         (["--since", "1ms"], 1, "nothing of cpu was recorded in that time"),
     ],
 )
