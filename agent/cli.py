@@ -212,8 +212,12 @@ def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: b
     sys.exit(codes[worst_state(findings)])
 
 
-@main.command(epilog=EXIT_CODES, short_help="Have the agent read its files again.")
-@click.option("--pid", type=int, help="Signal this process, even if it cannot be asked.")
+@main.command(
+    epilog=exit_codes(EXIT_UNREACHABLE), short_help="Have the agent read its files again."
+)
+@click.option(
+    "--pid", type=click.IntRange(min=1), help="Signal this process, even if it cannot be asked."
+)
 @_socket_option
 def reload(pid: int | None, socket_path: Path) -> None:
     """Have the agent read its configuration again, and wait; exit 1 where it is refused.
@@ -225,10 +229,8 @@ def reload(pid: int | None, socket_path: Path) -> None:
     try:
         problem = reload_agent(socket_path, pid=pid)
     except AgentError as error:
-        if pid is None:
-            fail([str(error), error.hint], EXIT_UNREACHABLE)
-        click.echo(f"Warning: signalled, but what became of it is not known: {error}", err=True)
-        return
+        signalled = "" if pid is None else "signalled, but what became of it is not known: "
+        fail([f"{signalled}{error}", error.hint], EXIT_UNREACHABLE)
     except OSError as error:
         fail([f"the agent cannot be signalled: {error.strerror}"])
     if problem is not None:

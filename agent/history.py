@@ -118,7 +118,7 @@ def read_past(
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            rows = read_rows(connection, COARSE if is_coarse else FINE, most=MOST_ROWS)
+            rows = _rows_since(connection, COARSE if is_coarse else FINE, since_s)
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -127,6 +127,15 @@ def read_past(
     if past is None or not len(past.ended_at_s):
         raise HistoryError(f"{path}: nothing was recorded in that time", "ask for a longer one")
     return past
+
+
+def _rows_since(connection: sqlite3.Connection, wanted: str, since_s: float) -> list[Row]:
+    """Return the rows that may have ended since then: no more than so long can have, and some."""
+    newest = read_rows(connection, wanted, most=1)
+    if not newest:
+        return []
+    steps = (newest[0].ended_at_s - since_s) / newest[0].step_s
+    return read_rows(connection, wanted, most=int(min(max(1.25 * steps, 0) + 2, MOST_ROWS)))
 
 
 def read_rows(connection: sqlite3.Connection, wanted: str, *, most: int) -> list[Row]:
@@ -156,12 +165,16 @@ def is_same_step(one_s: float, other_s: float) -> bool:
 def grid_places(ended_at_s: Floats, step_s: float, *, most: int) -> Ints:
     """Return the place of each row, in the order of writing, on an even grid that ends at most - 1.
 
-    No two share a place: a clock that is set back, or a tick that is early, moves nothing.  What
-    is too old for the grid is before 0.
+    A place is so many steps before the newest row's end; what is too old is before 0.  A row that
+    claims to be no older than the one after it was written before the clock was set back: it goes
+    one place before.  Steps that are shorter than they should be may share a place.
     """
-    apart = np.clip(np.diff(ended_at_s) / step_s, 1, most)
-    place = np.concatenate(([0], np.cumsum(np.round(apart).astype(np.int64))))
-    return np.asarray(place + (most - 1 - place[-1]), dtype=np.int64)
+    before = (ended_at_s[-1] - ended_at_s) / step_s
+    steps = np.empty_like(before)
+    last = -1.0
+    for row in range(len(before) - 1, -1, -1):
+        last = steps[row] = before[row] if before[row] > last else last + 1.0
+    return np.asarray(most - 1 - np.round(np.minimum(steps, most)), dtype=np.int64)
 
 
 def on_grid(

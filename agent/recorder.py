@@ -25,7 +25,6 @@ from agent.history import (
     on_grid,
     packed,
     read_rows,
-    unpacked,
 )
 from agent.steps import ClosedStep
 from agent.tenant import Floats
@@ -34,16 +33,14 @@ log = structlog.get_logger()
 
 _DAY_S = 86400.0
 _FINE_S, _COARSE_S = 2 * _DAY_S, 28 * _DAY_S
-# Numbers kept of all series together, as rows x series: very many are kept for less long.
+# Rows x series that are kept, of four numbers each: very many series are kept for less long.
 _FINE_NUMBERS, _COARSE_NUMBERS = 100_000_000, 50_000_000
 _INSERT_FINE = "INSERT INTO fine (ended_at_s, step_s, series, body) VALUES (?, ?, ?, ?)"
 _INSERT_COARSE = "INSERT INTO coarse VALUES (?, ?, ?, ?, ?)"
 # A coarse row has the id of the last fine one that it was made of.
 _UNPOOLED = (
-    "SELECT {} FROM fine WHERE id > (SELECT coalesce(max(id), 0) FROM coarse)"
-    " AND series = ? AND step_s = ? ORDER BY id"
+    "SELECT count(*), max(id) FROM fine WHERE id > (SELECT coalesce(max(id), 0) FROM coarse)"
 )
-_COUNT_UNPOOLED, _READ_UNPOOLED = _UNPOOLED.format("count(*)"), _UNPOOLED.format("id, body")
 _FORGET_FINE = "DELETE FROM fine WHERE id <= (SELECT max(id) FROM fine) - ?"
 _FORGET_COARSE = "DELETE FROM coarse WHERE id <= (SELECT max(id) FROM fine) - ?"
 _FORGET_NAMES = (
@@ -87,7 +84,7 @@ class Recorder:
             with self._connection as transaction:
                 row = (ended_at_s, step_s, self._id_of(transaction, names), packed(step, machine))
                 transaction.execute(_INSERT_FINE, row)
-                _pool(transaction, row, len(names), machine)
+                _pool(transaction, names, row, machine)
                 _forget(transaction, step_s, len(names))
         except sqlite3.Error as error:
             self._names = None  # what it had stored may be gone with the transaction
@@ -159,22 +156,21 @@ def _mean_of_known(columns: Sequence[Floats]) -> Floats:
 
 def _pool(
     transaction: sqlite3.Connection,
+    names: SeriesNames,
     row: tuple[float, float, int, bytes],
-    n_series: int,
     machine: Floats,
 ) -> None:
-    """Add a coarse row where enough steps of the same series have come since the last one."""
+    """Add a coarse row where enough steps have come since the last; who has left is left out."""
     ended_at_s, step_s, series, _ = row
-    (count,) = transaction.execute(_COUNT_UNPOOLED, (series, step_s)).fetchone()
+    count, last_id = transaction.execute(_UNPOOLED).fetchone()
     if count < COARSE_STEPS:
         return
-    rows = transaction.execute(_READ_UNPOOLED, (series, step_s)).fetchall()
-    read = [unpacked(body, n_series) for _, body in rows[-COARSE_STEPS:]]
-    steps = [closed_step(numbers) for numbers in read if numbers is not None]
-    if steps:
-        body = packed(pooled(steps), machine)
-        coarse = (rows[-1][0], ended_at_s, COARSE_STEPS * step_s, series, body)
-        transaction.execute(_INSERT_COARSE, coarse)
+    grid = on_grid(
+        read_rows(transaction, FINE, most=COARSE_STEPS), names, list(Measure), most=COARSE_STEPS
+    )
+    body = packed(pooled([closed_step(grid[:, at]) for at in range(grid.shape[1])]), machine)
+    coarse = (last_id, ended_at_s, COARSE_STEPS * step_s, series, body)
+    transaction.execute(_INSERT_COARSE, coarse)
 
 
 def _forget(transaction: sqlite3.Connection, step_s: float, n_series: int) -> None:

@@ -31,7 +31,10 @@ def reload(socket_path: Path, *, pid: int | None = None) -> str | None:
         if pid is not None:
             os.kill(pid, signal.SIGHUP)
         raise
-    os.kill(pid or before.pid, signal.SIGHUP)
+    agent = pid or before.pid
+    if agent <= 0:  # to the kernel that is a group of processes, or all of them
+        raise AgentError(f"{socket_path}: the answer names no process", "is it tidegate's socket?")
+    os.kill(agent, signal.SIGHUP)
     ends_at_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < ends_at_s:
         # One that was under way may have read the files before; ours is the one after it.

@@ -175,7 +175,7 @@ def steps_of(
     )
     for step, row in enumerate(demand):
         tick = loop.tick(step_s * (step + 1), late_ticks=0).resources[setting.resource]
-        if setting.resource not in LIMIT_CONTROL:
-            host.hold(tick.limit)
+        if setting.resource not in LIMIT_CONTROL and not setting.is_observing:
+            host.hold(np.where(setting.roster.is_observed_only, np.inf, tick.limit))
         limit = host.limit()
         yield Passed(limit, host.run(row, step_s), tick)

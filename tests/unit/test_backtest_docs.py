@@ -13,7 +13,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "backtest.md").read_text()
 BLOCKS = [
     block
     for block in re.findall(r"^```\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
-    if block.startswith("$ tidegate ")
+    if block.startswith("$ tidegate ") and "--since" not in block  # what one host recorded
 ]
 
 

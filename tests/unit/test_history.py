@@ -119,6 +119,58 @@ def test_a_clock_that_is_set_back_moves_no_step_over_another(path: Path) -> None
     assert everything(path).demand[Resource.CPU][:, 0].tolist() == pytest.approx([6, 7, 2, 3])
 
 
+@pytest.mark.parametrize("step_s", [56.0, 63.0])
+def test_steps_that_last_longer_or_shorter_than_they_should_are_told_when_they_were(
+    path: Path, step_s: float
+) -> None:
+    """Ticks that are left out move the ends of steps: an hour ago is still an hour ago."""
+    recorder = Recorder(path)
+    for number in range(601):
+        recorder.add(
+            step_at(number),
+            NAMES,
+            machine=MACHINE,
+            ended_at_s=BEGAN_S + number * step_s,
+            step_s=STEP_S,
+        )
+    recorder.close()
+    past = everything(path)
+    known = ~np.isnan(past.demand[Resource.CPU][:, 0])
+    said = past.ended_at_s[known]
+    was = BEGAN_S + (past.demand[Resource.CPU][known, 0] - 1) * step_s
+    assert np.abs(said - was).max() <= STEP_S / 2 + 1
+    assert known.sum() > 500
+
+
+def test_steps_under_a_clock_that_was_wrong_for_a_while_hide_none_of_those_before(
+    path: Path,
+) -> None:
+    record(path, [*range(100), 100 + 30_000, 101 + 30_000, *range(102, 200)])
+    demand = everything(path).demand[Resource.CPU][:, 0]
+    assert len(demand) == 200
+    assert demand[:100].tolist() == pytest.approx([1 + n for n in range(100)])
+
+
+def test_tenants_that_come_and_go_cost_no_coarse_history(path: Path) -> None:
+    for number in range(90):
+        names = SeriesNames(("acme", f"t{number // 10}"), ("cpu", "memory"))
+        record(path, [number], names=names)
+    coarse = read_past(path, since_s=0.0, only=["acme"], is_coarse=True)
+    assert rows_in(path, "coarse") == 90 / COARSE_STEPS
+    pooled_ = coarse.demand[Resource.CPU][:, 0]
+    assert pooled_.tolist() == pytest.approx([8 + COARSE_STEPS * n for n in range(6)])
+
+
+def test_very_many_series_are_kept_for_less_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.recorder._FINE_NUMBERS", 80)
+    monkeypatch.setattr("agent.recorder._COARSE_NUMBERS", 8)
+    record(path, list(range(100)))
+    assert rows_in(path, "fine") == 80 / len(NAMES)
+    assert rows_in(path, "coarse") == 8 / len(NAMES)
+
+
 def test_a_clock_that_jumps_ahead_leaves_a_gap_that_is_bounded(path: Path) -> None:
     record(path, [0, 10**9])
     past = everything(path)

@@ -44,6 +44,7 @@ def test_a_command_runs_all_the_same_where_no_one_lets_it_in() -> None:
     )
     assert done.returncode == 7
     assert "no-such.service runs outside its tenant" in done.stderr
+    assert "ONLY=this one" in done.stdout.splitlines()
     assert set(done.stdout.splitlines()) <= {
         "ONLY=this one",
         "PWD=" + str(Path.cwd()),
