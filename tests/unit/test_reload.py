@@ -72,9 +72,9 @@ def test_a_refusal_ends_with_1_and_names_the_fault(path: Path) -> None:
     assert "web.toml: qos: missing" in result.stderr
 
 
-@pytest.mark.parametrize(("arguments", "code"), [([], 3), (["--pid", str(os.getpid())], 0)])
+@pytest.mark.parametrize("arguments", [[], ["--pid", str(os.getpid())]])
 def test_who_cannot_be_asked_is_signalled_all_the_same_where_it_is_known(
-    path: Path, arguments: list[str], code: int
+    path: Path, arguments: list[str]
 ) -> None:
     came: list[int] = []
     handler: Callable[[int, object], None] = lambda number, _frame: came.append(number)  # noqa: E731
@@ -83,7 +83,14 @@ def test_who_cannot_be_asked_is_signalled_all_the_same_where_it_is_known(
         result = CliRunner().invoke(main, ["reload", "--socket", str(path), *arguments])
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert result.exit_code == code
-    assert came == ([] if code else [signal.SIGHUP])
+    assert result.exit_code == 3
+    assert came == ([signal.SIGHUP] if arguments else [])
     with pytest.raises(AgentError):
         reload(path)
+
+
+@pytest.mark.parametrize("pid", ["0", "-1"])
+def test_no_group_of_processes_is_ever_signalled(path: Path, pid: str) -> None:
+    result = CliRunner().invoke(main, ["reload", "--socket", str(path), "--pid", pid])
+    assert result.exit_code == 2
+    assert "not in the range" in result.stderr
