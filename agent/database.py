@@ -26,8 +26,10 @@ class Schema:
     migrations: Mapping[int, str] = field(default_factory=dict)
 
 
-def opened(path: Path, schema: Schema) -> sqlite3.Connection:
+def opened(path: Path, schema: Schema, *, is_shared: bool = False) -> sqlite3.Connection:
     """Open a file, made where there is none; a damaged one is set aside, and a fresh one made.
+
+    One that `is_shared` may be used by several threads, of which one at a time does.
 
     Raises:
         sqlite3.Error: It can neither be used nor set aside.
@@ -35,17 +37,17 @@ def opened(path: Path, schema: Schema) -> sqlite3.Connection:
 
     """
     try:
-        return connected(path, schema)
+        return connected(path, schema, is_shared=is_shared)
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
         aside = _set_aside(path)
-        connection = connected(path, schema)
+        connection = connected(path, schema, is_shared=is_shared)
         log.warning("file damaged: set aside, starting fresh", path=aside, problem=str(error))
         return connection
 
 
-def connected(path: Path, schema: Schema) -> sqlite3.Connection:
+def connected(path: Path, schema: Schema, *, is_shared: bool = False) -> sqlite3.Connection:
     """Open and check one file.
 
     Raises:
@@ -54,7 +56,7 @@ def connected(path: Path, schema: Schema) -> sqlite3.Connection:
     """
     if path.exists() and not path.is_file():  # opening a pipe waits for who writes it
         raise sqlite3.DatabaseError("not a regular file")
-    connection = sqlite3.connect(path, timeout=_PATIENCE_S)
+    connection = sqlite3.connect(path, timeout=_PATIENCE_S, check_same_thread=not is_shared)
     try:
         _prepare(connection, schema)
     except sqlite3.Error:

@@ -1,10 +1,15 @@
 """Records each closed step in SQLite, bounded: fine for two days, coarse for four weeks.
 
-Whatever the file does, the agent goes on: what cannot be recorded is a problem that is told.
+Whatever the file does, the agent goes on: what cannot be recorded is a problem that is told.  A
+thread writes, so that no tick waits for a disk that tenants keep busy.
 """
 
+import queue
 import sqlite3
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -31,6 +36,8 @@ from agent.tenant import Floats
 
 log = structlog.get_logger()
 
+_MOST_WAITING = 4  # steps; what comes while the disk is further behind is lost
+_CLOSE_WAIT_S = 5.0
 _DAY_S = 86400.0
 _FINE_S, _COARSE_S = 2 * _DAY_S, 28 * _DAY_S
 # Rows x series that are kept, of four numbers each: very many series are kept for less long.
@@ -48,20 +55,33 @@ _FORGET_NAMES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One step to be written."""
+
+    ended_at_s: float
+    step_s: float
+    names: SeriesNames
+    body: bytes
+    machine: Floats
+
+
 class Recorder:
     """The history file, written by the agent alone; every method keeps the agent going.
 
     `problem` says why steps are not recorded now, None while they are.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most_waiting: int = _MOST_WAITING) -> None:
         self._path = path
         self.problem: str | None = None
         self._names: SeriesNames | None = None
         self._names_id = 0
+        self._waiting: queue.Queue[_Entry | None] = queue.Queue(most_waiting)
+        self._writer: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
         try:
-            self._connection = opened(path, SCHEMA)
+            self._connection = opened(path, SCHEMA, is_shared=True)
         except (OSError, sqlite3.Error) as error:
             self._failed(error)
 
@@ -74,19 +94,45 @@ class Recorder:
         ended_at_s: float,
         step_s: float,
     ) -> None:
-        """Record one step and forget what is too old, in one transaction.
+        """Have one step recorded and what is too old forgotten, in one transaction.
 
         `machine` (series,) is what the machine has of each resource; `ended_at_s` is UNIX time.
         """
         if self._connection is None:
             return
+        entry = _Entry(ended_at_s, step_s, names, packed(step, machine), machine)
+        if not self._has_writer():
+            self._write(entry)
+            return
+        try:
+            self._waiting.put_nowait(entry)
+        except queue.Full:
+            self._failed(OSError("the disk is too slow: a step was left out"))
+
+    def _has_writer(self) -> bool:
+        """Start the thread that writes; without room for one a step is written at once."""
+        if self._writer is None:
+            writer = threading.Thread(target=self._run, name="history", daemon=True)
+            with suppress(RuntimeError):
+                writer.start()
+                self._writer = writer
+        return self._writer is not None
+
+    def _run(self) -> None:
+        while (entry := self._waiting.get()) is not None:
+            self._write(entry)
+
+    def _write(self, entry: _Entry) -> None:
+        if self._connection is None:
+            return
         try:
             with self._connection as transaction:
-                row = (ended_at_s, step_s, self._id_of(transaction, names), packed(step, machine))
+                series = self._id_of(transaction, entry.names)
+                row = (entry.ended_at_s, entry.step_s, series, entry.body)
                 transaction.execute(_INSERT_FINE, row)
-                _pool(transaction, names, row, machine)
-                _forget(transaction, step_s, len(names))
-        except sqlite3.Error as error:
+                _pool(transaction, entry.names, row, entry.machine)
+                _forget(transaction, entry.step_s, len(entry.names))
+        except (OSError, ValueError, sqlite3.Error) as error:
             self._names = None  # what it had stored may be gone with the transaction
             self._failed(error)
         else:
@@ -113,7 +159,13 @@ class Recorder:
         return np.concatenate((known, gap))[-most:]
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, once what waits has been written or a few seconds have passed."""
+        if self._writer is not None:
+            with suppress(queue.Full):
+                self._waiting.put(None, timeout=_CLOSE_WAIT_S)
+            self._writer.join(_CLOSE_WAIT_S)
+            if self._writer.is_alive():
+                return  # it still uses the file, and ends with the process
         if self._connection is not None:
             self._connection.close()
 

@@ -45,7 +45,7 @@ def record(
     """
     names = SeriesNames(tuple(sorted(demand)), RESOURCES)
     columns = np.stack([demand[name] for name in names.tenants], axis=1)
-    recorder = Recorder(folder / HISTORY_NAME)
+    recorder = Recorder(folder / HISTORY_NAME, most_waiting=len(columns))
     for number, row in enumerate(columns):
         if np.isnan(row).all():
             continue
@@ -58,5 +58,5 @@ def record(
             ended_at_s=ended_at_s - STEP_S * (len(columns) - 1 - number),
             step_s=STEP_S,
         )
-    assert recorder.problem is None
     recorder.close()
+    assert recorder.problem is None

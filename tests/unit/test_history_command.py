@@ -22,7 +22,7 @@ STEPS = 100
 def shown(tmp_path: Path) -> Callable[..., Result]:
     """Return the command on a host where 100 steps were recorded until now, but for five."""
     (tmp_path / "tidegate.toml").write_text(f'[host]\nstate_dir = "{tmp_path}"\n')
-    recorder = Recorder(tmp_path / HISTORY_NAME)
+    recorder = Recorder(tmp_path / HISTORY_NAME, most_waiting=STEPS)
     now_s = datetime.now(UTC).timestamp()
     for number in range(STEPS):
         if 50 <= number < 55:
