@@ -120,7 +120,7 @@ def run(config: Path, tenants_dir: Path | None) -> None:
     SIGHUP reads the configuration again; a faulty one is refused and the old one stays.
     """
     from agent.config import ConfigError
-    from agent.daemon import run as run_daemon
+    from agent.service import run as run_daemon
     from agent.sole import AgentRunningError
 
     try:
@@ -178,8 +178,9 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     Without a fault, say what is promised, and which files in the tenants' folder are left alone:
     hidden ones, and those whose name does not end in .toml.
     """
-    from agent.config import ConfigError, summary, warnings
+    from agent.config import ConfigError
     from agent.host import read_config
+    from agent.promises import summary, warnings
 
     try:
         found = read_config(config, tenants_dir_of(config, tenants_dir))

@@ -3,7 +3,6 @@
 Nothing here decides what a setting does; `agent.schema` says what each may hold.
 """
 
-import math
 import os
 import re
 import stat
@@ -26,9 +25,6 @@ from agent.units import seconds_text
 _MAX_FILE_BYTES = 64 << 10
 _MAX_DOTS = 100
 _MAX_PROBLEMS_NAMED = 3
-_MAX_LEFT_ALONE_NAMED = 5
-# The agent and its forecaster, measured with up to some hundred tenants.
-_AGENT_BYTES = 256 << 20
 _SUFFIX = ".toml"
 _OVERRIDES = "--set: "
 _MAX_HORIZON_STEPS = 1000
@@ -140,61 +136,6 @@ def check_reload(before: Config, after: Config) -> None:
     ]
     if problems:
         raise ConfigError(problems)
-
-
-def summary(config: Config) -> list[str]:
-    """Return in a few lines what a valid configuration promises of what there is."""
-    lines = [f"{len(config.tenants)} tenant(s), no faults"]
-    for resource in config.resources:
-        promised = sum(tenant.entitlements[resource].floor for tenant in config.tenants)
-        capacity = exact_text(resource.kind, config.capacity[resource])
-        floors = exact_text(resource.kind, promised)
-        lines.append(f"{resource}: floors sum to {floors} of {capacity}, {config.modes[resource]}")
-    lines += [f"left alone: {text}" for text in [left_alone_text(config)] if text]
-    return [*lines, *(f"warning: {text}" for text in warnings(config))]
-
-
-def warnings(config: Config) -> tuple[str, ...]:
-    """Name what is valid and unwise."""
-    memory, found = Resource.MEMORY, _high_ceilings(config)
-    left_bytes = config.machine[memory] - config.capacity[memory]
-    if left_bytes < _AGENT_BYTES:
-        left, needed = exact_text(memory.kind, left_bytes), exact_text(memory.kind, _AGENT_BYTES)
-        found.append(
-            f"host.memory_reserve_bytes leaves {left} to all but tenants, and tidegate itself "
-            f"needs about {needed}"
-        )
-    return tuple(found)
-
-
-def _high_ceilings(config: Config) -> list[str]:
-    """Name the ceilings above all that there is: they limit nothing, and may be slips."""
-    found = []
-    for resource in config.resources:
-        kind, has = resource.kind, config.machine[resource]
-        where = ".".join(filter(None, (kind.group, resource.device, TENANT_KEYS[kind][1].name)))
-        high = [
-            (-tenant.entitlements[resource].ceiling, tenant.name)
-            for tenant in config.tenants
-            if has < tenant.entitlements[resource].ceiling < math.inf
-        ]
-        if high:
-            named = ", ".join(
-                f"{name} {exact_text(kind, -ceiling)}"
-                for ceiling, name in sorted(high)[:_MAX_PROBLEMS_NAMED]
-            )
-            found.append(
-                f"{where}: {len(high)} tenant(s) with more than the {exact_text(kind, has)} that "
-                f"there are, which limits nothing: {named}"
-            )
-    return found
-
-
-def left_alone_text(config: Config) -> str:
-    """Return in one line which files beside the tenants' are none, and why; "" without any."""
-    named = config.left_alone[:_MAX_LEFT_ALONE_NAMED]
-    further = len(config.left_alone) - len(named)
-    return ", ".join([*named, *([f"and {further} more"] if further else [])])
 
 
 def _document(file: _File) -> dict[str, Any]:

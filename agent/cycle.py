@@ -136,10 +136,7 @@ def observed(
 ) -> Observation:
     """Return usage since the last cycle and the demand behind it."""
     usage = usage_between(state.sample or sample, sample)
-    demands = {
-        resource: _demanded(resource, usage, sample, roster, policy)
-        for resource in policy.resources
-    }
+    demands = {r: _demanded(r, usage, sample, roster, policy) for r in policy.resources}
     return Observation(sample, usage, demands)
 
 

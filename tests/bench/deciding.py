@@ -18,7 +18,7 @@ import numpy as np
 from scratch import cgroups
 from timing import median_ms, memory_mib, progress
 
-import agent.daemon  # what the agent loads counts as its memory
+import agent.service  # what the agent loads counts as its memory
 import agent.tick
 from agent.cycle import decide, observed
 from agent.policy import loop_settings, policy_of, thrift_of

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.allocation import Mode
-from agent.config import ConfigError, check_reload, load_config, load_host, summary, warnings
+from agent.config import ConfigError, check_reload, load_config, load_host
+from agent.promises import summary, warnings
 from agent.settings import Config, HostSettings
 from agent.tenant import Entitlement, Kind, Resource
 

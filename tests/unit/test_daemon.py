@@ -14,10 +14,11 @@ import structlog
 from scarcity import few_descriptors, no_more_threads
 from tenants import wait_until
 
-from agent.daemon import Daemon, run, serve
+from agent.daemon import Daemon
 from agent.host import read_config
 from agent.notify import Notifier
 from agent.paths import ORIGINALS_NAME
+from agent.service import run, serve
 from agent.settings import Config
 from agent.signals import Signals
 from agent.sole import AgentRunningError, RootLock

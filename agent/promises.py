@@ -1,0 +1,68 @@
+"""What a valid configuration promises of what there is, and what in it is unwise.  Pure."""
+
+import math
+
+from agent.schema import TENANT_KEYS
+from agent.sections import exact_text
+from agent.settings import Config
+from agent.tenant import Resource
+
+_MOST_NAMED = 3
+_MAX_LEFT_ALONE_NAMED = 5
+# The agent and its forecaster, measured with up to some hundred tenants.
+_AGENT_BYTES = 256 << 20
+
+
+def summary(config: Config) -> list[str]:
+    """Return in a few lines what a valid configuration promises of what there is."""
+    lines = [f"{len(config.tenants)} tenant(s), no faults"]
+    for resource in config.resources:
+        promised = sum(tenant.entitlements[resource].floor for tenant in config.tenants)
+        capacity = exact_text(resource.kind, config.capacity[resource])
+        floors = exact_text(resource.kind, promised)
+        lines.append(f"{resource}: floors sum to {floors} of {capacity}, {config.modes[resource]}")
+    lines += [f"left alone: {text}" for text in [left_alone_text(config)] if text]
+    return [*lines, *(f"warning: {text}" for text in warnings(config))]
+
+
+def warnings(config: Config) -> tuple[str, ...]:
+    """Name what is valid and unwise."""
+    memory, found = Resource.MEMORY, _high_ceilings(config)
+    left_bytes = config.machine[memory] - config.capacity[memory]
+    if left_bytes < _AGENT_BYTES:
+        left, needed = exact_text(memory.kind, left_bytes), exact_text(memory.kind, _AGENT_BYTES)
+        found.append(
+            f"host.memory_reserve_bytes leaves {left} to all but tenants, and tidegate itself "
+            f"needs about {needed}"
+        )
+    return tuple(found)
+
+
+def _high_ceilings(config: Config) -> list[str]:
+    """Name the ceilings above all that there is: they limit nothing, and may be slips."""
+    found = []
+    for resource in config.resources:
+        kind, has = resource.kind, config.machine[resource]
+        where = ".".join(filter(None, (kind.group, resource.device, TENANT_KEYS[kind][1].name)))
+        high = [
+            (-tenant.entitlements[resource].ceiling, tenant.name)
+            for tenant in config.tenants
+            if has < tenant.entitlements[resource].ceiling < math.inf
+        ]
+        if high:
+            named = ", ".join(
+                f"{name} {exact_text(kind, -ceiling)}"
+                for ceiling, name in sorted(high)[:_MOST_NAMED]
+            )
+            found.append(
+                f"{where}: {len(high)} tenant(s) with more than the {exact_text(kind, has)} that "
+                f"there are, which limits nothing: {named}"
+            )
+    return found
+
+
+def left_alone_text(config: Config) -> str:
+    """Return in one line which files beside the tenants' are none, and why; "" without any."""
+    named = config.left_alone[:_MAX_LEFT_ALONE_NAMED]
+    further = len(config.left_alone) - len(named)
+    return ", ".join([*named, *([f"and {further} more"] if further else [])])
