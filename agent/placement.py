@@ -55,9 +55,11 @@ def placed(
 ) -> Placement:
     """Place `capacity` at equal marginal need, between `lower` and `upper` of each tenant.
 
-    What is left when every tenant is served to the end of its tail is spread by weight up to
-    `upper`, so that capacity is unplaced only when every `upper` is met (law 4).  The caller sees
-    to it that sum(lower) <= capacity; weights are positive.
+    What is left when every tenant is served to the end of its tail is spread up to `upper`, so that
+    capacity is unplaced only when every `upper` is met (law 4): by weight and room.  Of demand
+    that nobody has ever seen nothing is known but that it ends at `upper`, and if it is as likely
+    anywhere in the room above the tail, equal marginal need fills the same part of each room.  The
+    caller sees to it that sum(lower) <= capacity; weights are positive.
     """
 
     def limits(need: float) -> Floats:
@@ -68,7 +70,8 @@ def placed(
     at_rest = limits(0.0)
     left = capacity - at_rest.sum()
     if left >= 0:
-        spread = filled(left, room=np.maximum(upper - at_rest, 0.0), weight=weight)
+        room = np.maximum(upper - at_rest, 0.0)
+        spread = filled(left, room=room, weight=weight * room)
         return Placement(at_rest + spread, 0.0)
     low, high = 0.0, float(weight.max())
     for _ in range(_BISECTIONS):

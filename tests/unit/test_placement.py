@@ -38,8 +38,8 @@ def on(
         pytest.param(on(6, lower=(0, 4.5)), (1.5, 4.5), 0.625, id="a guarantee is kept"),
         pytest.param(on(6, upper=(1, 10)), (1, 5), 0.375, id="a ceiling is not passed"),
         pytest.param(on(12), (4, 8), 0.0, id="just enough for every demand"),
-        pytest.param(on(16), (6, 10), 0.0, id="what nobody demands is spread"),
-        pytest.param(on(13.5, weight=(2, 1)), (5, 8.5), 0.0, id="by weight"),
+        pytest.param(on(16), (7, 9), 0.0, id="what nobody demands fills half of each room"),
+        pytest.param(on(15.5, weight=(2, 1)), (7, 8.5), 0.0, id="half and a quarter, by weight"),
         pytest.param(on(99), (10, 10), 0.0, id="up to the ceilings"),
     ],
 )
