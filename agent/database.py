@@ -71,9 +71,9 @@ def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
         raise sqlite3.DatabaseError(f"version {version}, expected {schema.version}")
     (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
     if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
+        raise sqlite3.DatabaseError(verdict.partition("\n")[0])
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: no fsync a commit
+    connection.execute("PRAGMA synchronous = NORMAL")  # in WAL mode: no fsync but at checkpoints
     with connection:
         # Version 0 is a file that was just made.
         for before in range(version or schema.version, schema.version):

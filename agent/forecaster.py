@@ -96,7 +96,9 @@ class Forecaster:
         """Go on under new settings; where they differ the child starts anew on the recent past."""
         self._hung_after_s = hung_after_s
         if settings != self._settings:
-            past = self._history.recent(len(self._history))
+            # Steps of another length are another series.
+            is_same_step = settings.step_s == self._settings.step_s
+            past = self._history.recent(len(self._history) if is_same_step else 0)
             self._settings = settings
             self.reset(self._history.n_series, past)
 

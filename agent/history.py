@@ -39,6 +39,7 @@ _COMPRESSION = 1  # higher levels take four times as long for a tenth less
 _SAME_STEP = 1e-6
 _ALL_OF_IT = 1 - 1e-9
 _MOST_SERIES = 10_000_000
+_LATEST_S = 1e11  # the year 5138: later ones some calendars do not know
 
 
 class Measure(IntEnum):
@@ -295,4 +296,4 @@ def _names_in(text: object) -> SeriesNames | None:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
+    return isinstance(value, float) and 0 <= value < _LATEST_S

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agent.tenant import Resource
 
 _DAY_S = 86400.0
+_LONGEST_S = 3650 * _DAY_S
 _FINE_FOR_S = 2 * _DAY_S
 _NAMES_HINT = "`tidegate status` has the names of today's tenants"
 _HELP = """Show what TENANT used, wanted and was allowed, as the agent recorded it.
@@ -42,8 +43,8 @@ def _duration(_context: click.Context, _option: click.Parameter, text: str | Non
         value_s = parse_seconds(text)
     except ValueError as error:
         raise click.BadParameter(f"{error}; expected for example 30m, 3h or 7d") from error
-    if value_s <= 0:
-        raise click.BadParameter("must be above 0")
+    if not 0 < value_s <= _LONGEST_S:
+        raise click.BadParameter("must be above 0, and at most ten years")
     return value_s
 
 

@@ -80,8 +80,12 @@ class Recorder:
         self._waiting: queue.Queue[_Entry | None] = queue.Queue(most_waiting)
         self._writer: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
+        self._open()
+
+    def _open(self) -> None:
+        """Open the file, now or with a later step: what is in the way may go."""
         try:
-            self._connection = opened(path, SCHEMA, is_shared=True)
+            self._connection = opened(self._path, SCHEMA, is_shared=True)
         except (OSError, sqlite3.Error) as error:
             self._failed(error)
 
@@ -98,8 +102,6 @@ class Recorder:
 
         `machine` (series,) is what the machine has of each resource; `ended_at_s` is UNIX time.
         """
-        if self._connection is None:
-            return
         entry = _Entry(ended_at_s, step_s, names, packed(step, machine), machine)
         if not self._has_writer():
             self._write(entry)
@@ -123,6 +125,8 @@ class Recorder:
             self._write(entry)
 
     def _write(self, entry: _Entry) -> None:
+        if self._connection is None:
+            self._open()
         if self._connection is None:
             return
         try:

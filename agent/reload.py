@@ -31,7 +31,10 @@ def reload(socket_path: Path, *, pid: int | None = None) -> str | None:
         if pid is not None:
             os.kill(pid, signal.SIGHUP)
         raise
-    agent = pid or before.pid
+    if pid not in (None, before.pid):
+        hint = "the agent is another process: leave out --pid"
+        raise AgentError(f"{socket_path}: process {before.pid} answers, not {pid}", hint)
+    agent = before.pid
     if agent <= 0:  # to the kernel that is a group of processes, or all of them
         raise AgentError(f"{socket_path}: the answer names no process", "is it tidegate's socket?")
     os.kill(agent, signal.SIGHUP)

@@ -15,6 +15,8 @@ LONGEST_MEMORY_STEPS = 2016
 # many, each has a shorter past (see the budgets), but for what a first fit needs.
 _HISTORY_NUMBERS = 4_000_000
 _LEAST_HISTORY_STEPS = 60
+# As many are learned within some 10 s of processor time.
+_LEARNED_NUMBERS = 200_000
 _LEAST_LEVEL = 0.5
 
 
@@ -59,9 +61,11 @@ class ForecastSettings:
     def kept_steps(self, n_series: int) -> int:
         """Return how many steps to keep for a forecaster that begins anew.
 
-        It learns from more than models are fitted on: some experts look back for a week.
+        It learns from more than models are fitted on: some experts look back for a week.  But it
+        learns as slowly as it forecasts, and nothing else until it is through.
         """
-        return min(max(self.history_steps, LONGEST_MEMORY_STEPS), _affordable_steps(n_series))
+        learned = min(LONGEST_MEMORY_STEPS, _LEARNED_NUMBERS // max(n_series, 1))
+        return max(self.affordable_history_steps(n_series), learned)
 
 
 def _affordable_steps(n_series: int) -> int:

@@ -366,3 +366,15 @@ def test_a_host_without_room_for_a_thread_records_all_the_same(path: Path) -> No
     with no_more_threads():
         record(path, [0, 1])
     assert rows_in(path, "fine") == 2
+
+
+def test_a_file_that_is_locked_at_the_start_is_used_once_it_is_not(path: Path) -> None:
+    record(path, [0])
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        recorder = Recorder(path)
+        assert recorder.problem is not None
+    recorder.add(step_at(1), NAMES, machine=MACHINE, ended_at_s=BEGAN_S + STEP_S, step_s=STEP_S)
+    wait_until(lambda: recorder.problem is None)
+    recorder.close()
+    assert len(everything(path).ended_at_s) == 2

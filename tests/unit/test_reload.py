@@ -94,3 +94,8 @@ def test_no_group_of_processes_is_ever_signalled(path: Path, pid: str) -> None:
     result = CliRunner().invoke(main, ["reload", "--socket", str(path), "--pid", pid])
     assert result.exit_code == 2
     assert "not in the range" in result.stderr
+
+
+def test_another_process_than_the_one_that_answers_is_never_signalled(path: Path) -> None:
+    with agent(path, []), pytest.raises(AgentError, match=f"process {os.getpid()} answers, not 1"):
+        reload(path, pid=1)
