@@ -50,7 +50,7 @@ def stepped(
     overcommitted host.  Changes inside the dead-band are left out, but for those that a
     guarantee, a ceiling, an overcommitted host or a raise outside of its band waits for.  Nothing
     is aimed at below `least`, whatever was decided, and no dead-band keeps a limit from it.  A
-    limit that another took off comes back at once.
+    limit that another took off comes back at once, as it was: what it has to rise waits its turn.
     """
     in_force = standing.in_force
     rise = np.maximum(wanted - in_force, 0.0)
@@ -59,7 +59,7 @@ def stepped(
     owed = np.maximum(owed, standing.least - in_force)
     keep = np.power(1.0 - pace.ramp_down_fraction_per_s, max(elapsed_s, 0.0))
     lowest = np.minimum(wanted, in_force)
-    ramped = np.maximum(lowest, standing.own * keep)
+    ramped = np.minimum(np.maximum(lowest, standing.own * keep), standing.own)
     unused = np.maximum(lowest, np.minimum(standing.in_use, ramped))
     for needed, least in ((np.where(standing.is_hit, rise, 0.0), unused), (owed, lowest)):
         short = float(needed.sum()) - max(free, 0.0) - float((in_force - ramped).sum())

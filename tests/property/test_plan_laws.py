@@ -191,6 +191,17 @@ def test_overcommit_found_at_start_is_worked_off(tick: Tick) -> None:
 
 
 @given(ticks())
+def test_limits_that_others_took_off_come_back_no_higher_than_they_were(tick: Tick) -> None:
+    """However the decision has moved meanwhile: what was in force before fitted (law 2)."""
+    own, least = tick.standing.in_force, tick.standing.least
+    none = 2.0 * np.maximum(own, tick.standing.ceiling) + 1.0
+    standing = replace(tick.standing, in_force=none, own=own)
+    free = tick.allowed - float(none.sum())
+    target = stepped(tick.wanted, standing, free=free, elapsed_s=tick.elapsed_s, pace=PACE)
+    assert np.all(target <= np.maximum(own, least) * (1 + ROUNDING))
+
+
+@given(ticks())
 def test_small_changes_that_nobody_waits_for_are_left_out(tick: Tick) -> None:
     """Safety rule 3: write only what differs, outside a dead-band."""
     in_force, target = tick.standing.in_force, tick.target

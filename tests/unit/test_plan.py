@@ -63,6 +63,9 @@ def aimed(
             aimed((9, 1), (1, 1), own=(4, 1)), [3, 1], id="a limit that was taken off is back"
         ),
         pytest.param(
+            aimed((9, 9), (1, 5), own=(4, 2)), [3, 2], id="both are, and none higher than it was"
+        ),
+        pytest.param(
             aimed((4, 1), (1, 3), guaranteed=(0, 3), free=2), [3, 3], id="but where there is room"
         ),
         pytest.param(
