@@ -149,11 +149,15 @@ class Daemon:
         return self.failed_ticks == failed_before
 
     def _keep_step(self) -> None:
+        """Keep balances, and the step that has just ended; a fault in it is logged."""
         loop = self._loop
-        self._kept.keep(self._roster, loop.ledgers)
-        if loop.closed is not None:
-            step_s = loop.settings.step_s
-            self._kept.record(loop.closed, self._roster, loop.policy, step_s=step_s)
+        try:
+            self._kept.keep(self._roster, loop.ledgers)
+            if loop.closed is not None:
+                step_s = loop.settings.step_s
+                self._kept.record(loop.closed, self._roster, loop.policy, step_s=step_s)
+        except Exception:
+            log.exception("step not kept")
 
     def _follow_machine(self) -> None:
         """Divide what the machine has by now: CPUs go offline, memory is taken by a balloon."""

@@ -99,3 +99,14 @@ def test_a_history_that_cannot_be_written_is_told_and_stops_no_tick(folder: Path
             wait_until(lambda: "locked" in str(daemon.facts().history_problem))
         run_steps(daemon, 1, began_s=now_s)
         wait_until(lambda: daemon.facts().history_problem is None)
+
+
+def test_a_fault_in_keeping_a_step_stops_no_tick(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with closing(daemon_in(folder)) as daemon:
+        monkeypatch.setattr("agent.persistence.names_of", broken)
+        run_steps(daemon, 2)
