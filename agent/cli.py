@@ -29,6 +29,7 @@ from agent.exits import (
 )
 from agent.history_command import history
 from agent.options import config_options, fault_lines, tenants_dir_of
+from agent.output import print_json, print_value
 from agent.render import (
     explanation_lines,
     finding_lines,
@@ -143,7 +144,7 @@ def status(resource: str | None, socket_path: Path, as_json: bool) -> None:
     """Show what each tenant uses, is promised and may use."""
     body = _asked(socket_path, "/v1/status")
     if as_json:
-        _print_json(body)
+        print_json(body)
         return
     answer = msgspec.json.decode(body, type=Status)
     if resource is None:
@@ -163,7 +164,7 @@ def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
     """Show why TENANT has the limits that it has: from measurement to kernel, in numbers."""
     body = _asked(socket_path, f"/v1/tenants/{quote(os.fsencode(tenant), safe='')}")
     if as_json:
-        _print_json(body)
+        print_json(body)
         return
     answer = msgspec.json.decode(body, type=Explanation)
     _print_lines(explanation_lines(answer, width=_prose_width()))
@@ -187,11 +188,11 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     except ConfigError as error:
         if not as_json:
             fail(fault_lines(error.problems))
-        _print_value({"is_valid": False, "problems": error.problems})
+        print_value({"is_valid": False, "problems": error.problems})
         sys.exit(EXIT_FAULT)
     if as_json:
         said = {"is_valid": True, "problems": (), "left_alone": found.left_alone}
-        _print_value({**said, "warnings": warnings(found)})
+        print_value({**said, "warnings": warnings(found)})
     else:
         _print_lines(summary(found))
 
@@ -206,7 +207,7 @@ def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: b
 
     findings = examined(config, tenants_dir_of(config, tenants_dir), socket_path)
     if as_json:
-        _print_value(findings)
+        print_value(findings)
     else:
         _print_lines(finding_lines(findings, width=_prose_width()))
     codes = {"ok": 0, "degraded": EXIT_DEGRADED, "missing": EXIT_FAULT}
@@ -265,7 +266,7 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     if problem is not None:
         click.echo(f"Warning: {problem}", err=True)
     if as_json:
-        _print_value(released)
+        print_value(released)
     else:
         _print_lines(released_lines(released, width=_width()))
     sys.exit(EXIT_FAULT if any(one.result == "refused" for one in released) else 0)
@@ -289,14 +290,6 @@ def _asked(socket_path: Path, target: str) -> bytes:
 def _print_lines(lines: Sequence[str]) -> None:
     if lines:
         click.echo("\n".join(lines))
-
-
-def _print_json(body: bytes) -> None:
-    click.echo(msgspec.json.format(body, indent=2).decode())
-
-
-def _print_value(value: object) -> None:
-    _print_json(msgspec.json.encode(value))
 
 
 def _width() -> int:

@@ -22,6 +22,8 @@ from agent.tenant import Floats, Ints, Resource, Roster
 Singles = NDArray[np.float32]
 
 HISTORY_NAME = "history.db"
+_DAY_S = 86400.0
+FINE_S, COARSE_S = 2 * _DAY_S, 28 * _DAY_S  # how long rows of each kind are kept
 COARSE_STEPS = 15  # in each coarse row
 MOST_ROWS = 20_000
 _TABLE = (

@@ -1,14 +1,13 @@
 """`tidegate history`: what a tenant used, wanted and was allowed, as the agent recorded it."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from agent import paths
 from agent.exits import EXIT_CODES, fail
+from agent.options import config_option, fault_lines
+from agent.output import print_value
 from agent.units import parse_seconds
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 _DAY_S = 86400.0
 _LONGEST_S = 3650 * _DAY_S
-_FINE_FOR_S = 2 * _DAY_S
 _NAMES_HINT = "`tidegate status` has the names of today's tenants"
 _HELP = """Show what TENANT used, wanted and was allowed, as the agent recorded it.
 
@@ -76,35 +74,26 @@ def _resource(_context: click.Context, _option: click.Parameter, text: str) -> "
     callback=_duration,
     help="One line for so long.  [default: fills a screen]",
 )
-@click.option(
-    "--config",
-    envvar="TIDEGATE_CONFIG",
-    show_envvar=True,
-    type=click.Path(path_type=Path),
-    default=paths.CONFIG_PATH,
-    show_default=True,
-    help="The host's configuration file: it says where the agent's state is.",
-)
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a line for each step.")
 def history(tenant: str, *, as_json: bool, **asked: Any) -> None:
     """Show what a tenant used, wanted and was allowed."""
     from agent.config import ConfigError, load_host
-    from agent.history import HISTORY_NAME, HistoryError, read_past
+    from agent.history import FINE_S, HISTORY_NAME, HistoryError, read_past
     from agent.history_lines import answer_of, steps_a_line, text_lines
 
     resource, since_s, every_s = (asked[name] for name in ("resource", "since_s", "every_s"))
     since = datetime.now(UTC).timestamp() - since_s
     try:
         path = load_host(asked["config"]).state_dir / HISTORY_NAME
-        past = read_past(path, since_s=since, only=[tenant], is_coarse=since_s > _FINE_FOR_S)
+        past = read_past(path, since_s=since, only=[tenant], is_coarse=since_s > FINE_S)
         _check(past, tenant, resource)
     except ConfigError as error:
-        fail(list(error.problems))
+        fail(fault_lines(error.problems))
     except HistoryError as error:
         fail([str(error), error.hint])
     if as_json:
-        answer = answer_of(past, tenant, resource, each=1)
-        click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())
+        print_value(answer_of(past, tenant, resource, each=1))
         return
     each = max(round(every_s / past.step_s), 1) if every_s else steps_a_line(len(past.ended_at_s))
     click.echo("\n".join(text_lines(answer_of(past, tenant, resource, each=each))))

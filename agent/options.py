@@ -11,6 +11,18 @@ from agent import paths
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+# Where the host's file is: it says where all else is.
+config_option = click.option(
+    "--config",
+    envvar="TIDEGATE_CONFIG",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default=paths.CONFIG_PATH,
+    show_default=True,
+    help="The host's configuration file.",
+)
+
+
 def config_options(command: Command) -> Command:
     """Add the options that say where the configuration is."""
     for option in (
@@ -21,15 +33,7 @@ def config_options(command: Command) -> Command:
             type=click.Path(path_type=Path),
             help=f"Folder with one file per tenant.  [default: {paths.TENANTS_DIR_NAME} beside it]",
         ),
-        click.option(
-            "--config",
-            envvar="TIDEGATE_CONFIG",
-            show_envvar=True,
-            type=click.Path(path_type=Path),
-            default=paths.CONFIG_PATH,
-            show_default=True,
-            help="The host's configuration file.",
-        ),
+        config_option,
     ):
         command = option(command)
     return command

@@ -18,8 +18,10 @@ import structlog
 
 from agent.database import opened
 from agent.history import (
+    COARSE_S,
     COARSE_STEPS,
     FINE,
+    FINE_S,
     MOST_ROWS,
     SCHEMA,
     Measure,
@@ -38,8 +40,6 @@ log = structlog.get_logger()
 
 _MOST_WAITING = 4  # steps; what comes while the disk is further behind is lost
 _CLOSE_WAIT_S = 5.0
-_DAY_S = 86400.0
-_FINE_S, _COARSE_S = 2 * _DAY_S, 28 * _DAY_S
 # Rows x series that are kept, of four numbers each: very many series are kept for less long.
 _FINE_NUMBERS, _COARSE_NUMBERS = 100_000_000, 50_000_000
 _INSERT_FINE = "INSERT INTO fine (ended_at_s, step_s, series, body) VALUES (?, ?, ?, ?)"
@@ -62,7 +62,7 @@ class _Entry:
     ended_at_s: float
     step_s: float
     names: SeriesNames
-    body: bytes
+    step: ClosedStep
     machine: Floats
 
 
@@ -102,7 +102,7 @@ class Recorder:
 
         `machine` (series,) is what the machine has of each resource; `ended_at_s` is UNIX time.
         """
-        entry = _Entry(ended_at_s, step_s, names, packed(step, machine), machine)
+        entry = _Entry(ended_at_s, step_s, names, step, machine)
         if not self._has_writer():
             self._write(entry)
             return
@@ -132,7 +132,8 @@ class Recorder:
         try:
             with self._connection as transaction:
                 series = self._id_of(transaction, entry.names)
-                row = (entry.ended_at_s, entry.step_s, series, entry.body)
+                body = packed(entry.step, entry.machine)
+                row = (entry.ended_at_s, entry.step_s, series, body)
                 transaction.execute(_INSERT_FINE, row)
                 _pool(transaction, entry.names, row, entry.machine)
                 _forget(transaction, entry.step_s, len(entry.names))
@@ -231,8 +232,8 @@ def _pool(
 
 def _forget(transaction: sqlite3.Connection, step_s: float, n_series: int) -> None:
     for statement, lasts_s, numbers, each in (
-        (_FORGET_FINE, _FINE_S, _FINE_NUMBERS, 1),
-        (_FORGET_COARSE, _COARSE_S, _COARSE_NUMBERS, COARSE_STEPS),
+        (_FORGET_FINE, FINE_S, _FINE_NUMBERS, 1),
+        (_FORGET_COARSE, COARSE_S, _COARSE_NUMBERS, COARSE_STEPS),
     ):
         rows = min(lasts_s / (step_s * each), numbers / max(n_series, 1), MOST_ROWS)
         transaction.execute(statement, (max(int(rows), 1) * each,))

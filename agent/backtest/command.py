@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from agent.backtest.hindsight_options import check_options, hindsight_options, is_given
 from agent.backtest.progress import progress
 from agent.exits import EXIT_CODES, fail
+from agent.output import print_value
 from agent.units import approximate_bytes
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def backtest(
     if page is not None and shown is not None:
         _write_page(page, report, shown)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print_value(report)
     else:
         click.echo("\n".join(report_lines(report, width=_WIDTH)))
 

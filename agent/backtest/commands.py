@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from agent.backtest.kinds import MEANING_OF, Kind
 from agent.exits import EXIT_CODES, fail
+from agent.output import print_value
 from agent.units import parse_seconds, seconds_text
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def show(file: Path, *, as_json: bool) -> None:
     except TraceError as error:
         fail([str(error), error.hint])
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
+        print_value(summary)
     else:
         click.echo("\n".join(summary_lines(file.name, summary, width=_SUMMARY_WIDTH)))
 

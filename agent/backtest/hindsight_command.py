@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-import msgspec
 
 from agent.allocation import Mode
 from agent.backtest.hindsight import HindsightError, OverrideError, Request, held, prepared
@@ -20,6 +19,7 @@ from agent.config import ConfigError
 from agent.exits import fail
 from agent.history import HistoryError
 from agent.options import fault_lines, tenants_dir_of
+from agent.output import print_value
 from agent.tenant import Kind, Resource
 
 
@@ -35,7 +35,7 @@ def look_back(chosen: Mapping[str, Any], *, mode: str | None, as_json: bool, wid
         fail([str(error), "--no-fits needs no forecaster, --jobs 1 the least memory"])
     report = hindsight_report(hindsight, replays, elapsed_s=time.monotonic() - begun_s)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print_value(report)
     else:
         click.echo("\n".join(hindsight_lines(report, width=width)))
 

@@ -38,16 +38,21 @@ def path(tmp_path: Path) -> Path:
 
 
 def record(
-    path: Path, numbers: list[int], *, names: SeriesNames = NAMES, step_s: float = STEP_S
+    path: Path,
+    numbers: list[int],
+    *,
+    names: SeriesNames = NAMES,
+    step_s: float = STEP_S,
+    apart_s: float | None = None,
 ) -> Recorder:
-    """Record steps, each at its time; return the recorder, closed."""
+    """Record steps, each at its time, a step apart unless said; return the recorder, closed."""
     recorder = Recorder(path, most_waiting=MANY)
     for number in numbers:
         recorder.add(
             step_at(number),
             names,
             machine=MACHINE,
-            ended_at_s=BEGAN_S + number * step_s,
+            ended_at_s=BEGAN_S + number * (apart_s or step_s),
             step_s=step_s,
         )
     recorder.close()
@@ -124,25 +129,16 @@ def test_a_clock_that_is_set_back_moves_no_step_over_another(path: Path) -> None
     assert everything(path).demand[Resource.CPU][:, 0].tolist() == pytest.approx([6, 7, 2, 3])
 
 
-@pytest.mark.parametrize("step_s", [56.0, 63.0])
+@pytest.mark.parametrize("apart_s", [56.0, 63.0])
 def test_steps_that_last_longer_or_shorter_than_they_should_are_told_when_they_were(
-    path: Path, step_s: float
+    path: Path, apart_s: float
 ) -> None:
     """Ticks that are left out move the ends of steps: an hour ago is still an hour ago."""
-    recorder = Recorder(path, most_waiting=MANY)
-    for number in range(601):
-        recorder.add(
-            step_at(number),
-            NAMES,
-            machine=MACHINE,
-            ended_at_s=BEGAN_S + number * step_s,
-            step_s=STEP_S,
-        )
-    recorder.close()
+    record(path, list(range(601)), apart_s=apart_s)
     past = everything(path)
     known = ~np.isnan(past.demand[Resource.CPU][:, 0])
     said = past.ended_at_s[known]
-    was = BEGAN_S + (past.demand[Resource.CPU][known, 0] - 1) * step_s
+    was = BEGAN_S + (past.demand[Resource.CPU][known, 0] - 1) * apart_s
     assert np.abs(said - was).max() <= STEP_S / 2 + 1
     assert known.sum() > 500
 
