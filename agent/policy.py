@@ -42,6 +42,5 @@ def forecast_settings(config: Config) -> ForecastSettings:
         step_s=config.periods.step_s,
         horizon_steps=config.periods.horizon_steps,
         refit_s=config.periods.refit_s,
-        level=config.forecast.level_pct / 100,
         history_steps=config.forecast.history_steps,
     )

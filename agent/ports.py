@@ -1,5 +1,6 @@
 """What the control loop needs of the outside: a kernel and a forecaster, real or simulated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.forecaster import State
-from agent.tenant import Floats, Ints
+from agent.tenant import Floats, Ints, Resource, Roster
 from enforce.columns import Changes, HostSample, Outcomes
 from forecast.profile import Profile
 
@@ -38,6 +39,19 @@ class Forecasting(Protocol):
     def poll(self, now_s: float) -> Profile | None: ...  # noqa: D102
     def state(self, now_s: float) -> State: ...  # noqa: D102
     def recent(self, steps: int) -> NDArray[np.float32]: ...  # noqa: D102
+
+
+class Adjusting(Protocol):
+    """Knows of demand what its own past does not show; columns are the forecaster's series."""
+
+    def learn(self, values: Floats, profile: Profile) -> None:
+        """Take in a closed step's demand, and the profile that stood while it was in the making."""
+
+    def adjusted(self, profile: Profile, now_s: float) -> Profile:
+        """Return the profile of a tick as it is with what is known here."""
+
+    def rearrange(self, roster: Roster, foreseen: Sequence[Resource], positions: Ints) -> None:
+        """Go on with other series: those of `foreseen`, tenants within; -1 is a newcomer."""
 
 
 @dataclass(frozen=True, slots=True)

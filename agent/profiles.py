@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.tenant import Floats, Ints, Terms
-from forecast.profile import Profile, Source
+from forecast.profile import BOUNDS, Profile, Source
+from forecast.settings import HORIZONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class ResourceProfile:
     levels: Floats
     grid: Floats  # (levels, tenants)
     expected: Floats
-    upper: Floats
+    maximum: Floats  # (horizons, bounds, tenants)
     source: Ints
 
     @classmethod
@@ -24,7 +25,8 @@ class ResourceProfile:
         nothing = np.full(tenants, np.nan)
         source = np.full(tenants, Source.LEARNING, dtype=np.int64)
         grid = np.full((len(levels), tenants), np.nan)
-        return cls(levels, grid, nothing, nothing, source)
+        maximum = np.full((HORIZONS, len(BOUNDS), tenants), np.nan)
+        return cls(levels, grid, nothing, maximum, source)
 
     @classmethod
     def of(cls, profile: Profile, place: int, tenants: int) -> "ResourceProfile":
@@ -34,7 +36,7 @@ class ResourceProfile:
             profile.levels,
             profile.grid[:, cut],
             profile.expected[cut],
-            profile.upper[cut],
+            profile.maximum[..., cut],
             profile.source[cut].astype(np.int64),
         )
 

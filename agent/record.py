@@ -1,6 +1,7 @@
 """What one tick saw, decided and did: the columns that status, explain and the audit show.  Pure.
 
-Every array has shape (tenants,), in roster order and base units; NaN is unknowable.
+Every array has shape (tenants,) where nothing else is said, in roster order and base units; NaN is
+unknowable.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from agent.tenant import Bools, Floats, Resource, Roster
 from agent.usage import Usage
 from enforce.columns import Changes, HostSample, Outcomes
+from forecast.profile import shown_bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class ResourceTick:
     demand: Floats  # usage corrected for throttling
     is_censored: Bools  # the kernel held this tenant at its limit
     expected: Floats  # forecast of the next step
-    upper: Floats  # forecast bound of the maximum over the horizon
+    maximum: Floats  # (horizons, bounds, tenants): forecast bounds of the maximum within each
     source: NDArray[np.uint8]  # forecast.profile.Source
     risk: Floats  # share of expected demand above the floor not pre-allocated
     fair: Floats  # weighted share of the capacity: bounds what is guaranteed above the floor
@@ -44,6 +46,11 @@ class ResourceTick:
     balance: Floats  # tokens; NaN for resources that are held, not spent
     allowance: Floats  # how many times its class's burst that is: 1 to 2
     burst: Floats  # most tokens that can be banked
+
+    @property
+    def upper(self) -> Floats:
+        """Return the bound of the maximum over the longest horizon at 95 %, shape (tenants,)."""
+        return shown_bound(self.maximum)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def resource_tick(
         demand=seen.demands[resource].value,
         is_censored=seen.demands[resource].is_censored,
         expected=part.profile.expected,
-        upper=np.minimum(part.profile.upper, policy.total[resource]),
+        maximum=np.minimum(part.profile.maximum, policy.total[resource]),
         source=part.profile.source.astype(np.uint8),
         risk=allocation.guarantee.risk,
         fair=allocation.guarantee.fair,

@@ -68,7 +68,6 @@ PACE_KEYS = (
     ),
 )
 FORECAST_KEYS = (
-    Key("level_pct", number("per cent", least=50.0, most=99.9), "level_pct"),
     Key("history_steps", count(least=20, most=10_000), "history_steps"),
     Key("hung_after_s", _PERIOD, "hung_after_s"),
 )

@@ -78,7 +78,6 @@ class Periods:
 class ForecastSettings:
     """How cautious and how patient the forecaster is."""
 
-    level_pct: float = 95.0
     history_steps: int = 240
     hung_after_s: float = 30.0
 

@@ -3,7 +3,7 @@
 The decision itself is agent.cycle's; this file only joins it to the kernel and the forecaster.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from agent.cycle import (
     observed,
 )
 from agent.plan import changes_of, enforceable, headroom, is_outside, raises, reductions
-from agent.ports import Forecasting, Kernel
+from agent.ports import Adjusting, Forecasting, Kernel
 from agent.problems import broken_promises, host_needs, refusals, unenforceable, unenforced
 from agent.record import TickRecord, Totals
 from agent.recorded import resource_tick
@@ -73,6 +73,7 @@ class ControlLoop:
     ) -> None:
         self.roster, self.policy, self.settings = _seen_by(settings, roster), policy, settings
         self._kernel, self._forecaster = kernel, forecaster
+        self.adjusting: Sequence[Adjusting] = ()  # of the series that the roster has now
         fresh = CoreState.fresh(len(roster), policy)
         self._state = replace(fresh, ledgers={**fresh.ledgers, **ledgers})
         self._step = Step.begun(self._series)
@@ -83,6 +84,7 @@ class ControlLoop:
         self._totals = Totals()
         self._unwritten = Unwritten.none(len(roster))
         self._rule: Profile | None = None
+        self._said: Profile | None = None  # the last tick's forecast, as it was adjusted
         forecaster.reset(self._series, np.empty((0, self._series)))
 
     @property
@@ -110,7 +112,9 @@ class ControlLoop:
         self._step = self._step.rearranged(series)
         self._forecaster.rearrange(series)
         self._unwritten = self._unwritten.rearranged(positions)
-        self._rule = None
+        self._rule = self._said = None
+        for one in self.adjusting:
+            one.rearrange(roster, policy.foreseen, series)
 
     def adapt(self, policy: Policy) -> None:
         """Go on dividing the same resources on a machine that has more or less of them by now."""
@@ -124,7 +128,7 @@ class ControlLoop:
             self._state = replace(self._state, sample=None)
         seen = observed(self._state, sample, roster=self.roster, policy=self.policy)
         closed_before = self.steps_closed
-        profile = self._forecast(seen, now_s)
+        profile = self._said = self._forecast(seen, now_s)
         seen = replace(seen, is_foreseen=self._is_foreseen(profile, closed_before))
         decision = decide(self._state, seen, profile, roster=self.roster, policy=self.policy)
         self._state = decision.state
@@ -145,7 +149,7 @@ class ControlLoop:
         return has_closed and is_whole_step and profile.step == self.steps_closed
 
     def _forecast(self, seen: Observation, now_s: float) -> Profile:
-        """Feed the forecaster at the end of each step; return its profile, or the fallback."""
+        """Feed the forecaster at the end of each step; return what is expected from now on."""
         foreseen, machine = self.policy.foreseen, self.policy.machine
         self._step = self._step.with_tick(
             np.concatenate([seen.demands[r].value for r in foreseen]),
@@ -156,9 +160,11 @@ class ControlLoop:
         if self._step.elapsed_s >= self.settings.step_s - self.settings.tick_s / 2:
             self._close_step(now_s)
         profile = self._forecaster.poll(now_s)
-        if profile is not None and self._forecaster.state(now_s) == "live":
-            return profile
-        return self._fallback()
+        if profile is None or self._forecaster.state(now_s) != "live":
+            profile = self._fallback()
+        for one in self.adjusting:
+            profile = one.adjusted(profile, now_s)
+        return profile
 
     def _close_step(self, now_s: float) -> None:
         self.closed = self._step.closed()
@@ -166,6 +172,9 @@ class ControlLoop:
         self._rule = None
         self._step = Step.begun(self._series)
         self._forecaster.offer(self.steps_closed, self.closed.demand, now_s)
+        if self._said is not None:
+            for one in self.adjusting:
+                one.learn(self.closed.demand, self._said)
 
     def _fallback(self) -> Profile:
         """Return the rule-based profile: from closed steps, or from the one in the making."""

@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.analogues import Analogues
-from forecast.conformal import Calibrator
 from forecast.expert import Expert, Outlook, Singles, affordable_steps
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile, last_maximum_bound
 from forecast.history import Floats, History, Ints, cleaned, moved
+from forecast.maximum import Maximum
 from forecast.mixture import Mixture
-from forecast.profile import LEVELS, Profile, Source
+from forecast.profile import BOUNDS, LEVELS, Profile, Source
 from forecast.residuals import Residuals
 from forecast.rolling import DEFAULT_ALPHA, deviation_ahead, rolled
-from forecast.settings import LONGEST_MEMORY_STEPS, ForecastSettings
-from forecast.windows import OpenWindows
+from forecast.settings import HORIZONS, LONGEST_MEMORY_STEPS, ForecastSettings
 
 # The least standard deviation of a score, relative to the series: flat is not the same as certain.
 _FLAT_FRACTION = 0.002
@@ -75,13 +74,13 @@ class ForecastCore:
         self._points = np.zeros(n_series, dtype=np.int64)
         self._last_fit_step = np.full(n_series, -1, dtype=np.int64)
         self._step_count = 0
-        self._upper_levels = np.array([settings.level])
         self._experts = {
             name: EXPERTS[name](n_series, steps) for name, steps in affordable(n_series).items()
         }
         self._mixture = Mixture(len(self._experts), n_series)
-        self._maximum = Calibrator(n_series, self._upper_levels, settings.score_steps)
-        self._maximum_window = OpenWindows(n_series, 1, settings.horizon_steps)
+        self._maxima = [
+            Maximum(n_series, steps, settings.score_steps) for steps in settings.horizons_steps
+        ]
 
     @property
     def n_series(self) -> int:
@@ -91,21 +90,19 @@ class ForecastCore:
     def learn(self, values: Floats) -> None:
         """Take in one step of the past: as `observe`, without putting the answer together."""
         self._take(values)
-        self._grid()
-        self._upper()
+        self._maximum(self._grid())
 
     def observe(self, step: int, values: Floats) -> Profile:
         """Take in the newest step (series,), NaN a gap, and return what to expect next."""
         self._take(values)
-        grid, upper = self._grid(), self._upper()
-        upper = np.maximum(upper, _row_at(grid, self.settings.level))
+        grid = self._grid()
         return self._without_the_unfitted(
             Profile(
                 step=step,
                 levels=LEVELS,
                 grid=grid,
                 expected=np.maximum(self._smoothed, 0.0),
-                upper=upper,
+                maximum=self._maximum(grid),
                 source=np.full(self.n_series, Source.LIVE, dtype=np.uint8),
             )
         )
@@ -138,8 +135,8 @@ class ForecastCore:
         self._points = moved(self._points, positions, 0)
         self._last_fit_step = moved(self._last_fit_step, positions, -1)
         self._history.rearrange(positions, self.settings.affordable_history_steps(len(positions)))
-        self._maximum.rearrange(positions, self.settings.score_steps)
-        self._maximum_window.rearrange(positions)
+        for maximum in self._maxima:
+            maximum.rearrange(positions, self.settings.score_steps)
         self._rearrange_experts(positions)
 
     def _rearrange_experts(self, positions: Ints) -> None:
@@ -168,9 +165,8 @@ class ForecastCore:
     def _take(self, values: Floats) -> None:
         """Settle what earlier steps expected of this one, then roll every state forward."""
         values = cleaned(values)
-        complete = self._maximum_window.close(values)
-        self._maximum.enter(complete.maximum - complete.center)
-        self._maximum.adapt(complete.maximum, complete.bounds)
+        for maximum in self._maxima:
+            maximum.settle(values)
         came = values.astype(np.float32)
         self._mixture.settle(came)
         for expert in self._experts.values():
@@ -191,24 +187,25 @@ class ForecastCore:
         flat = self._flat_spread()
         return Outlook(self._smoothed, np.fmax(self._sigma, flat), flat)
 
-    def _upper(self) -> Floats:
-        """Return the bound on the maximum over the horizon and keep it to be judged by it."""
-        sigma = deviation_ahead(self._sigma, self._alpha, self.settings.horizon_steps)
-        flat = self._flat_spread()
-        scores = self._maximum.quantiles(np.fmax(sigma, flat), flat)
-        center = self._maximum_center()
-        bound = np.maximum(center + scores, 0.0)
-        self._maximum_window.open(center, bound)
-        upper: Floats = bound[0]
-        few = np.flatnonzero(self._maximum.count < _FEWEST_MAXIMA)
-        if len(few):
-            upper[few] = np.fmax(
-                upper[few], last_maximum_bound(self._history.recent_of(few, MAXIMUM_STEPS))
-            )
-        return upper
+    def _maximum(self, grid: Floats) -> Floats:
+        """Return bounds (horizons, bounds, series) on the maximum over each horizon.
 
-    def _maximum_center(self) -> Floats:
-        recent = self._history.recent_maximum(_RECENT_HORIZONS * self.settings.horizon_steps)
+        None is below what is expected of the next step, nor below a nearer horizon's.
+        """
+        flat, few = self._flat_spread(), np.flatnonzero(self._maxima[-1].count < _FEWEST_MAXIMA)
+        bounds = np.empty((HORIZONS, len(BOUNDS), self.n_series))
+        for row, maximum in zip(bounds, self._maxima, strict=True):
+            sigma = deviation_ahead(self._sigma, self._alpha, maximum.steps)
+            center = self._maximum_center(maximum.steps)
+            row[:] = maximum.expect(center, np.fmax(sigma, flat), flat)
+        if len(few):
+            last = last_maximum_bound(self._history.recent_of(few, MAXIMUM_STEPS))
+            bounds[..., few] = np.fmax(bounds[..., few], last)
+        bounds = np.maximum(bounds, _rows_at(grid, BOUNDS))
+        return np.maximum.accumulate(bounds, axis=0)
+
+    def _maximum_center(self, steps: int) -> Floats:
+        recent = self._history.recent_maximum(_RECENT_HORIZONS * steps)
         return np.asarray((self._smoothed + np.fmax(recent, self._smoothed)) / 2, dtype=np.float64)
 
     def _without_the_unfitted(self, profile: Profile) -> Profile:
@@ -224,7 +221,7 @@ class ForecastCore:
             block = block[is_known]
             profile.grid[:, block] = instead.grid[:, is_known]
             profile.expected[block] = instead.expected[is_known]
-            profile.upper[block] = instead.upper[is_known]
+            profile.maximum[..., block] = instead.maximum[..., is_known]
         profile.source[unfitted] = Source.LEARNING
         return profile
 
@@ -250,7 +247,7 @@ def affordable(n_series: int) -> dict[str, int]:
     return steps
 
 
-def _row_at(grid: Floats, level: float) -> Floats:
-    """Return the quantiles of the last grid level that is not above `level`."""
-    row = int(np.searchsorted(LEVELS, level, side="right")) - 1
-    return np.asarray(grid[max(row, 0)], dtype=np.float64)
+def _rows_at(grid: Floats, levels: Floats) -> Floats:
+    """Return the quantiles of the last grid level that is not above each of `levels`."""
+    rows = np.searchsorted(LEVELS, levels, side="right") - 1
+    return np.asarray(grid[rows], dtype=np.float64)

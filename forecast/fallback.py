@@ -6,7 +6,8 @@ Cheap enough for the agent's tick, and sensible from the first point on.
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.profile import LEVELS, Profile, Source
+from forecast.profile import BOUNDS, LEVELS, Profile, Source
+from forecast.settings import HORIZONS
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +38,7 @@ def fallback_profile(
         levels=levels,
         grid=_quantiles(sample, levels),
         expected=newest,
-        upper=last_maximum_bound(recent),
+        maximum=np.broadcast_to(last_maximum_bound(recent), (HORIZONS, len(BOUNDS), len(newest))),
         source=np.where(points < min_points, Source.LEARNING, Source.FALLBACK).astype(np.uint8),
     )
 

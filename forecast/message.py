@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.history import Floats, Ints
-from forecast.profile import Profile, Source
-from forecast.settings import ForecastSettings
+from forecast.profile import BOUNDS, Profile, Source
+from forecast.settings import HORIZONS, ForecastSettings
 
 MAGIC: Final = b"TIDE"
-VERSION: Final = 1
+VERSION: Final = 2
 _HEADER: Final = struct.Struct("!4sHII")
 # A profile of 50,000 series is 4 MB.
 MOST_BODY_BYTES: Final = 1 << 26
@@ -72,7 +72,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
     levels: bytes
     grid: bytes
     expected: bytes
-    upper: bytes
+    maximum: bytes
     source: bytes
 
 
@@ -171,7 +171,7 @@ def answer_message(generation: int, profile: Profile) -> Answer:
         levels=profile.levels.astype(np.float64).tobytes(),
         grid=profile.grid.astype(np.float32).tobytes(),
         expected=profile.expected.astype(np.float32).tobytes(),
-        upper=profile.upper.astype(np.float32).tobytes(),
+        maximum=profile.maximum.astype(np.float32).tobytes(),
         source=profile.source.astype(np.uint8).tobytes(),
     )
 
@@ -193,7 +193,7 @@ def profile_of(message: Answer, n_series: int) -> Profile:
         levels=levels,
         grid=_singles(message.grid, (len(levels), n_series)),
         expected=_singles(message.expected, (n_series,)),
-        upper=_singles(message.upper, (n_series,)),
+        maximum=_singles(message.maximum, (HORIZONS, len(BOUNDS), n_series)),
         source=np.frombuffer(message.source, dtype=np.uint8),
     )
     if not _is_sound(profile):
@@ -209,10 +209,12 @@ def _is_sound(profile: Profile) -> bool:
     What is unknown of a series is all of it: a quantile without the others would be decided by.
     """
     bounded = np.concatenate(([0.0], profile.levels, [1.0]))
-    columns = (profile.grid, profile.expected, profile.upper)
+    columns = (profile.grid, profile.expected, profile.maximum)
     return bool(
         (np.diff(bounded) > 0).all()
         and not (np.diff(profile.grid, axis=0) < 0).any()
+        and not (profile.maximum[1:] < profile.maximum[:-1]).any()
+        and not (profile.maximum[:, 1:] < profile.maximum[:, :-1]).any()
         and not any((column < 0).any() or np.isinf(column).any() for column in columns)
         and (np.isnan(profile.grid) == np.isnan(profile.expected)).all()
         and (profile.source <= max(Source)).all()

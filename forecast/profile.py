@@ -15,6 +15,10 @@ LEVELS: Floats = np.array(
     [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999]
 )
 
+# What a bound on the maximum within a horizon is to hold with.
+BOUNDS: Floats = np.array([0.8, 0.95, 0.99])
+_SHOWN_BOUND = 1
+
 
 class Source(IntEnum):
     """Where a series' numbers come from."""
@@ -26,9 +30,10 @@ class Source(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Quantiles of the next step's demand, and a bound on the maximum over the horizon.
+    """Quantiles of the next step's demand, and bounds on the maximum over three horizons.
 
-    Shapes: `levels` (levels,), `grid` (levels, series) rising along axis 0, the others (series,).
+    Shapes: `levels` (levels,), `grid` (levels, series) rising along axis 0, `maximum` (horizons,
+    bounds, series) rising along both: the nearest horizon first, at `BOUNDS`; the others (series,).
     NaN where a series has never been observed.  `step` numbers the last step that was seen.
     """
 
@@ -36,8 +41,13 @@ class Profile:
     levels: Floats
     grid: Floats
     expected: Floats
-    upper: Floats
+    maximum: Floats
     source: NDArray[np.uint8]
+
+    @property
+    def upper(self) -> Floats:
+        """Return what the maximum over the longest horizon stays below with 95 %, (series,)."""
+        return shown_bound(self.maximum)
 
     def rearranged(self, positions: NDArray[np.int64]) -> "Profile":
         """Return the profile with its series in a new order; -1 is a newcomer, unobserved."""
@@ -46,6 +56,12 @@ class Profile:
             levels=self.levels,
             grid=moved(self.grid, positions, np.nan),
             expected=moved(self.expected, positions, np.nan),
-            upper=moved(self.upper, positions, np.nan),
+            maximum=moved(self.maximum, positions, np.nan),
             source=moved(self.source, positions, Source.LEARNING),
         )
+
+
+def shown_bound(maximum: Floats) -> Floats:
+    """Return, of bounds (horizons, bounds, series), the longest horizon's at 95 %."""
+    shown: Floats = maximum[-1, _SHOWN_BOUND]
+    return shown

@@ -9,6 +9,8 @@ _FEWEST_SCORES = 20
 # A week of minutes, a day of them: rings are bounded whatever is asked for.
 _MOST_HISTORY_STEPS = 10_080
 _MOST_HORIZON_STEPS = 1_440
+# A horizon of 15 minutes is also told for its first 5 and 10.
+HORIZONS = 3
 # How far any expert looks back.
 LONGEST_MEMORY_STEPS = 2016
 # Numbers of history kept of all series together, by the agent and by the forecaster: with very
@@ -17,7 +19,6 @@ _HISTORY_NUMBERS = 4_000_000
 _LEAST_HISTORY_STEPS = 60
 # As many are learned within some 10 s of processor time.
 _LEARNED_NUMBERS = 200_000
-_LEAST_LEVEL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,6 @@ class ForecastSettings:
     refit_s: float = 3600.0  # every series is refitted about this often
     refit_share: float = 0.05  # of one core, at most; refits come later rather than cost more
     are_refits_counted: bool = False  # as many as are due, whatever they cost: for replays
-    level: float = 0.95  # of the bound on the maximum over the horizon
     history_steps: int = 240  # what models are fitted on
     score_steps: int = 144  # what calibration looks back on
     min_points: int = 12  # fewer points than this, and a series is still being learned
@@ -45,7 +45,6 @@ class ForecastSettings:
             "horizon_steps": 1 <= self.horizon_steps <= _MOST_HORIZON_STEPS,
             "refit_s": 0 < self.refit_s < float("inf"),
             "refit_share": 0 < self.refit_share <= 1,
-            "level": _LEAST_LEVEL <= self.level < 1,
             "history_steps": self.min_points <= self.history_steps <= _MOST_HISTORY_STEPS,
             "score_steps": _FEWEST_SCORES <= self.score_steps <= _MOST_HISTORY_STEPS,
             "min_points": self.min_points >= FEWEST_POINTS,
@@ -53,6 +52,11 @@ class ForecastSettings:
         problems = [name for name, is_good in conditions.items() if not is_good]
         if problems:
             raise ValueError(f"forecast settings out of range: {', '.join(problems)}")
+
+    @property
+    def horizons_steps(self) -> tuple[int, ...]:
+        """Return how many steps each horizon spans: a third, two thirds and all of the longest."""
+        return tuple(-(-self.horizon_steps * part // HORIZONS) for part in range(1, HORIZONS + 1))
 
     def affordable_history_steps(self, n_series: int) -> int:
         """Return how many steps of history so many series can afford, of those asked for."""

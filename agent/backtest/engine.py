@@ -126,7 +126,7 @@ class OneResource:
             profile,
             grid=self._widened(profile.grid),
             expected=self._widened(profile.expected),
-            upper=self._widened(profile.upper),
+            maximum=self._widened(profile.maximum),
             source=self._widened(profile.source).astype(np.uint8),
         )
 

@@ -226,7 +226,7 @@ def replay_config(config: Config, *, resource: Resource, recording: Recording) -
         # How the host itself did was not recorded.
         emergency=EmergencySettings(emergency.fraction, emergency.grant_s, emergency.cooldown_s),
         pace=config.pace,
-        forecast=ForecastSettings(own.level_pct, own.history_steps),
+        forecast=ForecastSettings(own.history_steps),
     )
 
 

@@ -38,7 +38,7 @@ class Foresight:
     levels: Floats  # (levels,)
     grid: NDArray[np.float32]  # (steps, levels, tenants); row t was said after step t
     expected: NDArray[np.float32]  # (steps, tenants)
-    upper: NDArray[np.float32]  # (steps, tenants)
+    maximum: NDArray[np.float32]  # (steps, horizons, bounds, tenants)
     source: NDArray[np.uint8]  # (steps, tenants)
 
     def only(self, positions: Ints) -> "Foresight":
@@ -47,7 +47,7 @@ class Foresight:
             self.levels,
             self.grid[..., positions],
             self.expected[:, positions],
-            self.upper[:, positions],
+            self.maximum[..., positions],
             self.source[:, positions],
         )
 
@@ -74,7 +74,7 @@ class Foreseen(RuleForecaster):
             levels=said.levels,
             grid=said.grid[row].astype(np.float64),
             expected=said.expected[row].astype(np.float64),
-            upper=said.upper[row].astype(np.float64),
+            maximum=said.maximum[row].astype(np.float64),
             source=said.source[row],
         )
 
@@ -151,13 +151,13 @@ def foreseen(case: Case, tell: Tell) -> Foresight:
         forecaster.reset(len(case.tenants), np.empty((0, len(case.tenants))))
         for step, row in enumerate(np.minimum(case.demand, case.ceiling), start=1):
             said = forecaster.answered(step, row)
-            columns = (said.grid, said.expected, said.upper)
+            columns = (said.grid, said.expected, said.maximum)
             rows.append(tuple(column.astype(np.float32) for column in columns))
             sources.append(said.source)
             levels = said.levels
             tell(1)
-    grid, expected, upper = (np.stack(columns) for columns in zip(*rows, strict=True))
-    return Foresight(levels, grid, expected, upper, np.stack(sources))
+    grid, expected, maximum = (np.stack(columns) for columns in zip(*rows, strict=True))
+    return Foresight(levels, grid, expected, maximum, np.stack(sources))
 
 
 @dataclass(frozen=True, slots=True)

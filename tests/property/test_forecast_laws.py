@@ -10,13 +10,12 @@ from forecast.ets import fitted
 from forecast.fallback import fallback_profile
 from forecast.history import LARGEST_VALUE, reringed
 from forecast.mixture import Mixture
-from forecast.profile import LEVELS, Profile
+from forecast.profile import BOUNDS, LEVELS, Profile
 from forecast.settings import ForecastSettings
 
 Floats = NDArray[np.float64]
 
 SETTINGS = ForecastSettings(horizon_steps=3, history_steps=16, score_steps=20, min_points=8)
-LEVEL_ROW = LEVELS.tolist().index(SETTINGS.level)
 
 demands = st.one_of(
     st.floats(min_value=0, max_value=100),
@@ -46,15 +45,17 @@ def assert_sound(profile: Profile, is_known: NDArray[np.bool_]) -> None:
     assert np.isfinite(grid).all()
     assert (np.diff(grid, axis=0) >= 0).all()
     assert (grid >= 0).all()
-    for column in (profile.expected, profile.upper):
-        assert np.isfinite(column[is_known]).all()
-        assert (column[is_known] >= 0).all()
-        assert np.isnan(column[~is_known]).all()
+    for columns in (profile.expected, profile.maximum):
+        assert np.isfinite(columns[..., is_known]).all()
+        assert (columns[..., is_known] >= 0).all()
+        assert np.isnan(columns[..., ~is_known]).all()
+    for axis in (0, 1):
+        assert (np.diff(profile.maximum[..., is_known], axis=axis) >= 0).all()
     assert np.isnan(profile.grid[:, ~is_known]).all()
 
 
 def assert_equal(one: Profile, other: Profile) -> None:
-    for name in ("grid", "expected", "upper", "source"):
+    for name in ("grid", "expected", "maximum", "source"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
@@ -64,7 +65,7 @@ def taken(profile: Profile, series: NDArray[np.int64]) -> Profile:
         levels=profile.levels,
         grid=profile.grid[:, series],
         expected=profile.expected[series],
-        upper=profile.upper[series],
+        maximum=profile.maximum[..., series],
         source=profile.source[series],
     )
 
@@ -96,8 +97,9 @@ def test_quantiles_never_cross_however_often_some_levels_miss(
 @given(tables(demands))
 def test_the_maximum_over_the_horizon_is_bounded_no_lower_than_the_next_step(table: Floats) -> None:
     for profile in forecast(table):
-        if not np.isnan(profile.upper).any():
-            assert (profile.upper >= profile.grid[LEVEL_ROW] * (1 - 1e-12)).all()
+        if not np.isnan(profile.maximum).any():
+            least = profile.grid[np.searchsorted(LEVELS, BOUNDS)]
+            assert (profile.maximum >= least * (1 - 1e-12)).all()
 
 
 @given(tables(demands), st.data())

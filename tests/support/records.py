@@ -20,7 +20,8 @@ from enforce.columns import (
     Result,
     Vitals,
 )
-from forecast.profile import Source
+from forecast.profile import BOUNDS, Source
+from forecast.settings import HORIZONS
 
 NAN, INF = float("nan"), float("inf")
 MIB = float(1 << 20)
@@ -32,6 +33,11 @@ CPU, MEMORY = Resource.CPU, Resource.MEMORY
 def column(*values: float) -> Floats:
     """Return a column of float64."""
     return np.array(values, dtype=np.float64)
+
+
+def _maximum(*upper: float) -> Floats:
+    """Return the same bounds for every horizon and level."""
+    return np.tile(column(*upper), (HORIZONS, len(BOUNDS), 1))
 
 
 def five_tenants() -> Roster:
@@ -85,7 +91,7 @@ def cpu_tick() -> ResourceTick:
         demand=column(0.2, 0.1, NAN, 1.25, 0.8),
         is_censored=np.array([False, False, False, True, False]),
         expected=column(0.3, 0.1, NAN, 1.1, 0.7),
-        upper=column(0.45, 0.2, NAN, 1.6, 1.05),
+        maximum=_maximum(0.45, 0.2, NAN, 1.6, 1.05),
         source=np.array(
             [Source.LIVE, Source.FALLBACK, Source.LEARNING, Source.LIVE, Source.LIVE],
             dtype=np.uint8,
@@ -121,7 +127,7 @@ def memory_tick() -> ResourceTick:
         demand=column(48.0, 562.0, NAN, 20.0, 300.0) * MIB,
         is_censored=np.array([False, True, False, False, False]),
         expected=column(50.0, 540.0, NAN, 20.0, 310.0) * MIB,
-        upper=column(60.0, 700.0, NAN, 24.0, 350.0) * MIB,
+        maximum=_maximum(60.0, 700.0, NAN, 24.0, 350.0) * MIB,
         source=np.array([Source.LIVE] * 2 + [Source.LEARNING] + [Source.LIVE] * 2, dtype=np.uint8),
         risk=column(0.05, 0.2, 0.8, 0.1, 0.0),
         fair=column(480.0, 400.0, 0.0, 240.0, 800.0) * MIB,
@@ -146,7 +152,7 @@ DISK, NET = Resource(Kind.DISK_READ, "sda"), Resource(Kind.NET_OUT)
 def disk_tick() -> ResourceTick:
     """Return reads from a disk, in which the hog is in debt; amounts are cpu's in MiB/s."""
     cpu = cpu_tick()
-    amounts = ("usage", "demand", "expected", "upper", "fair", "guaranteed", "opportunistic")
+    amounts = ("usage", "demand", "expected", "maximum", "fair", "guaranteed", "opportunistic")
     more = ("emergency", "limit", "balance", "burst")
     scaled = {name: getattr(cpu, name) * MIB for name in (*amounts, *more)}
     return replace(
@@ -168,7 +174,7 @@ def net_tick() -> ResourceTick:
         usage=unknown,
         demand=unknown,
         expected=unknown,
-        upper=unknown,
+        maximum=_maximum(*unknown),
         is_censored=np.zeros(len(NAMES), dtype=np.bool_),
         guaranteed=np.zeros(len(NAMES)),
         opportunistic=disk.limit - disk.emergency,
@@ -269,7 +275,7 @@ def crowd(size: int) -> TickRecord:
 
     def spread(tick: ResourceTick) -> ResourceTick:
         columns = {
-            name: getattr(tick, name)[fifth]
+            name: getattr(tick, name)[..., fifth]
             for name in ResourceTick.__dataclass_fields__
             if isinstance(getattr(tick, name), np.ndarray)
         }

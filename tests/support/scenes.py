@@ -25,7 +25,8 @@ from agent.emergency import EmergencySettings
 from agent.plan import Pace, headroom, raises, reductions
 from agent.tenant import BASIC, Entitlement, Floats, Ints, Kind, Resource, Roster, Tenant
 from enforce.columns import Changes, Control, DiskColumns, HostSample, Limits
-from forecast.profile import LEVELS, Profile
+from forecast.profile import BOUNDS, LEVELS, Profile
+from forecast.settings import HORIZONS
 
 from hosts import GIB, NUMBERS, Guest, guests, mixed
 
@@ -111,7 +112,8 @@ class Scene:
             if known[place]:
                 grid[:, place], expected[place] = guest.grid * scale, guest.expected * scale
         upper = grid[-1] if series else expected
-        return Profile(0, LEVELS, grid, expected, upper, np.zeros(len(series), dtype=np.uint8))
+        maximum = np.broadcast_to(upper, (HORIZONS, len(BOUNDS), len(series)))
+        return Profile(0, LEVELS, grid, expected, maximum, np.zeros(len(series), dtype=np.uint8))
 
 
 _COUNTERS = ("usage", "throttled", "memory", "events", "disk")

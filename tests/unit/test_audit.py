@@ -110,7 +110,7 @@ def test_a_new_roster_makes_no_grant_begin_again() -> None:
     order = np.array([4, 3, 2, 1, 0])
     tick = one.resources[CPU]
     columns = {
-        name: getattr(tick, name)[order]
+        name: getattr(tick, name)[..., order]
         for name in type(tick).__dataclass_fields__
         if isinstance(getattr(tick, name), np.ndarray)
     }

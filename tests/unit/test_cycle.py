@@ -145,10 +145,12 @@ def test_while_learning_limits_stand_but_who_is_held_may_rise_to_its_fair_share(
 def test_a_resource_cuts_its_own_series_out_of_a_profile() -> None:
     series = np.arange(4.0)
     grid = np.stack((series, series + 0.5))
-    profile = Profile(7, column(0.5, 0.9), grid, series, series + 1, np.arange(4, dtype=np.uint8))
+    maximum = np.tile(series + 1, (3, 3, 1))
+    profile = Profile(7, column(0.5, 0.9), grid, series, maximum, np.arange(4, dtype=np.uint8))
     memory = ResourceProfile.of(profile, 1, 2)
     assert memory.expected.tolist() == [2, 3]
     assert memory.grid.tolist() == [[2, 3], [2.5, 3.5]]
+    assert memory.maximum[2].tolist() == [[3, 4]] * 3
     assert memory.source.tolist() == [2, 3]
 
 

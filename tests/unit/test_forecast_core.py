@@ -217,7 +217,6 @@ def _bytes_of(part: object) -> int:
         {"step_s": 0},
         {"horizon_steps": 0},
         {"refit_share": 1.5},
-        {"level": 1.0},
         {"history_steps": 5},
         {"score_steps": 3},
         {"min_points": 6},

@@ -10,6 +10,7 @@ from forecast.message import (
     MAGIC,
     MOST_BODY_BYTES,
     MOST_SERIES,
+    VERSION,
     Answer,
     Begin,
     Frames,
@@ -27,8 +28,8 @@ from forecast.message import (
     step_message,
     values_of,
 )
-from forecast.profile import LEVELS, Profile, Source
-from forecast.settings import ForecastSettings
+from forecast.profile import BOUNDS, LEVELS, Profile, Source
+from forecast.settings import HORIZONS, ForecastSettings
 
 
 def profile(series: int = 3) -> Profile:
@@ -39,7 +40,7 @@ def profile(series: int = 3) -> Profile:
         levels=LEVELS,
         grid=grid,
         expected=grid[6],
-        upper=grid[-1] + 1,
+        maximum=grid[-1] + np.arange(1.0, 10.0).reshape(HORIZONS, len(BOUNDS), 1),
         source=np.full(series, Source.LIVE, dtype=np.uint8),
     )
 
@@ -81,16 +82,16 @@ def test_arrays_arrive_in_single_precision() -> None:
         pickle.dumps(list(range(100))),
         b"\0" * 64,
         b"Traceback (most recent call last):\n",
-        MAGIC + b"\0\2" + encoded(Hello())[6:],  # another version
+        MAGIC + (VERSION + 1).to_bytes(2) + encoded(Hello())[6:],  # another version
     ],
 )
 def test_foreign_data_is_refused(foreign: bytes) -> None:
-    with pytest.raises(MessageError, match="not of version 1"):
+    with pytest.raises(MessageError, match=f"not of version {VERSION}"):
         list(Frames().fed(foreign))
 
 
 def test_an_announcement_beyond_the_bound_is_refused_before_it_is_waited_for() -> None:
-    header = MAGIC + (1).to_bytes(2) + (MOST_BODY_BYTES + 1).to_bytes(4) + bytes(4)
+    header = MAGIC + VERSION.to_bytes(2) + (MOST_BODY_BYTES + 1).to_bytes(4) + bytes(4)
     with pytest.raises(MessageError, match="at most"):
         list(Frames().fed(header))
 
@@ -102,7 +103,7 @@ def test_a_message_that_nobody_would_take_is_not_sent() -> None:
 
 def test_a_sound_frame_around_anything_else_is_refused() -> None:
     for body in (b"", b"\xc1", b"\x80", b"\x81\xa4type\xa4Evil", b"\x93\1\2\3"):
-        header = struct.pack("!4sHII", MAGIC, 1, len(body), zlib.crc32(body))
+        header = struct.pack("!4sHII", MAGIC, VERSION, len(body), zlib.crc32(body))
         with pytest.raises(MessageError, match="not a message"):
             list(Frames().fed(header + body))
 
@@ -115,8 +116,8 @@ def test_an_absurd_number_of_series_is_refused(n_series: int) -> None:
 
 def test_settings_out_of_range_are_refused() -> None:
     settings = ForecastSettings()
-    object.__setattr__(settings, "level", 2.0)  # as another program might send it
-    with pytest.raises(MessageError, match="level"):
+    object.__setattr__(settings, "refit_share", 2.0)  # as another program might send it
+    with pytest.raises(MessageError, match="refit_share"):
         list(Frames().fed(encoded(Begin(1, settings, 1))))
 
 
@@ -150,11 +151,13 @@ def _with_grid(made: Profile, row: int, value: float) -> Profile:
         replace(profile(), grid=np.full_like(profile().grid, np.nan)),
         replace(profile(), expected=np.array([np.nan, 1.0, np.nan])),
         replace(profile(), expected=np.array([1.0, -1.0, 1.0])),
-        replace(profile(), upper=np.array([1.0, np.inf, 1.0])),
+        replace(profile(), maximum=np.full_like(profile().maximum, np.inf)),
+        replace(profile(), maximum=profile().maximum[::-1]),  # falls with the horizon
+        replace(profile(), maximum=profile().maximum[:, ::-1]),  # falls with the level
         replace(profile(), levels=LEVELS[::-1]),
         replace(profile(), levels=LEVELS + 0.5),
         replace(profile(), source=np.array([1, 1, 9], dtype=np.uint8)),
-        replace(profile(), upper=np.ones(2)),
+        replace(profile(), maximum=profile().maximum[..., :2]),
         replace(profile(), grid=np.ones((3, 3))),
         profile(series=4),
     ],

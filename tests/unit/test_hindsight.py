@@ -121,7 +121,7 @@ def test_as_configured_the_replay_is_the_control_loops(
 
 
 def test_forecasts_are_the_forecasters_as_configured(prepare: Prepared, tmp_path: Path) -> None:
-    texts = ("periods.horizon_s=5m", "forecast.level_pct=80", "modes.cpu=strict")
+    texts = ("periods.horizon_s=5m", "modes.cpu=strict")
     hindsight = prepare(*texts, are_fitted=True)
     _, found = held(hindsight, _deaf)
     config = read_config(
@@ -130,7 +130,7 @@ def test_forecasts_are_the_forecasters_as_configured(prepare: Prepared, tmp_path
         overrides=[parsed_override(text) for text in texts],
     )
     settings = replay_forecast_settings(config)
-    assert (settings.horizon_steps, settings.level) == (5, 0.8)
+    assert settings.horizon_steps == 5
     with WaitingForecaster(settings) as forecaster:
         expected = of_the_whole_host(config, hindsight.recording.demand, Resource.CPU, forecaster)
     np.testing.assert_array_equal(found.limit, expected.limit[60:])
@@ -191,7 +191,6 @@ def test_what_was_recorded_is_told_as_it_was(prepare: Prepared) -> None:
         (["modes.cpu=elastic"], ["modes.cpu=elastic"]),
         (["periods.tick_s=2"], ["periods.tick_s=2"]),
         (["periods.horizon_s=5m"], []),
-        (["forecast.level_pct=80"], []),
         (["forecast.history_steps=120"], []),
         (["forecast.hung_after_s=9"], ["forecast.hung_after_s=9"]),
         (["pace.dead_band_fraction=0.3"], []),

@@ -14,7 +14,8 @@ from agent.tenant import BASIC, Floats, Resource
 from agent.tick import ControlLoop
 from enforce.columns import Changes, Control, HostSample
 from enforce.limits import text
-from forecast.profile import LEVELS, Profile, Source
+from forecast.profile import BOUNDS, LEVELS, Profile, Source
+from forecast.settings import HORIZONS
 
 from hosts import GIB
 from scenes import DISK, NET, with_rates
@@ -34,7 +35,8 @@ class Certain(RuleForecaster):
         little = np.full(len(values), 0.1)
         grid = np.tile(little, (len(LEVELS), 1))
         source = np.full(len(values), Source.LIVE, dtype=np.uint8)
-        self._profile = Profile(step, LEVELS, grid, little, little, source)
+        maximum = np.tile(little, (HORIZONS, len(BOUNDS), 1))
+        self._profile = Profile(step, LEVELS, grid, little, maximum, source)
 
     def poll(self, now_s: float) -> Profile | None:
         assert now_s > 0
