@@ -65,11 +65,13 @@ class Calibrator:
 
     def adapt(self, outcomes: NDArray[np.floating], bounds: NDArray[np.floating]) -> None:
         """Move theta by what became of `bounds` (levels, series); a NaN on either side is none."""
-        rows = zip(self._theta, bounds, self._levels, self._least, self._most, strict=True)
-        for theta, bound, level, least, most in rows:  # a level at a time: little scratch memory
-            is_known = np.isfinite(outcomes) & np.isfinite(bound)
-            moved_by = np.where(is_known, _GAIN * ((outcomes > bound) - (1.0 - level)), 0.0)
-            np.clip(theta + moved_by, least, most, out=theta)
+        for start in range(0, self._theta.shape[1], _BLOCK):
+            block = slice(start, start + _BLOCK)
+            missed = outcomes[block] > bounds[:, block]
+            is_known = np.isfinite(outcomes[block]) & np.isfinite(bounds[:, block])
+            moved_by = np.where(is_known, _GAIN * (missed - (1.0 - self._levels)), 0.0)
+            theta = self._theta[:, block] + moved_by
+            self._theta[:, block] = np.minimum(np.maximum(theta, self._least), self._most)
 
     def quantiles(self, spread: Floats, least_spread: Floats) -> Singles:
         """Return the scores' quantiles, shape (levels, series), rising along axis 0.

@@ -68,6 +68,11 @@ class History:
         """Return how many series there are."""
         return int(self._rows.shape[1])
 
+    @property
+    def most_steps(self) -> int:
+        """Return how many rows are kept, at most."""
+        return len(self._rows)
+
     def append(self, values: NDArray[np.floating]) -> None:
         """Add the newest row, dropping the oldest where the ring is full."""
         self._rows[self._appended % len(self._rows)] = values

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 # ETS(A,N,N) refuses to be fitted to fewer points.
 FEWEST_POINTS = 7
-# A bound at 95 % needs 20 scores to be seen at all.
-_FEWEST_SCORES = 20
 # A week of minutes, a day of them: rings are bounded whatever is asked for.
 _MOST_HISTORY_STEPS = 10_080
 _MOST_HORIZON_STEPS = 1_440
@@ -36,7 +34,8 @@ class ForecastSettings:
     refit_share: float = 0.05  # of one core, at most; refits come later rather than cost more
     are_refits_counted: bool = False  # as many as are due, whatever they cost: for replays
     history_steps: int = 240  # what models are fitted on
-    score_steps: int = 144  # what calibration looks back on
+    are_maxima_told: bool = True  # bounds over the horizons; a replay that only decides needs none
+    experts: tuple[str, ...] = ()  # of forecast.panel; none named are all that can be afforded
     min_points: int = 12  # fewer points than this, and a series is still being learned
 
     def __post_init__(self) -> None:
@@ -46,7 +45,6 @@ class ForecastSettings:
             "refit_s": 0 < self.refit_s < float("inf"),
             "refit_share": 0 < self.refit_share <= 1,
             "history_steps": self.min_points <= self.history_steps <= _MOST_HISTORY_STEPS,
-            "score_steps": _FEWEST_SCORES <= self.score_steps <= _MOST_HISTORY_STEPS,
             "min_points": self.min_points >= FEWEST_POINTS,
         }
         problems = [name for name, is_good in conditions.items() if not is_good]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.core import Fit, ForecastCore
+from forecast.core import ForecastCore
 from forecast.history import Ints
 from forecast.message import (
     Begin,
@@ -33,6 +33,7 @@ from forecast.message import (
     positions_of,
     values_of,
 )
+from forecast.models import Models
 from forecast.settings import ForecastSettings
 
 _NICENESS = 10
@@ -91,8 +92,8 @@ class Refits:
 class Worker:
     """Answers messages from one descriptor on another."""
 
-    def __init__(self, read_fd: int, write_fd: int, fit: Fit) -> None:
-        self._read_fd, self._write_fd, self._fit = read_fd, write_fd, fit
+    def __init__(self, read_fd: int, write_fd: int, models: Models) -> None:
+        self._read_fd, self._write_fd, self._models = read_fd, write_fd, models
         self._frames = Frames()
         self._core: ForecastCore | None = None
         self._refits: Refits | None = None
@@ -135,7 +136,7 @@ class Worker:
                 raise MessageError(f"{type(message).__name__} is for the agent to get")
 
     def _begin(self, message: Begin) -> None:
-        self._core = ForecastCore(message.n_series, message.settings, self._fit)
+        self._core = ForecastCore(message.n_series, message.settings, self._models)
         self._refits = Refits(message.settings, message.n_series, time.process_time())
         self._generation = message.generation
         self._has_answered = False
@@ -206,14 +207,14 @@ def _be_killed_first() -> None:
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
 
 
-def load_ets() -> Fit:
-    """Load the model library, which takes 2 s and 180 MiB, and return what fits models."""
-    from forecast.ets import fitted  # noqa: PLC0415
+def load_ets() -> Models:
+    """Load the model library, which takes 2 s and 180 MiB, and return how models are fitted."""
+    from forecast.ets import MODELS  # noqa: PLC0415
 
-    return fitted
+    return MODELS
 
 
-def main(load: Callable[[], Fit] = load_ets) -> None:
+def main(load: Callable[[], Models] = load_ets) -> None:
     """Serve the agent that started this process, until it is gone."""
     settle_down()
     write_fd = os.dup(sys.stdout.fileno())

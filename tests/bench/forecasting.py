@@ -11,7 +11,7 @@ import numpy as np
 from timing import median_ms, memory_mib, progress
 
 from forecast.core import ForecastCore
-from forecast.ets import fitted
+from forecast.ets import MODELS
 from forecast.settings import ForecastSettings
 
 RESOURCES = 2
@@ -25,7 +25,7 @@ def main() -> None:
     settings = ForecastSettings()
     random = np.random.default_rng(7)
     size = random.gamma(0.7, 1.0, count)
-    core = ForecastCore(count, settings, fitted)
+    core = ForecastCore(count, settings, MODELS)
     progress(f"forecasting {count} series: learning {settings.history_steps} steps")
     for _ in range(settings.history_steps):
         core.learn(size * random.lognormal(0.0, 0.3, count))

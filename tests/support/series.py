@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from forecast.core import ForecastCore
-from forecast.ets import fitted
+from forecast.ets import MODELS
 from forecast.profile import Profile
 from forecast.settings import ForecastSettings
 
@@ -41,7 +41,7 @@ def profiles(
     values: Floats, settings: ForecastSettings, *, fits_per_step: int | None = None
 ) -> list[Profile]:
     """Forecast every step of `values` (steps, series), refitting some series after each."""
-    core = ForecastCore(values.shape[1], settings, fitted)
+    core = ForecastCore(values.shape[1], settings, MODELS)
     made = []
     for step, row in enumerate(values):
         made.append(core.observe(step, row))

@@ -1,22 +1,24 @@
-"""forecast.analogues: what followed the moments of the past that were most like now."""
+"""forecast.experts.analogues: what followed the moments of the past that were most like now."""
 
 import numpy as np
 import pytest
 
-from forecast.analogues import Analogues
 from forecast.expert import Outlook
-from forecast.profile import LEVELS
+from forecast.experts.analogues import Analogues
+from forecast.profile import BOUNDS, LEVELS
+from forecast.target import Target
 
-NOTHING = Outlook(np.empty(0), np.empty(0), np.empty(0))
+NOTHING = Outlook(*(np.zeros(1) for _ in range(4)))
+NEXT = (Target(1, LEVELS),)
 MEDIAN, HIGH, HIGHER, RARE = (LEVELS.tolist().index(level) for level in (0.5, 0.95, 0.99, 0.999))
 
 
 def expected_after(values: np.ndarray, depth: int = 2016) -> np.ndarray:
     """Return the quantiles (levels, series) of what follows `values` (steps, series)."""
-    expert = Analogues(values.shape[1], depth)
+    expert = Analogues(values.shape[1], NEXT, depth)
     for row in values.astype(np.float32):
-        expert.settle(row)
-    return expert.expect(NOTHING)
+        expert.settle(0, row, [None])
+    return expert.expect(0, NOTHING)[0]
 
 
 def slow_quantile(column: np.ndarray, level: float, neighbours: int) -> float:
@@ -71,14 +73,38 @@ def test_what_lies_on_either_side_of_a_gap_is_no_pair() -> None:
 
 def test_in_a_gap_stands_what_was_expected_before_it() -> None:
     values = np.random.default_rng(3).gamma(2.0, 1.0, (100, 1)).astype(np.float32)
-    expert = Analogues(1, 2016)
+    expert = Analogues(1, NEXT, 2016)
     for row in values:
-        expert.settle(row)
-    before = expert.expect(NOTHING)
-    expert.settle(np.array([np.nan], dtype=np.float32))
-    np.testing.assert_array_equal(expert.expect(NOTHING), before)
+        expert.settle(0, row, [None])
+    before = expert.expect(0, NOTHING)[0]
+    expert.settle(0, np.array([np.nan], dtype=np.float32), [None])
+    np.testing.assert_array_equal(expert.expect(0, NOTHING)[0], before)
 
 
 def test_the_past_beyond_the_depth_is_forgotten() -> None:
     values = np.random.default_rng(4).gamma(2.0, 1.0, (300, 1))
     np.testing.assert_array_equal(expected_after(values, 100), expected_after(values[-100:], 100))
+
+
+def test_the_maximum_that_followed_is_told_too() -> None:
+    """After 1 always comes 2, 7 and 3: within one step 2, within two 7."""
+    cycle = np.tile([1.0, 2.0, 7.0, 3.0], 100)[:-3]
+    targets = (*NEXT, Target(1, BOUNDS), Target(2, BOUNDS), Target(3, BOUNDS))
+    expert = Analogues(1, targets, 2016)
+    for value in cycle.astype(np.float32):
+        expert.settle(0, np.array([value]), [None] * 4)
+    grids = expert.expect(0, NOTHING)
+    assert [grid[0, 0] for grid in grids] == pytest.approx([2.0, 2.0, 7.0, 7.0])
+    assert [grid.shape for grid in grids] == [(17, 1), (3, 1), (3, 1), (3, 1)]
+
+
+def test_a_maximum_that_is_not_complete_is_no_pair() -> None:
+    """The last steps are like now, but what followed them for long is not known yet."""
+    values = np.concatenate((np.full(60, 1.0), np.linspace(1.0, 1.2, 30)))
+    expert = Analogues(1, (Target(1, LEVELS), Target(15, BOUNDS)), 2016)
+    for value in values.astype(np.float32):
+        expert.settle(0, np.array([value]), [None] * 2)
+    near, far = expert.expect(0, NOTHING)
+    assert np.isfinite(near).all()
+    assert np.isfinite(far).all()
+    assert far[-1, 0] <= 1.2

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from forecast.expert import Singles, affordable_steps
+from forecast.expert import Singles
 from forecast.mixture import Mixture
-from forecast.profile import LEVELS
+from forecast.profile import BOUNDS, LEVELS
+from forecast.target import Target
 
+NEXT = Target(1, LEVELS)
 MEDIAN = LEVELS.tolist().index(0.5)
 
 
@@ -15,12 +17,13 @@ def constant(value: float, series: int = 1) -> Singles:
     return np.full((len(LEVELS), series), value, dtype=np.float32)
 
 
-def mixed_over(values: np.ndarray, *experts: float) -> list[Singles]:
+def mixed_over(values: np.ndarray, *experts: float, target: Target = NEXT) -> list[Singles]:
     """Return what is mixed of constant experts before each of `values` (steps,)."""
-    mixture, found = Mixture(len(experts), 1), []
-    for value in values.astype(np.float32):
-        found.append(mixture.mixed([constant(one) for one in experts]))
-        mixture.settle(np.array([value]))
+    mixture, found = Mixture(len(experts), 1, target), []
+    for step, value in enumerate(values.astype(np.float32)):
+        found.append(mixture.mixed(step, [constant(one)[: len(target.levels)] for one in experts]))
+        if target.closes(step + 1):
+            mixture.settle(step + 1, np.array([value]))
     return found
 
 
@@ -41,27 +44,72 @@ def test_after_a_change_the_other_expert_is_believed_within_the_memory() -> None
 
 
 def test_an_expert_that_cannot_tell_sleeps() -> None:
-    mixture = Mixture(2, 2)
+    mixture = Mixture(2, 2, NEXT)
     first, second = constant(1.0, 2), constant(3.0, 2)
     second[:, 1] = np.nan
-    mixed = mixture.mixed([first, second])
+    mixed = mixture.mixed(0, [first, second])
     assert mixed[MEDIAN].tolist() == [2.0, 1.0]
     first[:, 1] = np.nan
-    assert np.isnan(mixture.mixed([first, second])[:, 1]).all()
+    assert np.isnan(mixture.mixed(0, [first, second])[:, 1]).all()
 
 
 def test_a_gap_changes_nobodys_weight() -> None:
-    mixture = Mixture(2, 1)
-    for value in (1.0, 1.0, 2.0, 1.0):
-        mixture.mixed([constant(1.0), constant(2.0)])
-        mixture.settle(np.array([value], dtype=np.float32))
-    before = mixture.mixed([constant(1.0), constant(2.0)])
-    for _ in range(500):
-        mixture.settle(np.array([np.nan], dtype=np.float32))
-    after = mixture.mixed([constant(1.0), constant(2.0)])
+    mixture = Mixture(2, 1, NEXT)
+    for step, value in enumerate((1.0, 1.0, 2.0, 1.0)):
+        mixture.mixed(step, [constant(1.0), constant(2.0)])
+        mixture.settle(step + 1, np.array([value], dtype=np.float32))
+    before = mixture.mixed(4, [constant(1.0), constant(2.0)])
+    for step in range(5, 505):
+        mixture.settle(step, np.array([np.nan], dtype=np.float32))
+    after = mixture.mixed(505, [constant(1.0), constant(2.0)])
     np.testing.assert_allclose(after, before, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("series", "steps"), [(0, 576), (100, 576), (50_000, 100)])
-def test_with_very_many_series_each_has_a_shorter_past(series: int, steps: int) -> None:
-    assert affordable_steps(576, series, 5_000_000) == steps
+def test_a_bad_expert_does_not_delay_the_choice_among_the_good() -> None:
+    """Each expert learns at its own pace: the worst does not set everybody's."""
+    values = np.full(60, 2.0)
+    found = mixed_over(values, 1.9, 2.0)[-1][MEDIAN, 0]
+    beside = mixed_over(values, 1.9, 2.0, 1000.0)[-1][MEDIAN, 0]
+    assert abs(beside - 2.0) < 0.05
+    assert abs(found - 2.0) < 0.05
+
+
+def test_an_average_of_two_is_found_where_it_is_better_than_either() -> None:
+    mixture, values = Mixture(2, 1, NEXT), np.random.default_rng(3).normal(5.0, 0.1, 800)
+    lost = {"mixture": 0.0, "low": 0.0, "high": 0.0}
+    for step, value in enumerate(values):
+        mixed = mixture.mixed(step, [constant(4.0), constant(6.0)])
+        lost["mixture"] += abs(float(mixed[MEDIAN, 0]) - value)
+        lost["low"], lost["high"] = lost["low"] + abs(4 - value), lost["high"] + abs(6 - value)
+        mixture.settle(step + 1, np.array([value], dtype=np.float32))
+    assert lost["mixture"] < 0.3 * min(lost["low"], lost["high"])
+
+
+def test_what_is_said_of_a_window_is_judged_when_it_closes() -> None:
+    """A window over four steps, of which each second opens one."""
+    found = mixed_over(np.full(400, 2.0), 1.0, 2.0, target=Target(4, BOUNDS, 2))
+    assert found[3][0, 0] == pytest.approx(1.5)  # none has closed yet that was opened
+    assert found[-1][0, 0] == pytest.approx(2.0, abs=0.05)
+
+
+def test_who_carries_a_mixture_is_told() -> None:
+    mixture = Mixture(2, 1, NEXT)
+    assert mixture.carried()[:, 0] == pytest.approx([0.5, 0.5])
+    for step in range(300):
+        mixture.mixed(step, [constant(1.0), constant(2.0)])
+        mixture.settle(step + 1, np.full(1, 2.0, dtype=np.float32))
+    assert mixture.carried()[1, 0] > 0.9
+    assert mixture.carried().sum() == pytest.approx(1.0)
+
+
+def test_an_expert_that_comes_later_is_believed_once_it_would_have_been_better() -> None:
+    mixture = Mixture(1, 1, NEXT)
+    for step in range(50):
+        mixture.mixed(step, [constant(1.0)])
+        mixture.settle(step + 1, np.full(1, 2.0, dtype=np.float32))
+    mixture.rearrange(np.array([0]), [0, -1])
+    for step in range(50, 200):
+        mixture.mixed(step, [constant(1.0), constant(2.0)])
+        mixture.settle(step + 1, np.full(1, 2.0, dtype=np.float32))
+    mixed = mixture.mixed(200, [constant(1.0), constant(2.0)])
+    assert mixed[MEDIAN, 0] == pytest.approx(2.0, abs=0.05)

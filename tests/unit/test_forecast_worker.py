@@ -3,7 +3,6 @@ import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from forecast.message import (
     rearrange_message,
     step_message,
 )
+from forecast.models import DailyFits, LevelFits, Models, TrendFits
 from forecast.profile import LEVELS, Profile, Source
 from forecast.settings import ForecastSettings
 from forecast.worker import Refits
@@ -126,7 +126,7 @@ def test_the_client_loads_no_forecasting_library() -> None:
 def fitted_in_turn(settings: ForecastSettings, *, cost_s: float, steps: int) -> list[int]:
     """Refit 100 series, at `cost_s` each, over some steps; return how many fits each step had."""
     n_series, now_s, fits = 100, 0.0, []
-    core = ForecastCore(n_series, settings, _fit)
+    core = ForecastCore(n_series, settings, QUICK_MODELS)
     for step in range(settings.min_points):
         core.observe(step, values(n_series, step))
     refits = Refits(settings, n_series, now_s)
@@ -143,9 +143,20 @@ def fitted_in_turn(settings: ForecastSettings, *, cost_s: float, steps: int) -> 
     return fits
 
 
-def _fit(history: np.ndarray) -> SimpleNamespace:
+def _levels(history: np.ndarray) -> LevelFits:
     ones = np.ones(history.shape[1])
-    return SimpleNamespace(alpha=ones / 2, smoothed=ones, sigma=ones)
+    return LevelFits(alpha=ones / 2, smoothed=ones, sigma=ones)
+
+
+def _trends(history: np.ndarray) -> TrendFits:
+    return TrendFits(*np.full((5, history.shape[1]), np.nan))
+
+
+def _days(hours: np.ndarray) -> DailyFits:
+    raise AssertionError(f"{len(hours)} steps are no three days")
+
+
+QUICK_MODELS = Models(level=_levels, trend=_trends, daily=_days)
 
 
 def test_all_series_are_fitted_at_once_and_then_again_in_their_turn() -> None:
@@ -175,7 +186,7 @@ def test_a_worker_that_counts_refits_makes_them_before_it_reads_on() -> None:
 
 
 def test_the_share_counts_everything_that_the_process_spends() -> None:
-    core = ForecastCore(4, SETTINGS, _fit)
+    core = ForecastCore(4, SETTINGS, QUICK_MODELS)
     for step in range(SETTINGS.min_points):
         core.observe(step, values(4, step))
     refits = Refits(SETTINGS, 4, spent_s=0.0)

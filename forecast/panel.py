@@ -1,0 +1,90 @@
+"""Which experts a forecaster asks, about which targets, and what so many series can afford.  Pure.
+
+To add one: a center (forecast/around.py) or an expert of its own in forecast/experts/, and a row.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from forecast.around import Around, Center
+from forecast.expert import Expert
+from forecast.experts.analogues import Analogues
+from forecast.experts.daily import Daily
+from forecast.experts.level import Level
+from forecast.experts.naive import Naive
+from forecast.experts.peak import Peak
+from forecast.experts.same_time import DAY_S, WEEK_S, SameTime
+from forecast.experts.smoothing import SmoothingGrid
+from forecast.experts.trend import DampedTrend
+from forecast.settings import LONGEST_MEMORY_STEPS, ForecastSettings
+from forecast.target import Target
+
+# Errors that experts look back on: a few to follow what changes, many to know what is rare.  Of
+# 36, 144, 576 and 2,016 alone and together, these two left least unmet on traces.
+_SHORT_MEMORY_STEPS, _LONG_MEMORY_STEPS = 36, 576
+Centers = Callable[[int, ForecastSettings], Center]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One expert: what it is asked about, how far it looks back, and what all series may take.
+
+    `numbers` are kept of all series together; with very many, each has a shorter past, and with
+    less than `least_steps` the expert is not asked at all (see the budgets).
+    """
+
+    center: Centers | None  # None is the analogues
+    is_asked_next: bool
+    is_asked_maxima: bool
+    memory_steps: int
+    least_steps: int
+    numbers: int
+
+    def affordable_steps(self, n_series: int) -> int:
+        """Return how far back it can look, of so many series; 0 where that is too little."""
+        steps = min(self.memory_steps, self.numbers // max(n_series, 1))
+        return steps if steps >= self.least_steps else 0
+
+    def targets(self, targets: Sequence[Target]) -> tuple[int, ...]:
+        """Return the places of the targets that it is asked about."""
+        asked = (self.is_asked_next, *[self.is_asked_maxima] * (len(targets) - 1))
+        return tuple(place for place, is_asked in enumerate(asked) if is_asked)
+
+    def made(
+        self, n_series: int, targets: tuple[Target, ...], steps: int, settings: ForecastSettings
+    ) -> Expert:
+        """Return the expert, with nothing in its memory."""
+        if self.center is None:
+            return Analogues(n_series, targets, steps)
+        return Around(self.center(n_series, settings), n_series, targets, steps)
+
+
+def _same_time(lag_s: float) -> Centers:
+    return lambda n_series, settings: SameTime(n_series, lag_s, settings.step_s)
+
+
+def _peak(*, halfway: bool) -> Centers:
+    return lambda n_series, settings: Peak(n_series, settings.horizon_steps, halfway=halfway)
+
+
+_LONG = _LONG_MEMORY_STEPS
+PANEL: dict[str, Seat] = {
+    "level": Seat(lambda _, __: Level(), True, False, _LONG, _SHORT_MEMORY_STEPS + 1, 5_000_000),
+    "level_of_late": Seat(lambda _, __: Level(), True, False, _SHORT_MEMORY_STEPS, 1, 50_000_000),
+    "halfway": Seat(_peak(halfway=True), False, True, _LONG, 1, 2_400_000),
+    "analogues": Seat(None, True, True, LONGEST_MEMORY_STEPS, 96, 4_000_000),
+    "naive": Seat(lambda n, _: Naive(n), True, True, _LONG, 144, 1_500_000),
+    "smoothing": Seat(lambda n, _: SmoothingGrid(n), True, False, _LONG, 144, 4_000_000),
+    "trend": Seat(lambda n, _: DampedTrend(n), True, True, _LONG, 144, 1_500_000),
+    "daily": Seat(lambda n, settings: Daily(n, settings.step_s), True, True, _LONG, 144, 1_500_000),
+    "peak": Seat(_peak(halfway=False), False, True, _LONG, 144, 1_500_000),
+    "yesterday": Seat(_same_time(DAY_S), True, True, _LONG, 288, 1_500_000),
+    "last_week": Seat(_same_time(WEEK_S), True, True, _LONG, 288, 1_500_000),
+}
+
+
+def affordable(n_series: int, settings: ForecastSettings) -> dict[str, int]:
+    """Return the experts that so many series can afford, and how many steps each looks back."""
+    names = settings.experts or tuple(PANEL)
+    steps = {name: PANEL[name].affordable_steps(n_series) for name in names}
+    return {name: count for name, count in steps.items() if count}
