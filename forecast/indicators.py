@@ -169,8 +169,9 @@ class Indicators:
         is_told = np.isfinite(self._lags[0]) & (self._count >= _FEWEST_VALUES)
         speaks = is_told & np.isfinite(center)
         shift = np.where(speaks, (self._weights() * z).sum(axis=0), 0.0)
-        spread = np.sqrt(self._errors[1] / np.maximum(self._errors[0], _TINY))
-        spread = np.clip(spread, _LEAST_NARROWED, 1.0)
+        without, left, _ = self._errors  # of a forecast without errors there is nothing to narrow
+        ratio = np.where(without > 0, left / np.maximum(without, _TINY), 1.0)
+        spread = np.clip(np.sqrt(ratio), _LEAST_NARROWED, 1.0)
         wanted = center + shift + spread * (grid - center)
         low = np.where(_IS_LOW, LEAST_LEFT * grid, grid)
         high = np.maximum(grid, MOST_RAISED * self._high)

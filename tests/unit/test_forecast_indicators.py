@@ -1,12 +1,14 @@
 """forecast.indicators: what a queue that leads demand is worth, and what noise does no harm to."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from leads import Course, Floats, led, queue, told
 from series import profiles
 
 from forecast.indicators import FEWEST_SCORED, LARGEST_METRIC, MOST_RAISED, Indicators
-from forecast.profile import Profile
+from forecast.profile import LEVELS, Profile
 from forecast.settings import ForecastSettings
 
 STEPS, SERIES, SETTLED = 900, 6, 300
@@ -175,3 +177,11 @@ def test_memory_is_the_same_however_much_is_reported(forecasts: list[Profile]) -
         known.enter(metric)
         known.adjusted(profile, np.arange(SERIES))
     assert memory(known).sum() == before
+
+
+def test_a_forecast_that_is_only_too_wide_is_no_gain_of_a_metric() -> None:
+    demand = np.ones((120, SERIES))
+    grid = np.repeat(0.5 + LEVELS[:, None], SERIES, axis=1)  # of which the median is right
+    wide = replace(profiles(demand[:1], SETTINGS)[0], grid=grid)
+    course = told(demand, LENGTHS[:120], [wide] * 120)
+    assert not course.is_used.any()
