@@ -203,12 +203,31 @@ class Sentence(Struct, frozen=True):
     text: str
 
 
+class Indicator(Struct, frozen=True):
+    """One metric of a tenant's application beside the forecast of one resource.
+
+    `state` is "used" (it corrects the forecast), "second" (another one tells more), "no gain",
+    "learning" or "unreported".  `shift`, in `unit`, is what it moves the median of the next step
+    by, or would; `gain_pct` how much lower the loss was with it, on steps that it had not seen.
+    """
+
+    metric: str
+    value: float | None
+    state: str
+    unit: str
+    shift: float | None
+    lead_steps: int
+    gain_pct: float | None
+    scored_steps: int
+
+
 class Chain(Struct, frozen=True):
     """The steps of one resource."""
 
     resource: str
     steps: tuple[Sentence, ...]
     controls: tuple[ControlValue, ...]
+    indicators: tuple[Indicator, ...] = ()
 
 
 class Explanation(Struct, frozen=True):
@@ -219,6 +238,13 @@ class Explanation(Struct, frozen=True):
     tenant: TenantStatus
     summary: str
     chains: tuple[Chain, ...]
+
+
+class TenantMetrics(Struct, frozen=True):
+    """The answer to POST /v1/tenants/NAME/metrics: all that is held of what was pushed."""
+
+    tenant: str
+    metrics: dict[str, float]
 
 
 class Health(Struct, frozen=True):

@@ -17,7 +17,7 @@ from agent import paths
 from agent.answers import Explanation, Status
 from agent.backtest.command import backtest
 from agent.backtest.commands import trace
-from agent.client import AgentError, AgentRefusedError, AgentUnreachableError, get
+from agent.client import AgentError, AgentRefusedError, AgentUnreachableError, get, post
 from agent.exits import (
     EXIT_CODES,
     EXIT_DEGRADED,
@@ -170,6 +170,29 @@ def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
     _print_lines(explanation_lines(answer, width=_prose_width()))
 
 
+@main.command(epilog=exit_codes(EXIT_UNREACHABLE), short_help="Report a tenant's metrics.")
+@click.argument("tenant")
+@click.argument("metrics", nargs=-1, required=True, metavar="NAME=VALUE...")
+@_socket_option
+@_json_option
+def metric(tenant: str, metrics: tuple[str, ...], socket_path: Path, as_json: bool) -> None:
+    """Report metrics of TENANT's application: what it may soon have to do, such as queue_depth=42.
+
+    Those that tell of its demand before it comes correct its forecast; `tidegate explain` says
+    which do.  A value counts at the end of the step in which it was reported and of the next one.
+    """
+    from agent.metrics import MetricError, parsed_pairs
+
+    try:
+        body = msgspec.json.encode(parsed_pairs(metrics))
+    except MetricError as error:
+        fail([str(error)])
+    target = f"/v1/tenants/{quote(os.fsencode(tenant), safe='')}/metrics"
+    answer = _asked(socket_path, target, body)
+    if as_json:
+        print_json(answer)
+
+
 @main.command("check-config", epilog=EXIT_CODES, short_help="Check all files at once.")
 @config_options
 @_json_option
@@ -277,10 +300,10 @@ main.add_command(history)
 main.add_command(trace)
 
 
-def _asked(socket_path: Path, target: str) -> bytes:
-    """Return the agent's answer, or end with the reason why there is none."""
+def _asked(socket_path: Path, target: str, body: bytes | None = None) -> bytes:
+    """Return the agent's answer, to what is posted where it is; or end with why there is none."""
     try:
-        return get(socket_path, target)
+        return get(socket_path, target) if body is None else post(socket_path, target, body)
     except AgentUnreachableError as error:
         fail([str(error), error.hint], EXIT_UNREACHABLE)
     except AgentRefusedError as error:

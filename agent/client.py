@@ -50,7 +50,17 @@ class _Connection(http.client.HTTPConnection):
 
 
 def get(socket_path: Path, target: str) -> bytes:
-    """Return the JSON that the agent answers to GET `target`.
+    """Return the JSON that the agent answers to GET `target`; see `_answered`."""
+    return _answered(socket_path, "GET", target, None)
+
+
+def post(socket_path: Path, target: str, body: bytes) -> bytes:
+    """Return the JSON that the agent answers to POST `target` with `body`; see `_answered`."""
+    return _answered(socket_path, "POST", target, body)
+
+
+def _answered(socket_path: Path, method: str, target: str, body: bytes | None) -> bytes:
+    """Return the JSON that the agent answers.
 
     Raises:
         AgentUnreachableError: There is no agent at `socket_path`, or it does not answer in time.
@@ -59,9 +69,9 @@ def get(socket_path: Path, target: str) -> bytes:
     """
     connection = _Connection(socket_path)
     try:
-        connection.request("GET", target)
+        connection.request(method, target, body)
         response = connection.getresponse()
-        body = response.read()
+        answer = response.read()
     except PermissionError as error:
         raise AgentRefusedError(
             f"no permission to ask the agent at {socket_path}", "run this as root (sudo)"
@@ -79,8 +89,8 @@ def get(socket_path: Path, target: str) -> bytes:
     finally:
         connection.close()
     if response.status != http.client.OK:
-        raise AgentRefusedError(_reason(body) or f"the agent answered {response.status}")
-    return body
+        raise AgentRefusedError(_reason(answer) or f"the agent answered {response.status}")
+    return answer
 
 
 def _reason(body: bytes) -> str:

@@ -15,7 +15,16 @@ from typing import Any
 from agent.allocation import Mode
 from agent.keys import Faults, Kind, dotted, read_table, shown
 from agent.overrides import Override, by_tenant, of_host, overridden
-from agent.schema import MODE_KEYS, QOS_KEYS, SECTION_NAMES, SECTIONS, TENANT_KEYS, tenant_keys
+from agent.schema import (
+    METRICS,
+    METRICS_KEYS,
+    MODE_KEYS,
+    QOS_KEYS,
+    SECTION_NAMES,
+    SECTIONS,
+    TENANT_KEYS,
+    tenant_keys,
+)
 from agent.sections import GROUPS, entitlements, exact_text, supplies
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config, HostSettings, Periods
 from agent.tenant import QosClass, Resource, Tenant
@@ -329,7 +338,9 @@ def _tenant(file: _File, config: Config) -> Tenant | None:
         return None
     classes = config.qos
     by_name = {qos.name: qos for qos in classes}
-    found = read_table(document, tenant_keys(classes), where="", faults=faults, sections=GROUPS)
+    sections = (*GROUPS, METRICS)
+    found = read_table(document, tenant_keys(classes), where="", faults=faults, sections=sections)
+    metrics = read_table(document.get(METRICS, {}), METRICS_KEYS, where=METRICS, faults=faults)
     promised = entitlements(document, config.resources, faults)
     if faults.lines:
         return None
@@ -338,6 +349,7 @@ def _tenant(file: _File, config: Config) -> Tenant | None:
         qos=by_name[found["qos"]],
         entitlements=promised,
         is_observed_only=found.get("is_observed_only", False),
+        metrics_file=str(metrics["file"]) if "file" in metrics else None,
     )
 
 

@@ -1,7 +1,7 @@
 """The control socket: HTTP and JSON on a Unix socket, for root only.
 
 Answers are made from the last tick's record, which never changes once it is published, so that
-no request can hold up or alter a tick.
+no request can hold up or alter a tick.  What is pushed waits for the end of a step.
 """
 
 import errno
@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -25,8 +25,9 @@ from cheroot import wsgi
 from cheroot.connections import ConnectionManager
 from cheroot.server import HTTPConnection
 
-from agent.answers import Health, Refusal
+from agent.answers import Health, Refusal, TenantMetrics
 from agent.explain import explain
+from agent.metrics import MetricError
 from agent.record import TickRecord
 from agent.status import AgentFacts, health, status
 
@@ -41,9 +42,10 @@ _SHUTDOWN_TIMEOUT_S = 1
 _SHORTAGE_PAUSE_S = 0.1
 _MAX_HEADER_BYTES = 16 << 10
 _MAX_BODY_BYTES = 1 << 10
-_TENANT_PREFIX = "/v1/tenants/"
+_TENANT_PREFIX, _METRICS_SUFFIX = "/v1/tenants/", "/metrics"
 
 Answer = tuple[HTTPStatus, msgspec.Struct]
+Push = Callable[[str, Mapping[str, float]], dict[str, float]]  # raises MetricError
 
 
 class ControlApp:
@@ -54,9 +56,10 @@ class ControlApp:
         record: Callable[[], TickRecord | None],
         facts: Callable[[], AgentFacts] = AgentFacts,
         *,
+        push: Push | None = None,
         allowed_uids: Iterable[int] = (0,),
     ) -> None:
-        self._record, self._facts = record, facts
+        self._record, self._facts, self._push = record, facts, push
         self._allowed_uids = frozenset(allowed_uids)
 
     def __call__(
@@ -77,10 +80,31 @@ class ControlApp:
         uid = environ.get("X_REMOTE_UID")  # set by the server from SO_PEERCRED, not by a header
         if uid is None or int(uid) not in self._allowed_uids:
             return HTTPStatus.FORBIDDEN, Refusal("only root may ask")
+        # Not PATH_INFO, where an escaped slash stays escaped and UTF-8 is read as Latin-1.
+        path = unquote(environ["REQUEST_URI"].partition("?")[0])
+        if path.startswith(_TENANT_PREFIX) and path.endswith(_METRICS_SUFFIX):
+            name = path.removeprefix(_TENANT_PREFIX).removesuffix(_METRICS_SUFFIX)
+            return self._pushed(name, environ)
         if environ["REQUEST_METHOD"] != "GET":
             return HTTPStatus.METHOD_NOT_ALLOWED, Refusal("only GET is understood")
-        # Not PATH_INFO, where an escaped slash stays escaped and UTF-8 is read as Latin-1.
-        return self._routed(unquote(environ["REQUEST_URI"].partition("?")[0]))
+        return self._routed(path)
+
+    def _pushed(self, name: str, environ: dict[str, Any]) -> Answer:
+        """Take in metrics that were pushed for a tenant, the body a JSON object of numbers."""
+        record = self._record()
+        if environ["REQUEST_METHOD"] != "POST":
+            return HTTPStatus.METHOD_NOT_ALLOWED, Refusal("only POST is understood")
+        if record is None or self._push is None:
+            return HTTPStatus.SERVICE_UNAVAILABLE, Refusal("the agent is starting: no tick yet")
+        if name not in record.roster.names:
+            return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {name!r}")
+        try:
+            values = msgspec.json.decode(_body(environ), type=dict[str, float])
+            return HTTPStatus.OK, TenantMetrics(name, self._push(name, values))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return HTTPStatus.BAD_REQUEST, Refusal(f"expected a JSON object of numbers: {error}")
+        except MetricError as error:
+            return HTTPStatus.BAD_REQUEST, Refusal(str(error))
 
     def _routed(self, path: str) -> Answer:
         record, facts, now_s = self._record(), self._facts(), time.monotonic()
@@ -97,6 +121,12 @@ class ControlApp:
         if explanation is None:
             return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {name!r}")
         return HTTPStatus.OK, explanation
+
+
+def _body(environ: dict[str, Any]) -> bytes:
+    """Return the body of a request: the server lets none through that is too large."""
+    body: bytes = environ["wsgi.input"].read(_MAX_BODY_BYTES + 1)
+    return body
 
 
 def _health_answer(found: Health) -> Answer:
@@ -183,11 +213,13 @@ class ControlServer:
         path: Path,
         record: Callable[[], TickRecord | None],
         facts: Callable[[], AgentFacts] = AgentFacts,
+        *,
+        push: Push | None = None,
     ) -> None:
         self._path = path
         self._server = _UnixServer(
             str(path),
-            ControlApp(record, facts, allowed_uids=(0, os.geteuid())),
+            ControlApp(record, facts, push=push, allowed_uids=(0, os.geteuid())),
             numthreads=_THREADS,
             max=_THREADS,
             request_queue_size=_QUEUED_CONNECTIONS,

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -12,12 +13,15 @@ from agent.audit import log_grants
 from agent.config import ConfigError, check_reload
 from agent.forecaster import Forecaster
 from agent.host import read_machine
+from agent.indicators import LeadingIndicators
 from agent.loading import Loading
+from agent.metric_files import MetricFiles
 from agent.paths import ORIGINALS_NAME
 from agent.persistence import Persistence
 from agent.policy import forecast_settings, loop_settings, policy_of, thrift_of
 from agent.ports import Kernel
 from agent.promises import left_alone_text
+from agent.pushed import PushedMetrics
 from agent.record import TickRecord
 from agent.release import left_without_tenants, release_unenforced
 from agent.settings import Config
@@ -79,6 +83,11 @@ class Daemon:
             forecaster=self._forecaster,
             ledgers=self._kept.ledgers(self._roster),
         )
+        self.pushed, self._metric_files = PushedMetrics(), MetricFiles(_metric_paths(config))
+        self._indicators = LeadingIndicators(
+            self._roster, self._loop.policy.foreseen, (self._metric_files, self.pushed)
+        )
+        self._loop.adjusting = (self._indicators,)
         self._kept.recall(
             self._forecaster, self._roster, self._loop.policy, forecast_settings(config)
         )
@@ -87,6 +96,7 @@ class Daemon:
         """Let go of everything; limits stay as they are (fail static)."""
         self._kept.keep(self._roster, self._loop.ledgers)
         self._kept.close()
+        self._metric_files.close()
         self._forecaster.close()
         self._kernel.close()
         if self._root_lock is not None:
@@ -107,6 +117,7 @@ class Daemon:
             originals_problem=self._originals.problem,
             release_problem=self._release_problem,
             thrift_problem=self.thrift.problem,
+            metrics_problem=self._metric_files.problem or self._indicators.problem,
         )
 
     def summary(self) -> str:
@@ -129,7 +140,8 @@ class Daemon:
         try:
             self._keep_root_lock()
             self._make_cgroups(self._absent())
-            before, self.record = self.record, self._loop.tick(now_s, late_ticks=late_ticks)
+            record = self._loop.tick(now_s, late_ticks=late_ticks)
+            before, self.record = self.record, replace(record, indicators=self._indicators.tick())
             log_grants(before, self.record)
             if self._loop.steps_closed != self._steps_saved:
                 self._follow_machine()
@@ -237,6 +249,7 @@ class Daemon:
         self._had_tenants |= bool(config.tenants)
         policy = policy_of(config.on(self._machine))
         self._loop.reconfigure(roster, policy, self._loop_settings(), kernel=kernel)
+        self._metric_files.reconfigure(_metric_paths(config))
         old.close()
         self._release_unenforced()
         if lock is None and self._root_lock is not None:
@@ -315,6 +328,11 @@ class Daemon:
         applier = Applier(root, roster.names, self._originals, memory_margin_bytes=margin_bytes)
         disks = {name: disk_number(name) for name in config.disks}
         return Kernel(Sampler(root, roster.names, disks=disks), applier)
+
+
+def _metric_paths(config: Config) -> dict[str, str]:
+    """Return the files of the tenants that have one."""
+    return {t.name: t.metrics_file for t in config.tenants if t.metrics_file is not None}
 
 
 def log_left_alone(config: Config) -> None:

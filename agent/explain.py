@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from agent.amounts import amount_text, token_of, tokens_text
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
 from agent.enforced import control_value, in_force
+from agent.indicated import indicator_text, indicators_of
 from agent.record import TickRecord
 from agent.shares import SHARE_DEAD_BAND
 from agent.status import tenant_rows
@@ -154,6 +155,7 @@ class _Case:
 def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
     names = _CONTROLS.get(case.resource, ())
     controls = tuple(control_value(record, control, position) for control in names)
+    indicators = indicators_of(record.indicators, case.resource, position)
     if not case.is_present:
         lent = (
             f"nothing: there is no cgroup; its floor of {case.text(case.floor)} is lent meanwhile."
@@ -163,6 +165,7 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
         Sentence("measured", _measured(case)),
         Sentence("demand", _demand(case)),
         Sentence("forecast", _forecast(case)),
+        *(Sentence("metric", indicator_text(one, case.resource)) for one in indicators),
         Sentence("risk", _risk(case)),
         Sentence("guaranteed", _guaranteed(case)),
         Sentence("opportunistic", _opportunistic(case)),
@@ -178,7 +181,7 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
     if not names:
         unwritten = "configured but not enforceable: this limit is decided, and nothing writes it."
         steps.append(Sentence("kernel", unwritten))
-    return Chain(str(case.resource), tuple(steps), controls)
+    return Chain(str(case.resource), tuple(steps), controls, indicators)
 
 
 def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.tenant import Bools, Floats, Resource, Roster
+from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.usage import Usage
 from enforce.columns import Changes, HostSample, Outcomes
 from forecast.profile import shown_bound
@@ -64,6 +64,25 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class IndicatorTick:
+    """What applications' metrics make of the forecast; shape (resources, metrics) or (metrics,).
+
+    A metric is one of a tenant's; NaN where it is not known or says nothing.
+    """
+
+    resources: tuple[Resource, ...]
+    tenant: Ints  # (metrics,): position in the roster
+    names: tuple[str, ...]  # (metrics,)
+    value: Floats  # (metrics,), at the end of the last step
+    shift: Floats  # of the median of the next step
+    gain: Floats  # part by which the loss was lower with it, on steps that it had not seen
+    lead_steps: Ints
+    scored_steps: Ints  # on how many steps it was judged
+    is_used: Bools
+    is_chosen: Bools  # of those that are used, the one that corrects
+
+
+@dataclass(frozen=True, slots=True)
 class TickRecord:
     """One whole tick."""
 
@@ -83,3 +102,4 @@ class TickRecord:
     problems: tuple[str, ...]  # configured but not enforceable, and other lasting faults
     totals: Totals = Totals()
     unwritten: tuple[Changes, ...] = ()  # would be written for tenants that are only observed
+    indicators: IndicatorTick | None = None  # None where nobody reports a metric

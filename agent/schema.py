@@ -116,6 +116,8 @@ TENANT_KEYS: Mapping[Kind, tuple[Key, Key, Key]] = {
         for kind, (name, of) in _RATES.items()
     },
 }
+METRICS = "metrics"
+METRICS_KEYS = (Key("file", absolute_path(), "file"),)
 SECTIONS: Mapping[str, tuple[type, Sequence[Key]]] = {
     "host": (HostSettings, HOST_KEYS),
     "periods": (Periods, PERIOD_KEYS),

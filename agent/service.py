@@ -44,7 +44,9 @@ def run(path: Path, tenants_dir: Path) -> None:
     with ExitStack() as held:
         held.enter_context(sole_agent(config.host.runtime_dir))
         daemon = held.enter_context(closing(Daemon(config, reread)))
-        server = ControlServer(config.host.socket_path, lambda: daemon.record, daemon.facts)
+        server = ControlServer(
+            config.host.socket_path, lambda: daemon.record, daemon.facts, push=daemon.pushed.push
+        )
         try:
             held.enter_context(server)
         except RuntimeError as error:

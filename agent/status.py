@@ -53,6 +53,7 @@ class AgentFacts:
     originals_problem: str | None = None
     release_problem: str | None = None
     thrift_problem: str | None = None
+    metrics_problem: str | None = None
 
     def problems(self) -> tuple[str, ...]:
         """Return what the operator has to know of the agent itself, in words."""
@@ -63,6 +64,7 @@ class AgentFacts:
             "originals damaged": self.originals_problem,
             "control files not put back": self.release_problem,
             "ticks are left out": self.thrift_problem,
+            "metrics not used": self.metrics_problem,
         }
         return tuple(f"{what}: {problem}" for what, problem in told.items() if problem)
 

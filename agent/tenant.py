@@ -103,6 +103,7 @@ class Tenant:
     qos: QosClass
     entitlements: Mapping[Resource, Entitlement]
     is_observed_only: bool = False
+    metrics_file: str | None = None  # a path
 
 
 @dataclass(frozen=True, slots=True)

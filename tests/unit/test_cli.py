@@ -18,6 +18,7 @@ from records import record
 
 from agent.cli import main
 from agent.control import ControlServer
+from agent.pushed import PushedMetrics
 from agent.sole import RootLock, sole_agent
 from agent.status import AgentFacts
 from agent.tenant import Resource
@@ -333,3 +334,33 @@ def test_status_never_loads_what_is_slow_to_load(served: Path) -> None:
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_metrics_are_reported_on_the_command_line(tmp_path: Path) -> None:
+    path, metrics = tmp_path / "control.sock", PushedMetrics()
+    with ControlServer(path, record, push=metrics.push):
+        quiet = ran("metric", "web", "queue_depth=42", "rps=-1.5", "--socket", path)
+        assert (quiet.exit_code, quiet.output) == (0, "")
+        told = ran("metric", "web", "rps=2", "--socket", path, "--json")
+        held = {"queue_depth": 42.0, "rps": 2.0}
+        assert json.loads(told.output) == {"tenant": "web", "metrics": held}
+        metrics.ask()
+        assert metrics.found() == {"web": held}
+        unknown = ran("metric", "nobody", "rps=2", "--socket", path)
+        assert (unknown.exit_code, unknown.stderr) == (1, "Error: there is no tenant 'nobody'\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("rps", "expected NAME=VALUE, got 'rps'"),
+        ("rps=many", "expected a number between -1e15 and 1e15, got 'many'"),
+        ("RPS=1", "expected a name of a-z"),
+    ],
+)
+def test_what_is_no_metric_is_refused_before_anybody_is_asked(
+    tmp_path: Path, word: str, why: str
+) -> None:
+    result = ran("metric", "web", word, "--socket", tmp_path / "nothing")
+    assert result.exit_code == 1
+    assert why in result.stderr

@@ -151,6 +151,13 @@ def test_a_promise_on_a_disk_that_has_no_such_capacity_is_refused(
     assert "disk.sdb.write_floor_ops_per_s: expected [disk.NAME] write_capacity_ops_per_s" in found
 
 
+def test_a_tenants_metrics_may_be_in_a_file(load: Loader) -> None:
+    table = "qos = 'gold'\n[metrics]\nfile = '/run/a/metrics'"
+    inline = "qos = 'gold'\nmetrics = { file = '/run/b/metrics' }"
+    tenants = load(a=table, b=inline, c="qos = 'gold'\n[metrics]").tenants
+    assert [one.metrics_file for one in tenants] == ["/run/a/metrics", "/run/b/metrics", None]
+
+
 def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader) -> None:
     config = load(
         """
@@ -283,6 +290,14 @@ def test_a_new_class_lacks_nothing(faults: Callable[..., list[str]]) -> None:
         ("qos = 'glod'", "got 'glod' (did you mean 'gold'?)"),
         ("qos = 7", 'qos: expected a QoS class, "platinum" or "gold" or "silver", got 7'),
         ("qos = 'gold'\ncup = 1", "cup: unknown setting (did you mean 'cpu'?)"),
+        ("qos = 'gold'\nmetric = 1", "metric: unknown setting (did you mean 'metrics'?)"),
+        ("qos = 'gold'\nmetrics = '/x'", "metrics: expected a table ([metrics]), got '/x'"),
+        (
+            "qos = 'gold'\n[metrics]\nfiel = '/x'",
+            "metrics.fiel: unknown setting (did you mean 'file'",
+        ),
+        ("qos = 'gold'\n[metrics]\nfile = 'x'", "metrics.file: expected an absolute path, got 'x'"),
+        ("qos = 'gold'\n[metrics]\nfile = '/a/../b'", "metrics.file: expected an absolute path"),
         ("qos = 'gold'\nmemory = 1", "memory: expected a table ([memory]), got 1"),
         (
             "qos = 'gold'\n[cpu]\nfloor = 1",

@@ -9,7 +9,7 @@ import pytest
 
 from agent.config import load_config
 from agent.keys import Key
-from agent.schema import MODE_KEYS, QOS_KEYS, SECTIONS, SUPPLY_KEYS, TENANT_KEYS
+from agent.schema import METRICS_KEYS, MODE_KEYS, QOS_KEYS, SECTIONS, SUPPLY_KEYS, TENANT_KEYS
 from agent.sections import Supply
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS
 from agent.tenant import Entitlement, Kind
@@ -17,8 +17,14 @@ from agent.units import parse_bytes
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "config.md").read_text()
-NO_DEFAULT = {"what the host has": None, "(not divided)": None, "the host": float("inf")}
+NO_DEFAULT = {
+    "(none is read)": None,
+    "what the host has": None,
+    "(not divided)": None,
+    "the host": float("inf"),
+}
 NO_DEFAULT["512M, or 5 % of the memory where that is more; at most half of it"] = None
+NO_DEFAULT["(none is read)"] = None
 
 
 def rows(start: str) -> dict[str, list[str]]:
@@ -107,6 +113,9 @@ def test_every_key_of_a_tenant_is_documented_with_its_default() -> None:
     for name, key in expected.items():
         default = getattr(Entitlement(), key.field)
         assert_documented(name, key, default, documented[name])
+    (key,), metrics = METRICS_KEYS, rows("`[metrics]`")
+    assert list(metrics) == [f"metrics.{key.name}"]
+    assert_documented("metrics.file", key, None, metrics["metrics.file"])
     assert {"`qos`", "`observe`"} <= set(
         re.findall(r"`\w+`", TEXT.partition("## A tenant's file")[2])
     )

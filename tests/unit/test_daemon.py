@@ -445,3 +445,44 @@ def test_a_stop_does_not_wait_for_files_that_are_being_read(
     assert order == ["READY", "RELOADING", "STOPPING"]
     assert daemon.is_reloading
     files.may_read.set()
+
+
+def reported(daemon: Daemon) -> set[str]:
+    """Run a tick; return the metrics of which a value is known."""
+    ticked(daemon)
+    time.sleep(0.02)
+    if daemon.record is None or daemon.record.indicators is None:
+        return set()
+    tick = daemon.record.indicators
+    told = [f"{name}={value:g}" for name, value in zip(tick.names, tick.value, strict=True)]
+    return {one for one in told if not one.endswith("=nan")}
+
+
+def test_metrics_in_a_file_and_from_the_socket_are_taken_in_at_a_steps_end(
+    daemon: Daemon, files: Files, tmp_path: Path
+) -> None:
+    path = tmp_path / "metrics"
+    path.write_text("queue_depth 42\n")
+    files.add("first", f'qos = "silver"\n[metrics]\nfile = "{path}"\n')
+    assert reloaded(daemon) is None
+    daemon.pushed.push("first", {"rps": 7.0})
+    wait_until(lambda: reported(daemon) == {"queue_depth=42", "rps=7"})
+    assert daemon.facts().metrics_problem is None
+
+    files.add("first", 'qos = "silver"\n')  # no file any more: it is not read again
+    assert reloaded(daemon) is None
+    daemon.pushed.push("first", {"rps": 8.0})
+    wait_until(lambda: reported(daemon) == {"rps=8"})
+
+
+def test_a_metric_file_that_cannot_be_read_is_a_problem_that_status_tells(
+    daemon: Daemon, files: Files, tmp_path: Path
+) -> None:
+    files.add("first", f'qos = "silver"\nmetrics = {{ file = "{tmp_path}/none" }}\n')
+    assert reloaded(daemon) is None
+    wait_until(lambda: reported(daemon) or daemon.facts().metrics_problem)
+    (problem,) = [one for one in daemon.facts().problems() if one.startswith("metrics not used")]
+    assert problem == (
+        f"metrics not used: metrics of 1 tenant(s): first: {tmp_path}/none: "
+        "No such file or directory"
+    )

@@ -11,9 +11,9 @@ from records import CPU, GOLD, INF, MIB, NAMES, column, observed_web, record, wi
 
 from agent.answers import Explanation
 from agent.explain import explain
-from agent.record import TickRecord
+from agent.record import IndicatorTick, TickRecord
 from agent.render import explanation_lines
-from agent.tenant import Entitlement, Roster, Tenant
+from agent.tenant import Entitlement, Resource, Roster, Tenant
 from enforce.columns import Control, Result
 
 
@@ -213,3 +213,52 @@ def test_what_is_divided_beside_cpu_and_memory_is_explained_in_its_own_units(
     rates = structs.replace(answer, chains=answer.chains[2:])
     lines = explanation_lines(rates, width=100)
     assert_golden(f"explain-rates-{name}.txt", unstyle("\n".join(lines)) + "\n")
+
+
+def with_indicators(one: TickRecord) -> TickRecord:
+    """Return the record with metrics of web, and one of batch, in every state there is."""
+    tick = IndicatorTick(
+        resources=(CPU, Resource.MEMORY),
+        tenant=np.array([0, 4, 4, 4, 4]),
+        names=("jobs", "queue_depth", "rps", "users", "workers"),
+        value=np.array([3.0, 42.0, 1500.0, np.nan, 8.0]),
+        shift=np.array([[0.1, 0.8, 0.2, np.nan, 0.0], [-64.0 * MIB, 0, 0, np.nan, 0]]),
+        gain=np.array([[0.25, 0.31, 0.1, np.nan, np.nan], [0.25, -0.1, -0.1, -0.1, -0.1]]),
+        lead_steps=np.array([[1, 2, 1, 3, 4], [1, 1, 1, 1, 1]]),
+        scored_steps=np.array([[40, 100, 1000, 12, 12], [1000, 100, 100, 100, 100]]),
+        is_used=np.array([[True, True, True, False, False], [True] + [False] * 4]),
+        is_chosen=np.array([[True, True, False, False, False], [True] + [False] * 4]),
+    )
+    return replace(one, indicators=tick)
+
+
+def test_what_metrics_make_of_a_forecast_is_told_metric_by_metric() -> None:
+    answer = explained("web", with_indicators(record()))
+    cpu, memory = answer.chains
+    told = [[s.text for s in chain.steps if s.stage == "metric"] for chain in (cpu, memory)]
+    assert told[0] == [
+        "queue_depth (42) leads by 2 steps: +0.80 cores, loss 31 % lower over the last 100 steps.",
+        "rps (1500): loss 10 % lower over the last 200 steps, but another metric tells more.",
+        "users: not reported now, not used.",
+        "workers (8): judged on 12 of 30 steps, not used yet.",
+    ]
+    assert told[1][0] == "queue_depth (42): no gain, not used."
+    batch = explained("batch", with_indicators(record()))
+    (text,) = [s.text for s in batch.chains[1].steps if s.stage == "metric"]
+    assert text == "jobs (3) leads by 1 step: -64.0M, loss 25 % lower over the last 200 steps."
+
+
+def test_metrics_are_in_json_with_their_numbers() -> None:
+    first = explained("web", with_indicators(record())).chains[0].indicators[0]
+    assert structs.asdict(first) == {
+        "metric": "queue_depth",
+        "value": 42.0,
+        "state": "used",
+        "unit": "cores",
+        "shift": 0.8,
+        "lead_steps": 2,
+        "gain_pct": 31.0,
+        "scored_steps": 100,
+    }
+    assert explained("ghost", with_indicators(record())).chains[0].indicators == ()
+    assert explained("web").chains[0].indicators == ()

@@ -1,0 +1,198 @@
+"""Tenants' metric files: hostile ones are refused, and one that hangs holds nobody else up."""
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from children import wait_until
+from scarcity import no_more_threads
+
+from agent.metric_files import MetricFiles, contents
+from agent.metrics import MOST_FILE_BYTES
+
+
+class Files:
+    """A folder of metric files, and what is read of them; a disk that does not answer until set."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.answers = folder, threading.Event()
+        self.reader = MetricFiles({}, read=self.read, patience_s=0.05)
+
+    def read(self, path: str) -> tuple[int, bytes]:
+        """Read a file; one that is named `stuck...` is on that disk."""
+        if Path(path).name.startswith("stuck"):
+            self.answers.wait(60)
+        return contents(path)
+
+    def path(self, tenant: str) -> Path:
+        return self.folder / tenant
+
+    def of(self, *tenants: str) -> "Files":
+        self.reader.reconfigure({tenant: str(self.path(tenant)) for tenant in tenants})
+        return self
+
+    def write(self, tenant: str, text: str = "queue_depth 42\n") -> None:
+        """Write a file, at another time than before."""
+        path = self.path(tenant)
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        path.write_text(text)
+        os.utime(path, ns=(before + 1, before + 1))
+
+    def asked(self, *expected: str) -> Mapping[str, Mapping[str, float]]:
+        """Ask, and return what is found once something is of all that are expected."""
+        self.reader.ask()
+        found: dict[str, Mapping[str, float]] = {}
+
+        def is_all_there() -> bool:
+            found.update(self.reader.found())
+            return set(expected) <= set(found)
+
+        wait_until(is_all_there, f"files of {expected} are read")
+        return found
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Files]:
+    files = Files(tmp_path)
+    yield files
+    files.answers.set()
+    files.reader.close()
+
+
+def test_metrics_are_read(files: Files) -> None:
+    files.write("web")
+    files.write("db", "# of now\nrps 1.5e3\nqueue_depth -1\n")
+    assert files.of("web", "db").asked("web", "db") == {
+        "web": {"queue_depth": 42.0},
+        "db": {"rps": 1500.0, "queue_depth": -1.0},
+    }
+    assert files.reader.problem is None
+    assert files.reader.found() == {}
+
+
+def test_without_files_there_is_no_thread(files: Files) -> None:
+    before = threading.active_count()
+    files.reader.ask()
+    assert files.reader.found() == {}
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "device", "nothing", "socket"])
+def test_what_is_no_file_of_its_own_is_refused(files: Files, kind: str) -> None:
+    path = files.path("web")
+    if kind == "link":
+        files.write("secret")
+        path.symlink_to(files.path("secret"))
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    target = "/dev/zero" if kind == "device" else str(path)
+    files.reader.reconfigure({"web": target})
+    assert files.asked("web") == {"web": {}}
+    assert files.reader.problem is not None
+    assert files.reader.problem.startswith(f"metrics of 1 tenant(s): web: {target}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("#" * (MOST_FILE_BYTES + 1), "larger than 64 KiB"),
+        ("queue_depth\n", "line 1: expected a name, a blank and a number"),
+        ("queue_depth 1\nqueue_dep", "line 2: expected a name, a blank and a number"),
+    ],
+)
+def test_a_file_that_is_too_large_or_half_written_tells_nothing(
+    files: Files, text: str, why: str
+) -> None:
+    files.write("web", text)
+    assert files.of("web").asked("web") == {"web": {}}
+    assert (files.reader.problem or "").endswith(why)
+    files.write("web")
+    assert files.asked("web") == {"web": {"queue_depth": 42.0}}
+    assert files.reader.problem is None
+
+
+def test_a_file_that_nobody_writes_any_more_stops_counting_within_two_steps(files: Files) -> None:
+    files.write("web")
+    files.of("web")
+    told = [files.asked("web")["web"] for _ in range(4)]
+    assert told == [{"queue_depth": 42.0}, {"queue_depth": 42.0}, {}, {}]
+    assert "not written for 3 steps" in (files.reader.problem or "")
+    files.write("web")
+    assert files.asked("web")["web"] == {"queue_depth": 42.0}
+
+
+def test_a_file_whose_writer_holds_a_lease_is_refused_and_not_waited_for(files: Files) -> None:
+    files.write("web")
+    handler = signal.signal(signal.SIGIO, signal.SIG_IGN)  # tells the holder, and would end it
+    with files.path("web").open("r+b") as held:
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)  # openers would wait for 45 s
+        assert files.of("web").asked("web") == {"web": {}}
+    signal.signal(signal.SIGIO, handler)
+    assert "temporarily unavailable" in (files.reader.problem or "")
+
+
+def test_files_that_hang_hold_up_nobody_else_and_no_tick(files: Files) -> None:
+    stuck = [f"stuck{place}" for place in range(6)]
+    for tenant in (*stuck, "web"):
+        files.write(tenant)
+    files.of(*stuck, "web")
+    began_s = time.monotonic()
+    files.reader.ask()
+    files.reader.found()
+    assert time.monotonic() - began_s < 0.5
+    assert files.asked("web")["web"] == {"queue_depth": 42.0}
+    wait_until(lambda: "stuck0: " in (files.reader.problem or ""), "it is told")
+    assert "does not answer" in (files.reader.problem or "")
+    threads = threading.active_count()
+    for _ in range(5):
+        files.write("web")
+        assert files.asked("web")["web"] == {"queue_depth": 42.0}
+    assert threading.active_count() <= threads  # a file that hangs is left alone
+
+    files.answers.set()
+    wait_until(lambda: not files.reader.found() and not files.reader._held_up, "they answer")
+    for tenant in stuck:
+        files.write(tenant)
+    assert files.asked(*stuck)["stuck5"] == {"queue_depth": 42.0}
+
+
+def test_however_many_files_hang_threads_are_bounded(files: Files) -> None:
+    stuck = [f"stuck{place:02}" for place in range(40)]
+    for tenant in stuck:
+        files.write(tenant)
+    before = threading.active_count()
+    files.of(*stuck).reader.ask()
+    ends_at_s = time.monotonic() + 2.0
+    while time.monotonic() < ends_at_s:
+        files.reader.found()
+        time.sleep(0.01)
+    assert threading.active_count() - before <= 16 + 1
+
+
+def test_where_there_is_no_room_for_a_thread_nothing_is_read_and_nothing_fails(
+    files: Files,
+) -> None:
+    files.write("web")
+    with no_more_threads():
+        files.of("web").reader.ask()
+        assert files.reader.found() == {}
+    assert files.asked("web")["web"] == {"queue_depth": 42.0}
+
+
+def test_a_file_that_is_configured_no_more_tells_nothing_more(files: Files) -> None:
+    files.write("web", "no metric\n")
+    files.of("web").asked("web")
+    assert files.reader.problem
+    assert files.of().reader.problem is None
+    assert files.reader.found() == {}
