@@ -96,10 +96,11 @@ class LeadingIndicators:
     @property
     def problem(self) -> str | None:
         """Say that a tenant reports more metrics than count, None where none does."""
-        if not self._left_out:
+        left_out = self._left_out  # is replaced by ticks while threads ask, and never changed
+        if not left_out:
             return None
-        tenant = min(self._left_out)
-        return f"metrics: {tenant} reports {self._left_out[tenant]} more than {MOST_METRICS}"
+        tenant = min(left_out)
+        return f"metrics: {tenant} reports {left_out[tenant]} more than {MOST_METRICS}"
 
     def learn(self, values: Floats, profile: Profile) -> None:
         """Take in a closed step's demand, and begin to read the metrics as they are at its end.

@@ -101,10 +101,11 @@ class MetricFiles:
     @property
     def problem(self) -> str | None:
         """Say why metrics of some tenants are not read, None where all are."""
-        if not self._problems:
+        problems = self._problems.copy()  # in one go: other threads ask than the one that ticks
+        if not problems:
             return None
-        tenant = min(self._problems)
-        return f"metrics of {len(self._problems)} tenant(s): {tenant}: {self._problems[tenant]}"
+        tenant = min(problems)
+        return f"metrics of {len(problems)} tenant(s): {tenant}: {problems[tenant]}"
 
     def reconfigure(self, paths: Mapping[str, str]) -> None:
         """Go on with other files."""

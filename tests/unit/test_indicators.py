@@ -236,6 +236,18 @@ def test_a_metric_that_is_no_longer_reported_stops_counting_with_that_step() -> 
     assert bench.stepped(np.ones(2), t00={"queue": 3.0}) is not bench.given
 
 
+def test_of_two_tenants_each_is_corrected_by_its_own_metric_while_that_is_reported() -> None:
+    bench = Bench(tenants(3)).taught("t00", "t02")
+    made = bench.stepped(np.ones(6), t00={"queue": 3.0}, t02={"queue": 0.0})
+    assert bench.used() == {("t00", "cpu"), ("t02", "cpu")}
+    assert made.expected[0] > bench.given.expected[0] + 1.0
+    assert made.expected[2] < bench.given.expected[2]
+    made = bench.stepped(np.ones(6), t02={"queue": 3.0})
+    assert bench.used() == {("t02", "cpu")}
+    assert made.expected[0] == bench.given.expected[0]
+    assert made.expected[2] > bench.given.expected[2] + 1.0
+
+
 def test_a_metric_that_is_long_silent_leaves_its_place_to_another() -> None:
     bench = Bench(tenants(1))
     bench.stepped(np.ones(2), t00={f"old{place}": 1.0 for place in range(8)})
