@@ -13,12 +13,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from forecast.core import ForecastCore
-from forecast.history import Ints
+from forecast.history import Floats, Ints
 from forecast.message import (
     Begin,
     Frames,
@@ -33,7 +35,7 @@ from forecast.message import (
     positions_of,
     values_of,
 )
-from forecast.models import Models
+from forecast.profile import Profile
 from forecast.settings import ForecastSettings
 
 _NICENESS = 10
@@ -47,6 +49,37 @@ _PR_SET_PDEATHSIG = 1
 _REFITS_AT_A_TIME = 16
 # The first answer after a restart waits so long, at most, for models of what is known already.
 _FIRST_FITS_S = 1.0
+
+
+class Core(Protocol):
+    """What forecasts, as `ForecastCore` does."""
+
+    settings: ForecastSettings
+
+    @property
+    def n_series(self) -> int:
+        """Return how many series are forecast."""
+
+    def learn(self, values: Floats) -> None:
+        """Take in one step of the past, shape (series,)."""
+
+    def observe(self, step: int, values: Floats) -> Profile:
+        """Take in the newest step, and return what to expect next."""
+
+    def due(self) -> Ints:
+        """Return the series that may be fitted, those never or longest not fitted first."""
+
+    def never_fitted(self) -> int:
+        """Return how many series could be fitted and never were."""
+
+    def refit(self, series: Ints) -> None:
+        """Fit these series' models anew."""
+
+    def rearrange(self, positions: Ints) -> None:
+        """Put the series in a new order; -1 is a newcomer."""
+
+
+Make = Callable[[int, ForecastSettings], Core]
 
 
 class Refits:
@@ -63,7 +96,7 @@ class Refits:
         self._credit_s = 0.0
         self._counted_s = spent_s
 
-    def grant(self, core: ForecastCore, spent_s: float) -> None:
+    def grant(self, core: Core, spent_s: float) -> None:
         """Begin another step, at `spent_s` seconds of the process's own time."""
         share_s = self._settings.refit_share * self._settings.step_s
         # What a step costs counts too; what it leaves is not saved up.
@@ -92,10 +125,10 @@ class Refits:
 class Worker:
     """Answers messages from one descriptor on another."""
 
-    def __init__(self, read_fd: int, write_fd: int, models: Models) -> None:
-        self._read_fd, self._write_fd, self._models = read_fd, write_fd, models
+    def __init__(self, read_fd: int, write_fd: int, make: Make) -> None:
+        self._read_fd, self._write_fd, self._make = read_fd, write_fd, make
         self._frames = Frames()
-        self._core: ForecastCore | None = None
+        self._core: Core | None = None
         self._refits: Refits | None = None
         self._generation = 0
         self._has_answered = False
@@ -136,12 +169,12 @@ class Worker:
                 raise MessageError(f"{type(message).__name__} is for the agent to get")
 
     def _begin(self, message: Begin) -> None:
-        self._core = ForecastCore(message.n_series, message.settings, self._models)
+        self._core = self._make(message.n_series, message.settings)
         self._refits = Refits(message.settings, message.n_series, time.process_time())
         self._generation = message.generation
         self._has_answered = False
 
-    def _step(self, message: Step, core: ForecastCore) -> None:
+    def _step(self, message: Step, core: Core) -> None:
         values = values_of(message, core.n_series)
         if message.is_past:
             core.learn(values)
@@ -158,7 +191,7 @@ class Worker:
         while core.settings.are_refits_counted and self._refit():
             pass
 
-    def _begun(self) -> ForecastCore:
+    def _begun(self) -> Core:
         if self._core is None:
             raise MessageError("expected to be told how to begin")
         return self._core
@@ -174,7 +207,7 @@ class Worker:
         return True
 
 
-def fit_what_is_known(core: ForecastCore, most_s: float) -> None:
+def fit_what_is_known(core: Core, most_s: float) -> None:
     """Fit models that were never fitted, for at most `most_s` seconds of processor time."""
     until_s = time.process_time() + most_s
     series = core.due()[: core.never_fitted()]
@@ -207,14 +240,14 @@ def _be_killed_first() -> None:
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
 
 
-def load_ets() -> Models:
-    """Load the model library, which takes 2 s and 180 MiB, and return how models are fitted."""
+def load_ets() -> Make:
+    """Load the model library, which takes 2 s and 180 MiB, and return what forecasts with it."""
     from forecast.ets import MODELS  # noqa: PLC0415
 
-    return MODELS
+    return partial(ForecastCore, models=MODELS)
 
 
-def main(load: Callable[[], Models] = load_ets) -> None:
+def main(load: Callable[[], Make] = load_ets) -> None:
     """Serve the agent that started this process, until it is gone."""
     settle_down()
     write_fd = os.dup(sys.stdout.fileno())

@@ -14,7 +14,9 @@ WAIT_S = 60.0  # far above what anything here takes
 
 # The real worker around a fit of one line: starts in 0.2 s, since it loads no model library.
 _QUICK = """
+from functools import partial
 import numpy as np
+from forecast.core import ForecastCore
 from forecast.models import LevelFits, Models, TrendFits
 from forecast.worker import main
 def level(history):
@@ -22,7 +24,7 @@ def level(history):
     return LevelFits(0.5 * ones, history[-1].astype(float), 0.1 * ones)
 def trend(history):
     return TrendFits(*np.full((5, history.shape[1]), np.nan))
-main(lambda: Models(level, trend, daily=None))
+main(lambda: partial(ForecastCore, models=Models(level, trend, daily=None)))
 """
 
 
