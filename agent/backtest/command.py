@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent.backtest.evaluation_options import check_evaluation_options, evaluation_options
 from agent.backtest.hindsight_options import check_options, hindsight_options, is_given
 from agent.backtest.progress import progress
 from agent.exits import EXIT_CODES, fail
@@ -53,6 +54,9 @@ Instead of TRACE, --since replays what the agent recorded on this host, under th
 host's configuration as it is and, with --set, as it might be: what would have
 happened?
 
+With --forecast no limits are set: what is judged is how good the forecasts are, those
+of the agent, a naive rule's, and those of plain StatsForecast (docs/forecasting.md).
+
 \b
 Open loop (the default): all see what was wanted in the past, whatever they
 served of it.
@@ -69,6 +73,10 @@ Example: how far would a host with a tenth more than its peak go?
 Example: would strict limits have done yesterday, and gold with less weight?
   tidegate backtest --since 1d --set modes.cpu=strict --set qos.gold.weight=2
 
+\b
+Example: how good are forecasts of these tenants?
+  tidegate backtest --forecast office.parquet
+
 A fault (exit code 1) is a file that is no trace or that cannot be replayed as asked
 for, a configuration that is at fault, nothing recorded in the time that is asked for,
 or a child process that was lost.
@@ -78,6 +86,7 @@ or a child process that was lost.
 @click.command(help=_HELP, short_help="Replay a trace, and compare policies.", epilog=EXIT_CODES)
 @click.argument("trace", type=click.Path(path_type=Path), required=False)
 @hindsight_options
+@evaluation_options
 @click.option(
     "--resource",
     type=click.Choice(_RESOURCES),
@@ -157,13 +166,19 @@ def backtest(
     page: Path | None,
     **chosen: Any,
 ) -> None:
-    """Replay a trace, and compare policies; or what this host recorded."""
+    """Replay a trace, and compare policies or forecasts; or what this host recorded."""
     check_options(context, trace, chosen["since_s"])
     if trace is None:
         from agent.backtest.hindsight_command import look_back
 
         mode = chosen["mode"] if is_given(context, "mode") else None
         look_back(chosen, mode=mode, as_json=as_json, width=_WIDTH)
+        return
+    check_evaluation_options(context)
+    if chosen["is_evaluated"]:
+        from agent.backtest.evaluation_command import evaluate
+
+        evaluate(trace, chosen, as_json=as_json, width=_WIDTH)
         return
     from agent.backtest.parallel import WorkerGoneError
     from agent.backtest.report import report_lines

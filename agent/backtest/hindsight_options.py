@@ -80,11 +80,7 @@ def check_options(context: click.Context, trace: Path | None, since_s: float | N
     if (trace is None) == (since_s is None):
         what = "neither" if trace is None else "both"
         raise click.UsageError(f"expected either TRACE or --since, got {what}")
-    given = {
-        option.name: option.opts[0]
-        for option in context.command.params
-        if isinstance(option, click.Option) and is_given(context, str(option.name))
-    }
+    given = given_options(context)
     if since_s is None:
         wrong = [option for name, option in given.items() if name in _ONLY_SINCE]
         if wrong:
@@ -101,6 +97,15 @@ def check_options(context: click.Context, trace: Path | None, since_s: float | N
         raise click.UsageError(
             f"--resource: expected {' or '.join(_RESOURCES)} together with --since"
         )
+
+
+def given_options(context: click.Context) -> dict[str, str]:
+    """Return the options on the command line by the names of their parameters."""
+    return {
+        str(option.name): option.opts[0]
+        for option in context.command.params
+        if isinstance(option, click.Option) and is_given(context, str(option.name))
+    }
 
 
 def is_given(context: click.Context, name: str) -> bool:

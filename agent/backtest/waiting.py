@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from agent.child import Child, ChildGoneError
@@ -70,6 +71,12 @@ class WaitingForecaster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def cpu_s(self) -> float:
+        """Return the processor time that the child has used so far."""
+        used = psutil.Process(self._child.pid).cpu_times()
+        return float(used.user + used.system)
 
     def close(self) -> None:
         """End the child."""

@@ -1,0 +1,50 @@
+"""`tidegate backtest --forecast`: hold it, print what was found."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.backtest.evaluation import Request, held, prepared
+from agent.backtest.evaluation_report import report_lines
+from agent.backtest.faults import TraceError
+from agent.backtest.parallel import WorkerGoneError
+from agent.backtest.progress import progress
+from agent.backtest.protocol import ProtocolError
+from agent.backtest.waiting import ForecasterError
+from agent.exits import fail
+from agent.output import print_value
+from agent.tenant import Kind, Resource
+
+
+def evaluate(trace: Path, chosen: Mapping[str, Any], *, as_json: bool, width: int) -> None:
+    """Judge forecasts on a trace, and print how good they were."""
+    try:
+        evaluation = prepared(_request(trace, chosen))
+    except TraceError as error:
+        fail([str(error), error.hint])
+    except ProtocolError as error:
+        fail([str(error), "see `tidegate trace show FILE` and --tenants"])
+    try:
+        with progress(evaluation.steps, "forecasting") as tell:
+            report = held(evaluation, tell)
+    except (ForecasterError, WorkerGoneError) as error:
+        fail([str(error), "--jobs 1 needs the least memory"])
+    if as_json:
+        print_value(report)
+    else:
+        click.echo("\n".join(report_lines(report, width=width)))
+
+
+def _request(trace: Path, chosen: Mapping[str, Any]) -> Request:
+    return Request(
+        path=trace,
+        resource=Resource(Kind(chosen["resource"])),
+        tenants=chosen["tenants"],
+        seed=chosen["seed"],
+        autoets_tenants=chosen["autoets_tenants"],
+        scored_fraction=chosen["scored_pct"] / 100,
+        jobs=chosen["jobs"] or os.cpu_count() or 1,
+    )

@@ -1,0 +1,153 @@
+"""`tidegate backtest --forecast` on small traces: what it prints, and how it ends."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agent.backtest.command import backtest
+from agent.backtest.commands import trace
+
+QUICK = ("--autoets", "0", "--jobs", "1")
+HORIZONS = ["5m", "10m", "15m"]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a trace of 6 tenants over 20 hours, in steps of 5 minutes."""
+    made = tmp_path_factory.mktemp("traces") / "small.parquet"
+    arguments = ["make", str(made), "--tenants", "6", "--hours", "20"]
+    assert CliRunner().invoke(trace, arguments).exit_code == 0
+    return made
+
+
+def ran(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(backtest, ["--forecast", *map(str, arguments)])
+
+
+def found(*arguments: str | Path) -> dict[str, Any]:
+    result = ran(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def without_times(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer without what differs from run to run."""
+    del answer["elapsed_s"]
+    for group in (answer["everyone"], answer["sampled"]):
+        for row in group["forecasters"]:
+            del row["cpu_s_per_series_step"]
+    return answer
+
+
+def test_each_group_has_a_table_of_coverage_and_one_of_losses(path: Path) -> None:
+    result = ran(path, "--autoets", "2")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == (
+        "small.parquet: bounds on the maximum of cpu over the next 15m, said after each step"
+    )
+    assert lines[1] == "6 tenants, 10h after 10h of warm-up, steps of 5m"
+    assert [line for line in lines if "judged alone" in line] == [
+        "all tenants: 708 windows; 6 tenants judged alone, 0 of them steady",
+        "AutoETS's 2 tenants: 236 windows; 2 tenants judged alone, 0 of them steady",
+    ]
+    names = [line.split()[0] for line in lines if line.startswith(("mix ", "rule ", "naive* "))]
+    assert names[:-1] == ["mix", "rule", "naive*"] * 4  # the last is in the legend
+    assert sum(line.startswith("autoets ") for line in lines) == 2 + 1
+    assert max(map(len, lines)) <= 100
+    verdicts = [line for line in lines if line.startswith("loss of the mix at ")]
+    assert len(verdicts) == 2 * 2
+    assert all("of autoets's" in line for line in verdicts[2:])
+
+
+def test_json_has_the_figures_of_every_horizon_and_level(path: Path) -> None:
+    answer = found(path, *QUICK)
+    assert answer["sampled"] is None
+    setup, group = answer["setup"], answer["everyone"]
+    assert (setup["warm_up_steps"], setup["scored_steps"]) == (120, 120)
+    assert (setup["history_steps"], setup["refit_s"]) == (240, 3600.0)
+    assert group["horizons_s"] == [300.0, 600.0, 900.0]
+    rows = {row["forecaster"]: row for row in group["forecasters"]}
+    assert list(rows) == ["mix", "rule", "naive"]
+    for row in rows.values():
+        assert list(row["horizons"]) == HORIZONS
+        for horizon in row["horizons"].values():
+            assert list(horizon) == ["80", "95", "99"]
+    mix = [rows["mix"]["horizons"][horizon]["95"] for horizon in HORIZONS]
+    assert [one["mean_bound"] for one in mix] == sorted(one["mean_bound"] for one in mix)
+    naive = rows["naive"]["horizons"]["15m"]["99"]
+    ours = rows["mix"]["horizons"]["15m"]["99"]
+    assert ours["skill"] == pytest.approx(1 - ours["pinball_loss"] / naive["pinball_loss"])
+    assert (naive["skill"], rows["naive"]["cpu_s_per_series_step"]) == (0.0, None)
+    assert 0 < rows["mix"]["cpu_s_per_series_step"] < 1
+    (at_95, at_99) = group["comparisons"]
+    assert (at_95["level_pct"], at_99["loss_to_autoets"]) == (95, None)
+
+
+def test_two_processes_find_what_one_does(path: Path) -> None:
+    options = ("--autoets", "3", "--tenants", "4", "--seed", "5")
+    runs = [without_times(found(path, *options, "--jobs", jobs)) for jobs in ("1", "2")]
+    assert runs[0] == runs[1]
+    group, sampled = runs[0]["everyone"], runs[0]["sampled"]
+    assert (group["tenants"], sampled["tenants"]) == (4, 3)
+    at_99 = sampled["comparisons"][1]
+    losses = {
+        row["forecaster"]: row["horizons"]["15m"]["99"]["pinball_loss"]
+        for row in sampled["forecasters"]
+    }
+    assert at_99["loss_to_autoets"] == pytest.approx(losses["mix"] / losses["autoets"])
+
+
+def test_the_share_that_counts_can_be_chosen(path: Path) -> None:
+    setup = found(path, *QUICK, "--scored", "25")["setup"]
+    assert (setup["warm_up_steps"], setup["scored_steps"]) == (180, 60)
+
+
+def test_tenants_without_a_value_are_left_out(tmp_path: Path) -> None:
+    rows = [f"{name},{300 * step},{1 + step % 3}" for name in "ab" for step in range(40)]
+    rows += [f"none,{300 * step}," for step in range(40)]
+    sparse = tmp_path / "sparse.csv"
+    sparse.write_text("\n".join(["tenant,t,cpu_cores", *rows]))
+    assert found(sparse, *QUICK)["everyone"]["tenants"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["--forecast", "x.csv", "--capacity", "1"], 2, "--capacity: not together with --forecast"),
+        (["--forecast", "x.csv", "--html", "y"], 2, "--html: not together with --forecast"),
+        (["x.csv", "--autoets", "3", "--seed", "1"], 2, "--seed, --autoets: only together with"),
+        (["--forecast"], 2, "expected either TRACE or --since, got neither"),
+        (["--forecast", "--since", "1h"], 2, "--forecast: not together with --since"),
+        (["--forecast", "no-such.csv"], 1, "no-such.csv"),
+        (["--forecast", "SMALL", "--tenants", "7"], 1, "a host of 7 tenants, and the trace has 6"),
+        (["--forecast", "SMALL", "--resource", "memory", "--scored", "100"], 2, "--scored"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    path: Path, arguments: list[str], code: int, word: str
+) -> None:
+    arguments = [str(path) if one == "SMALL" else one for one in arguments]
+    result = CliRunner().invoke(backtest, arguments)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert word in result.stderr
+
+
+def test_the_command_itself_loads_no_forecasting_library(path: Path) -> None:
+    script = (
+        "import sys\nfrom click.testing import CliRunner\n"
+        "from agent.backtest.command import backtest\n"
+        "done = CliRunner().invoke(backtest, ['--forecast', sys.argv[1], '--autoets', '1', "
+        "'--tenants', '1', '--jobs', '1'])\n"
+        "assert done.exit_code == 0, done.output\n"
+        "print(sorted({'pandas', 'scipy', 'statsforecast'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-I", "-c", script, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout == "[]\n"
