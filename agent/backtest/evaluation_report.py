@@ -184,10 +184,12 @@ def _group_lines(group: GroupResult, setup: Setup, who: str, width: int) -> list
     for columns in (_coverage_columns(), _loss_columns(setup)):
         heads, body, _ = table(columns, group.forecasters, width=width)
         lines += [*heads, *body]
-    return [*lines, *map(_verdict, group.comparisons), *_stood_in_lines(group)]
+    for found in group.comparisons:
+        lines += _verdict_lines(found)
+    return [*lines, *_stood_in_lines(group), _cost_line(group)]
 
 
-def _verdict(found: Comparison) -> str:
+def _verdict_lines(found: Comparison) -> list[str]:
     """Say how the mix compares, in base units and relative to each tenant's demand."""
     parts = []
     if found.best_expert is not None:
@@ -201,7 +203,7 @@ def _verdict(found: Comparison) -> str:
             f"{_times(found.loss_to_autoets)} of {AUTOETS}'s "
             f"(relative {_times(found.relative_loss_to_autoets)})"
         )
-    return f"loss of the {MIX} at {found.level_pct} %: {', '.join(parts) or 'nothing beside it'}"
+    return [f"loss of the {MIX} at {found.level_pct} %: {', '.join(parts)}"] if parts else []
 
 
 def _times(ratio: float | None) -> str:
@@ -215,6 +217,15 @@ def _stood_in_lines(group: GroupResult) -> list[str]:
         for row in group.forecasters
         if row.stood_in_fraction > 0
     ]
+
+
+def _cost_line(group: GroupResult) -> str:
+    costs = [
+        f"{row.forecaster} {three_digits(_US * row.cpu_s_per_series_step)}"
+        for row in group.forecasters
+        if np.isfinite(row.cpu_s_per_series_step)
+    ]
+    return f"cost, us a series and step: {', '.join(costs)}"
 
 
 def _name_column() -> Column[ForecasterResult]:
@@ -254,7 +265,6 @@ def _loss_columns(setup: Setup) -> list[Column[ForecasterResult]]:
         ("bound - outcome", "mean_margin", amount),
     ):
         columns += [_figure(f"{pct}%", pct, figure, text, title) for pct in _SHOWN_PCT]
-    columns.append(Column("US/STEP", lambda row: _cost(row.cpu_s_per_series_step)))
     return columns
 
 
@@ -283,10 +293,6 @@ def _digits(value: float) -> str:
     return f"{value:#.3g}" if _LEAST_DIGITS <= abs(value) < 1 else three_digits(value)
 
 
-def _cost(cpu_s: float) -> str:
-    return f"{_US * cpu_s:.1f}" if np.isfinite(cpu_s) else "-"
-
-
 def _legend_lines(setup: Setup) -> list[str]:
     """Return what the tables' columns mean."""
     return [
@@ -297,7 +303,7 @@ def _legend_lines(setup: Setup) -> list[str]:
         "loss      pinball loss; / mean: each tenant's by its own mean demand, mean over tenants,",
         "          so that large tenants do not decide alone",
         "skill     1 - loss / the naive forecast's",
-        "US/STEP   processor time a series and step, refits included, in microseconds",
+        "cost      processor time, refits included",
         f"{NAIVE}*    the last value times the one factor that in hindsight loses least",
         f"{AUTOETS}   StatsForecast's AutoETS (ZZN) on {setup.history_steps} steps, refitted every "
         f"{seconds_text(setup.refit_s)}; Gaussian bounds",
