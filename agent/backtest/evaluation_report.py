@@ -191,19 +191,19 @@ def _group_lines(group: GroupResult, setup: Setup, who: str, width: int) -> list
 
 def _verdict_lines(found: Comparison) -> list[str]:
     """Say how the mix compares, in base units and relative to each tenant's demand."""
-    parts = []
+    start, lines = f"loss of the {MIX} at {found.level_pct} %:", []
     if found.best_expert is not None:
-        parts.append(
-            f"{_times(found.loss_to_best_expert)} of {found.best_expert}'s "
-            f"(relative {_times(found.relative_loss_to_best_expert)} of "
+        lines.append(
+            f"{start} {_times(found.loss_to_best_expert)} of {found.best_expert}'s, the best "
+            f"expert's (relative {_times(found.relative_loss_to_best_expert)} of "
             f"{found.best_expert_relative}'s)"
         )
     if found.loss_to_autoets is not None:
-        parts.append(
-            f"{_times(found.loss_to_autoets)} of {AUTOETS}'s "
+        lines.append(
+            f"{start} {_times(found.loss_to_autoets)} of {AUTOETS}'s "
             f"(relative {_times(found.relative_loss_to_autoets)})"
         )
-    return [f"loss of the {MIX} at {found.level_pct} %: {', '.join(parts)}"] if parts else []
+    return lines
 
 
 def _times(ratio: float | None) -> str:
