@@ -213,6 +213,16 @@ def figures_of(tally: Tally, group: Group, naive: Tally, horizon: int, level: in
     )
 
 
+def loss_ratios(ours: Tally, other: Tally, level: int) -> Floats:
+    """Return each tenant's loss by another forecaster's, at the longest horizon.
+
+    Whoever the other loses nothing on is left out.
+    """
+    loss, reference = ours.loss[-1, level], other.loss[-1, level]
+    counts = reference > 0
+    return np.asarray(loss[counts] / reference[counts], dtype=np.float64)
+
+
 def relative_loss(tally: Tally, group: Group, horizon: int, level: int) -> float:
     """Return the mean over tenants of each one's mean loss, in units of its own mean demand.
 

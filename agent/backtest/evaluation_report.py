@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.amounts import bare_text, unit_of
-from agent.backtest.accuracy import FEWEST_JUDGED, BoundFigures, Group, Tally, figures_of
+from agent.backtest.accuracy import (
+    FEWEST_JUDGED,
+    BoundFigures,
+    Group,
+    Tally,
+    figures_of,
+    loss_ratios,
+)
 from agent.backtest.contestants import AUTOETS, MIX, NAIVE, RULE, Result
 from agent.table import Column, table
 from agent.tenant import Kind, Resource
@@ -58,6 +65,8 @@ class Comparison:
     relative_loss_to_best_expert: float | None
     loss_to_autoets: float | None
     relative_loss_to_autoets: float | None
+    median_tenant_loss_to_best_expert: float | None  # of each tenant's own ratio
+    median_tenant_loss_to_autoets: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ def group_result(
         windows=int(windows.sum()),
         horizons_s=horizons_s,
         forecasters=rows,
-        comparisons=tuple(_comparison(rows, pct) for pct in _SHOWN_PCT),
+        comparisons=tuple(_comparison(rows, results, pct) for pct in _SHOWN_PCT),
     )
 
 
@@ -135,7 +144,9 @@ def _forecaster_result(
     )
 
 
-def _comparison(rows: Sequence[ForecasterResult], pct: int) -> Comparison:
+def _comparison(
+    rows: Sequence[ForecasterResult], results: Mapping[str, Result], pct: int
+) -> Comparison:
     losses = {row.forecaster: _longest(row, pct).pinball_loss for row in rows}
     relative = {row.forecaster: _longest(row, pct).relative_pinball_loss for row in rows}
     experts = [name for name in losses if name not in (MIX, NAIVE, RULE, AUTOETS)]
@@ -149,7 +160,21 @@ def _comparison(rows: Sequence[ForecasterResult], pct: int) -> Comparison:
         relative_loss_to_best_expert=_ratio(relative, best_relative),
         loss_to_autoets=_ratio(losses, AUTOETS),
         relative_loss_to_autoets=_ratio(relative, AUTOETS),
+        median_tenant_loss_to_best_expert=_median_ratio(results, best, pct),
+        median_tenant_loss_to_autoets=_median_ratio(results, AUTOETS, pct),
     )
+
+
+def _median_ratio(results: Mapping[str, Result], other: str | None, pct: int) -> float | None:
+    """Return the median over tenants of the mix's loss by another's, of those that it is known of.
+
+    A mean is decided by the few tenants for whom a forecaster explodes; this is not.
+    """
+    if other is None or other not in results:
+        return None
+    level = [round(100 * one) for one in BOUNDS.tolist()].index(pct)
+    ratio = loss_ratios(results[MIX].tally, results[other].tally, level)
+    return float(np.median(ratio)) if len(ratio) else None
 
 
 def _ratio(losses: Mapping[str, float], other: str | None) -> float | None:
@@ -195,13 +220,15 @@ def _verdict_lines(found: Comparison) -> list[str]:
     if found.best_expert is not None:
         lines.append(
             f"{start} {_times(found.loss_to_best_expert)} of {found.best_expert}'s, the best "
-            f"expert's (relative {_times(found.relative_loss_to_best_expert)} of "
-            f"{found.best_expert_relative}'s)"
+            f"alone (relative {_times(found.relative_loss_to_best_expert)} of "
+            f"{found.best_expert_relative}'s, "
+            f"median tenant {_times(found.median_tenant_loss_to_best_expert)})"
         )
     if found.loss_to_autoets is not None:
         lines.append(
             f"{start} {_times(found.loss_to_autoets)} of {AUTOETS}'s "
-            f"(relative {_times(found.relative_loss_to_autoets)})"
+            f"(relative {_times(found.relative_loss_to_autoets)}, "
+            f"median tenant {_times(found.median_tenant_loss_to_autoets)})"
         )
     return lines
 

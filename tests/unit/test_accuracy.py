@@ -12,6 +12,7 @@ from agent.backtest.accuracy import (
     figures_of,
     group_of,
     joined,
+    loss_ratios,
     naive_bounds,
     outcomes_of,
     pinball,
@@ -149,6 +150,14 @@ def test_skill_is_what_is_lost_less_than_by_the_naive_forecast() -> None:
     naive = Tally(naive.windows, naive.outcome, naive.held, 4 * naive.loss, naive.bound)
     assert figures_of(ours, group(1), naive, LONGEST, AT_95).skill == 0.75
     assert figures_of(naive, group(1), ours, LONGEST, AT_95).relative_skill == -3.0
+
+
+def test_losses_are_compared_tenant_by_tenant() -> None:
+    """A tenant that the other forecaster loses nothing on has no ratio."""
+    ours = of_held([100, 100, 100], 100)
+    losses = np.broadcast_to([4.0, 0.0, 0.5], ours.loss.shape)
+    other = Tally(ours.windows, ours.outcome, ours.held, losses, ours.bound)
+    assert loss_ratios(ours, other, AT_95).tolist() == [0.25, 2.0]
 
 
 def test_sharpness_is_the_mean_bound_and_how_far_it_is_from_what_came() -> None:
