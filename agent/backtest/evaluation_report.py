@@ -216,19 +216,19 @@ def _group_lines(group: GroupResult, setup: Setup, who: str, width: int) -> list
 
 def _verdict_lines(found: Comparison) -> list[str]:
     """Say how the mix compares, in base units and relative to each tenant's demand."""
-    start, lines = f"loss of the {MIX} at {found.level_pct} %:", []
+    lines = []
     if found.best_expert is not None:
         lines.append(
-            f"{start} {_times(found.loss_to_best_expert)} of {found.best_expert}'s, the best "
-            f"alone (relative {_times(found.relative_loss_to_best_expert)} of "
-            f"{found.best_expert_relative}'s, "
-            f"median tenant {_times(found.median_tenant_loss_to_best_expert)})"
+            f"{MIX} by best alone, {found.level_pct} %: {_times(found.loss_to_best_expert)} "
+            f"({found.best_expert}), relative {_times(found.relative_loss_to_best_expert)} "
+            f"({found.best_expert_relative}), "
+            f"median tenant {_times(found.median_tenant_loss_to_best_expert)}"
         )
     if found.loss_to_autoets is not None:
         lines.append(
-            f"{start} {_times(found.loss_to_autoets)} of {AUTOETS}'s "
-            f"(relative {_times(found.relative_loss_to_autoets)}, "
-            f"median tenant {_times(found.median_tenant_loss_to_autoets)})"
+            f"{MIX} by {AUTOETS}, {found.level_pct} %: {_times(found.loss_to_autoets)}, "
+            f"relative {_times(found.relative_loss_to_autoets)}, "
+            f"median tenant {_times(found.median_tenant_loss_to_autoets)}"
         )
     return lines
 
@@ -330,6 +330,7 @@ def _legend_lines(setup: Setup) -> list[str]:
         "loss      pinball loss; / mean: each tenant's by its own mean demand, mean over tenants,",
         "          so that large tenants do not decide alone",
         "skill     1 - loss / the naive forecast's",
+        f"{MIX} by    its loss by another's: of all, of relative losses, of the median tenant",
         "cost      processor time, refits included",
         f"{NAIVE}*    the last value times the one factor that in hindsight loses least",
         f"{AUTOETS}   StatsForecast's AutoETS (ZZN) on {setup.history_steps} steps, refitted every "
