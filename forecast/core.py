@@ -133,19 +133,25 @@ class ForecastCore:
 
     def _made(self, name: str, steps: int) -> Expert:
         seat = PANEL[name]
-        targets = tuple(self._targets[place] for place in seat.targets(self._targets))
+        targets = tuple(self._targets[place] for place in self._places(name))
         return seat.made(self.n_series, targets, steps, self.settings)
 
     def _added(self, name: str, steps: int) -> Expert:
         expert, nothing = self._made(name, steps), (None,) * len(self._targets)
-        places = PANEL[name].targets(self._targets)
+        places = self._places(name)
         for row in self._history.recent(self.settings.history_steps):
             expert.settle(0, row, nothing[: len(places)])
         return expert
 
     def _asked(self, place: int) -> list[str]:
         """Return the experts that are asked about one of the targets."""
-        return [name for name in self._experts if place in PANEL[name].targets(self._targets)]
+        return [name for name in self._experts if place in self._places(name)]
+
+    def _places(self, name: str) -> tuple[int, ...]:
+        """Return the targets that an expert is asked about: who was named, about all of them."""
+        if self.settings.experts:
+            return tuple(range(len(self._targets)))
+        return PANEL[name].targets(self._targets)
 
     def _take(self, values: Floats) -> None:
         """Settle what earlier steps expected of this one, then roll every state forward."""
@@ -160,7 +166,7 @@ class ForecastCore:
             if outcome is not None:
                 stretch.settle(self._step_count, outcome)
         for name, expert in self._experts.items():
-            of_its_own = [outcomes[place] for place in PANEL[name].targets(self._targets)]
+            of_its_own = [outcomes[place] for place in self._places(name)]
             expert.settle(self._step_count, came, of_its_own)
         self._smoothed = rolled(self._smoothed, self._alpha, values)
         self._history.append(values)
@@ -172,7 +178,7 @@ class ForecastCore:
         said: list[list[Singles]] = [[] for _ in self._targets]
         for name, expert in self._experts.items():
             grids = expert.expect(self._step_count, outlook)
-            for place, grid in zip(PANEL[name].targets(self._targets), grids, strict=True):
+            for place, grid in zip(self._places(name), grids, strict=True):
                 said[place].append(grid)
         grid, *maxima = (
             mixture.mixed(self._step_count, grids)
@@ -203,11 +209,11 @@ class ForecastCore:
         return np.maximum.accumulate(bounds, axis=0)
 
     def _without_the_unfitted(self, profile: Profile) -> Profile:
-        """Put the fallback rule's numbers where no model has been fitted yet.
+        """Put the fallback rule's numbers where no model has been fitted, or no expert can tell.
 
         After a gap that is longer than the rule looks back, the smoothed state is all there is.
         """
-        unfitted = np.flatnonzero(np.isnan(self._sigma))
+        unfitted = np.flatnonzero(np.isnan(self._sigma) | np.isnan(profile.grid[0]))
         for start in range(0, len(unfitted), _BLOCK):
             block = unfitted[start : start + _BLOCK]
             instead = self._fallback(block, step=profile.step)

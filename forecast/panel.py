@@ -73,7 +73,7 @@ PANEL: dict[str, Seat] = {
     "level_of_late": Seat(lambda _, __: Level(), True, False, _SHORT_MEMORY_STEPS, 1, 50_000_000),
     "halfway": Seat(_peak(halfway=True), False, True, _LONG, 1, 2_400_000),
     "analogues": Seat(None, True, True, LONGEST_MEMORY_STEPS, 96, 4_000_000),
-    "naive": Seat(lambda n, _: Naive(n), True, True, _LONG, 144, 1_500_000),
+    "last": Seat(lambda n, _: Naive(n), True, True, _LONG, 144, 1_500_000),
     "smoothing": Seat(lambda n, _: SmoothingGrid(n), True, False, _LONG, 144, 4_000_000),
     "trend": Seat(lambda n, _: DampedTrend(n), True, True, _LONG, 144, 1_500_000),
     "daily": Seat(lambda n, settings: Daily(n, settings.step_s), True, True, _LONG, 144, 1_500_000),

@@ -26,6 +26,11 @@ MIX, RULE, NAIVE, AUTOETS = "mix", "rule", "naive", "autoets"
 AUTOETS_COMMAND = (sys.executable, "-I", "-m", "forecast.autoets")
 
 
+def alone(expert: str, settings: ForecastSettings) -> ForecastSettings:
+    """Return settings of a forecaster that believes one expert alone, calibrated as the mix is."""
+    return replace(settings, experts=(expert,))
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One forecaster, and the demand (steps, tenants) of some tenants for it to forecast.

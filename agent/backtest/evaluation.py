@@ -20,6 +20,7 @@ from agent.backtest.contestants import (
     RULE,
     Entry,
     Result,
+    alone,
     as_one,
     result_of,
     steps_told,
@@ -36,7 +37,6 @@ from forecast.settings import ForecastSettings
 # Tenants of one AutoETS child: several share the work of the slowest forecaster.
 _AUTOETS_TENANTS = 10
 _FEWEST_STEPS = 8
-_ORDER = (MIX, AUTOETS, RULE, NAIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Request:
     resource: Resource
     tenants: int | None = None  # None: all that have data
     seed: int = 0
+    experts: tuple[str, ...] = ()  # judged alone beside the mix
     autoets_tenants: int = 50
     scored_fraction: float = 0.5  # of the trace's steps
     jobs: int = 1
@@ -91,7 +92,7 @@ def prepared(request: Request) -> Evaluation:
     drawn = min(request.autoets_tenants, count)
     sample = np.sort(generator.choice(count, drawn, replace=False))
     settings = replay_forecast_settings(config_of(case, 1.0, Mode.STRICT))
-    entries = _entries(case, first, settings, sample)
+    entries = _entries(case, first, settings, sample, request.experts)
     return Evaluation(request, case, first, settings, sample, entries)
 
 
@@ -109,17 +110,21 @@ def held(evaluation: Evaluation, tell: Tell) -> Report:
     results: dict[str, list[Result]] = {}
     for entry, part in zip(entries, parts, strict=True):
         results.setdefault(entry.name, []).append(part)
-    whole = {name: as_one(results[name]) for name in _ORDER if name in results}
+    order = (MIX, *evaluation.request.experts, AUTOETS, RULE, NAIVE)
+    whole = {name: as_one(results[name]) for name in order if name in results}
     everyone, sampled = _groups(evaluation, whole)
     return Report(_setup(evaluation), everyone, sampled, time.monotonic() - begun_s)
 
 
-def _entries(case: Case, first: int, settings: ForecastSettings, sample: Ints) -> list[Entry]:
+def _entries(
+    case: Case, first: int, settings: ForecastSettings, sample: Ints, experts: Sequence[str]
+) -> list[Entry]:
     """Return all that is to be run, what takes longest before the others."""
     parts = [sample[at : at + _AUTOETS_TENANTS] for at in range(0, len(sample), _AUTOETS_TENANTS)]
     rivals = [Entry(AUTOETS, settings, case.demand[:, part], first) for part in parts]
     others = [Entry(name, settings, case.demand, first) for name in (MIX, RULE, NAIVE)]
-    return [*rivals, *others]
+    ours = [Entry(name, alone(name, settings), case.demand, first) for name in experts]
+    return [*rivals, *ours, *others]
 
 
 def _groups(

@@ -17,6 +17,7 @@ from agent.backtest.waiting import ForecasterError
 from agent.exits import fail
 from agent.output import print_value
 from agent.tenant import Kind, Resource
+from forecast.panel import PANEL
 
 
 def evaluate(trace: Path, chosen: Mapping[str, Any], *, as_json: bool, width: int) -> None:
@@ -39,11 +40,16 @@ def evaluate(trace: Path, chosen: Mapping[str, Any], *, as_json: bool, width: in
 
 
 def _request(trace: Path, chosen: Mapping[str, Any]) -> Request:
+    wanted = tuple(dict.fromkeys(chosen["experts"]))
+    if unknown := [name for name in wanted if name not in PANEL]:
+        known = ", ".join(PANEL)
+        raise click.UsageError(f"--expert: expected {known}; got {', '.join(unknown)}")
     return Request(
         path=trace,
         resource=Resource(Kind(chosen["resource"])),
         tenants=chosen["tenants"],
         seed=chosen["seed"],
+        experts=wanted or tuple(PANEL),
         autoets_tenants=chosen["autoets_tenants"],
         scored_fraction=chosen["scored_pct"] / 100,
         jobs=chosen["jobs"] or os.cpu_count() or 1,

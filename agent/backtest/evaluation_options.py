@@ -12,7 +12,7 @@ from agent.backtest.hindsight_options import given_options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_ONLY_FORECAST = ("tenants", "seed", "autoets_tenants", "scored_pct")
+_ONLY_FORECAST = ("tenants", "seed", "experts", "autoets_tenants", "scored_pct")
 _WITH_FORECAST = ("is_evaluated", *_ONLY_FORECAST, "resource", "jobs", "as_json")
 _LEAST_PCT, _MOST_PCT = 1, 99
 
@@ -38,6 +38,14 @@ def evaluation_options(command: Command) -> Command:
             metavar="N",
             help="With --forecast: how many tenants AutoETS is asked about, drawn by seed; it "
             "takes longest by far.  0 leaves it out.",
+        ),
+        click.option(
+            "--expert",
+            "experts",
+            metavar="NAME",
+            multiple=True,
+            help="With --forecast: judge only these experts alone, beside the mix; may be given "
+            "several times.  [default: all]",
         ),
         click.option(
             "--seed",

@@ -332,6 +332,7 @@ def _legend_lines(setup: Setup) -> list[str]:
         "skill     1 - loss / the naive forecast's",
         f"{MIX} by    its loss by another's: of all, of relative losses, of the median tenant",
         "cost      processor time, refits included",
+        f"{MIX}       all experts by their weights; beside it each alone, calibrated as it is",
         f"{NAIVE}*    the last value times the one factor that in hindsight loses least",
         f"{AUTOETS}   StatsForecast's AutoETS (ZZN) on {setup.history_steps} steps, refitted every "
         f"{seconds_text(setup.refit_s)}; Gaussian bounds",

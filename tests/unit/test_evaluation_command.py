@@ -11,8 +11,10 @@ from click.testing import CliRunner, Result
 
 from agent.backtest.command import backtest
 from agent.backtest.commands import trace
+from agent.backtest.contestants import AUTOETS, MIX, NAIVE, RULE
+from forecast.panel import PANEL
 
-QUICK = ("--autoets", "0", "--jobs", "1")
+QUICK = ("--autoets", "0", "--jobs", "1", "--expert", "short")
 HORIZONS = ["5m", "10m", "15m"]
 
 
@@ -46,7 +48,7 @@ def without_times(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_each_group_has_a_table_of_coverage_and_one_of_losses(path: Path) -> None:
-    result = ran(path, "--autoets", "2")
+    result = ran(path, "--autoets", "2", "--expert", "short")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == (
@@ -58,12 +60,12 @@ def test_each_group_has_a_table_of_coverage_and_one_of_losses(path: Path) -> Non
         "AutoETS's 2 tenants: 236 windows; 2 tenants judged alone, 0 of them steady",
     ]
     names = [line.split()[0] for line in lines if line.startswith(("mix  ", "rule ", "naive* "))]
-    assert names[:-1] == ["mix", "rule", "naive*"] * 4  # the last is in the legend
+    assert names == [*["mix", "rule", "naive*"] * 4, "mix", "naive*"]  # the last of the legend
+    assert sum(line.startswith("short ") for line in lines) == 4
     assert sum(line.startswith("autoets ") for line in lines) == 2 + 1
     assert max(map(len, lines)) <= 100
     verdicts = [line for line in lines if line.startswith("mix by ") and " %: " in line]
-    assert len(verdicts) == 2
-    assert all(line.startswith("mix by autoets, ") for line in verdicts)
+    assert [line.split()[2] for line in verdicts] == ["best", "best", *["best", "autoets,"] * 2]
     costs = [line for line in lines if line.startswith("cost, us a series and step: mix ")]
     assert ["autoets" in line for line in costs] == [False, True]
 
@@ -76,7 +78,7 @@ def test_json_has_the_figures_of_every_horizon_and_level(path: Path) -> None:
     assert (setup["history_steps"], setup["refit_s"]) == (240, 3600.0)
     assert group["horizons_s"] == [300.0, 600.0, 900.0]
     rows = {row["forecaster"]: row for row in group["forecasters"]}
-    assert list(rows) == ["mix", "rule", "naive"]
+    assert list(rows) == ["mix", "short", "rule", "naive"]
     for row in rows.values():
         assert list(row["horizons"]) == HORIZONS
         for horizon in row["horizons"].values():
@@ -93,7 +95,7 @@ def test_json_has_the_figures_of_every_horizon_and_level(path: Path) -> None:
 
 
 def test_two_processes_find_what_one_does(path: Path) -> None:
-    options = ("--autoets", "3", "--tenants", "4", "--seed", "5")
+    options = ("--autoets", "3", "--tenants", "4", "--seed", "5", "--expert", "long")
     runs = [without_times(found(path, *options, "--jobs", jobs)) for jobs in ("1", "2")]
     assert runs[0] == runs[1]
     group, sampled = runs[0]["everyone"], runs[0]["sampled"]
@@ -128,6 +130,7 @@ def test_tenants_without_a_value_are_left_out(tmp_path: Path) -> None:
         (["--forecast"], 2, "expected either TRACE or --since, got neither"),
         (["--forecast", "--since", "1h"], 2, "--forecast: not together with --since"),
         (["--forecast", "no-such.csv"], 1, "no-such.csv"),
+        (["--forecast", "SMALL", "--expert", "wise"], 2, "--expert: expected short, "),
         (["--forecast", "SMALL", "--tenants", "7"], 1, "a host of 7 tenants, and the trace has 6"),
         (["--forecast", "SMALL", "--resource", "memory", "--scored", "100"], 2, "--scored"),
     ],
@@ -153,3 +156,21 @@ def test_the_command_itself_loads_no_forecasting_library(path: Path) -> None:
     command = [sys.executable, "-I", "-c", script, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout == "[]\n"
+
+
+def test_every_expert_is_judged_alone_and_the_best_is_named(path: Path) -> None:
+    group = found(path, "--autoets", "0", "--tenants", "3")["everyone"]
+    rows = {row["forecaster"]: row["horizons"]["15m"] for row in group["forecasters"]}
+    assert list(rows) == ["mix", *PANEL, "rule", "naive"]
+    assert len({rows[name]["95"]["pinball_loss"] for name in ("mix", *PANEL)}) > 1
+    for found_at in group["comparisons"]:
+        level = str(found_at["level_pct"])
+        losses = {name: rows[name][level]["pinball_loss"] for name in PANEL}
+        best = found_at["best_expert"]
+        assert losses[best] == min(losses.values())
+        ratio = rows["mix"][level]["pinball_loss"] / losses[best]
+        assert found_at["loss_to_best_expert"] == pytest.approx(ratio)
+
+
+def test_no_expert_has_the_name_of_another_forecaster() -> None:
+    assert not {MIX, RULE, NAIVE, AUTOETS} & set(PANEL)

@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from series import maxima_ahead, profiles, share_held
 
 from forecast.core import ForecastCore
 from forecast.ets import MODELS
+from forecast.panel import PANEL
 from forecast.profile import LEVELS, Source
 from forecast.settings import ForecastSettings
 
@@ -227,3 +229,22 @@ def _bytes_of(part: object) -> int:
 def test_settings_that_cannot_work_are_refused_by_name(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         ForecastSettings(**bad)  # type: ignore[arg-type]
+
+
+def test_a_core_can_have_one_expert_alone() -> None:
+    """And each says something else, of what follows and of the maxima."""
+    values = np.abs(np.random.default_rng(3).normal(2.0, 1.0, (101, 4)))
+    said = {}
+    for name in PANEL:
+        core = ForecastCore(4, ForecastSettings(step_s=3600.0, experts=(name,)), MODELS)
+        for step, row in enumerate(values[:100]):
+            core.observe(step, row)
+            core.refit(core.due()[step % 4 :: 4])
+        profile = core.observe(100, values[100])
+        assert np.isfinite(profile.grid).all()
+        said[name] = np.append(profile.grid, profile.maximum)
+        core.rearrange(np.array([1, 0, -1]))
+        assert core.observe(101, np.ones(3)).grid.shape == (len(LEVELS), 3)
+    cannot_tell = {"last_week", "daily"}  # so soon, and of what has no season: the rule stands in
+    for one, other in combinations(set(said) - cannot_tell, 2):
+        assert (said[one] != said[other]).any(), (one, other)

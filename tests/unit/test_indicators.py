@@ -18,7 +18,7 @@ from agent.record import IndicatorTick
 from agent.tenant import BASIC, Floats, Resource, Roster, Tenant
 from agent.tick import ControlLoop, LoopSettings
 from forecast.core import ForecastCore
-from forecast.ets import fitted
+from forecast.ets import MODELS
 from forecast.fallback import fallback_profile
 from forecast.profile import Profile
 from forecast.settings import ForecastSettings
@@ -55,7 +55,7 @@ class InProcess(RuleForecaster):
     def reset(self, n_series: int, history: NDArray[np.floating]) -> None:
         super().reset(n_series, history)
         settings = ForecastSettings(step_s=STEP_S, horizon_steps=15, history_steps=240)
-        self._core = ForecastCore(n_series, settings, fitted)
+        self._core = ForecastCore(n_series, settings, MODELS)
 
     def offer(self, step: int, values: Floats, now_s: float) -> None:
         super().offer(step, values, now_s)
