@@ -5,16 +5,20 @@ Nothing here decides what a setting does; `agent.schema` says what each may hold
 
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from agent.allocation import Mode
+from agent.event import EventSource
+from agent.event_sections import EVENT_GROUPS, Reading, event_sources
+from agent.expanding import expanded
 from agent.keys import Faults, Kind, dotted, read_table, shown
 from agent.overrides import Override, by_tenant, of_host, overridden
+from agent.reading import SharedReading, regular_file
 from agent.schema import (
     METRICS,
     METRICS_KEYS,
@@ -32,6 +36,8 @@ from agent.units import seconds_text
 
 # A hundred classes of tenants take 10 kB; tomllib's time grows with the square of a key's parts.
 _MAX_FILE_BYTES = 64 << 10
+# Ten years of holidays take 100 kB; all are kept, for days to come.
+_MAX_CALENDAR_BYTES, _MAX_CALENDARS_BYTES = 1 << 20, 4 << 20
 _MAX_DOTS = 100
 _MAX_PROBLEMS_NAMED = 3
 _SUFFIX = ".toml"
@@ -74,6 +80,7 @@ class _File:
     faults: Faults
     overrides: Sequence[Override] = ()
     source: str = ""  # whose fault it is, where it is not the file's
+    events: list[EventSource] = field(default_factory=list)
 
     def problems(self) -> Iterator[str]:
         """Return each fault behind the file's name."""
@@ -101,14 +108,18 @@ def load_config(
     host_file = _File(path, Faults(), of_host(overrides), source)
     document = _document(host_file)
     config = _host_config(document, host_file.faults, cores=cores, memory_bytes=memory_bytes)
+    read = SharedReading(most_bytes=_MAX_CALENDAR_BYTES, most_of_all_bytes=_MAX_CALENDARS_BYTES)
+    host_file.events.extend(event_sources(document, host_file.faults, read=read))
     folder = _File(tenants_dir, Faults(), source=source)
     names, left_alone = _tenant_files(folder)
     _check_overridden(own, [name.removesuffix(_SUFFIX) for name in names], folder.faults)
     files = [_tenant_file(tenants_dir / name, own, source) for name in names]
-    found = [_tenant(file, config) for file in files]
+    found = [_tenant(file, config, read) for file in files]
     tenants = tuple(tenant for tenant in found if tenant is not None)
-    config = replace(config, tenants=tenants, left_alone=left_alone)
+    events = tuple(event for file in (host_file, *files) for event in file.events)
+    config = replace(config, tenants=tenants, left_alone=left_alone, events=events)
     _check_floors(config, folder.faults)
+    _check_events([host_file, *files])
     problems = [line for file in (host_file, folder, *files) for line in file.problems()]
     if problems:
         raise ConfigError(problems)
@@ -150,7 +161,7 @@ def check_reload(before: Config, after: Config) -> None:
 def _document(file: _File) -> dict[str, Any]:
     """Return a file's tables, or none of them and a fault."""
     try:
-        text = _contents(file.path).decode("utf-8")
+        text = regular_file(file.path, most_bytes=_MAX_FILE_BYTES).decode("utf-8")
         _check_text(text)
         return overridden(tomllib.loads(text), file.overrides)
     except OSError as error:
@@ -187,24 +198,12 @@ def _check_text(text: str) -> None:
             )
 
 
-def _contents(path: Path) -> bytes:
-    """Read a regular file of a sane size; a pipe or a device would hold the agent up for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("not a regular file")
-        contents = stream.read(_MAX_FILE_BYTES + 1)
-    if len(contents) > _MAX_FILE_BYTES:
-        raise OSError(f"larger than {_MAX_FILE_BYTES >> 10} KiB")
-    return contents
-
-
 def _host_config(
     document: Mapping[str, Any], faults: Faults, *, cores: float, memory_bytes: float
 ) -> Config:
     for name in (name for name in document if name not in SECTION_NAMES):
         faults.unknown(dotted("", name), "section", name, SECTION_NAMES)
-    host, periods, emergency, pace, forecast, log = (
+    host, periods, emergency, pace, forecast, calendar, log = (
         made(**read_table(document.get(name, {}), keys, where=name, faults=faults))
         for name, (made, keys) in SECTIONS.items()
     )
@@ -223,6 +222,7 @@ def _host_config(
         emergency=emergency,
         pace=pace,
         forecast=forecast,
+        calendar=calendar,
         log=log,
         qos=_qos_classes(document.get("qos", {}), faults),
     )
@@ -327,7 +327,7 @@ def _check_overridden(overridden: Iterable[str], names: Sequence[str], faults: F
             faults.wrong(dotted("tenants", name), known, name)
 
 
-def _tenant(file: _File, config: Config) -> Tenant | None:
+def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
     """Return the tenant that a file describes, or None and the file's faults."""
     name, faults = file.path.name.removesuffix(_SUFFIX), file.faults
     if not _NAME.fullmatch(name):
@@ -338,9 +338,10 @@ def _tenant(file: _File, config: Config) -> Tenant | None:
         return None
     classes = config.qos
     by_name = {qos.name: qos for qos in classes}
-    sections = (*GROUPS, METRICS)
+    sections = (*GROUPS, METRICS, *EVENT_GROUPS)
     found = read_table(document, tenant_keys(classes), where="", faults=faults, sections=sections)
     metrics = read_table(document.get(METRICS, {}), METRICS_KEYS, where=METRICS, faults=faults)
+    file.events.extend(event_sources(document, faults, tenant=name, read=read))
     promised = entitlements(document, config.resources, faults)
     if faults.lines:
         return None
@@ -350,6 +351,7 @@ def _tenant(file: _File, config: Config) -> Tenant | None:
         entitlements=promised,
         is_observed_only=found.get("is_observed_only", False),
         metrics_file=str(metrics["file"]) if "file" in metrics else None,
+        regions=found.get("regions", ()),
     )
 
 
@@ -370,6 +372,16 @@ def _check_floors(config: Config, faults: Faults) -> None:
                 f"{exact_text(kind, reserve)}), got {exact_text(kind, promised)} "
                 f"from {len(floors)} tenant(s), the largest being {named}",
             )
+
+
+def _check_events(files: Sequence[_File]) -> None:
+    """Refuse rules and iCalendar files that cannot be expanded; all are tried at once."""
+    places = [(file, event) for file in files for event in file.events]
+    found = expanded([event for _, event in places], datetime.now(UTC).timestamp())
+    for (file, event), problem in zip(places, found.problems, strict=True):
+        if problem:
+            key = "file" if event.calendar else "repeat"
+            file.faults.add(f"{event.place}.{key}", problem)
 
 
 def _path_text(path: Path) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from agent.allocation import Mode
 from agent.emergency import EmergencySettings
+from agent.event_keys import regions
+from agent.event_sections import EVENT_GROUPS
 from agent.keys import (
     Key,
     absolute_path,
@@ -20,7 +22,13 @@ from agent.keys import (
     seconds,
 )
 from agent.plan import Pace
-from agent.settings import ForecastSettings, HostSettings, LogSettings, Periods
+from agent.settings import (
+    CalendarSettings,
+    ForecastSettings,
+    HostSettings,
+    LogSettings,
+    Periods,
+)
 from agent.tenant import Kind, QosClass
 
 _CORES = number("cores")
@@ -71,6 +79,7 @@ FORECAST_KEYS = (
     Key("history_steps", count(least=20, most=10_000), "history_steps"),
     Key("hung_after_s", _PERIOD, "hung_after_s"),
 )
+CALENDAR_KEYS = (Key("lead_s", seconds(), "lead_s"),)
 LOG_KEYS = (Key("level", choice(("debug", "info", "warning", "error")), "level"),)
 MODE_KEYS = tuple(Key(kind, choice([mode.value for mode in Mode]), kind) for kind in Kind)
 QOS_KEYS = (
@@ -124,9 +133,16 @@ SECTIONS: Mapping[str, tuple[type, Sequence[Key]]] = {
     "emergency": (EmergencySettings, EMERGENCY_KEYS),
     "pace": (Pace, PACE_KEYS),
     "forecast": (ForecastSettings, FORECAST_KEYS),
+    "calendar": (CalendarSettings, CALENDAR_KEYS),
     "log": (LogSettings, LOG_KEYS),
 }
-SECTION_NAMES = (*SECTIONS, "modes", "qos", *dict.fromkeys(kind.group for kind in SUPPLY_KEYS))
+SECTION_NAMES = (
+    *SECTIONS,
+    "modes",
+    "qos",
+    *dict.fromkeys(kind.group for kind in SUPPLY_KEYS),
+    *EVENT_GROUPS,
+)
 
 
 def tenant_keys(classes: Sequence[QosClass]) -> tuple[Key, ...]:
@@ -135,4 +151,5 @@ def tenant_keys(classes: Sequence[QosClass]) -> tuple[Key, ...]:
     return (
         Key("qos", choice(names, "a QoS class,"), "qos", is_required=True),
         Key("observe", flag(), "is_observed_only"),
+        Key("regions", regions(), "regions"),
     )

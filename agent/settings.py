@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.allocation import Mode
 from agent.emergency import EmergencySettings
+from agent.event import EventSource
 from agent.paths import RUNTIME_DIR, SOCKET_NAME, STATE_DIR
 from agent.plan import Pace
 from agent.tenant import BASIC, Kind, QosClass, Resource, Tenant
@@ -83,6 +84,13 @@ class ForecastSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CalendarSettings:
+    """How long before an event starts the profile rises."""
+
+    lead_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How much is logged."""
 
@@ -114,7 +122,9 @@ class Config:
     emergency: EmergencySettings = field(default_factory=EmergencySettings)
     pace: Pace = field(default_factory=Pace)
     forecast: ForecastSettings = ForecastSettings()
+    calendar: CalendarSettings = CalendarSettings()
     log: LogSettings = LogSettings()
+    events: tuple[EventSource, ...] = ()  # of the host's file, then of the tenants' in name order
     qos: tuple[QosClass, ...] = DEFAULT_QOS
 
     @property

@@ -104,6 +104,7 @@ class Tenant:
     entitlements: Mapping[Resource, Entitlement]
     is_observed_only: bool = False
     metrics_file: str | None = None  # a path
+    regions: tuple[str, ...] = ()  # tags: whose events are also its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from agent.event_sections import CALENDAR_KEYS, EVENT_GROUPS, EVENT_KEYS
 from agent.schema import SECTIONS, SUPPLY_KEYS, TENANT_KEYS
 from agent.sections import GROUPS
 
@@ -12,7 +13,8 @@ NAMES += [key.name for _, keys in SECTIONS.values() for key in keys]
 NAMES += [
     key.name for table in (SUPPLY_KEYS, TENANT_KEYS) for keys in table.values() for key in keys
 ]
-NAMES += [*GROUPS, "sda"]
+NAMES += [*GROUPS, "sda", *EVENT_GROUPS, "regions"]
+NAMES += [key.name for key in (*EVENT_KEYS, *CALENDAR_KEYS)]
 
 scalars = (
     st.integers(-(10**30), 10**30)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent.config import load_config
+from agent.event_sections import CALENDAR_KEYS, EVENT_KEYS
 from agent.keys import Key
 from agent.schema import METRICS_KEYS, MODE_KEYS, QOS_KEYS, SECTIONS, SUPPLY_KEYS, TENANT_KEYS
 from agent.sections import Supply
@@ -106,6 +107,16 @@ def test_classes_are_documented_with_their_numbers() -> None:
             assert default_of(key, said) == getattr(qos, key.field), (key.name, qos.name)
 
 
+def test_every_key_of_an_event_and_of_a_calendar_is_documented() -> None:
+    documented = rows("`[[events]]` and `[[calendars]]`")
+    expected = {f"events.{key.name}": key for key in EVENT_KEYS}
+    expected |= {f"calendars.{key.name}": key for key in CALENDAR_KEYS}
+    assert list(documented) == list(expected)
+    for name, key in expected.items():
+        assert documented[name][0] == key.kind.expectation.split(", such as")[0], name
+        assert (documented[name][1] == "(required)") == key.is_required, name
+
+
 def test_every_key_of_a_tenant_is_documented_with_its_default() -> None:
     documented = rows("`[cpu]` and `[memory]`") | rows("`[disk]`, `[network]` and `[requests]`")
     expected = {f"{k.group}.{key.name}": key for k, keys in TENANT_KEYS.items() for key in keys}
@@ -116,7 +127,7 @@ def test_every_key_of_a_tenant_is_documented_with_its_default() -> None:
     (key,), metrics = METRICS_KEYS, rows("`[metrics]`")
     assert list(metrics) == [f"metrics.{key.name}"]
     assert_documented("metrics.file", key, None, metrics["metrics.file"])
-    assert {"`qos`", "`observe`"} <= set(
+    assert {"`qos`", "`observe`", "`regions`"} <= set(
         re.findall(r"`\w+`", TEXT.partition("## A tenant's file")[2])
     )
 

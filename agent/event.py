@@ -1,0 +1,53 @@
+"""Known events: what takes place when, for whom, and how much more of what it takes.  Pure.
+
+Nothing here reads a file or knows the time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agent.tenant import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class EventSource:
+    """One entry of a configuration file: an event, or an iCalendar file of many.
+
+    It concerns the tenant in whose file it stands; in the host's file those that have one of its
+    regions, or all where it names none.
+    """
+
+    place: str  # the entry, for messages: "events[0]"
+    name: str = ""  # "": each event of the file has its own
+    tenant: str = ""  # "": the host's file
+    regions: tuple[str, ...] = ()
+    multiplier: Mapping[Kind, float] = field(default_factory=dict)  # what it lacks is learned
+    timezone: str = "UTC"  # of times that name none themselves
+    # Seconds of UNIX time, of what takes place once.
+    span_s: tuple[float, float] | None = None
+    # Of what is repeated: local times in ISO 8601 (dates are whole days), and an RRULE.
+    starts: str = ""
+    ends: str = ""
+    repeat: str = ""
+    calendar: bytes = b""  # an iCalendar file's contents
+
+    @property
+    def needs_expansion(self) -> bool:
+        """Say whether its times have to be worked out from a rule or an iCalendar file."""
+        return self.span_s is None
+
+    def concerns(self, tenant: str, regions: Sequence[str]) -> bool:
+        """Say whether it is an event of a tenant that has these regions."""
+        if self.tenant:
+            return tenant == self.tenant
+        return not self.regions or any(region in self.regions for region in regions)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Occurrence:
+    """One time that an event takes place, in seconds of UNIX time; `source` is its position."""
+
+    start_s: float
+    end_s: float
+    name: str
+    source: int

@@ -1,0 +1,85 @@
+"""Has the occurrences of events worked out by a child process; see `agent.expansion`.
+
+Not for the tick: it takes a quarter of a second, and as long as it may with hostile rules.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from agent.event import EventSource, Occurrence
+from agent.event_keys import shown_name
+from agent.expansion import Expanded, Request, Source
+
+WINDOW_S = 2 * 86_400.0
+_PATIENCE_S = 180.0
+_COMMAND = (sys.executable, "-I", "-m", "agent.expansion")
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """All occurrences that are on between two times, in order; and each source's problem, or ""."""
+
+    since_s: float
+    until_s: float
+    occurrences: tuple[Occurrence, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def expanded(sources: Sequence[EventSource], since_s: float) -> Expansion:
+    """Return when events are on within two days from `since_s` (UNIX time)."""
+    until_s = since_s + WINDOW_S
+    asked = [at for at, source in enumerate(sources) if source.needs_expansion]
+    answers = _answered(Request(since_s, until_s, tuple(_request(sources[at]) for at in asked)))
+    problems = [""] * len(sources)
+    found = [
+        Occurrence(*source.span_s, source.name, at)
+        for at, source in enumerate(sources)
+        if source.span_s is not None and source.span_s[0] < until_s and source.span_s[1] > since_s
+    ]
+    for at, answer in zip(asked, answers, strict=True):
+        problems[at] = answer.problem
+        found += [
+            Occurrence(start_s, end_s, shown_name(name) or "unnamed", at)
+            for name, start_s, end_s in answer.occurrences
+        ]
+    return Expansion(since_s, until_s, tuple(sorted(found)), tuple(problems))
+
+
+def _request(source: EventSource) -> Source:
+    return Source(
+        source.timezone,
+        source.calendar,
+        source.name,
+        starts=source.starts,
+        ends=source.ends,
+        repeat=source.repeat,
+    )
+
+
+def _answered(request: Request) -> Sequence[Expanded]:
+    """Ask a child; where it fails, that is the problem of all that was asked for."""
+    if not request.sources:
+        return ()
+    try:
+        child = subprocess.run(  # noqa: S603 - our own command, no shell
+            _COMMAND,
+            input=msgspec.msgpack.encode(request),
+            capture_output=True,
+            env={"LANG": "C.UTF-8"},
+            timeout=_PATIENCE_S,
+            check=True,
+        )
+        return _decoded(child.stdout, len(request.sources))
+    except (OSError, subprocess.SubprocessError, ValueError, msgspec.MsgspecError) as error:
+        return [Expanded(problem=f"cannot be expanded: {error}")] * len(request.sources)
+
+
+def _decoded(answer: bytes, count: int) -> Sequence[Expanded]:
+    answers = msgspec.msgpack.decode(answer, type=tuple[Expanded, ...])
+    if len(answers) != count:
+        raise ValueError(f"{len(answers)} answers instead of {count}")
+    return answers

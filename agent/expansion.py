@@ -1,0 +1,197 @@
+"""Works out when events take place, in a process of its own: `python -I -m agent.expansion`.
+
+The library that reads iCalendar takes 10 MiB, and a hostile rule all the time that there is: both
+end with this process.  A request on standard input, an answer on standard output.
+"""
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+if TYPE_CHECKING:
+    from icalendar import Calendar
+
+MOST_OCCURRENCES = 2000  # of one source within the time asked for
+_NICENESS = 10
+_SOURCE_CPU_S, _ALL_CPU_S = 5.0, 120
+_DATA_BYTES = 512 << 20
+_MARGIN = timedelta(days=1)  # a local time differs from UTC by up to 14 hours
+_NO_END_S = 3600.0  # of an event without an end
+_LONGEST_NAME, _LONGEST_MESSAGE = 400, 200
+
+
+class Source(msgspec.Struct, frozen=True, array_like=True):
+    """What is to be expanded: an iCalendar file, or one event with a rule (see `EventSource`)."""
+
+    timezone: str
+    calendar: bytes = b""
+    name: str = ""
+    starts: str = ""
+    ends: str = ""
+    repeat: str = ""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """From when to when, in UNIX time, and of what."""
+
+    since_s: float
+    until_s: float
+    sources: tuple[Source, ...]
+
+
+class Expanded(msgspec.Struct, frozen=True, array_like=True):
+    """Name, start and end of each occurrence that is on in the time asked for; or what is wrong."""
+
+    occurrences: tuple[tuple[str, float, float], ...] = ()
+    problem: str = ""
+
+
+class _TakesTooLongError(BaseException):
+    """Raised in the midst of a library, which must not catch it."""
+
+
+def main() -> None:
+    """Answer one request."""
+    _settle_down()
+    write_fd = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is a log line
+    request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
+    answer = [_expanded(source, request) for source in request.sources]
+    with os.fdopen(write_fd, "wb") as stream:
+        stream.write(msgspec.msgpack.encode(answer))
+
+
+def _settle_down() -> None:
+    """Become a background process that is bounded in memory and time."""
+    os.nice(_NICENESS)
+    resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (_ALL_CPU_S, _ALL_CPU_S))
+    signal.signal(signal.SIGPROF, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    raise _TakesTooLongError
+
+
+def _expanded(source: Source, request: Request) -> Expanded:
+    """Return when one source's events are on; whatever it holds, this returns."""
+    signal.setitimer(signal.ITIMER_PROF, _SOURCE_CPU_S)
+    try:
+        found = list(islice(_occurrences(source, request), MOST_OCCURRENCES + 1))
+    except _TakesTooLongError:
+        return Expanded(problem=f"takes more than {_SOURCE_CPU_S:g} s to expand: {_TOO_OFTEN}")
+    except MemoryError:
+        return Expanded(problem=f"takes too much memory to expand: {_TOO_OFTEN}")
+    except Exception as error:  # noqa: BLE001 - libraries raise whatever hostile text makes them
+        return Expanded(problem=f"cannot be read: {_said(error)}")
+    finally:
+        with suppress(_TakesTooLongError):
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
+    if len(found) > MOST_OCCURRENCES:
+        days = (request.until_s - request.since_s) / 86_400
+        return Expanded(
+            problem=f"more than {MOST_OCCURRENCES} occurrences in {days:.0f} days: {_TOO_OFTEN}"
+        )
+    return Expanded(tuple(found))
+
+
+_TOO_OFTEN = "is there a rule that repeats every minute or second, or never matches?"
+
+
+def _said(error: Exception) -> str:
+    """Return what an exception says, short and on one line."""
+    text = str(error).strip() or type(error).__name__
+    return ascii(text[:_LONGEST_MESSAGE])[1:-1]
+
+
+def _occurrences(source: Source, request: Request) -> Iterator[tuple[str, float, float]]:
+    """Yield each occurrence that is on between the two times of a request."""
+    import recurring_ical_events
+
+    zone = ZoneInfo(source.timezone)
+    since = datetime.fromtimestamp(request.since_s, UTC) - _MARGIN
+    until = datetime.fromtimestamp(request.until_s, UTC) + _MARGIN
+    query = recurring_ical_events.of(_calendar(source, zone))
+    for component in query.after(since):
+        start, end = component["DTSTART"].dt, component["DTEND"].dt
+        start_s, end_s = _unix_s(start, zone), _unix_s(end, zone)
+        if start_s > until.timestamp():
+            return
+        if end_s <= start_s:
+            end_s = start_s + _NO_END_S
+        is_near = start_s < request.until_s and end_s > request.since_s
+        if is_near and str(component.get("STATUS", "")).upper() != "CANCELLED":
+            name = str(component.get("SUMMARY") or component.get("UID") or source.name)
+            yield name[:_LONGEST_NAME], start_s, end_s
+
+
+def _calendar(source: Source, zone: ZoneInfo) -> "Calendar":
+    """Return an iCalendar file as the library reads it; of one event with a rule, one like it."""
+    from icalendar import Calendar, Event, vRecur
+
+    if not source.repeat:
+        return _parsed(source.calendar)
+    event = Event()
+    event.add("uid", "event")
+    event.add("summary", source.name)
+    event.add("dtstart", _local(source.starts, zone))
+    event.add("dtend", _local(source.ends, zone))
+    event.add("rrule", vRecur.from_ical(source.repeat))
+    calendar = Calendar()
+    calendar.add_component(event)
+    return calendar
+
+
+def _parsed(contents: bytes) -> "Calendar":
+    from icalendar import Calendar
+
+    calendar: Any = Calendar.from_ical(contents)
+    if not isinstance(calendar, Calendar):
+        raise TypeError("no VCALENDAR in it")
+    if not calendar.walk("VEVENT"):
+        raise ValueError("no VEVENT in it")
+    for event in calendar.walk("VEVENT"):
+        _check(event)
+    return calendar
+
+
+def _check(event: Any) -> None:
+    """Refuse what the library would pass over: values that it cannot read, zones that none knows.
+
+    Raises:
+        ValueError: There is such a thing.
+
+    """
+    for name, problem in event.errors:
+        raise ValueError(f"{name}: {problem}")
+    for name in ("DTSTART", "DTEND"):
+        value = event.get(name)
+        zone = None if value is None else value.params.get("TZID")
+        if zone and isinstance(value.dt, datetime) and value.dt.tzinfo is None:
+            raise ValueError(f"{name}: no time zone {zone} is known")
+
+
+def _local(text: str, zone: ZoneInfo) -> date:
+    """Return the date, or the time in its own offset or in `zone`, that is meant by ISO 8601."""
+    if "T" not in text:
+        return date.fromisoformat(text)
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=zone)
+
+
+def _unix_s(value: date, zone: ZoneInfo) -> float:
+    at = value if isinstance(value, datetime) else datetime.combine(value, datetime.min.time())
+    return (at if at.tzinfo else at.replace(tzinfo=zone)).timestamp()
+
+
+if __name__ == "__main__":
+    main()

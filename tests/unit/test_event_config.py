@@ -1,0 +1,221 @@
+"""Events and calendars as an operator writes them, and every fault with its place."""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from agent.config import ConfigError, load_config
+from agent.event import EventSource
+from agent.settings import Config
+from agent.tenant import Kind
+
+Loader = Callable[..., Config]
+CALENDAR = """BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//tests//EN
+BEGIN:VEVENT
+UID:1
+SUMMARY:holiday
+DTSTART;VALUE=DATE:20260501
+END:VEVENT
+END:VCALENDAR
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Loader:
+    """Return a loader of a host's text and tenants' texts; {here} is a folder."""
+
+    def loader(host: str = "", **tenants: str) -> Config:
+        folder = tmp_path / "tenants.d"
+        folder.mkdir(exist_ok=True)
+        (tmp_path / "tidegate.toml").write_text(host.replace("{here}", str(tmp_path)))
+        for name, text in tenants.items():
+            (folder / f"{name}.toml").write_text(text.replace("{here}", str(tmp_path)))
+        return load_config(
+            tmp_path / "tidegate.toml", folder, cores=2.0, memory_bytes=float(2 << 30)
+        )
+
+    return loader
+
+
+@pytest.fixture
+def faults(load: Loader, tmp_path: Path) -> Callable[..., list[str]]:
+    """Return what is wrong with texts, file names without their folder."""
+
+    def finder(host: str = "", **tenants: str) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            load(host, **tenants)
+        return [problem.replace(f"{tmp_path}/", "") for problem in caught.value.problems]
+
+    return finder
+
+
+def one(host: str, load: Loader) -> EventSource:
+    (event,) = load(f'[[events]]\nname = "sale"\n{host}').events
+    return event
+
+
+def unix_s(*when: int) -> float:
+    return datetime(*when, tzinfo=UTC).timestamp()  # type: ignore[arg-type, misc]
+
+
+def test_a_local_time_is_of_the_events_time_zone(load: Loader) -> None:
+    event = one('start = 2026-07-01T09:00:00\nduration_s = "2h"\ntimezone = "Europe/Berlin"', load)
+    assert event.span_s == (unix_s(2026, 7, 1, 7), unix_s(2026, 7, 1, 9))
+
+
+def test_an_offset_outranks_the_time_zone(load: Loader) -> None:
+    event = one(
+        'start = 2026-07-01T09:00:00-05:00\nend = 2026-07-01T17:00:00Z\ntimezone = "Europe/Berlin"',
+        load,
+    )
+    assert event.span_s == (unix_s(2026, 7, 1, 14), unix_s(2026, 7, 1, 17))
+
+
+def test_a_date_is_a_whole_day_which_may_have_23_hours(load: Loader) -> None:
+    event = one('start = 2026-03-29\ntimezone = "Europe/Berlin"', load)
+    assert event.span_s == (unix_s(2026, 3, 28, 23), unix_s(2026, 3, 29, 22))
+
+
+def test_a_number_is_for_all_that_is_spent_and_a_table_for_what_it_names(load: Loader) -> None:
+    day = "start = 2026-03-29\n"
+    number = one(f"{day}multiplier = 3", load).multiplier
+    assert number == {kind: 3.0 for kind in Kind if kind is not Kind.MEMORY}
+    table = one(f"{day}multiplier = {{ cpu = 2, memory = 1.5 }}", load).multiplier
+    assert table == {Kind.CPU: 2.0, Kind.MEMORY: 1.5}
+    assert one(day, load).multiplier == {}
+
+
+def test_whose_events_they_are(load: Loader, tmp_path: Path) -> None:
+    (tmp_path / "holidays.ics").write_text(CALENDAR)
+    own = 'qos = "gold"\n[[events]]\nname = "backup"\nstart = 2026-03-29\n'
+    config = load(
+        'calendars = [{ file = "{here}/holidays.ics", regions = ["eu", "us"] }]\n',
+        web=f'regions = "eu"\n{own}',
+        batch='qos = "gold"\nregions = ["asia"]\n',
+    )
+    assert {tenant.name: tenant.regions for tenant in config.tenants} == {
+        "web": ("eu",),
+        "batch": ("asia",),
+    }
+    concerned = {
+        (event.name, tenant.name): event.concerns(tenant.name, tenant.regions)
+        for event in config.events
+        for tenant in config.tenants
+    }
+    assert concerned == {
+        ("", "web"): True,
+        ("", "batch"): False,
+        ("backup", "web"): True,
+        ("backup", "batch"): False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ("start = 2026-01-01", "events[0].name: expected a name of 1 to 80"),
+        ('name = "\\u001b[2J"\nstart = 2026-01-01', "events[0].name: expected a name"),
+        ('name = "x"', "events[0].start: expected a date or a date and time"),
+        ('name = "x"\nstart = "2026-01-01"', "events[0].start: expected a date or a date"),
+        ('name = "x"\nstart = 09:00:00', "events[0].start: expected a date or a date"),
+        ('name = "x"\nstart = 2026-01-01T09:00:00', "events[0].end: expected an end or a dur"),
+        (
+            'name = "x"\nstart = 2026-01-01T09:00:00\nend = 2026-01-01T08:00:00',
+            "events[0].end: expected a time after the start",
+        ),
+        (
+            'name = "x"\nstart = 2026-01-01T09:00:00\nend = 2026-01-02',
+            "events[0].end: expected a local time as the start has, got a date",
+        ),
+        (
+            'name = "x"\nstart = 2026-01-01T09:00:00\nend = 2026-01-02T09:00:00Z',
+            "events[0].end: expected a local time as the start has, got a time with an offset",
+        ),
+        ('name = "x"\nstart = 2026-01-01\nduration_s = 5', "events[0].duration_s: expected a sta"),
+        (
+            'name = "x"\nstart = 2026-01-01T09:00:00Z\nduration_s = 5\nend = 2026-01-02T09:00:00Z',
+            "events[0].duration_s: expected either",
+        ),
+        (
+            'name = "x"\nstart = 2026-01-01\ntimezone = "Europe/Berlim"',
+            "events[0].timezone: expected a time zone that this host knows",
+        ),
+        ('name = "x"\nstart = 2026-01-01\ntimezone = "../etc/passwd"', "events[0].timezone: "),
+        ('name = "x"\nstart = 2026-01-01\ntimezone = "Europe"', "events[0].timezone: "),
+        ('name = "x"\nstart = 2026-01-01\nmultiplier = 0', "events[0].multiplier: expected a mul"),
+        ('name = "x"\nstart = 2026-01-01\nmultiplier = { cpus = 2 }', "events[0].multiplier: "),
+        ('name = "x"\nstart = 2026-01-01\nregions = []', "events[0].regions: expected a tag"),
+        ('name = "x"\nstart = 2026-01-01\nrepeat = "weekly"', "events[0].repeat: expected an iC"),
+        ('name = "x"\nstart = 2026-01-01\nrepeat = "FREQ=OFTEN"', "events[0].repeat: cannot be r"),
+        ('name = "x"\nstart = 2026-01-01\nrepaet = "x"', "unknown setting (did you mean 'repeat'"),
+    ],
+)
+def test_a_fault_names_its_place_and_what_was_expected(
+    faults: Callable[..., list[str]], entry: str, fault: str
+) -> None:
+    found = faults(f"[[events]]\n{entry}\n")
+    assert len(found) == 1
+    assert found[0].startswith("tidegate.toml: ")
+    assert fault in found[0]
+
+
+def test_a_tenant_cannot_name_regions_of_an_event(faults: Callable[..., list[str]]) -> None:
+    own = '[[events]]\nname = "x"\nstart = 2026-01-01\nregions = "eu"\n'
+    (found,) = faults(web=f'qos = "gold"\n{own}')
+    assert found.startswith("tenants.d/web.toml: events[0].regions: unknown setting")
+
+
+def test_a_list_that_is_none_and_too_many_entries_are_refused(
+    faults: Callable[..., list[str]],
+) -> None:
+    assert "events: expected a list of tables ([[events]]), got a table" in faults("[events]")[0]
+    many = '[[calendars]]\nfile = "/x"\n' * 201
+    assert "calendars: expected at most 200 in one file, got 201" in faults(many)[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (lambda path: None, "cannot be read: No such file"),
+        (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+        (os.mkfifo, "cannot be read: not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "cannot be read: not a regular file"),
+        (lambda path: path.write_bytes(b"x" * (1 << 20) + b"x"), "larger than 1024 KiB"),
+        (lambda path: path.write_bytes(b"\n"), "got an empty one"),
+        (lambda path: path.write_bytes(b"hello"), "calendars[0].file: cannot be read: "),
+        (
+            lambda path: path.write_text(CALENDAR.replace("DATE:20260501", "DATE:2026")),
+            "calendars[0].file: cannot be read: DTSTART",
+        ),
+    ],
+)
+def test_a_calendar_that_cannot_be_read_is_told(
+    faults: Callable[..., list[str]],
+    tmp_path: Path,
+    make: Callable[[Path], object],
+    fault: str,
+) -> None:
+    make(tmp_path / "x.ics")
+    (found,) = faults('[[calendars]]\nfile = "{here}/x.ics"\n')
+    assert found.startswith("tidegate.toml: calendars[0].file: ")
+    assert fault in found
+
+
+def test_calendars_are_bounded_all_together_and_one_file_counts_once(
+    load: Loader, faults: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    padding = f"X-PADDING:{'x' * (1 << 20)}"[: (1 << 20) - len(CALENDAR) - 1]
+    text = CALENDAR.replace("BEGIN:VEVENT", f"{padding}\nBEGIN:VEVENT", 1)
+    names = [f"{at}.ics" for at in range(5)]
+    for name in names:
+        (tmp_path / name).write_text(text)
+    entry = '[[calendars]]\nfile = "{{here}}/{}"\n'
+    assert len(load(entry.format("0.ics") * 8).events) == 8
+    (found,) = faults("".join(entry.format(name) for name in names))
+    assert found.startswith("tidegate.toml: calendars[4].file: ")
+    assert "all such files together are larger than 4096 KiB" in found

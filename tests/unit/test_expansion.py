@@ -1,0 +1,141 @@
+"""When events take place: rules, iCalendar files, time zones, and what hostile ones cost."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from agent.event import EventSource, Occurrence
+from agent.expanding import Expansion, expanded
+
+HOUR_S = 3600.0
+
+
+def unix_s(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def calendar(*events: str) -> bytes:
+    """Return an iCalendar file of events, a line for each property."""
+    body = "\n".join(f"BEGIN:VEVENT\n{event}\nEND:VEVENT" for event in events)
+    text = f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//tests//EN\n{body}\nEND:VCALENDAR\n"
+    return text.replace("\n", "\r\n").encode()
+
+
+def around(day: str, *sources: EventSource) -> Expansion:
+    """Return what is on within two days from the beginning of a day."""
+    found = expanded(sources, unix_s(day))
+    assert set(found.problems) <= {""}
+    return found
+
+
+def starts(found: Expansion) -> list[tuple[str, str]]:
+    return [
+        (one.name, datetime.fromtimestamp(one.start_s, UTC).isoformat()[:16])
+        for one in found.occurrences
+    ]
+
+
+def rule(repeat: str, zone: str = "UTC", start: str = "2026-01-01T09:00:00") -> EventSource:
+    end = datetime.fromisoformat(start).replace(hour=11).isoformat()
+    return EventSource("x", "job", starts=start, ends=end, repeat=repeat, timezone=zone)
+
+
+def test_what_takes_place_once_needs_no_process() -> None:
+    source = EventSource("x", "once", span_s=(unix_s("2026-05-01T09:00"), unix_s("2026-05-02")))
+    assert not source.needs_expansion
+    assert starts(around("2026-05-01", source)) == [("once", "2026-05-01T09:00")]
+    assert around("2026-05-03", source).occurrences == ()
+
+
+def test_what_is_on_already_counts_and_what_is_over_or_far_does_not() -> None:
+    found = around("2026-05-01T10:00", rule("FREQ=DAILY"))
+    days = [unix_s(f"2026-05-0{day}T09:00") for day in (1, 2, 3)]
+    assert found.occurrences == tuple(Occurrence(s, s + 2 * HOUR_S, "job", 0) for s in days)
+
+
+def test_nine_o_clock_stays_nine_o_clock_over_the_change_to_summer_time() -> None:
+    found = around("2026-03-28", rule("FREQ=DAILY", "Europe/Berlin"))
+    assert starts(found) == [("job", "2026-03-28T08:00"), ("job", "2026-03-29T07:00")]
+
+
+def test_in_utc_it_stays_where_it_is() -> None:
+    found = around("2026-03-28", rule("FREQ=DAILY"))
+    assert starts(found) == [("job", "2026-03-28T09:00"), ("job", "2026-03-29T09:00")]
+
+
+def test_a_whole_day_is_of_the_time_zone_and_has_23_hours_in_spring() -> None:
+    day = calendar("UID:1\nSUMMARY:fair\nDTSTART;VALUE=DATE:20260329")
+    found = around("2026-03-28", EventSource("x", calendar=day, timezone="Europe/Berlin"))
+    (one,) = found.occurrences
+    assert (one.start_s, one.end_s) == (unix_s("2026-03-28T23:00"), unix_s("2026-03-29T22:00"))
+
+
+def test_exceptions_moved_and_cancelled_occurrences_are_as_the_file_says() -> None:
+    text = calendar(
+        "UID:1\nSUMMARY:batch\nDTSTART;TZID=Europe/Berlin:20260601T090000\nDURATION:PT2H\n"
+        "RRULE:FREQ=DAILY\nEXDATE;TZID=Europe/Berlin:20260610T090000",
+        "UID:1\nSUMMARY:late batch\nRECURRENCE-ID;TZID=Europe/Berlin:20260611T090000\n"
+        "DTSTART;TZID=Europe/Berlin:20260611T150000\nDURATION:PT1H",
+        "UID:2\nSUMMARY:off\nSTATUS:CANCELLED\nDTSTART:20260610T080000Z\nDTEND:20260610T090000Z",
+    )
+    found = around("2026-06-10", EventSource("x", calendar=text))
+    assert starts(found) == [("late batch", "2026-06-11T13:00")]
+    assert found.occurrences[0].end_s - found.occurrences[0].start_s == HOUR_S
+
+
+def test_a_time_that_names_no_zone_is_of_the_calendars() -> None:
+    text = calendar("UID:1\nSUMMARY:call\nDTSTART:20260610T090000\nDTEND:20260610T100000")
+    found = around("2026-06-09T12:00", EventSource("x", calendar=text, timezone="Asia/Tokyo"))
+    assert starts(found) == [("call", "2026-06-10T00:00")]
+
+
+def test_an_event_without_an_end_lasts_an_hour_and_names_control_no_terminal() -> None:
+    text = calendar("UID:1\nSUMMARY:la\x1b[2Junch  now\nDTSTART:20260610T090000Z")
+    (one,) = around("2026-06-10", EventSource("x", calendar=text)).occurrences
+    assert one.end_s - one.start_s == HOUR_S
+    assert one.name == "la [2Junch now"
+
+
+def test_a_zone_that_a_file_describes_itself_is_understood() -> None:
+    zone = (
+        "BEGIN:VTIMEZONE\nTZID:Office\nBEGIN:STANDARD\nDTSTART:19700101T000000\n"
+        "TZOFFSETFROM:+0500\nTZOFFSETTO:+0500\nEND:STANDARD\nEND:VTIMEZONE\nBEGIN:VEVENT"
+    )
+    text = calendar("UID:1\nSUMMARY:x\nDTSTART;TZID=Office:20260610T090000")
+    text = text.replace(b"BEGIN:VEVENT", zone.replace("\n", "\r\n").encode(), 1)
+    assert starts(around("2026-06-10", EventSource("x", calendar=text))) == [
+        ("x", "2026-06-10T04:00")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (rule("FREQ=MINUTELY;COUNT=5000000"), "more than 2000 occurrences in 2 days"),
+        (rule("FREQ=DAILY;INTERVAL=0"), "takes more than 5 s to expand"),
+        (rule("FREQ=OFTEN"), "cannot be read: Expected frequency"),
+        (EventSource("x", calendar=b"\xff\xfe\0"), "cannot be read: "),
+        (EventSource("x", calendar=calendar()), "cannot be read: no VEVENT"),
+        (
+            EventSource(
+                "x",
+                calendar=calendar(
+                    "UID:1\nSUMMARY:tick\nDTSTART:19700101T000000Z\nRRULE:FREQ=SECONDLY"
+                ),
+            ),
+            "takes more than 5 s to expand",
+        ),
+        (
+            EventSource("x", calendar=calendar("UID:1\nDTSTART;TZID=Nowhere:20260610T090000")),
+            "DTSTART: no time zone Nowhere is known",
+        ),
+    ],
+)
+def test_a_hostile_source_is_told_and_takes_nothing_from_the_others(
+    source: EventSource, problem: str
+) -> None:
+    day = unix_s("2026-06-10")
+    found = expanded([rule("FREQ=DAILY"), source, rule("FREQ=DAILY")], day)
+    assert problem in found.problems[1]
+    assert found.problems[::2] == ("", "")
+    assert [one.source for one in found.occurrences] == [0, 2, 0, 2]
