@@ -247,6 +247,38 @@ class TenantMetrics(Struct, frozen=True):
     metrics: dict[str, float]
 
 
+class EventMultiplier(Struct, frozen=True):
+    """How many times as much of a resource an event takes, from the least tenant to the most.
+
+    `occurrences` is from how many it was learned, at most, where it `is_learned`.
+    """
+
+    resource: str
+    least: float
+    most: float
+    is_learned: bool
+    occurrences: int
+
+
+class EventStatus(Struct, frozen=True):
+    """One occurrence of a known event that is on or coming; times are ISO 8601."""
+
+    name: str
+    starts_at: str
+    ends_at: str
+    lasts_s: float
+    concerns: str
+    tenants: int
+    multipliers: tuple[EventMultiplier, ...]
+
+
+class Events(Struct, frozen=True):
+    """The answer to GET /v1/events; `left_out` are further ones."""
+
+    events: tuple[EventStatus, ...]
+    left_out: int
+
+
 class Health(Struct, frozen=True):
     """The answer to GET /v1/health; reloads are counted since the agent's start."""
 

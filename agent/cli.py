@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from agent import paths
-from agent.answers import Explanation, Status
+from agent.answers import Events, Explanation, Status
 from agent.backtest.command import backtest
 from agent.backtest.commands import trace
 from agent.client import AgentError, AgentRefusedError, AgentUnreachableError, get, post
@@ -88,6 +88,20 @@ STATE, the most important first (+n: n more, all are in --json):
   learning    too little history for a forecast
   fallback    the forecaster does not answer; a simple rule stands in
   live        none of these
+"""
+
+_EVENTS_HELP = """List known events that are on or coming within the next two days.
+
+\b
+STARTS    in UTC
+LASTS     from then on
+EVENT     its name, in the configuration or in an iCalendar file
+CONCERNS  all tenants, those of regions, or one
+TAKES     how many times as much as before it, by resource: as configured, or
+          learned from so many occurrences, from the least tenant to the most;
+          unknown until the first has been
+
+Profiles rise calendar.lead_s before an event starts; `tidegate explain TENANT` says when one did.
 """
 
 _socket_option = click.option(
@@ -293,6 +307,22 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     else:
         _print_lines(released_lines(released, width=_width()))
     sys.exit(EXIT_FAULT if any(one.result == "refused" for one in released) else 0)
+
+
+@main.command(
+    help=_EVENTS_HELP, epilog=exit_codes(EXIT_UNREACHABLE), short_help="List known events to come."
+)
+@_socket_option
+@_json_option
+def events(socket_path: Path, as_json: bool) -> None:
+    """List known events that are on or coming."""
+    from agent.event_lines import event_lines
+
+    body = _asked(socket_path, "/v1/events")
+    if as_json:
+        print_json(body)
+        return
+    _print_lines(event_lines(msgspec.json.decode(body, type=Events), width=_width()))
 
 
 main.add_command(backtest)

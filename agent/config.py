@@ -116,10 +116,9 @@ def load_config(
     files = [_tenant_file(tenants_dir / name, own, source) for name in names]
     found = [_tenant(file, config, read) for file in files]
     tenants = tuple(tenant for tenant in found if tenant is not None)
-    events = tuple(event for file in (host_file, *files) for event in file.events)
-    config = replace(config, tenants=tenants, left_alone=left_alone, events=events)
+    config = replace(config, tenants=tenants, left_alone=left_alone)
+    config = _with_events(config, [host_file, *files])
     _check_floors(config, folder.faults)
-    _check_events([host_file, *files])
     problems = [line for file in (host_file, folder, *files) for line in file.problems()]
     if problems:
         raise ConfigError(problems)
@@ -374,14 +373,16 @@ def _check_floors(config: Config, faults: Faults) -> None:
             )
 
 
-def _check_events(files: Sequence[_File]) -> None:
-    """Refuse rules and iCalendar files that cannot be expanded; all are tried at once."""
+def _with_events(config: Config, files: Sequence[_File]) -> Config:
+    """Add all files' events; refuse rules and iCalendar files that cannot be expanded."""
     places = [(file, event) for file in files for event in file.events]
-    found = expanded([event for _, event in places], datetime.now(UTC).timestamp())
-    for (file, event), problem in zip(places, found.problems, strict=True):
+    events = tuple(event for _, event in places)
+    expansion = expanded(events, datetime.now(UTC).timestamp())
+    for (file, event), problem in zip(places, expansion.problems, strict=True):
         if problem:
             key = "file" if event.calendar else "repeat"
             file.faults.add(f"{event.place}.{key}", problem)
+    return replace(config, events=events, expansion=expansion)
 
 
 def _path_text(path: Path) -> str:

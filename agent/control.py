@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from cheroot.connections import ConnectionManager
 from cheroot.server import HTTPConnection
 
 from agent.answers import Health, Refusal, TenantMetrics
+from agent.event_words import events_answer
 from agent.explain import explain
 from agent.metrics import MetricError
 from agent.record import TickRecord
@@ -110,12 +112,12 @@ class ControlApp:
         record, facts, now_s = self._record(), self._facts(), time.monotonic()
         if path == "/v1/health":
             return _health_answer(health(record, facts, now_s=now_s))
-        if path != "/v1/status" and not path.startswith(_TENANT_PREFIX):
+        if path not in _WHOLE and not path.startswith(_TENANT_PREFIX):
             return HTTPStatus.NOT_FOUND, Refusal(f"there is nothing at {path}")
         if record is None:
             return HTTPStatus.SERVICE_UNAVAILABLE, Refusal("the agent is starting: no tick yet")
-        if path == "/v1/status":
-            return HTTPStatus.OK, status(record, facts, now_s=now_s)
+        if path in _WHOLE:
+            return HTTPStatus.OK, _WHOLE[path](record, facts, now_s)
         name = path.removeprefix(_TENANT_PREFIX)
         explanation = explain(record, name, now_s=now_s)
         if explanation is None:
@@ -127,6 +129,21 @@ def _body(environ: dict[str, Any]) -> bytes:
     """Return the body of a request: the server lets none through that is too large."""
     body: bytes = environ["wsgi.input"].read(_MAX_BODY_BYTES + 1)
     return body
+
+
+def _status(record: TickRecord, facts: AgentFacts, now_s: float) -> msgspec.Struct:
+    return status(record, facts, now_s=now_s)
+
+
+def _events(record: TickRecord, _facts: AgentFacts, _now_s: float) -> msgspec.Struct:
+    return events_answer(record.agenda, now_s=datetime.now(UTC).timestamp())
+
+
+# What is answered of the whole host, once there is a record.
+_WHOLE: Mapping[str, Callable[[TickRecord, AgentFacts, float], msgspec.Struct]] = {
+    "/v1/status": _status,
+    "/v1/events": _events,
+}
 
 
 def _health_answer(found: Health) -> Answer:

@@ -10,15 +10,17 @@ import numpy as np
 import structlog
 
 from agent.audit import log_grants
+from agent.calendar import Calendar
 from agent.config import ConfigError, check_reload
+from agent.expanding import expanded
 from agent.forecaster import Forecaster
 from agent.host import read_machine
 from agent.indicators import LeadingIndicators
 from agent.loading import Loading
 from agent.metric_files import MetricFiles
 from agent.paths import ORIGINALS_NAME
-from agent.persistence import Persistence
-from agent.policy import forecast_settings, loop_settings, policy_of, thrift_of
+from agent.persistence import Persistence, unix_now_s
+from agent.policy import calendar_plan, forecast_settings, loop_settings, policy_of, thrift_of
 from agent.ports import Kernel
 from agent.promises import left_alone_text
 from agent.pushed import PushedMetrics
@@ -87,7 +89,15 @@ class Daemon:
         self._indicators = LeadingIndicators(
             self._roster, self._loop.policy.foreseen, (self._metric_files, self.pushed)
         )
-        self._loop.adjusting = (self._indicators,)
+        self._calendar = Calendar(
+            calendar_plan(config),
+            self._roster,
+            self._loop.policy.foreseen,
+            clock=unix_now_s,
+            store=self._kept.learned,
+            expand=expanded,
+        )
+        self._loop.adjusting = (self._indicators, self._calendar)
         self._kept.recall(
             self._forecaster, self._roster, self._loop.policy, forecast_settings(config)
         )
@@ -114,6 +124,8 @@ class Daemon:
             reload_problem=self.reload_problem,
             state_problem=self._kept.state_problem,
             history_problem=self._kept.history_problem,
+            events_problem=self._calendar.problem,
+            uplift_problem=self._kept.learned.problem,
             originals_problem=self._originals.problem,
             release_problem=self._release_problem,
             thrift_problem=self.thrift.problem,
@@ -141,7 +153,10 @@ class Daemon:
             self._keep_root_lock()
             self._make_cgroups(self._absent())
             record = self._loop.tick(now_s, late_ticks=late_ticks)
-            before, self.record = self.record, replace(record, indicators=self._indicators.tick())
+            record = replace(
+                record, indicators=self._indicators.tick(), agenda=self._calendar.agenda
+            )
+            before, self.record = self.record, record
             log_grants(before, self.record)
             if self._loop.steps_closed != self._steps_saved:
                 self._follow_machine()
@@ -248,6 +263,7 @@ class Daemon:
         self.thrift = self.thrift.under(thrift_of(config))
         self._had_tenants |= bool(config.tenants)
         policy = policy_of(config.on(self._machine))
+        self._calendar.replan(calendar_plan(config))
         self._loop.reconfigure(roster, policy, self._loop_settings(), kernel=kernel)
         self._metric_files.reconfigure(_metric_paths(config))
         old.close()

@@ -51,3 +51,13 @@ class Occurrence:
     end_s: float
     name: str
     source: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """All occurrences that are on between two times, in order; and each source's problem, or ""."""
+
+    since_s: float = 0.0
+    until_s: float = 0.0
+    occurrences: tuple[Occurrence, ...] = ()
+    problems: tuple[str, ...] = ()

@@ -6,27 +6,16 @@ Not for the tick: it takes a quarter of a second, and as long as it may with hos
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
-from agent.event import EventSource, Occurrence
+from agent.event import EventSource, Expansion, Occurrence
 from agent.event_keys import shown_name
 from agent.expansion import Expanded, Request, Source
 
 WINDOW_S = 2 * 86_400.0
 _PATIENCE_S = 180.0
 _COMMAND = (sys.executable, "-I", "-m", "agent.expansion")
-
-
-@dataclass(frozen=True, slots=True)
-class Expansion:
-    """All occurrences that are on between two times, in order; and each source's problem, or ""."""
-
-    since_s: float
-    until_s: float
-    occurrences: tuple[Occurrence, ...] = ()
-    problems: tuple[str, ...] = ()
 
 
 def expanded(sources: Sequence[EventSource], since_s: float) -> Expansion:

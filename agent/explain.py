@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from agent.amounts import amount_text, token_of, tokens_text
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
 from agent.enforced import control_value, in_force
+from agent.event_words import raise_sentence
 from agent.indicated import indicator_text, indicators_of
 from agent.record import TickRecord
 from agent.shares import SHARE_DEAD_BAND
@@ -161,11 +162,13 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
             f"nothing: there is no cgroup; its floor of {case.text(case.floor)} is lent meanwhile."
         )
         return Chain(str(case.resource), (Sentence("measured", lent),), controls)
+    raised = raise_sentence(record.agenda, case.resource, position)
     steps = [
         Sentence("measured", _measured(case)),
         Sentence("demand", _demand(case)),
         Sentence("forecast", _forecast(case)),
         *(Sentence("metric", indicator_text(one, case.resource)) for one in indicators),
+        *([] if raised is None else [raised]),
         Sentence("risk", _risk(case)),
         Sentence("guaranteed", _guaranteed(case)),
         Sentence("opportunistic", _opportunistic(case)),

@@ -1,4 +1,4 @@
-"""What the daemon keeps across restarts: balances, and the history that forecasts begin with."""
+"""What the daemon keeps across restarts: balances, history, and what events were seen to take."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ import structlog
 from agent.cycle import Policy
 from agent.forecaster import Forecaster
 from agent.history import HISTORY_NAME, names_of
+from agent.learned_store import EVENTS_NAME, LearnedStore
 from agent.recorder import Recorder
 from agent.steps import ClosedStep
 from agent.store import Store
@@ -23,11 +24,12 @@ STATE_NAME = "state.db"
 
 
 class Persistence:
-    """Two files of the state folder: a damaged history costs no balances."""
+    """Three files of the state folder: a damaged history costs no balances."""
 
     def __init__(self, folder: Path) -> None:
         self._store = Store(folder / STATE_NAME)
         self._recorder = Recorder(folder / HISTORY_NAME)
+        self.learned = LearnedStore(folder / EVENTS_NAME)
 
     @property
     def state_problem(self) -> str | None:
@@ -56,7 +58,7 @@ class Persistence:
             step,
             names_of(roster, policy.foreseen),
             machine=np.repeat(amounts, len(roster)),
-            ended_at_s=_now_s(),
+            ended_at_s=unix_now_s(),
             step_s=step_s,
         )
 
@@ -66,18 +68,19 @@ class Persistence:
         """Let the forecaster begin with what was recorded before this start."""
         names = names_of(roster, policy.foreseen)
         past = self._recorder.past_demand(
-            names, step_s=settings.step_s, most=settings.kept_steps(len(names)), now_s=_now_s()
+            names, step_s=settings.step_s, most=settings.kept_steps(len(names)), now_s=unix_now_s()
         )
         if len(past):
             forecaster.reset(len(names), past)
             log.info("forecasts begin with what was recorded", steps=len(past))
 
     def close(self) -> None:
-        """Close both files."""
+        """Close all files."""
         self._store.close()
         self._recorder.close()
+        self.learned.close()
 
 
-def _now_s() -> float:
+def unix_now_s() -> float:
     """Return UNIX time: what is kept is read after a reboot, which the monotonic clock is not."""
     return datetime.now(UTC).timestamp()

@@ -1,9 +1,11 @@
 """From what an operator configured to what the core decides by.  Pure."""
 
+from agent.calendar import CalendarPlan
 from agent.cycle import Policy
 from agent.schedule import Thrift
 from agent.settings import Config
 from agent.tick import LoopSettings
+from agent.uplift import Windows
 from forecast.settings import ForecastSettings
 
 
@@ -43,4 +45,18 @@ def forecast_settings(config: Config) -> ForecastSettings:
         horizon_steps=config.periods.horizon_steps,
         refit_s=config.periods.refit_s,
         history_steps=config.forecast.history_steps,
+    )
+
+
+def calendar_plan(config: Config) -> CalendarPlan:
+    """Return the part of a configuration that the calendar goes by."""
+    step_s = config.periods.step_s
+    horizons_s = [step_s * steps for steps in forecast_settings(config).horizons_steps]
+    lead_s = config.calendar.lead_s
+    return CalendarPlan(
+        windows=Windows.of(lead_s=lead_s, step_s=step_s, horizons_s=horizons_s),
+        step_s=step_s,
+        sources=config.events,
+        expansion=config.expansion,
+        regions={tenant.name: tenant.regions for tenant in config.tenants if tenant.regions},
     )

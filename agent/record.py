@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.agenda import Agenda
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.usage import Usage
 from enforce.columns import Changes, HostSample, Outcomes
@@ -101,5 +102,6 @@ class TickRecord:
     forecaster: str  # "live", "starting", "late", "dead": the child's state in words
     problems: tuple[str, ...]  # configured but not enforceable, and other lasting faults
     totals: Totals = Totals()
+    agenda: Agenda | None = None  # known events; None where there are none
     unwritten: tuple[Changes, ...] = ()  # would be written for tenants that are only observed
     indicators: IndicatorTick | None = None  # None where nobody reports a metric

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.allocation import Mode
 from agent.emergency import EmergencySettings
-from agent.event import EventSource
+from agent.event import EventSource, Expansion
 from agent.paths import RUNTIME_DIR, SOCKET_NAME, STATE_DIR
 from agent.plan import Pace
 from agent.tenant import BASIC, Kind, QosClass, Resource, Tenant
@@ -125,6 +125,9 @@ class Config:
     calendar: CalendarSettings = CalendarSettings()
     log: LogSettings = LogSettings()
     events: tuple[EventSource, ...] = ()  # of the host's file, then of the tenants' in name order
+    expansion: Expansion = field(
+        default_factory=Expansion
+    )  # when they take place, as of when this was read
     qos: tuple[QosClass, ...] = DEFAULT_QOS
 
     @property

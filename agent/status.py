@@ -50,6 +50,8 @@ class AgentFacts:
     reload_problem: str | None = None
     state_problem: str | None = None
     history_problem: str | None = None
+    events_problem: str | None = None
+    uplift_problem: str | None = None
     originals_problem: str | None = None
     release_problem: str | None = None
     thrift_problem: str | None = None
@@ -61,6 +63,8 @@ class AgentFacts:
             "reload refused": self.reload_problem,
             "balances will not outlive the agent": self.state_problem,
             "steps are not recorded": self.history_problem,
+            "events to come are not known": self.events_problem,
+            "what events take will not outlive the agent": self.uplift_problem,
             "originals damaged": self.originals_problem,
             "control files not put back": self.release_problem,
             "ticks are left out": self.thrift_problem,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import LIMIT_CONTROL, Policy
 from agent.forecaster import State
-from agent.ports import Forecasting, Kernel
+from agent.ports import Adjusting, Forecasting, Kernel
 from agent.record import ResourceTick
 from agent.tenant import Floats, Ints, Resource, Roster
 from agent.tick import ControlLoop, LoopSettings
@@ -26,6 +26,7 @@ class Setting:
     resource: Resource
     step_s: float
     is_observing: bool = False  # all is decided, and nothing is limited
+    adjusting: Sequence[Adjusting] = ()  # what is known beside the recorded past
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,7 @@ def steps_of(
         forecaster=forecaster,
         ledgers={},
     )
+    loop.adjusting = setting.adjusting
     for step, row in enumerate(demand):
         tick = loop.tick(step_s * (step + 1), late_ticks=0).resources[setting.resource]
         if setting.resource not in LIMIT_CONTROL and not setting.is_observing:

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agent.event import EventSource, Occurrence
-from agent.expanding import Expansion, expanded
+from agent.event import EventSource, Expansion, Occurrence
+from agent.expanding import expanded
 
 HOUR_S = 3600.0
 

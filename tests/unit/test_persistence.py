@@ -33,7 +33,7 @@ MEMORY_BYTES = 7.0 * (1 << 20)
 def _wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second pass with each step that is recorded: ticks here take less than they say."""
     seconds = count(1_700_000_000)
-    monkeypatch.setattr("agent.persistence._now_s", lambda: float(next(seconds)))
+    monkeypatch.setattr("agent.persistence.unix_now_s", lambda: float(next(seconds)))
 
 
 @pytest.fixture

@@ -1,0 +1,245 @@
+"""The calendar: raises profiles before known events start, and learns from those that have been.
+
+It joins the pure parts to the clock, and to the process that works out further occurrences.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import structlog
+
+from agent.agenda import Agenda
+from agent.coming import Coming, Concerned, concerned
+from agent.event import EventSource, Expansion, Occurrence
+from agent.learned_store import LearnedStore
+from agent.lessons import Lessons
+from agent.tenant import Bools, Floats, Ints, Resource, Roster, carried_over
+from agent.uplift import Lift, Windows, absorbed_after, absorbed_at
+from agent.watches import WATCHED_S
+from forecast.profile import Profile
+
+log = structlog.get_logger()
+
+# Two days are worked out at a time; what is left after this is for when that fails.
+_TOP_UP_S, _RETRY_S = 6 * 3600.0, 600.0
+_NEAR_S = 3600.0  # beyond the windows: columns are of what is near, made anew within that time
+_CLOCK_SET_S, _CLOCK_DRIFT = 5.0, 0.01  # wall and monotonic clock differ by more: it was set
+
+Expanding = Callable[[Sequence[EventSource], float], Expansion]
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarPlan:
+    """What a configuration says of events."""
+
+    windows: Windows
+    step_s: float
+    sources: tuple[EventSource, ...] = ()
+    expansion: Expansion = field(default_factory=Expansion)
+    regions: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of each tenant
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """Columns of what is near, until `until_s`."""
+
+    coming: Coming
+    is_learned: Bools
+    near: Sequence[Occurrence]
+    since_s: float
+    until_s: float
+
+
+class Calendar:
+    """Adjusts profiles to events; see `agent.ports.Adjusting`.  `clock` returns UNIX time."""
+
+    def __init__(
+        self,
+        plan: CalendarPlan,
+        roster: Roster,
+        foreseen: Sequence[Resource],
+        *,
+        clock: Callable[[], float],
+        store: LearnedStore,
+        expand: Expanding,
+    ) -> None:
+        self._roster, self._foreseen = roster, tuple(foreseen)
+        self._clock, self._expand = clock, expand
+        self._lessons = Lessons(roster, foreseen, store)
+        self._concerned: Sequence[Concerned] = ()
+        self._entries: _Entries | None = None
+        self.agenda: Agenda | None = None  # of the last tick
+        self._before: Profile | None = None  # as it was last asked for, and as it was raised
+        self._after: Profile | None = None
+        self._further: _Further | None = None
+        self._retry_at_s = 0.0
+        self._last: tuple[float, float] | None = None  # wall and monotonic time of the last tick
+        self.replan(plan)
+        series = len(roster) * len(self._foreseen)
+        self._on, self._on_total, self._on_s = np.ones(series), np.zeros(series), 0.0
+        wall_s = clock()
+        self._absorbed = absorbed_at(self._near(wall_s).coming, wall_s, plan.step_s)
+
+    @property
+    def problem(self) -> str | None:
+        """Return why events to come are not known, None where they are."""
+        problems = zip(self._plan.sources, self._expansion.problems, strict=False)
+        told = (f"{source.place}: {problem}" for source, problem in problems if problem)
+        return next(told, None)
+
+    def replan(self, plan: CalendarPlan) -> None:
+        """Go on under another configuration; `rearrange` follows where tenants differ too."""
+        self._plan, self._expansion = plan, plan.expansion
+        self._further = None
+        self._concerned = concerned(plan.sources, self._roster, self._foreseen, plan.regions)
+        self._forget()
+
+    def rearrange(self, roster: Roster, foreseen: Sequence[Resource], positions: Ints) -> None:
+        """Go on with other series; -1 is a newcomer."""
+        self._roster, self._foreseen = roster, tuple(foreseen)
+        self._lessons.rearrange(roster, foreseen, positions)
+        self._absorbed = carried_over(self._absorbed, positions, 1.0)
+        self._on = carried_over(self._on, positions, 1.0)
+        self._on_total = carried_over(self._on_total, positions, 0.0)
+        self.replan(replace(self._plan, expansion=self._expansion))
+
+    def adjusted(self, profile: Profile, now_s: float) -> Profile:
+        """Return the profile as known events raise it; the very same where none does."""
+        if not self._plan.sources:
+            return profile
+        wall_s = self._clock()
+        self._top_up(wall_s)
+        self._pass(wall_s, now_s)
+        if not self._since_s <= wall_s < self._until_s:
+            self._look(wall_s)
+        if self._before is not profile or self._after is None:
+            self._before, self._after = profile, self._lift.applied(profile)
+        return self._after
+
+    def learn(self, values: Floats, profile: Profile) -> None:
+        """Take in a closed step: the models have seen what was on in it."""
+        if not self._plan.sources or self._on_s <= 0:
+            return
+        on, wall_s = self._on_total / self._on_s, self._clock()
+        self._on_total, self._on_s = np.zeros(len(on)), 0.0
+        near = self._near(wall_s)
+        before = near.coming.largest(wall_s, wall_s)
+        entries = near.coming, near.is_learned, near.near
+        if self._lessons.step(values, wall_s, entries=entries, absorbed=self._absorbed):
+            self._entries = None
+            self._on = self._near(wall_s).coming.largest(wall_s, wall_s)
+            # Of what is still on the models have seen all there was to learn from.
+            self._absorbed, on = self._absorbed * self._on / before, on * self._on / before
+        if (on != 1.0).any() or (self._absorbed != 1.0).any():
+            self._absorbed = absorbed_after(self._absorbed, on, values)
+            self._since_s = float("inf")
+
+    def _forget(self) -> None:
+        """Make columns and lift anew when they are next asked for."""
+        self._entries, self.agenda = None, None
+        self._since_s = self._until_s = float("inf")
+        self._before = self._after = None
+
+    def _pass(self, wall_s: float, now_s: float) -> None:
+        """Book for how long what was on has been on; see whether the clock was set meanwhile."""
+        if self._last is not None:
+            elapsed_s = now_s - self._last[1]
+            self._on_total = self._on_total + self._on * elapsed_s
+            self._on_s += elapsed_s
+            set_by_s = wall_s - self._last[0] - elapsed_s
+            if abs(set_by_s) > _CLOCK_SET_S + _CLOCK_DRIFT * elapsed_s:
+                log.warning("the clock was set: events are where it says", by_s=round(set_by_s))
+                self._lessons.abandon()
+                self._since_s = float("inf")
+        self._last = wall_s, now_s
+
+    def _look(self, wall_s: float) -> None:
+        """See what is on and what is coming, until that changes."""
+        near, windows = self._near(wall_s), self._plan.windows
+        self._on = near.coming.largest(wall_s, wall_s)
+        self._lift = Lift.of(near.coming, self._absorbed, wall_s, windows)
+        change_s = near.coming.next_change_s(wall_s, windows.all_s)
+        self._since_s, self._until_s = wall_s, min(change_s, near.until_s)
+        self._before = None
+        self.agenda = Agenda(
+            taken_at_s=wall_s,
+            tenants=len(self._roster),
+            foreseen=self._foreseen,
+            sources=self._plan.sources,
+            occurrences=self._expansion.occurrences,
+            concerned=self._concerned,
+            numbers=self._lessons.numbers,
+            learned=self._lessons.learned,
+            windows=windows,
+            near=near.near,
+            coming=near.coming,
+            is_learned=near.is_learned,
+            lift=self._lift,
+        )
+
+    def _near(self, wall_s: float) -> _Entries:
+        """Return the columns of what is near."""
+        found = self._entries
+        if found is None or not found.since_s <= wall_s < found.until_s:
+            until_s = wall_s + max(self._plan.windows.all_s) + _NEAR_S
+            near = [
+                one
+                for one in self._expansion.occurrences
+                if one.start_s <= until_s and one.end_s > wall_s - WATCHED_S
+            ]
+            series = len(self._roster) * len(self._foreseen)
+            coming = Coming.of(near, self._concerned, series)
+            coming, is_learned = self._lessons.resolved(coming, near)
+            found = _Entries(coming, is_learned, near, wall_s, wall_s + _NEAR_S)
+            self._entries = found
+        return found
+
+    def _top_up(self, wall_s: float) -> None:
+        """Take over further occurrences that were worked out, or have them worked out in time."""
+        if self._further is not None and self._further.is_done:
+            found, self._further = self._further.found, None
+            if found is not None:
+                self._expansion = _in_place_of(self._expansion, found)
+                self._forget()
+        since_s = self._expansion.since_s
+        is_due = not since_s <= wall_s < since_s + _TOP_UP_S
+        if is_due and self._further is None and not 0 < self._retry_at_s - wall_s <= _RETRY_S:
+            self._retry_at_s = wall_s + _RETRY_S
+            sources = self._plan.sources
+            self._further = _Further(lambda: self._expand(sources, wall_s))
+
+
+def _in_place_of(before: Expansion, found: Expansion) -> Expansion:
+    """Return what was found, with what was known of sources that cannot be expanded now.
+
+    Then it counts as old, so that it is tried again.
+    """
+    if not any(found.problems):
+        return found
+    log.warning("events cannot be worked out", problems=[one for one in found.problems if one][:3])
+    kept = [one for one in before.occurrences if found.problems[one.source]]
+    occurrences = tuple(sorted([*found.occurrences, *kept]))
+    return replace(found, since_s=before.since_s, occurrences=occurrences)
+
+
+class _Further:
+    """Occurrences that are being worked out, beside the ticks."""
+
+    def __init__(self, expand: Callable[[], Expansion]) -> None:
+        self.is_done = False
+        self.found: Expansion | None = None
+        self._expand = expand
+        try:
+            threading.Thread(target=self._run, name="events", daemon=True).start()
+        except RuntimeError:  # no room for a thread: it is tried again later
+            self.is_done = True
+
+    def _run(self) -> None:
+        try:
+            self.found = self._expand()
+        except Exception:  # a fault of ours costs the events to come, and no tick
+            log.exception("events cannot be worked out")
+        finally:
+            self.is_done = True

@@ -1,0 +1,96 @@
+"""What was learned of events, in SQLite, bounded: what was seen longest ago goes first.
+
+A damaged file is set aside; whatever the file does, the agent goes on.
+"""
+
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import structlog
+
+from agent.database import Schema, connected, opened
+
+log = structlog.get_logger()
+
+EVENTS_NAME = "events.db"
+MOST_ROWS = 200_000  # of some 100 bytes
+_MOST_NUMBER = 1e6
+_TABLE = """
+CREATE TABLE IF NOT EXISTS uplift (
+    event TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    log_sum REAL NOT NULL,
+    weight REAL NOT NULL,
+    occurrences INTEGER NOT NULL,
+    seen_at_s REAL NOT NULL,
+    PRIMARY KEY (event, tenant, resource)
+) WITHOUT ROWID
+"""
+_SCHEMA = Schema(version=1, tables=(_TABLE,))
+_INSERT = "INSERT OR REPLACE INTO uplift VALUES (?, ?, ?, ?, ?, ?, ?)"
+_FORGET = """
+DELETE FROM uplift WHERE (event, tenant, resource) IN (
+    SELECT event, tenant, resource FROM uplift ORDER BY seen_at_s LIMIT max(
+        (SELECT count(*) FROM uplift) - ?, 0))
+"""
+
+# Event, tenant, resource; sum of logarithms, weight, number of occurrences: see `Learned`.
+Row = tuple[str, str, str, float, float, int]
+
+
+class LearnedStore:
+    """The file; `problem` says why what is learned would not outlive the agent, if that is so."""
+
+    def __init__(self, path: Path, *, most_rows: int = MOST_ROWS) -> None:
+        self._path, self._most_rows = path, most_rows
+        self.problem: str | None = None
+        self._connection = self._opened()
+
+    def rows(self) -> Iterator[Row]:
+        """Yield what was saved, without what no agent writes."""
+        columns = "event, tenant, resource, log_sum, weight, occurrences"
+        try:
+            found = self._connection.execute(f"SELECT {columns} FROM uplift").fetchall()  # noqa: S608
+        except sqlite3.Error as error:
+            log.warning("learned uplift not read", path=str(self._path), problem=str(error))
+            return
+        yield from (row for row in found if _is_sound(row))
+
+    def save(self, rows: Sequence[Row], seen_at_s: float) -> None:
+        """Put these rows in place of those of the same names, in one transaction."""
+        try:
+            with self._connection:
+                self._connection.executemany(_INSERT, [(*row, seen_at_s) for row in rows])
+                self._connection.execute(_FORGET, (self._most_rows,))
+        except sqlite3.Error as error:
+            log.warning("learned uplift not saved", path=str(self._path), problem=str(error))
+            self.problem = f"{self._path}: {error}"
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        try:
+            return opened(self._path, _SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            self.problem = f"{self._path}: {error}"
+            log.warning("learned uplift kept in memory only", path=str(self._path))
+            return connected(Path(":memory:"), _SCHEMA)
+
+
+def _is_sound(row: tuple[object, ...]) -> bool:
+    *names, log_sum, weight, count = row
+    return (
+        all(isinstance(name, str) for name in names)
+        and isinstance(log_sum, float)
+        and isinstance(weight, float)
+        and isinstance(count, int)
+        and math.isfinite(log_sum)
+        and abs(log_sum) <= _MOST_NUMBER
+        and 0 < weight <= _MOST_NUMBER
+        and 0 < count < 1 << 31
+    )
