@@ -25,6 +25,7 @@ log = structlog.get_logger()
 # Two days are worked out at a time; what is left after this is for when that fails.
 _TOP_UP_S, _RETRY_S = 6 * 3600.0, 600.0
 _NEAR_S = 3600.0  # beyond the windows: columns are of what is near, made anew within that time
+_MOST_ENTRIES = 400_000  # occurrences x series, of some 100 bytes
 _CLOCK_SET_S, _CLOCK_DRIFT = 5.0, 0.01  # wall and monotonic clock differ by more: it was set
 
 Expanding = Callable[[Sequence[EventSource], float], Expansion]
@@ -74,6 +75,7 @@ class Calendar:
         self._before: Profile | None = None  # as it was last asked for, and as it was raised
         self._after: Profile | None = None
         self._further: _Further | None = None
+        self._left_out = 0
         self._retry_at_s = 0.0
         self._last: tuple[float, float] | None = None  # wall and monotonic time of the last tick
         self.replan(plan)
@@ -84,7 +86,9 @@ class Calendar:
 
     @property
     def problem(self) -> str | None:
-        """Return why events to come are not known, None where they are."""
+        """Return why events to come are not known or not followed, None where they are."""
+        if self._left_out:
+            return f"{self._left_out} of what is on at once, of too many tenants, are left out"
         problems = zip(self._plan.sources, self._expansion.problems, strict=False)
         told = (f"{source.place}: {problem}" for source, problem in problems if problem)
         return next(told, None)
@@ -184,17 +188,24 @@ class Calendar:
         found = self._entries
         if found is None or not found.since_s <= wall_s < found.until_s:
             until_s = wall_s + max(self._plan.windows.all_s) + _NEAR_S
-            near = [
-                one
-                for one in self._expansion.occurrences
-                if one.start_s <= until_s and one.end_s > wall_s - WATCHED_S
-            ]
+            near = self._affordable(wall_s - WATCHED_S, until_s)
             series = len(self._roster) * len(self._foreseen)
             coming = Coming.of(near, self._concerned, series)
             coming, is_learned = self._lessons.resolved(coming, near)
             found = _Entries(coming, is_learned, near, wall_s, wall_s + _NEAR_S)
             self._entries = found
         return found
+
+    def _affordable(self, since_s: float, until_s: float) -> Sequence[Occurrence]:
+        """Return what is on within that time, as much of it as columns may be made of."""
+        near, left = [], _MOST_ENTRIES
+        self._left_out = 0
+        for one in self._expansion.occurrences:
+            if one.start_s <= until_s and one.end_s > since_s:
+                left -= len(self._concerned[one.source].series)
+                self._left_out += left < 0
+                near += [one] if left >= 0 else []
+        return near
 
     def _top_up(self, wall_s: float) -> None:
         """Take over further occurrences that were worked out, or have them worked out in time."""

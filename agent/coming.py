@@ -4,7 +4,7 @@ Times are seconds of UNIX time.  An entry is one occurrence for one series.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Coming:
     end_s: Floats
     multiplier: Floats  # NaN: nothing is configured
     occurrence: Ints  # its position among the occurrences
+    edges_s: Floats  # when anything starts or ends
     n_series: int
 
     @classmethod
@@ -42,6 +43,7 @@ class Coming:
             end_s=np.repeat(np.array([one.end_s for one in occurrences]), counts),
             multiplier=np.concatenate([empty, *(one.multiplier for one in chosen)]),
             occurrence=np.repeat(np.arange(len(occurrences)), counts),
+            edges_s=np.unique([at for one in occurrences for at in (one.start_s, one.end_s)]),
             n_series=n_series,
         )
 
@@ -50,9 +52,7 @@ class Coming:
 
     def with_multiplier(self, multiplier: Floats) -> "Coming":
         """Return the same with other multipliers (entries,)."""
-        return Coming(
-            self.series, self.start_s, self.end_s, multiplier, self.occurrence, self.n_series
-        )
+        return replace(self, multiplier=multiplier)
 
     def is_within(self, since_s: float, until_s: float) -> Bools:
         """Say of each entry whether it is on at some time from `since_s` to `until_s`."""
@@ -74,7 +74,7 @@ class Coming:
 
     def next_change_s(self, now_s: float, windows_s: Sequence[float]) -> float:
         """Return when `largest` from then on, of any of the windows, may next be another."""
-        edges = np.concatenate([self.start_s, self.end_s])
+        edges = self.edges_s
         times = np.concatenate([edges, *(edges - window_s for window_s in windows_s)])
         later = times[times > now_s]
         return float(later.min()) if len(later) else float("inf")

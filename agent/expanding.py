@@ -11,9 +11,11 @@ import msgspec
 
 from agent.event import EventSource, Expansion, Occurrence
 from agent.event_keys import shown_name
-from agent.expansion import Expanded, Request, Source
+from agent.expansion import Expanded, Request, Source, too_many
 
 WINDOW_S = 2 * 86_400.0
+_MOST_OCCURRENCES = 50_000  # the agent keeps them: some 200 bytes each
+_SOURCE_CPU_S = 5.0
 _PATIENCE_S = 180.0
 _COMMAND = (sys.executable, "-I", "-m", "agent.expansion")
 
@@ -22,14 +24,21 @@ def expanded(sources: Sequence[EventSource], since_s: float) -> Expansion:
     """Return when events are on within two days from `since_s` (UNIX time)."""
     until_s = since_s + WINDOW_S
     asked = [at for at, source in enumerate(sources) if source.needs_expansion]
-    answers = _answered(Request(since_s, until_s, tuple(_request(sources[at]) for at in asked)))
+    # Many tenants have the same rule.
+    requests = [_request(sources[at]) for at in asked]
+    each = tuple(dict.fromkeys(requests))
+    limits = _MOST_OCCURRENCES, _SOURCE_CPU_S
+    answer_to = dict(zip(each, _answered(Request(since_s, until_s, each, *limits)), strict=True))
     problems = [""] * len(sources)
     found = [
         Occurrence(*source.span_s, source.name, at)
         for at, source in enumerate(sources)
         if source.span_s is not None and source.span_s[0] < until_s and source.span_s[1] > since_s
     ]
-    for at, answer in zip(asked, answers, strict=True):
+    for at, request in zip(asked, requests, strict=True):
+        answer = answer_to[request]
+        if len(found) + len(answer.occurrences) > _MOST_OCCURRENCES:
+            answer = Expanded(problem=too_many(_MOST_OCCURRENCES))
         problems[at] = answer.problem
         found += [
             Occurrence(start_s, end_s, shown_name(name) or "unnamed", at)

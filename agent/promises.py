@@ -21,13 +21,14 @@ def summary(config: Config) -> list[str]:
         capacity = exact_text(resource.kind, config.capacity[resource])
         floors = exact_text(resource.kind, promised)
         lines.append(f"{resource}: floors sum to {floors} of {capacity}, {config.modes[resource]}")
+    lines += [_events_text(config)] if config.events else []
     lines += [f"left alone: {text}" for text in [left_alone_text(config)] if text]
     return [*lines, *(f"warning: {text}" for text in warnings(config))]
 
 
 def warnings(config: Config) -> tuple[str, ...]:
     """Name what is valid and unwise."""
-    memory, found = Resource.MEMORY, _high_ceilings(config)
+    memory, found = Resource.MEMORY, [*_high_ceilings(config), *_idle_events(config)]
     left_bytes = config.machine[memory] - config.capacity[memory]
     if left_bytes < _AGENT_BYTES:
         left, needed = exact_text(memory.kind, left_bytes), exact_text(memory.kind, _AGENT_BYTES)
@@ -59,6 +60,23 @@ def _high_ceilings(config: Config) -> list[str]:
                 f"there are, which limits nothing: {named}"
             )
     return found
+
+
+def _events_text(config: Config) -> str:
+    """Say how many events there are, and how often they take place in the next days."""
+    calendars = sum(bool(event.calendar) for event in config.events)
+    count = f"{len(config.events) - calendars} event(s), {calendars} calendar(s)"
+    return f"{count}: {len(config.expansion.occurrences)} occurrence(s) within two days"
+
+
+def _idle_events(config: Config) -> list[str]:
+    """Name events of regions that no tenant has: they raise nothing, and may be slips."""
+    has = {region for tenant in config.tenants for region in tenant.regions}
+    return [
+        f"{event.place}.regions: no tenant has {' or '.join(event.regions)}, so it raises nothing"
+        for event in config.events
+        if event.regions and not has.intersection(event.regions)
+    ]
 
 
 def left_alone_text(config: Config) -> str:

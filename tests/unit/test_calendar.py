@@ -316,6 +316,20 @@ def test_what_cannot_be_worked_out_now_stays_as_it_was_and_is_tried_again(tmp_pa
     assert raised_at(calendar, clock, 7 * HOUR_S) == 3.0
 
 
+def test_more_than_columns_may_be_made_of_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.calendar._MOST_ENTRIES", 2 * SERIES)
+    clock = Clock()
+    sources = [once(f"{at}", HOUR_S + at, HOUR_S, 2.0 + at) for at in range(4)]
+    calendar = calendar_of(sources, roster(), clock, tmp_path)
+    assert raised_at(calendar, clock, HOUR_S) == 3.0
+    assert calendar.problem is not None
+    assert calendar.problem.startswith("2 of what is on at once")
+    assert raised_at(calendar, clock, 5 * HOUR_S) == 1.0
+    assert calendar.problem is None
+
+
 def test_it_follows_the_roster(tmp_path: Path) -> None:
     clock = Clock()
     sources = [once("sale", HOUR_S, 10 * HOUR_S, 3.0, tenant="b")]

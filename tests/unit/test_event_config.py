@@ -9,6 +9,7 @@ import pytest
 
 from agent.config import ConfigError, load_config
 from agent.event import EventSource
+from agent.promises import summary, warnings
 from agent.settings import Config
 from agent.tenant import Kind
 
@@ -162,6 +163,21 @@ def test_a_fault_names_its_place_and_what_was_expected(
     assert len(found) == 1
     assert found[0].startswith("tidegate.toml: ")
     assert fault in found[0]
+
+
+def test_the_summary_counts_events_and_warns_of_regions_that_nobody_has(
+    load: Loader, tmp_path: Path
+) -> None:
+    (tmp_path / "holidays.ics").write_text(CALENDAR)
+    day = 'name = "x"\nstart = 2026-01-01T09:00:00\nduration_s = 60\n'
+    config = load(
+        f'[[events]]\n{day}regions = ["eu", "us"]\n[[events]]\n{day}regions = "asia"\n'
+        f'[[events]]\n{day}repeat = "FREQ=DAILY"\n[[calendars]]\nfile = "{{here}}/holidays.ics"\n',
+        web='qos = "gold"\nregions = "us"\n',
+    )
+    assert "3 event(s), 1 calendar(s): 2 occurrence(s) within two days" in summary(config)
+    assert warnings(config) == ("events[1].regions: no tenant has asia, so it raises nothing",)
+    assert not any("event" in line for line in summary(load()))
 
 
 def test_a_tenant_cannot_name_regions_of_an_event(faults: Callable[..., list[str]]) -> None:

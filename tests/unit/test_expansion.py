@@ -1,5 +1,6 @@
 """When events take place: rules, iCalendar files, time zones, and what hostile ones cost."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_zone_that_a_file_describes_itself_is_understood() -> None:
     ("source", "problem"),
     [
         (rule("FREQ=MINUTELY;COUNT=5000000"), "more than 2000 occurrences in 2 days"),
-        (rule("FREQ=DAILY;INTERVAL=0"), "takes more than 5 s to expand"),
+        (rule("FREQ=DAILY;INTERVAL=0"), "takes more than 0.5 s to expand"),
         (rule("FREQ=OFTEN"), "cannot be read: Expected frequency"),
         (EventSource("x", calendar=b"\xff\xfe\0"), "cannot be read: "),
         (EventSource("x", calendar=calendar()), "cannot be read: no VEVENT"),
@@ -123,7 +124,7 @@ def test_a_zone_that_a_file_describes_itself_is_understood() -> None:
                     "UID:1\nSUMMARY:tick\nDTSTART:19700101T000000Z\nRRULE:FREQ=SECONDLY"
                 ),
             ),
-            "takes more than 5 s to expand",
+            "takes more than 0.5 s to expand",
         ),
         (
             EventSource("x", calendar=calendar("UID:1\nDTSTART;TZID=Nowhere:20260610T090000")),
@@ -132,10 +133,35 @@ def test_a_zone_that_a_file_describes_itself_is_understood() -> None:
     ],
 )
 def test_a_hostile_source_is_told_and_takes_nothing_from_the_others(
-    source: EventSource, problem: str
+    source: EventSource, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "takes more" in problem:
+        monkeypatch.setattr("agent.expanding._SOURCE_CPU_S", 0.5)
     day = unix_s("2026-06-10")
     found = expanded([rule("FREQ=DAILY"), source, rule("FREQ=DAILY")], day)
     assert problem in found.problems[1]
     assert found.problems[::2] == ("", "")
     assert [one.source for one in found.occurrences] == [0, 2, 0, 2]
+
+
+def test_all_events_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.expanding._MOST_OCCURRENCES", 120)
+    many = [rule("FREQ=HOURLY", start=f"2026-01-01T0{at}:00:00") for at in range(3)]
+    found = expanded(many, unix_s("2026-06-10"))
+    assert len(found.occurrences) == 58 + 57
+    problem = "more than 120 occurrences of all events together"
+    assert found.problems == ("", "", problem)
+
+
+def test_a_rule_that_many_tenants_have_is_worked_out_once_and_counts_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = rule("FREQ=HOURLY")
+    found = expanded([replace(one, tenant=f"t{at}") for at in range(500)], unix_s("2026-06-10"))
+    assert set(found.problems) == {""}
+    assert len(found.occurrences) == 500 * 49
+    few = 2 * 49 + 10
+    monkeypatch.setattr("agent.expanding._MOST_OCCURRENCES", few)
+    found = expanded([replace(one, tenant=f"t{at}") for at in range(500)], unix_s("2026-06-10"))
+    assert len(found.occurrences) == 2 * 49
+    assert found.problems[2] == f"more than {few} occurrences of all events together"
