@@ -156,7 +156,6 @@ class Calendar:
             if abs(set_by_s) > _CLOCK_SET_S + _CLOCK_DRIFT * elapsed_s:
                 log.warning("the clock was set: events are where it says", by_s=round(set_by_s))
                 self._lessons.abandon()
-                self._since_s = float("inf")
         self._last = wall_s, now_s
 
     def _look(self, wall_s: float) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 MOST_OCCURRENCES = 2000  # of one source within the time asked for
 _NICENESS = 10
 _ALL_CPU_S = 120
-_DATA_BYTES = 512 << 20
+_DATA_BYTES = 384 << 20  # a full MiB of recurring events takes 210 MiB
+_OOM_SCORE_ADJ = "900"  # as the forecaster's: the agent itself is to go last
 _MARGIN = timedelta(days=1)  # a local time differs from UTC by up to 14 hours
 _NO_END_S = 3600.0  # of an event without an end
 _LONGEST_NAME, _LONGEST_MESSAGE = 400, 200
@@ -86,6 +88,8 @@ def too_many(most: int) -> str:
 def _settle_down() -> None:
     """Become a background process that is bounded in memory and time."""
     os.nice(_NICENESS)
+    with suppress(OSError):  # where /proc can be written
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
     resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (_ALL_CPU_S, _ALL_CPU_S))
     signal.signal(signal.SIGPROF, _interrupt)

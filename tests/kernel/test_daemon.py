@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tenants import (
     MIB,
     READ_DISK,
     SPIN,
+    SPIN_A_LITTLE,
     cpu_used_s,
     is_done,
     living_in,
@@ -128,6 +130,32 @@ def test_a_spike_raises_the_limit_within_two_ticks(agent: Agent, cgroup_root: Pa
     # Two idle tenants share 0.9 cores; one that spins is worth all but the other's floor.
     assert before == pytest.approx(0.45, abs=0.05)
     assert after >= 0.7
+
+
+def test_a_limit_rises_before_a_known_event_starts(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    start = datetime.now(UTC) + timedelta(hours=1)
+    event = (
+        f'[[events]]\nname = "sale"\nstart = {start.isoformat(timespec="seconds")}\n'
+        'duration_s = "1h"\nmultiplier = 4\n'
+    )
+    spiky = tmp_path / "tenants.d" / "spiky.toml"
+    with (
+        living_in(cgroup_root / "spiky", SPIN_A_LITTLE),
+        living_in(cgroup_root / "calm", SPIN),
+    ):
+        agent.tick(16)
+        before = quota_cores(cgroup_root / "spiky")
+        agent.write_host(more='[calendar]\nlead_s = "2h"\n')
+        spiky.write_text(f"{TENANT}{event}")
+        assert agent.reload_problem() is None
+        record = agent.tick(4)
+        after = quota_cores(cgroup_root / "spiky")
+    usage = record.resources[Resource.CPU].usage[record.roster.names.index("spiky")]
+    assert before < 0.35
+    assert after > before + 0.1
+    assert usage < after - 0.1  # nothing but the calendar says so
 
 
 def test_limits_never_sum_to_more_than_the_capacity_while_demand_moves(

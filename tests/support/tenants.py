@@ -16,6 +16,16 @@ _JOIN = "import os, sys\nopen(sys.argv[1] + '/cgroup.procs', 'w').write('0')\n"
 _READY = "print('ready', flush=True)\n"
 
 SPIN = _JOIN + _READY + "while True: pass\n"
+SPIN_A_LITTLE = (
+    _JOIN
+    + _READY
+    + """
+while True:
+    began_s = time.process_time()
+    while time.process_time() < began_s + 0.015: pass
+    time.sleep(0.085)
+"""
+).replace("import os, sys", "import os, sys, time")
 SPIN_TWICE = _JOIN + "os.fork()\n" + _READY + "while True: pass\n"
 # Each line on stdin is an order: hold that many MiB more, and say when it is done.
 _HOLD = (

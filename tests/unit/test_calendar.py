@@ -219,11 +219,21 @@ def _folders(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
 
 
-def test_absence_teaches_nothing(tmp_path: Path) -> None:
-    demand = days(2)
-    demand[180:300, 0] = np.nan
-    _, calendar = replayed(demand, daily(2), tmp_path)
-    assert learned_of(calendar)[1] == 1
+@pytest.mark.parametrize(("absent", "count"), [((180, 300), 0), ((205, 225), 0), ((205, 212), 1)])
+def test_what_was_mostly_not_seen_teaches_nothing(
+    tmp_path: Path, absent: tuple[int, int], count: int
+) -> None:
+    demand = days(1)
+    demand[slice(*absent), 0] = np.nan
+    _, calendar = replayed(demand, daily(1), tmp_path)
+    assert learned_of(calendar)[1] == count
+
+
+def test_what_begins_while_another_event_is_on_teaches_nothing(tmp_path: Path) -> None:
+    other = once("fair", 100 * MINUTE_S, 3 * HOUR_S, 2.0, tenant="a")
+    _, calendar = replayed(days(1), [*daily(1), other], tmp_path)
+    assert learned_of(calendar)[1] == 0
+    assert learned_of(calendar, series=1)[1] == 1
 
 
 def test_what_is_learned_outlives_the_agent(tmp_path: Path) -> None:
