@@ -125,9 +125,8 @@ class Config:
     calendar: CalendarSettings = CalendarSettings()
     log: LogSettings = LogSettings()
     events: tuple[EventSource, ...] = ()  # of the host's file, then of the tenants' in name order
-    expansion: Expansion = field(
-        default_factory=Expansion
-    )  # when they take place, as of when this was read
+    # When they take place, as of when this was read: no part of what was configured.
+    expansion: Expansion = field(default_factory=Expansion, compare=False)
     qos: tuple[QosClass, ...] = DEFAULT_QOS
 
     @property
