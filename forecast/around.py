@@ -92,13 +92,13 @@ class _Errors:
     def expect(self, step: int, center: Singles, outlook: Outlook) -> Singles:
         """Return the quantiles around a center, and keep them to be judged."""
         if np.isnan(center).all():  # asked in vain: yesterday of the first day
-            nothing = np.full((len(self.target.levels), len(center)), np.nan, dtype=np.float32)
-            self._pending.opened(step, np.concatenate((center[None], nothing)))
-            return nothing
+            self._pending.opening(step)[:] = np.nan
+            return np.full((len(self.target.levels), len(center)), np.nan, dtype=np.float32)
         spread, least = outlook.spread_ahead(self.target.steps), outlook.least_spread
         scores = self._calibrator.quantiles(spread, least)
         grid: Singles = np.maximum(center + scores, np.float32(0.0))
-        self._pending.opened(step, np.concatenate((center[None], grid)))
+        pending = self._pending.opening(step)
+        pending[0], pending[1:] = center, grid
         return grid
 
     def rearrange(self, positions: Ints, memory_steps: int) -> None:

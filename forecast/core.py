@@ -44,10 +44,7 @@ class ForecastCore:
         self._experts = {
             name: self._made(name, steps) for name, steps in affordable(n_series, settings).items()
         }
-        self._mixtures = [
-            Mixture(len(self._asked(place)), n_series, target)
-            for place, target in enumerate(self._targets)
-        ]
+        self._mixtures = [self._mixture(place) for place in range(len(self._targets))]
         self._stretches = [Stretch(n_series, target) for target in self._targets[1:]]
 
     @property
@@ -77,6 +74,8 @@ class ForecastCore:
 
     def carried(self) -> dict[str, Singles]:
         """Return what part of the next step's quantiles is each expert's, shape (series,)."""
+        if self._mixtures[0] is None:
+            return {name: np.ones(self.n_series, np.float32) for name in self._asked(0)}
         return dict(zip(self._asked(0), self._mixtures[0].carried(), strict=True))
 
     def due(self) -> Ints:
@@ -129,7 +128,16 @@ class ForecastCore:
             self._experts[name] = kept.get(name) or self._added(name, count)
         for place, mixture in enumerate(self._mixtures):
             before, now = asked_before[place], self._asked(place)
-            mixture.rearrange(positions, [before.index(n) if n in before else -1 for n in now])
+            if mixture is None or len(now) == 1:
+                self._mixtures[place] = self._mixture(place)
+            else:
+                order = [before.index(name) if name in before else -1 for name in now]
+                mixture.rearrange(positions, order)
+
+    def _mixture(self, place: int) -> Mixture | None:
+        """Return fresh weights for one target; a lone expert needs none."""
+        asked = len(self._asked(place))
+        return Mixture(asked, self.n_series, self._targets[place]) if asked > 1 else None
 
     def _made(self, name: str, steps: int) -> Expert:
         seat = PANEL[name]
@@ -160,7 +168,7 @@ class ForecastCore:
         self._step_count += 1
         outcomes = self._outcomes.closed(self._step_count, came)
         for mixture, outcome in zip(self._mixtures, outcomes, strict=True):
-            if outcome is not None:
+            if mixture is not None and outcome is not None:
                 mixture.settle(self._step_count, outcome)
         for stretch, outcome in zip(self._stretches, outcomes[1:], strict=True):
             if outcome is not None:
@@ -181,7 +189,7 @@ class ForecastCore:
             for place, grid in zip(self._places(name), grids, strict=True):
                 said[place].append(grid)
         grid, *maxima = (
-            mixture.mixed(self._step_count, grids)
+            grids[0] if mixture is None else mixture.mixed(self._step_count, grids)
             for mixture, grids in zip(self._mixtures, said, strict=True)
         )
         level = self._smoothed.astype(np.float32)
@@ -193,7 +201,7 @@ class ForecastCore:
 
     def _outlook(self) -> Outlook:
         """Return what the experts may know of the fitted models."""
-        return Outlook(self._smoothed, self._alpha, self._sigma, self._flat_spread())
+        return Outlook(self._smoothed, self._alpha, self._sigma, self._flat_spread(), self._history)
 
     def _bounds(self, grid: Floats, maxima: list[Floats]) -> Floats:
         """Return bounds (horizons, bounds, series) on the maximum over each horizon.

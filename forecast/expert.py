@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast.history import History
 from forecast.models import Models
 from forecast.rolling import deviation_ahead
 
@@ -27,6 +28,7 @@ class Outlook:
     alpha: Floats
     sigma: Floats  # standard deviation of a one-step error; NaN until a model is fitted
     least_spread: Floats  # flat is not the same as certain
+    recent: History  # the last steps of all series
 
     def spread_ahead(self, steps: int) -> Floats:
         """Return the standard deviation of the value `steps` ahead, as far as models tell."""

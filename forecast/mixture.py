@@ -54,16 +54,17 @@ class Mixture:
 
     def mixed(self, step: int, grids: list[Singles]) -> Singles:
         """Return the mixture of `grids`, each (levels, series); NaN where no expert can tell."""
-        said = np.stack(grids)
-        found = np.empty(said.shape[1:], dtype=np.float32)
+        pending = self._pending.opening(step)
+        said, found = pending[:-1], pending[-1]
+        np.stack(grids, out=said)
         for block in self._blocks():
             is_awake = ~np.isnan(said[..., block])
             weight = self._weights(block, is_awake)
             mean = (weight * np.where(is_awake, said[..., block], np.float32(0.0))).sum(axis=0)
             mean[~is_awake.any(axis=0)] = np.nan
             np.maximum.accumulate(mean, axis=0, out=found[:, block])
-        self._pending.opened(step, np.concatenate((said, found[None])))
-        return found
+        mixed: Singles = found.copy()
+        return mixed
 
     def carried(self) -> Singles:
         """Return what part each expert has of the mixture, shape (experts, series): all levels'."""

@@ -63,23 +63,19 @@ def _same_time(lag_s: float) -> Centers:
     return lambda n_series, settings: SameTime(n_series, lag_s, settings.step_s)
 
 
-def _peak(*, halfway: bool) -> Centers:
-    return lambda n_series, settings: Peak(n_series, settings.horizon_steps, halfway=halfway)
-
-
 _LONG = _LONG_MEMORY_STEPS
 PANEL: dict[str, Seat] = {
-    "level": Seat(lambda _, __: Level(), True, False, _LONG, _SHORT_MEMORY_STEPS + 1, 5_000_000),
+    "level": Seat(lambda _, __: Level(), True, False, _LONG, _SHORT_MEMORY_STEPS + 1, 4_500_000),
     "level_of_late": Seat(lambda _, __: Level(), True, False, _SHORT_MEMORY_STEPS, 1, 50_000_000),
-    "halfway": Seat(_peak(halfway=True), False, True, _LONG, 1, 2_400_000),
+    "halfway": Seat(lambda _, __: Peak(halfway=True), False, True, _LONG, 1, 2_000_000),
     "analogues": Seat(None, True, True, LONGEST_MEMORY_STEPS, 96, 4_000_000),
-    "last": Seat(lambda n, _: Naive(n), True, True, _LONG, 144, 1_500_000),
-    "smoothing": Seat(lambda n, _: SmoothingGrid(n), True, False, _LONG, 144, 4_000_000),
-    "trend": Seat(lambda n, _: DampedTrend(n), True, True, _LONG, 144, 1_500_000),
-    "daily": Seat(lambda n, settings: Daily(n, settings.step_s), True, True, _LONG, 144, 1_500_000),
-    "peak": Seat(_peak(halfway=False), False, True, _LONG, 144, 1_500_000),
-    "yesterday": Seat(_same_time(DAY_S), True, True, _LONG, 288, 1_500_000),
-    "last_week": Seat(_same_time(WEEK_S), True, True, _LONG, 288, 1_500_000),
+    "last": Seat(lambda n, _: Naive(n), True, True, _LONG, 144, 600_000),
+    "smoothing": Seat(lambda n, _: SmoothingGrid(n), True, False, _LONG, 144, 1_500_000),
+    "trend": Seat(lambda n, _: DampedTrend(n), True, True, _LONG, 144, 600_000),
+    "daily": Seat(lambda n, settings: Daily(n, settings.step_s), True, True, _LONG, 144, 600_000),
+    "peak": Seat(lambda _, __: Peak(halfway=False), False, True, _LONG, 144, 600_000),
+    "yesterday": Seat(_same_time(DAY_S), True, True, _LONG, 144, 400_000),
+    "last_week": Seat(_same_time(WEEK_S), True, True, _LONG, 144, 300_000),
 }
 
 

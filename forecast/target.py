@@ -84,6 +84,13 @@ class Pending:
         shape = (target.open_windows, *parts, n_series)
         self._expected: Singles = np.full(shape, np.nan, dtype=np.float32)
 
+    def opening(self, step: int) -> Singles:
+        """Return where to put what is expected after this step; kept only if a window opens."""
+        if not self._target.opens(step):
+            return np.empty_like(self._expected[0])
+        expected: Singles = self._expected[self._place(step)]
+        return expected
+
     def opened(self, step: int, expected: Singles) -> None:
         """Keep what is expected of the window that opens after this step, if one does."""
         if self._target.opens(step):

@@ -14,7 +14,7 @@ from forecast.core import ForecastCore
 from forecast.ets import MODELS
 from forecast.settings import ForecastSettings
 
-RESOURCES = 2
+RESOURCES = 5
 FIT_SERIES = 100
 STEPS = 9
 

@@ -5,10 +5,12 @@ import pytest
 
 from forecast.expert import Outlook
 from forecast.experts.analogues import Analogues
+from forecast.history import History
 from forecast.profile import BOUNDS, LEVELS
 from forecast.target import Target
 
-NOTHING = Outlook(*(np.zeros(1) for _ in range(4)))
+ZERO = np.zeros(1)
+NOTHING = Outlook(ZERO, ZERO, ZERO, ZERO, History(1, 1))
 NEXT = (Target(1, LEVELS),)
 MEDIAN, HIGH, HIGHER, RARE = (LEVELS.tolist().index(level) for level in (0.5, 0.95, 0.99, 0.999))
 

@@ -15,7 +15,7 @@ from forecast.experts.peak import Peak
 from forecast.experts.same_time import DAY_S, WEEK_S, SameTime, cells_of
 from forecast.experts.smoothing import SmoothingGrid
 from forecast.experts.trend import DampedTrend
-from forecast.history import Floats, Singles
+from forecast.history import Floats, History, Singles
 from forecast.models import DailyFits
 from forecast.rolling import damped_ahead, rolled, rolled_trend
 from forecast.season import day_factors, has_season, without_gaps
@@ -24,18 +24,19 @@ RNG = np.random.default_rng(11)
 HOUR_S = 3600.0
 
 
-def outlook_of(smoothed: Floats) -> Outlook:
+def outlook_of(smoothed: Floats, recent: History | None = None) -> Outlook:
     ones = np.ones_like(smoothed)
-    return Outlook(smoothed, 0.3 * ones, ones, ones)
+    return Outlook(smoothed, 0.3 * ones, ones, ones, recent or History(len(smoothed), 1))
 
 
 def told(center: Center, values: Floats, steps: int = 1) -> Singles:
     """Return what a center says after `values` (steps, series)."""
-    smoothed = values[0].astype(np.float64)
+    smoothed, recent = values[0].astype(np.float64), History(values.shape[1], 60)
     for row in values:
+        recent.append(row)
         center.settle(row.astype(np.float32))
         smoothed = rolled(smoothed, np.full(len(row), 0.3), row)
-    return center.ahead(outlook_of(smoothed), steps)
+    return center.ahead(outlook_of(smoothed, recent), steps)
 
 
 def test_naive_is_the_last_that_is_known() -> None:
@@ -45,9 +46,9 @@ def test_naive_is_the_last_that_is_known() -> None:
 
 def test_the_peak_looks_back_four_windows() -> None:
     values = np.array([9.0, 5.0, 1.0, 2.0, 1.0, 1.0, 1.0, 3.0])[:, None]
-    assert told(Peak(1, 3, halfway=False), values, 1)[0] == 3.0
-    assert told(Peak(1, 3, halfway=False), values, 2)[0] == 9.0
-    halfway = told(Peak(1, 3, halfway=True), np.full((8, 1), 4.0), 2)
+    assert told(Peak(halfway=False), values, 1)[0] == 3.0
+    assert told(Peak(halfway=False), values, 2)[0] == 9.0
+    halfway = told(Peak(halfway=True), np.full((8, 1), 4.0), 2)
     assert halfway[0] == pytest.approx(4.0)
 
 
