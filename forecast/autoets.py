@@ -73,6 +73,10 @@ class AutoETSCore:
         """Return how many series could be fitted and never were."""
         return int((self._last_fit_step[self.due()] < 0).sum())
 
+    def urgent(self) -> int:
+        """Return how many series, the first of those that are due, are not to wait their turn."""
+        return self.never_fitted()
+
     def refit(self, series: Ints) -> None:
         """Fit these series' models anew; one that cannot be fitted has none until its next turn."""
         for place in series.tolist():

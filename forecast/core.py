@@ -5,19 +5,23 @@ of the next step and of the maximum over each horizon, from that state or from t
 are believed by how they did.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from forecast.expert import Expert, Outlook
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile, last_maximum_bound
 from forecast.history import Floats, History, Ints, Singles, cleaned, moved
+from forecast.judge import Judge
 from forecast.mixture import Mixture
 from forecast.models import Models
 from forecast.panel import PANEL, affordable
 from forecast.profile import BOUNDS, LEVELS, Profile, Source
 from forecast.rolling import DEFAULT_ALPHA, rolled
+from forecast.scores import Scores
 from forecast.settings import HORIZONS, ForecastSettings
 from forecast.stretch import Stretch
-from forecast.target import Outcomes, targets_of
+from forecast.target import Complete, Outcomes, targets_of
 
 # The least standard deviation of a score, relative to the series: flat is not the same as certain.
 _FLAT_FRACTION = 0.002
@@ -44,8 +48,12 @@ class ForecastCore:
         self._experts = {
             name: self._made(name, steps) for name, steps in affordable(n_series, settings).items()
         }
-        self._mixtures = [self._mixture(place) for place in range(len(self._targets))]
+        self._next = Mixture(len(self._asked(0)), n_series, self._targets[0])
+        self._maxima = [self._mixture(place) for place in range(1, len(self._targets))]
         self._stretches = [Stretch(n_series, target) for target in self._targets[1:]]
+        longest = self._targets[-1]
+        self._scores = Scores(len(self._asked(0)), n_series, settings.horizon_steps, longest.every)
+        self._judge = Judge(n_series, settings.horizon_steps, longest.every)
 
     @property
     def n_series(self) -> int:
@@ -61,7 +69,8 @@ class ForecastCore:
         """Take in the newest step (series,), NaN a gap, and return what to expect next."""
         self._take(values)
         grid, *maxima = (made.astype(np.float64) for made in self._expect())
-        return self._without_the_unfitted(
+        found = self._scores.quality(tuple(self._asked(0)), self._next.shares)
+        return self._with_the_rule(
             Profile(
                 step=step,
                 levels=LEVELS,
@@ -69,24 +78,26 @@ class ForecastCore:
                 expected=np.maximum(self._smoothed, 0.0),
                 maximum=self._bounds(grid, maxima),
                 source=np.full(self.n_series, Source.LIVE, dtype=np.uint8),
+                quality=self._judge.judged(found),
             )
         )
 
-    def carried(self) -> dict[str, Singles]:
-        """Return what part of the next step's quantiles is each expert's, shape (series,)."""
-        if self._mixtures[0] is None:
-            return {name: np.ones(self.n_series, np.float32) for name in self._asked(0)}
-        return dict(zip(self._asked(0), self._mixtures[0].carried(), strict=True))
-
     def due(self) -> Ints:
-        """Return the series that may be fitted, those never or longest not fitted first."""
+        """Return the series that may be fitted: never fitted, poor, then longest not fitted."""
         fittable = np.flatnonzero(self._points >= self.settings.min_points)
-        order = np.argsort(self._last_fit_step[fittable], kind="stable")
+        fitted_at = self._last_fit_step.copy()
+        poor = self._judge.wanting_fit
+        fitted_at[poor] = np.minimum(fitted_at[poor], 0)
+        order = np.argsort(fitted_at[fittable], kind="stable")
         return fittable[order]
 
     def never_fitted(self) -> int:
         """Return how many series could be fitted and never were."""
         return int((self._last_fit_step[self.due()] < 0).sum())
+
+    def urgent(self) -> int:
+        """Return how many series, the first of those that are due, are not to wait their turn."""
+        return self.never_fitted() + len(self._judge.wanting_fit)
 
     def refit(self, series: Ints) -> None:
         """Fit these series' models anew on their history; what cannot be fitted keeps its state."""
@@ -98,6 +109,7 @@ class ForecastCore:
         self._smoothed[fitted] = fits.smoothed[is_good]
         self._sigma[fitted] = fits.sigma[is_good]
         self._last_fit_step[series] = self._step_count
+        self._judge.fitted(series)
         for expert in self._experts.values():
             expert.refit(series, history, self._models)
 
@@ -110,6 +122,7 @@ class ForecastCore:
         self._last_fit_step = moved(self._last_fit_step, positions, -1)
         self._history.rearrange(positions, self.settings.affordable_history_steps(len(positions)))
         self._outcomes.rearrange(positions)
+        self._judge.rearrange(positions)
         for stretch in self._stretches:
             stretch.rearrange(positions)
         self._rearrange_experts(positions)
@@ -126,16 +139,20 @@ class ForecastCore:
             if name in kept:
                 kept[name].rearrange(positions, count)
             self._experts[name] = kept.get(name) or self._added(name, count)
-        for place, mixture in enumerate(self._mixtures):
-            before, now = asked_before[place], self._asked(place)
-            if mixture is None or len(now) == 1:
-                self._mixtures[place] = self._mixture(place)
+        orders = [
+            [before.index(name) if name in before else -1 for name in self._asked(place)]
+            for place, before in enumerate(asked_before)
+        ]
+        self._next.rearrange(positions, orders[0])
+        self._scores.rearrange(positions, orders[0])
+        for place, mixture in enumerate(self._maxima, start=1):
+            if mixture is None or len(orders[place]) == 1:
+                self._maxima[place - 1] = self._mixture(place)
             else:
-                order = [before.index(name) if name in before else -1 for name in now]
-                mixture.rearrange(positions, order)
+                mixture.rearrange(positions, orders[place])
 
     def _mixture(self, place: int) -> Mixture | None:
-        """Return fresh weights for one target; a lone expert needs none."""
+        """Return fresh weights for one of the maxima; a lone expert needs none."""
         asked = len(self._asked(place))
         return Mixture(asked, self.n_series, self._targets[place]) if asked > 1 else None
 
@@ -167,18 +184,29 @@ class ForecastCore:
         came = values.astype(np.float32)
         self._step_count += 1
         outcomes = self._outcomes.closed(self._step_count, came)
-        for mixture, outcome in zip(self._mixtures, outcomes, strict=True):
-            if mixture is not None and outcome is not None:
-                mixture.settle(self._step_count, outcome)
-        for stretch, outcome in zip(self._stretches, outcomes[1:], strict=True):
-            if outcome is not None:
-                stretch.settle(self._step_count, outcome)
+        self._settle(came, outcomes)
         for name, expert in self._experts.items():
             of_its_own = [outcomes[place] for place in self._places(name)]
             expert.settle(self._step_count, came, of_its_own)
         self._smoothed = rolled(self._smoothed, self._alpha, values)
         self._history.append(values)
         self._points += np.isfinite(values)
+
+    def _settle(self, came: Singles, outcomes: Sequence[Singles | None]) -> None:
+        """Hold what was told of this step, and of the maxima that it completes, against it."""
+        nothing = np.full((len(BOUNDS), len(came)), np.nan, dtype=np.float32)
+        complete, losses = Complete(nothing[0], nothing), self._next.losses(self._step_count, came)
+        self._next.settle(self._step_count, came)
+        maxima = zip(self._maxima, self._stretches, outcomes[1:], strict=True)
+        for mixture, stretch, outcome in maxima:
+            complete = Complete(nothing[0], nothing)
+            if outcome is not None:
+                complete = stretch.settle(self._step_count, outcome)
+                if mixture is not None:
+                    mixture.settle(self._step_count, outcome)
+        self._judge.settle(came, losses, complete, self._history)
+        is_live, expected = np.isfinite(self._sigma), np.maximum(self._smoothed, 0.0)
+        self._scores.settle(came, expected, losses, complete, is_live)
 
     def _expect(self) -> list[Singles]:
         """Return quantiles of each target: what all experts say, by their weights."""
@@ -188,10 +216,11 @@ class ForecastCore:
             grids = expert.expect(self._step_count, outlook)
             for place, grid in zip(self._places(name), grids, strict=True):
                 said[place].append(grid)
-        grid, *maxima = (
+        grid = self._next.mixed(self._step_count, said[0])
+        maxima = [
             grids[0] if mixture is None else mixture.mixed(self._step_count, grids)
-            for mixture, grids in zip(self._mixtures, said, strict=True)
-        )
+            for mixture, grids in zip(self._maxima, said[1:], strict=True)
+        ]
         level = self._smoothed.astype(np.float32)
         drawn = zip(self._stretches, maxima, strict=True)
         return [
@@ -216,20 +245,23 @@ class ForecastCore:
         bounds = np.fmax(bounds, _rows_at(grid, BOUNDS))
         return np.maximum.accumulate(bounds, axis=0)
 
-    def _without_the_unfitted(self, profile: Profile) -> Profile:
-        """Put the fallback rule's numbers where no model has been fitted, or no expert can tell.
+    def _with_the_rule(self, profile: Profile) -> Profile:
+        """Put the fallback rule's numbers where no expert can tell, or the model is poor.
 
         After a gap that is longer than the rule looks back, the smoothed state is all there is.
         """
         unfitted = np.flatnonzero(np.isnan(self._sigma) | np.isnan(profile.grid[0]))
-        for start in range(0, len(unfitted), _BLOCK):
-            block = unfitted[start : start + _BLOCK]
+        replaced = self._judge.replaced
+        ruled = np.union1d(unfitted, replaced)
+        for start in range(0, len(ruled), _BLOCK):
+            block = ruled[start : start + _BLOCK]
             instead = self._fallback(block, step=profile.step)
             is_known = np.isfinite(instead.expected)
             block = block[is_known]
             profile.grid[:, block] = instead.grid[:, is_known]
             profile.expected[block] = instead.expected[is_known]
             profile.maximum[..., block] = instead.maximum[..., is_known]
+        profile.source[replaced] = Source.FALLBACK
         profile.source[unfitted] = Source.LEARNING
         return profile
 

@@ -7,7 +7,8 @@ single-precision bytes of known shape.  Anything else is refused with a typed er
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Annotated, Final
+from dataclasses import fields
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -15,15 +16,17 @@ from numpy.typing import NDArray
 
 from forecast.history import Floats, Ints
 from forecast.profile import BOUNDS, Profile, Source
+from forecast.quality import MOST_EXPERTS, PINBALLS, WHOLE_PCT, Quality, Verdict
 from forecast.settings import HORIZONS, ForecastSettings
 
 MAGIC: Final = b"TIDE"
-VERSION: Final = 2
+VERSION: Final = 3
 _HEADER: Final = struct.Struct("!4sHII")
-# A profile of 50,000 series is 4 MB.
+# A profile of 50,000 series is 8 MB.
 MOST_BODY_BYTES: Final = 1 << 26
 MOST_SERIES: Final = 1 << 20
 _MOST_LEVELS: Final = 256
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_ -]{1,32}\Z")]
 
 
 class MessageError(Exception):
@@ -64,6 +67,21 @@ class Learned(msgspec.Struct, tag=True, frozen=True):
     step: int
 
 
+class Figures(msgspec.Struct, frozen=True):
+    """How good forecasts have been: shares and verdict uint8, all else float32."""
+
+    experts: Annotated[tuple[_Name, ...], msgspec.Meta(max_length=MOST_EXPERTS)]
+    shares: bytes
+    verdict: bytes
+    windows: bytes
+    coverage: bytes
+    pinball: bytes
+    sharpness: bytes
+    bias: bytes
+    skill: bytes
+    skill_best: bytes
+
+
 class Answer(msgspec.Struct, tag=True, frozen=True):
     """The profile that follows a step: levels float64, source uint8, all else float32."""
 
@@ -74,9 +92,15 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
     expected: bytes
     maximum: bytes
     source: bytes
+    quality: Figures | None = None
 
 
 Message = Begin | Rearrange | Step | Hello | Learned | Answer
+
+_SINGLE, _BYTE = np.dtype(np.float32), np.dtype(np.uint8)
+_ROUNDING: Final = 1e-5
+# Columns of `Quality` as they travel: two of bytes, and the others of numbers.
+_FIGURES: Final = tuple(field.name for field in fields(Quality))[1:]
 
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -173,7 +197,13 @@ def answer_message(generation: int, profile: Profile) -> Answer:
         expected=profile.expected.astype(np.float32).tobytes(),
         maximum=profile.maximum.astype(np.float32).tobytes(),
         source=profile.source.astype(np.uint8).tobytes(),
+        quality=None if profile.quality is None else _figures(profile.quality),
     )
+
+
+def _figures(quality: Quality) -> Figures:
+    columns = {name: getattr(quality, name).tobytes() for name in _FIGURES}
+    return Figures(experts=quality.experts, **columns)
 
 
 def profile_of(message: Answer, n_series: int) -> Profile:
@@ -195,12 +225,50 @@ def profile_of(message: Answer, n_series: int) -> Profile:
         expected=_singles(message.expected, (n_series,)),
         maximum=_singles(message.maximum, (HORIZONS, len(BOUNDS), n_series)),
         source=np.frombuffer(message.source, dtype=np.uint8),
+        quality=None if message.quality is None else _quality_of(message.quality, n_series),
     )
     if not _is_sound(profile):
         raise MessageError(
             "quantiles must be finite, at least 0, and rise with their levels; all or none known"
         )
     return profile
+
+
+def _quality_of(said: Figures, n_series: int) -> Quality:
+    """Return the figures in an answer.
+
+    Raises:
+        MessageError: They are not of so many series, or are nothing that can be.
+
+    """
+    several = {"coverage": len(BOUNDS), "pinball": PINBALLS}
+    singles = {
+        name: _array(getattr(said, name), (several[name], n_series), _SINGLE)
+        if name in several
+        else _array(getattr(said, name), (n_series,), _SINGLE)
+        for name in _FIGURES[2:]
+    }
+    shares = _array(said.shares, (len(said.experts), n_series), _BYTE)
+    verdict = _array(said.verdict, (n_series,), _BYTE)
+    found = Quality(said.experts, shares, verdict, **singles)
+    if not _is_possible(found):
+        raise MessageError("figures of a forecast's quality that cannot be")
+    return found
+
+
+def _is_possible(found: Quality) -> bool:
+    amounts = (found.windows, found.coverage, found.pinball)
+    figures = (*amounts, found.sharpness, found.bias, found.skill, found.skill_best)
+    return bool(
+        (found.shares <= WHOLE_PCT).all()
+        and (found.verdict <= max(Verdict)).all()
+        and not any((column < 0).any() for column in amounts)
+        and not any(np.isinf(column).any() for column in figures)
+        and not np.isnan(found.windows).any()
+        and not (found.coverage > 1 + _ROUNDING).any()
+        and not (found.skill > 1).any()
+        and not (found.skill_best > 1).any()
+    )
 
 
 def _is_sound(profile: Profile) -> bool:
@@ -232,7 +300,11 @@ def _decoded(body: bytes, checksum: int) -> Message:
 
 
 def _singles(data: bytes, shape: tuple[int, ...]) -> Floats:
-    expected = int(np.prod(shape)) * np.dtype(np.float32).itemsize
+    return _array(data, shape, _SINGLE).astype(np.float64)
+
+
+def _array(data: bytes, shape: tuple[int, ...], kind: np.dtype[Any]) -> NDArray[Any]:
+    expected = int(np.prod(shape)) * kind.itemsize
     if len(data) != expected:
         raise MessageError(f"array of {len(data)} bytes, expected {expected}")
-    return np.frombuffer(data, dtype=np.float32).reshape(shape).astype(np.float64)
+    return np.frombuffer(data, dtype=kind).reshape(shape)

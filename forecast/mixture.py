@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.history import Ints, Singles, moved
+from forecast.quality import WHOLE_PCT, Bytes
+from forecast.scores import Losses, pinball
 from forecast.target import Pending, Target
 
 # Half of what was learned is forgotten after 140 windows: chosen on recorded traces.
@@ -34,9 +36,18 @@ class Mixture:
         shape = (n_experts, len(target.levels), n_series)
         self._saved: Singles = np.zeros(shape, dtype=np.float32)
         self._squares: Singles = np.zeros(shape, dtype=np.float32)
+        self.shares: Bytes = np.zeros((n_experts, n_series), dtype=np.uint8)  # of what was mixed
         # What each expert said and, behind them, what was made of it.
         self._pending = Pending(n_series, target, (n_experts + 1, len(target.levels)))
         self._levels: Singles = target.levels.astype(np.float32)[:, None]
+
+    def losses(self, step: int, outcome: Singles) -> Losses:
+        """Return what was lost with what was said of the window that closes now."""
+        pending, losses = self._pending.closing(step), Losses.none(*self.shares.shape)
+        for block in self._blocks():
+            lost = pinball(outcome[block] - pending[..., block], self._levels).mean(axis=1)
+            losses.each[:, block], losses.mixed[block] = lost[:-1], lost[-1]
+        return losses
 
     def settle(self, step: int, outcome: Singles) -> None:
         """Hold what was said of the window that closes now against what came, (series,)."""
@@ -62,16 +73,10 @@ class Mixture:
             weight = self._weights(block, is_awake)
             mean = (weight * np.where(is_awake, said[..., block], np.float32(0.0))).sum(axis=0)
             mean[~is_awake.any(axis=0)] = np.nan
+            self.shares[:, block] = np.round(WHOLE_PCT * weight.mean(axis=1))
             np.maximum.accumulate(mean, axis=0, out=found[:, block])
         mixed: Singles = found.copy()
         return mixed
-
-    def carried(self) -> Singles:
-        """Return what part each expert has of the mixture, shape (experts, series): all levels'."""
-        everyone = np.ones(self._saved.shape, dtype=np.bool_)
-        weights = [self._weights(block, everyone[..., block]) for block in self._blocks()]
-        carried: Singles = np.concatenate([weight.mean(axis=1) for weight in weights], axis=-1)
-        return carried
 
     def rearrange(self, positions: Ints, experts: list[int]) -> None:
         """Put the series and the experts in a new order; -1 is new to the others.
@@ -80,6 +85,7 @@ class Mixture:
         """
         self._saved = _moved(self._saved, positions, experts, 0.0)
         self._squares = _moved(self._squares, positions, experts, 0.0)
+        self.shares = np.zeros((len(experts), len(positions)), dtype=np.uint8)
         self._pending.rearrange(positions, [*experts, self._pending.parts[0] - 1])
 
     def _blocks(self) -> list[slice]:

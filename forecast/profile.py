@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.history import moved
+from forecast.quality import Quality
 
 Floats = NDArray[np.float64]
 
@@ -25,7 +26,7 @@ class Source(IntEnum):
 
     LEARNING = 0  # too few points: the fallback rule on what there is
     LIVE = 1  # a fitted model, calibrated
-    FALLBACK = 2  # enough points, but the forecaster is late, hung or dead
+    FALLBACK = 2  # enough points, but the forecaster is late or dead, or the model is poor
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Profile:
 
     Shapes: `levels` (levels,), `grid` (levels, series) rising along axis 0, `maximum` (horizons,
     bounds, series) rising along both: the nearest horizon first, at `BOUNDS`; the others (series,).
-    NaN where a series has never been observed.  `step` numbers the last step that was seen.
+    NaN where a series has never been observed.  `step` numbers the last step that was seen,
+    `quality` says how good such forecasts have been; None is that nothing has kept score.
     """
 
     step: int
@@ -43,6 +45,7 @@ class Profile:
     expected: Floats
     maximum: Floats
     source: NDArray[np.uint8]
+    quality: Quality | None = None
 
     @property
     def upper(self) -> Floats:
@@ -58,6 +61,7 @@ class Profile:
             expected=moved(self.expected, positions, np.nan),
             maximum=moved(self.maximum, positions, np.nan),
             source=moved(self.source, positions, Source.LEARNING),
+            quality=None if self.quality is None else self.quality.rearranged(positions),
         )
 
 

@@ -10,7 +10,7 @@ Adaptive Conformal Inference Under Distribution Shift, 2021, for a factor in pla
 import numpy as np
 
 from forecast.history import Ints, Singles, moved
-from forecast.target import Pending, Target
+from forecast.target import Complete, Pending, Target
 
 # Chosen on recorded traces among 0 to 0.1: pooled coverage comes within 1 point of each level for a
 # pinball loss 0.2 to 1 % higher; ten times as much costs 5 to 10 %.
@@ -26,13 +26,14 @@ class Stretch:
         self._factor: Singles = np.ones((len(target.levels), n_series), dtype=np.float32)
         self._pending = Pending(n_series, target, (len(target.levels),))
 
-    def settle(self, step: int, outcome: Singles) -> None:
+    def settle(self, step: int, outcome: Singles) -> Complete:
         """Hold the bounds on the window that closes now against what came, shape (series,)."""
-        bounds = self._pending.closing(step)
+        bounds = self._pending.closing(step).copy()
         is_known = ~np.isnan(outcome) & ~np.isnan(bounds)
         moved_by = _GAIN * ((outcome > bounds) - (np.float32(1.0) - self._levels))
         self._factor += np.where(is_known, moved_by, np.float32(0.0))
         np.clip(self._factor, _LEAST, _MOST, out=self._factor)
+        return Complete(outcome, bounds)
 
     def applied(self, step: int, center: Singles, bounds: Singles) -> Singles:
         """Return bounds (levels, series) that stand as far from `center` (series,) as they should.

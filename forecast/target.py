@@ -48,6 +48,17 @@ def targets_of(settings: ForecastSettings) -> tuple[Target, ...]:
     return (Target(1, LEVELS), *maxima)
 
 
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """A window that has just closed; NaN where there is none, or it had a gap.
+
+    `maximum` (series,) is what the series rose to, `bounds` (levels, series) what had been told.
+    """
+
+    maximum: Singles
+    bounds: Singles
+
+
 class Outcomes:
     """The last steps of all series: what became of each target's windows."""
 

@@ -72,6 +72,9 @@ class Core(Protocol):
     def never_fitted(self) -> int:
         """Return how many series could be fitted and never were."""
 
+    def urgent(self) -> int:
+        """Return how many series, the first of those that are due, are not to wait their turn."""
+
     def refit(self, series: Ints) -> None:
         """Fit these series' models anew."""
 
@@ -106,7 +109,7 @@ class Refits:
         self._n_series = core.n_series
         turn = self._n_series * self._settings.step_s / self._settings.refit_s
         self._owed = min(self._owed + turn, self._n_series)
-        self._owed = max(self._owed, float(core.never_fitted()))
+        self._owed = max(self._owed, float(core.urgent()))
 
     def next(self, spent_s: float) -> Ints:
         """Return the series to refit next; none when turn or share are used up."""

@@ -4,12 +4,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from series import maxima_ahead, profiles, share_held
+from series import Floats, maxima_ahead, profiles, share_held
 
 from forecast.core import ForecastCore
 from forecast.ets import MODELS
+from forecast.fallback import fallback_profile
 from forecast.panel import PANEL
 from forecast.profile import LEVELS, Source
+from forecast.quality import Verdict
 from forecast.settings import ForecastSettings
 
 SETTINGS = ForecastSettings(horizon_steps=5, history_steps=60)
@@ -103,6 +105,58 @@ def test_a_long_gap_before_the_first_fit_leaves_the_state_to_go_by() -> None:
     assert profile.source[0] == Source.LEARNING
     assert profile.expected[0] == pytest.approx(4.0)
     assert profile.upper[0] >= 4.0
+
+
+def chaotic(steps: int) -> Floats:
+    """Return levels that nothing announces and that last for 12 steps: no model can follow."""
+    rng = np.random.default_rng(1)
+    levels = np.repeat(rng.uniform(0, 100, -(-steps // 12)), 12)[:steps]
+    return np.abs(levels + 0.05 * rng.normal(size=steps))
+
+
+def test_a_poor_model_is_refitted_then_replaced_by_the_rule_and_returns_when_it_is_better() -> None:
+    settings = ForecastSettings(horizon_steps=3, history_steps=60, experts=("level",))
+    calm = shaped("steady", steps=700, series=1)[:, 0]
+    values = np.stack((np.concatenate((chaotic(300), calm[:400])), calm), axis=1)
+    core = ForecastCore(2, settings, MODELS)
+    sources, wanted, judged_at = [], [], 0
+    for step, row in enumerate(values):
+        profile = core.observe(step, row)
+        assert profile.quality is not None
+        verdict = profile.quality.verdict
+        judged_at = judged_at or (step if verdict[0] == Verdict.POOR else 0)
+        sources.append(profile.source[0])
+        assert verdict[1] in (Verdict.UNJUDGED, Verdict.GOOD)
+        if verdict[0] == Verdict.REPLACED:
+            rule = fallback_profile(values[step - 23 : step + 1], step=step)
+            np.testing.assert_allclose(profile.grid[:, 0], rule.grid[:, 0], rtol=1e-6)
+            np.testing.assert_allclose(profile.maximum[..., 0], rule.maximum[..., 0], rtol=1e-6)
+        if core.urgent() and step > 2 * settings.min_points:
+            wanted.append(step)
+            assert core.due()[0] == 0
+        core.refit(core.due()[: None if step % 60 == 0 else core.urgent()])
+    assert wanted[0] == judged_at
+    first = sources.index(Source.FALLBACK)
+    assert judged_at + 12 <= first < 300
+    assert sources[-1] == Source.LIVE
+
+
+def test_figures_say_how_often_bounds_held_and_how_the_best_expert_did() -> None:
+    values = shaped("bursty")
+    made = profiles(values, SETTINGS, fits_per_step=12)
+    ahead = maxima_ahead(values, SETTINGS.horizon_steps)
+    bounds = np.stack([p.maximum[-1] for p in made])[: len(ahead)]
+    held = (ahead[:, None] <= bounds)[SETTINGS.min_points :]
+    quality = made[-1].quality
+    assert quality is not None
+    weight = 0.5 ** (np.arange(len(held))[::-1] / (96 * SETTINGS.horizon_steps))
+    share = np.average(held, axis=0, weights=weight)
+    np.testing.assert_allclose(quality.coverage, share, atol=0.025)  # but for the first 20 windows
+    np.testing.assert_allclose(quality.windows, weight.sum(), rtol=0.02)
+    assert (quality.skill > 0.1).all()  # noise around a level: the last value is a poor guess
+    assert (np.abs(quality.skill_best) < 0.1).all()
+    assert (np.abs(quality.bias) < 0.1).all()
+    np.testing.assert_allclose(quality.shares.sum(axis=0), 100, atol=2)
 
 
 def test_what_no_host_can_show_is_a_gap() -> None:

@@ -29,7 +29,10 @@ from forecast.message import (
     values_of,
 )
 from forecast.profile import BOUNDS, LEVELS, Profile, Source
+from forecast.quality import MOST_EXPERTS, Quality
 from forecast.settings import HORIZONS, ForecastSettings
+
+from qualities import quality
 
 
 def profile(series: int = 3) -> Profile:
@@ -42,6 +45,7 @@ def profile(series: int = 3) -> Profile:
         expected=grid[6],
         maximum=grid[-1] + np.arange(1.0, 10.0).reshape(HORIZONS, len(BOUNDS), 1),
         source=np.full(series, Source.LIVE, dtype=np.uint8),
+        quality=quality(series),
     )
 
 
@@ -65,9 +69,14 @@ def test_arrays_arrive_in_single_precision() -> None:
     answer = MESSAGES[-1]
     assert isinstance(answer, Answer)
     arrived = profile_of(answer, 3)
-    for field in fields(made):
-        sent, got = getattr(made, field.name), getattr(arrived, field.name)
-        np.testing.assert_allclose(got, sent, rtol=1e-7)
+    assert made.quality is not None
+    assert arrived.quality is not None
+    assert arrived.quality.experts == made.quality.experts
+    for before, after in ((made, arrived), (made.quality, arrived.quality)):
+        for field in fields(before):
+            if field.name not in ("quality", "experts"):
+                sent, got = getattr(before, field.name), getattr(after, field.name)
+                np.testing.assert_allclose(got, sent, rtol=1e-7)
     values = np.array([0.1, np.nan, 4e10])
     step = step_message(1, values, is_past=False)
     np.testing.assert_allclose(values_of(step, 3), values, rtol=1e-7)
@@ -165,3 +174,40 @@ def _with_grid(made: Profile, row: int, value: float) -> Profile:
 def test_a_profile_that_makes_no_sense_is_refused(senseless: Profile) -> None:
     with pytest.raises(MessageError):
         profile_of(answer_message(1, senseless), 3)
+
+
+def test_a_profile_without_figures_arrives_without() -> None:
+    bare = replace(profile(), quality=None)
+    assert profile_of(answer_message(1, bare), 3).quality is None
+
+
+SOUND = quality(3)
+
+
+@pytest.mark.parametrize(
+    "senseless",
+    [
+        quality(4),
+        replace(SOUND, experts=("short",)),
+        replace(SOUND, shares=SOUND.shares + np.uint8(50)),
+        replace(SOUND, verdict=np.full(3, 9, dtype=np.uint8)),
+        replace(SOUND, windows=np.full(3, np.nan, dtype=np.float32)),
+        replace(SOUND, coverage=SOUND.coverage + np.float32(0.1)),
+        replace(SOUND, coverage=-SOUND.coverage),
+        replace(SOUND, pinball=-SOUND.pinball),
+        replace(SOUND, skill=np.full(3, 1.5, dtype=np.float32)),
+        replace(SOUND, bias=np.full(3, np.inf, dtype=np.float32)),
+    ],
+)
+def test_figures_that_cannot_be_are_refused(senseless: Quality) -> None:
+    with pytest.raises(MessageError):
+        profile_of(answer_message(1, replace(profile(), quality=senseless)), 3)
+
+
+@pytest.mark.parametrize(
+    "names", [("a\n", "b"), ("\x1b[31m", "b"), ("a" * 33, "b"), ("a",) * (MOST_EXPERTS + 1)]
+)
+def test_names_that_no_expert_has_are_refused(names: tuple[str, ...]) -> None:
+    made = replace(profile(), quality=replace(SOUND, experts=names))
+    with pytest.raises(MessageError, match="not a message"):
+        list(Frames().fed(encoded(answer_message(1, made))))

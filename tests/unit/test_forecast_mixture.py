@@ -6,6 +6,7 @@ import pytest
 from forecast.expert import Singles
 from forecast.mixture import Mixture
 from forecast.profile import BOUNDS, LEVELS
+from forecast.scores import pinball
 from forecast.target import Target
 
 NEXT = Target(1, LEVELS)
@@ -92,16 +93,6 @@ def test_what_is_said_of_a_window_is_judged_when_it_closes() -> None:
     assert found[-1][0, 0] == pytest.approx(2.0, abs=0.05)
 
 
-def test_who_carries_a_mixture_is_told() -> None:
-    mixture = Mixture(2, 1, NEXT)
-    assert mixture.carried()[:, 0] == pytest.approx([0.5, 0.5])
-    for step in range(300):
-        mixture.mixed(step, [constant(1.0), constant(2.0)])
-        mixture.settle(step + 1, np.full(1, 2.0, dtype=np.float32))
-    assert mixture.carried()[1, 0] > 0.9
-    assert mixture.carried().sum() == pytest.approx(1.0)
-
-
 def test_an_expert_that_comes_later_is_believed_once_it_would_have_been_better() -> None:
     mixture = Mixture(1, 1, NEXT)
     for step in range(50):
@@ -113,3 +104,22 @@ def test_an_expert_that_comes_later_is_believed_once_it_would_have_been_better()
         mixture.settle(step + 1, np.full(1, 2.0, dtype=np.float32))
     mixed = mixture.mixed(200, [constant(1.0), constant(2.0)])
     assert mixed[MEDIAN, 0] == pytest.approx(2.0, abs=0.05)
+
+
+def test_losses_are_those_of_what_was_said_and_of_what_was_mixed() -> None:
+    mixture, came = Mixture(2, 2, NEXT), np.array([3.0, np.nan], dtype=np.float32)
+    first, second = constant(2.0, 2), constant(6.0, 2)
+    mixed = mixture.mixed(0, [first, second])
+    losses = mixture.losses(1, came)
+    levels = LEVELS[:, None].astype(np.float32)
+    expected = [pinball(came - grid, levels).mean(axis=0) for grid in (first, second, mixed)]
+    np.testing.assert_allclose([*losses.each, losses.mixed], expected, rtol=1e-6)
+    assert np.isnan(losses.mixed[1])
+
+
+def test_shares_are_what_was_mixed_with_in_percent() -> None:
+    mixture = Mixture(2, 2, NEXT)
+    first, second = constant(1.0, 2), constant(3.0, 2)
+    second[:, 1] = np.nan
+    mixture.mixed(0, [first, second])
+    assert mixture.shares.tolist() == [[50, 100], [50, 0]]
