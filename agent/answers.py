@@ -6,6 +6,30 @@ Only msgspec is imported, so that the command line stays quick.  A token of cpu 
 from msgspec import Struct
 
 
+class ForecastQuality(Struct, frozen=True):
+    """How good forecasts of one resource of one tenant have been; null is not known yet.
+
+    `coverage_95_pct` is how often the bound at 95 % on the maximum over the longest horizon held;
+    `windows` how many such horizons that rests on, older ones counting less.  `pinball_95_pct` is
+    that bound's pinball loss, `sharpness_pct` how far it stood above the maximum that came, and
+    `bias_pct` how far the expectation above the next step's value: of the mean demand.  A skill is
+    what is saved of the loss of another forecast of the next step: of the last value, and of the
+    best single expert.
+    """
+
+    verdict: str
+    windows: float
+    coverage_80_pct: float | None
+    coverage_95_pct: float | None
+    coverage_99_pct: float | None
+    pinball_95_pct: float | None
+    pinball_99_pct: float | None
+    sharpness_pct: float | None
+    bias_pct: float | None
+    skill_naive_pct: float | None
+    skill_best_expert_pct: float | None
+
+
 class CpuStatus(Struct, frozen=True):
     """One tenant's cpu; no ceiling means the host's."""
 
@@ -26,6 +50,7 @@ class CpuStatus(Struct, frozen=True):
     balance_tokens: float | None
     burst_tokens: float | None
     weight: float | None
+    forecast_quality: ForecastQuality | None
 
 
 class MemoryStatus(Struct, frozen=True):
@@ -44,6 +69,7 @@ class MemoryStatus(Struct, frozen=True):
     opportunistic_bytes: int | None
     emergency_bytes: int | None
     limit_bytes: int | None
+    forecast_quality: ForecastQuality | None
 
 
 class RateStatus(Struct, frozen=True):
@@ -69,6 +95,7 @@ class RateStatus(Struct, frozen=True):
     limit_per_s: float | None
     balance_tokens: float | None
     burst_tokens: float | None
+    forecast_quality: ForecastQuality | None
 
 
 class TrafficStatus(Struct, frozen=True):
@@ -277,6 +304,42 @@ class Events(Struct, frozen=True):
 
     events: tuple[EventStatus, ...]
     left_out: int
+
+
+class HorizonBounds(Struct, frozen=True):
+    """What the highest demand within `horizon_s` stays below, as likely as the names say."""
+
+    horizon_s: float
+    bound_80: float | None
+    bound_95: float | None
+    bound_99: float | None
+
+
+class ResourceForecast(Struct, frozen=True):
+    """What is forecast of one resource of a tenant, in `unit`; null is unknown.
+
+    `source` is "live", "learning" or "fallback"; `experts` say in percent how far each is believed.
+    """
+
+    resource: str
+    unit: str
+    source: str
+    expected: float | None
+    horizons: tuple[HorizonBounds, ...]
+    experts: dict[str, int]
+    quality: ForecastQuality | None
+
+
+class TenantForecast(Struct, frozen=True):
+    """The answer to GET /v1/forecasts/NAME; `made_s_ago` ended the last step that it knows."""
+
+    tick: int
+    age_s: float
+    tenant: str
+    qos: str
+    forecaster: str
+    made_s_ago: float | None
+    resources: tuple[ResourceForecast, ...]
 
 
 class Health(Struct, frozen=True):

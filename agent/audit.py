@@ -4,29 +4,14 @@ Lines go to the log, which is only ever appended to.  Nothing here decides.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-import structlog
 
-from agent.record import ResourceTick, TickRecord
+from agent.log_events import Event
+from agent.record import ResourceTick, TickRecord, positions_before
 from agent.tenant import Floats, Ints, Resource, carried_over
 
-log = structlog.get_logger()
-
 _DIGITS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class GrantEvent:
-    """One change of an emergency pool; `tenant` is "" where the host itself keeps the pool."""
-
-    event: str
-    tick: int
-    resource: str
-    tenant: str
-    reason: str
-    numbers: dict[str, float]
 
 
 def log_grants(before: TickRecord | None, after: TickRecord) -> None:
@@ -36,24 +21,15 @@ def log_grants(before: TickRecord | None, after: TickRecord) -> None:
     """
     observed = {"only_observed": True} if after.is_observing else {}
     for one in grant_events(before, after):
-        who = {"tenant": one.tenant} if one.tenant else {}
-        log.info(
-            one.event,
-            tick=one.tick,
-            resource=one.resource,
-            **who,
-            reason=one.reason,
-            **observed,
-            **one.numbers,
-        )
+        one.log(**observed)
 
 
-def grant_events(before: TickRecord | None, after: TickRecord) -> Iterator[GrantEvent]:
+def grant_events(before: TickRecord | None, after: TickRecord) -> Iterator[Event]:
     """Return what changed in the emergency pools between two ticks, the host's part first."""
     for resource, tick in after.resources.items():
         earlier = None if before is None else before.resources.get(resource)
         yield from _host_events(after, resource, tick, earlier)
-        positions = _positions(before, after)
+        positions = positions_before(before, after)
         has_grant = tick.grant_left_s > 0
         had_grant = _earlier(earlier, "grant_left_s", positions) > 0
         is_cooling = tick.cooldown_left_s > 0
@@ -72,7 +48,7 @@ def grant_events(before: TickRecord | None, after: TickRecord) -> Iterator[Grant
 
 def _host_events(
     after: TickRecord, resource: Resource, tick: ResourceTick, earlier: ResourceTick | None
-) -> Iterator[GrantEvent]:
+) -> Iterator[Event]:
     was_needed = earlier is not None and bool(earlier.host_need)
     numbers = {"pool": round(float(tick.emergency_pool), _DIGITS)}
     if tick.host_need and not was_needed:
@@ -81,12 +57,12 @@ def _host_events(
         event, why = "emergency pool free again", "the host is out of danger"
     else:
         return
-    yield GrantEvent(event, after.number, str(resource), "", why, numbers)
+    yield Event(event, after.number, str(resource), "", why, numbers)
 
 
 def _tenant_event(
     event: str, after: TickRecord, resource: Resource, position: int, why: str
-) -> GrantEvent:
+) -> Event:
     tick = after.resources[resource]
     columns = {
         "amount": tick.emergency,
@@ -105,7 +81,7 @@ def _tenant_event(
     }
     numbers["pool"] = round(float(tick.emergency_pool), _DIGITS)
     name = after.roster.names[position]
-    return GrantEvent(event, after.number, str(resource), name, why, numbers)
+    return Event(event, after.number, str(resource), name, why, numbers)
 
 
 def _begin_reason(after: TickRecord, resource: Resource, position: int) -> str:
@@ -122,15 +98,6 @@ def _end_reason(tick: ResourceTick, position: int, *, is_observed: bool) -> str:
     if is_observed:
         return "it is only observed now"
     return "it is in debt" if tick.balance[position] < 0 else "its time is over"
-
-
-def _positions(before: TickRecord | None, after: TickRecord) -> Ints:
-    """Return where each of today's tenants was in the record before, -1 where it was not."""
-    if before is None:
-        return np.full(len(after.roster), -1)
-    if before.roster is after.roster:
-        return np.arange(len(after.roster))
-    return after.roster.positions_in(before.roster)
 
 
 def _earlier(tick: ResourceTick | None, name: str, positions: Ints) -> Floats:

@@ -3,21 +3,16 @@
 Everything heavy is imported by the command that needs it, so that `status` answers at once.
 """
 
-import os
-import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import click
 import msgspec
 
-from agent import paths
 from agent.answers import Events, Explanation, Status
 from agent.backtest.command import backtest
 from agent.backtest.commands import trace
-from agent.client import AgentError, AgentRefusedError, AgentUnreachableError, get, post
+from agent.client import AgentError, AgentRefusedError, AgentUnreachableError, get, named, post
 from agent.exits import (
     EXIT_CODES,
     EXIT_DEGRADED,
@@ -27,9 +22,10 @@ from agent.exits import (
     exit_codes,
     fail,
 )
+from agent.forecast_command import forecast
 from agent.history_command import history
-from agent.options import config_options, fault_lines, tenants_dir_of
-from agent.output import print_json, print_value
+from agent.options import config_options, fault_lines, json_option, socket_option, tenants_dir_of
+from agent.output import print_json, print_lines, print_value, prose_width, terminal_width
 from agent.render import (
     explanation_lines,
     finding_lines,
@@ -37,9 +33,6 @@ from agent.render import (
     resource_lines,
     status_lines,
 )
-
-_PIPE_WIDTH = 200  # no terminal: room for every column, yet lines that a person can read
-_MAX_PROSE_WIDTH = 100
 
 _STATUS_HELP = """Show what each tenant uses, is promised and may use.
 
@@ -86,7 +79,9 @@ STATE, the most important first (+n: n more, all are in --json):
   throttled   the kernel throttles its cpu
   squeezed    its memory is held at the limit
   learning    too little history for a forecast
-  fallback    the forecaster does not answer; a simple rule stands in
+  fallback    a simple rule stands in: the forecaster does not answer, or
+              its model has been poor for long
+  poor        its forecast has been poor (`tidegate forecast` says how)
   live        none of these
 """
 
@@ -103,18 +98,6 @@ TAKES     how many times as much as before it, by resource: as configured, or
 
 Profiles rise calendar.lead_s before an event starts; `tidegate explain TENANT` says when one did.
 """
-
-_socket_option = click.option(
-    "--socket",
-    "socket_path",
-    envvar="TIDEGATE_SOCKET",
-    show_envvar=True,
-    type=click.Path(path_type=Path),
-    default=paths.RUNTIME_DIR / paths.SOCKET_NAME,
-    show_default=True,
-    help="Where the agent answers.",
-)
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
 
 
 @click.group(
@@ -152,8 +135,8 @@ def run(config: Path, tenants_dir: Path | None) -> None:
     short_help="Show what each tenant has.",
 )
 @click.option("--resource", metavar="NAME", help="Show tenants' parts of this instead.")
-@_socket_option
-@_json_option
+@socket_option
+@json_option
 def status(resource: str | None, socket_path: Path, as_json: bool) -> None:
     """Show what each tenant uses, is promised and may use."""
     body = _asked(socket_path, "/v1/status")
@@ -162,33 +145,33 @@ def status(resource: str | None, socket_path: Path, as_json: bool) -> None:
         return
     answer = msgspec.json.decode(body, type=Status)
     if resource is None:
-        _print_lines(status_lines(answer, width=_width()))
+        print_lines(status_lines(answer, width=terminal_width()))
         return
     try:
-        _print_lines(resource_lines(answer, resource, width=_width()))
+        print_lines(resource_lines(answer, resource, width=terminal_width()))
     except ValueError as error:
         fail([str(error)])
 
 
 @main.command(epilog=exit_codes(EXIT_UNREACHABLE), short_help="Show why a tenant has its limits.")
 @click.argument("tenant")
-@_socket_option
-@_json_option
+@socket_option
+@json_option
 def explain(tenant: str, socket_path: Path, as_json: bool) -> None:
     """Show why TENANT has the limits that it has: from measurement to kernel, in numbers."""
-    body = _asked(socket_path, f"/v1/tenants/{quote(os.fsencode(tenant), safe='')}")
+    body = _asked(socket_path, named("/v1/tenants", tenant))
     if as_json:
         print_json(body)
         return
     answer = msgspec.json.decode(body, type=Explanation)
-    _print_lines(explanation_lines(answer, width=_prose_width()))
+    print_lines(explanation_lines(answer, width=prose_width()))
 
 
 @main.command(epilog=exit_codes(EXIT_UNREACHABLE), short_help="Report a tenant's metrics.")
 @click.argument("tenant")
 @click.argument("metrics", nargs=-1, required=True, metavar="NAME=VALUE...")
-@_socket_option
-@_json_option
+@socket_option
+@json_option
 def metric(tenant: str, metrics: tuple[str, ...], socket_path: Path, as_json: bool) -> None:
     """Report metrics of TENANT's application: what it may soon have to do, such as queue_depth=42.
 
@@ -201,15 +184,14 @@ def metric(tenant: str, metrics: tuple[str, ...], socket_path: Path, as_json: bo
         body = msgspec.json.encode(parsed_pairs(metrics))
     except MetricError as error:
         fail([str(error)])
-    target = f"/v1/tenants/{quote(os.fsencode(tenant), safe='')}/metrics"
-    answer = _asked(socket_path, target, body)
+    answer = _asked(socket_path, f"{named('/v1/tenants', tenant)}/metrics", body)
     if as_json:
         print_json(answer)
 
 
 @main.command("check-config", epilog=EXIT_CODES, short_help="Check all files at once.")
 @config_options
-@_json_option
+@json_option
 def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     """Report every fault of the configuration at once; exit 1 if there is one.
 
@@ -231,13 +213,13 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
         said = {"is_valid": True, "problems": (), "left_alone": found.left_alone}
         print_value({**said, "warnings": warnings(found)})
     else:
-        _print_lines(summary(found))
+        print_lines(summary(found))
 
 
 @main.command(epilog=exit_codes(EXIT_DEGRADED), short_help="Say what this host can and cannot do.")
 @config_options
-@_socket_option
-@_json_option
+@socket_option
+@json_option
 def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: bool) -> None:
     """Say what this host can and cannot do, and what to do about it."""
     from agent.doctor import examined, worst_state
@@ -246,7 +228,7 @@ def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: b
     if as_json:
         print_value(findings)
     else:
-        _print_lines(finding_lines(findings, width=_prose_width()))
+        print_lines(finding_lines(findings, width=prose_width()))
     codes = {"ok": 0, "degraded": EXIT_DEGRADED, "missing": EXIT_FAULT}
     sys.exit(codes[worst_state(findings)])
 
@@ -257,7 +239,7 @@ def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: b
 @click.option(
     "--pid", type=click.IntRange(min=1), help="Signal this process, even if it cannot be asked."
 )
-@_socket_option
+@socket_option
 def reload(pid: int | None, socket_path: Path) -> None:
     """Have the agent read its configuration again, and wait; exit 1 where it is refused.
 
@@ -278,7 +260,7 @@ def reload(pid: int | None, socket_path: Path) -> None:
 
 @main.command(epilog=EXIT_CODES, short_help="Take the agent's limits back.")
 @config_options
-@_json_option
+@json_option
 def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     """Put every control file back to what it held right before the agent first wrote it.
 
@@ -305,15 +287,15 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     if as_json:
         print_value(released)
     else:
-        _print_lines(released_lines(released, width=_width()))
+        print_lines(released_lines(released, width=terminal_width()))
     sys.exit(EXIT_FAULT if any(one.result == "refused" for one in released) else 0)
 
 
 @main.command(
     help=_EVENTS_HELP, epilog=exit_codes(EXIT_UNREACHABLE), short_help="List known events to come."
 )
-@_socket_option
-@_json_option
+@socket_option
+@json_option
 def events(socket_path: Path, as_json: bool) -> None:
     """List known events that are on or coming."""
     from agent.event_lines import event_lines
@@ -322,10 +304,11 @@ def events(socket_path: Path, as_json: bool) -> None:
     if as_json:
         print_json(body)
         return
-    _print_lines(event_lines(msgspec.json.decode(body, type=Events), width=_width()))
+    print_lines(event_lines(msgspec.json.decode(body, type=Events), width=terminal_width()))
 
 
 main.add_command(backtest)
+main.add_command(forecast)
 main.add_command(history)
 main.add_command(trace)
 
@@ -338,18 +321,3 @@ def _asked(socket_path: Path, target: str, body: bytes | None = None) -> bytes:
         fail([str(error), error.hint], EXIT_UNREACHABLE)
     except AgentRefusedError as error:
         fail([str(error), error.hint])
-
-
-def _print_lines(lines: Sequence[str]) -> None:
-    if lines:
-        click.echo("\n".join(lines))
-
-
-def _width() -> int:
-    """Return the terminal's columns; a pipe has room for every column."""
-    is_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return shutil.get_terminal_size().columns if is_terminal else _PIPE_WIDTH
-
-
-def _prose_width() -> int:
-    return min(_width(), _MAX_PROSE_WIDTH)

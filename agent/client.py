@@ -1,10 +1,12 @@
 """Asks the running agent over its control socket, and says plainly why that failed."""
 
 import http.client
+import os
 import socket
 import struct
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -47,6 +49,11 @@ class _Connection(http.client.HTTPConnection):
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         self.sock.connect(str(self._path))
         self.sock.settimeout(TIMEOUT_S)
+
+
+def named(path: str, name: str) -> str:
+    """Return the target of what is called `name` at `path`, whatever characters it has."""
+    return f"{path}/{quote(os.fsencode(name), safe='')}"
 
 
 def get(socket_path: Path, target: str) -> bytes:

@@ -26,6 +26,7 @@ from cheroot import wsgi
 from cheroot.connections import ConnectionManager
 from cheroot.server import HTTPConnection
 
+from agent.accuracy import forecast_answer
 from agent.answers import Health, Refusal, TenantMetrics
 from agent.event_words import events_answer
 from agent.explain import explain
@@ -44,7 +45,8 @@ _SHUTDOWN_TIMEOUT_S = 1
 _SHORTAGE_PAUSE_S = 0.1
 _MAX_HEADER_BYTES = 16 << 10
 _MAX_BODY_BYTES = 1 << 10
-_TENANT_PREFIX, _METRICS_SUFFIX = "/v1/tenants/", "/metrics"
+_TENANT_PREFIX, _FORECAST_PREFIX = "/v1/tenants/", "/v1/forecasts/"
+_METRICS_SUFFIX = "/metrics"
 
 Answer = tuple[HTTPStatus, msgspec.Struct]
 Push = Callable[[str, Mapping[str, float]], dict[str, float]]  # raises MetricError
@@ -112,17 +114,22 @@ class ControlApp:
         record, facts, now_s = self._record(), self._facts(), time.monotonic()
         if path == "/v1/health":
             return _health_answer(health(record, facts, now_s=now_s))
-        if path not in _WHOLE and not path.startswith(_TENANT_PREFIX):
+        if path not in _WHOLE and not path.startswith((_TENANT_PREFIX, _FORECAST_PREFIX)):
             return HTTPStatus.NOT_FOUND, Refusal(f"there is nothing at {path}")
         if record is None:
             return HTTPStatus.SERVICE_UNAVAILABLE, Refusal("the agent is starting: no tick yet")
         if path in _WHOLE:
             return HTTPStatus.OK, _WHOLE[path](record, facts, now_s)
-        name = path.removeprefix(_TENANT_PREFIX)
-        explanation = explain(record, name, now_s=now_s)
-        if explanation is None:
+        found: msgspec.Struct | None
+        if path.startswith(_FORECAST_PREFIX):
+            name = path.removeprefix(_FORECAST_PREFIX)
+            found = forecast_answer(record, name, horizons_s=facts.horizons_s, now_s=now_s)
+        else:
+            name = path.removeprefix(_TENANT_PREFIX)
+            found = explain(record, name, now_s=now_s)
+        if found is None:
             return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {name!r}")
-        return HTTPStatus.OK, explanation
+        return HTTPStatus.OK, found
 
 
 def _body(environ: dict[str, Any]) -> bytes:

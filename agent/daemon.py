@@ -32,6 +32,7 @@ from agent.status import AgentFacts
 from agent.telemetry import configure
 from agent.tenant import Resource, Roster
 from agent.tick import ControlLoop, LoopSettings
+from agent.verdicts import log_verdicts
 from agent.wording import enforcing_text
 from enforce.apply import Applier
 from enforce.cgroup import ensure
@@ -130,7 +131,13 @@ class Daemon:
             release_problem=self._release_problem,
             thrift_problem=self.thrift.problem,
             metrics_problem=self._metric_files.problem or self._indicators.problem,
+            horizons_s=self._horizons_s,
         )
+
+    @property
+    def _horizons_s(self) -> tuple[float, ...]:
+        settings = forecast_settings(self.config)
+        return tuple(steps * settings.step_s for steps in settings.horizons_steps)
 
     def summary(self) -> str:
         """Return one line for `systemctl status`."""
@@ -158,6 +165,7 @@ class Daemon:
             )
             before, self.record = self.record, record
             log_grants(before, self.record)
+            log_verdicts(before, self.record)
             if self._loop.steps_closed != self._steps_saved:
                 self._follow_machine()
         except AgentRunningError as error:

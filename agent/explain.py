@@ -7,6 +7,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from agent.accuracy import quality_rows
+from agent.accuracy_text import accuracy_text
 from agent.amounts import amount_text, token_of, tokens_text
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
 from agent.enforced import control_value, in_force
@@ -36,6 +40,7 @@ _STATE_WORDS = {
     "emergency": "it holds an emergency grant",
     "learning": "there is little history of it yet",
     "fallback": "a simple rule stands in for the forecaster",
+    "poor": "its forecast has been poor",
     "empty": "there is no process in its cgroup",
     "unenforced": "part of this cannot be enforced here",
 }
@@ -99,6 +104,7 @@ class _Case:
     allowance: float
     pressure: float
     forecaster: str
+    accuracy: str
 
     @classmethod
     def of(cls, record: TickRecord, resource: Resource, position: int) -> "_Case":
@@ -134,6 +140,7 @@ class _Case:
             allowance=float(tick.allowance[position]),
             pressure=tick.pressure,
             forecaster=record.forecaster,
+            accuracy=accuracy_text(quality_rows(tick.quality, np.array([position]))[0]),
         )
 
     @property
@@ -167,6 +174,7 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
         Sentence("measured", _measured(case)),
         Sentence("demand", _demand(case)),
         Sentence("forecast", _forecast(case)),
+        *([Sentence("accuracy", case.accuracy)] if case.accuracy else []),
         *(Sentence("metric", indicator_text(one, case.resource)) for one in indicators),
         *([] if raised is None else [raised]),
         Sentence("risk", _risk(case)),

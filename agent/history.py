@@ -31,7 +31,12 @@ _TABLE = (
     " step_s REAL NOT NULL, series INTEGER NOT NULL, body BLOB NOT NULL)"
 )
 _SERIES = "CREATE TABLE IF NOT EXISTS series (id INTEGER PRIMARY KEY, names BLOB NOT NULL)"
-SCHEMA = Schema(version=1, tables=(_SERIES, _TABLE.format("fine"), _TABLE.format("coarse")))
+# Version 1 knew no forecasts: its rows are told by their length, and are read as they are.
+SCHEMA = Schema(
+    version=2,
+    tables=(_SERIES, _TABLE.format("fine"), _TABLE.format("coarse")),
+    migrations={1: "DELETE FROM series WHERE FALSE"},
+)
 _ALL_SERIES = "SELECT id, names FROM series"
 FINE = "SELECT ended_at_s, step_s, series, body FROM fine ORDER BY id DESC LIMIT ?"
 COARSE = "SELECT ended_at_s, step_s, series, body FROM coarse ORDER BY id DESC LIMIT ?"
@@ -51,6 +56,13 @@ class Measure(IntEnum):
     PEAK = 1
     MISSING = 2
     LIMIT = 3
+    EXPECTED = 4  # what had been forecast of the step before it began
+    BOUND = 5  # of the maximum over the longest horizon from then on, at 95 %
+
+
+_WITHOUT_FORECAST = Measure.EXPECTED  # so many measures were kept in version 1
+# Forecasts are kept to 12 bits, one in 4,000: what is cut off would be most of what they take.
+_KEPT_BITS = np.uint32(0xFFFFF000)
 
 
 class HistoryError(Exception):
@@ -92,6 +104,8 @@ class Past:
     peak: Mapping[Resource, Floats]  # the highest demand of a tick in it
     usage: Mapping[Resource, Floats]
     limit: Mapping[Resource, Floats]  # mean of those in force; inf is none
+    expected: Mapping[Resource, Floats]  # what had been forecast of the step
+    bound: Mapping[Resource, Floats]  # of the maximum over the horizon from then on, at 95 %
 
 
 def names_of(roster: Roster, resources: Sequence[Resource]) -> SeriesNames:
@@ -208,8 +222,12 @@ def packed(step: ClosedStep, machine: Floats) -> bytes:
     `machine` (series,) is what the machine has: a limit that is as much is none.
     """
     limit = np.where(step.limit >= machine * _ALL_OF_IT, np.inf, step.limit)
-    columns = (step.demand, step.peak, step.demand - step.usage, limit)
-    return zlib.compress(np.stack(columns).astype(_NUMBER).tobytes(), _COMPRESSION)
+    nothing = np.full_like(limit, np.nan)
+    forecast = [nothing if one is None else one for one in (step.expected, step.bound)]
+    columns = np.stack((step.demand, step.peak, step.demand - step.usage, limit, *forecast))
+    numbers = columns.astype(_NUMBER)
+    numbers[_WITHOUT_FORECAST:].view(np.uint32)[:] &= _KEPT_BITS
+    return zlib.compress(numbers.tobytes(), _COMPRESSION)
 
 
 def unpacked(body: object, series: int) -> Singles | None:
@@ -221,15 +239,19 @@ def unpacked(body: object, series: int) -> Singles | None:
         data = zlib.decompressobj().decompress(body, size + 1)
     except zlib.error:
         return None
-    if len(data) != size:
-        return None
-    return np.frombuffer(data, _NUMBER).reshape(len(Measure), series)
+    if len(data) == size:
+        return np.frombuffer(data, _NUMBER).reshape(len(Measure), series)
+    if len(data) == _WITHOUT_FORECAST * series * _NUMBER.itemsize:
+        known = np.frombuffer(data, _NUMBER).reshape(_WITHOUT_FORECAST, series)
+        unknown = np.full((len(Measure) - _WITHOUT_FORECAST, series), np.nan, dtype=_NUMBER)
+        return np.concatenate((known, unknown))
+    return None
 
 
 def closed_step(numbers: Singles) -> ClosedStep:
     """Return a step as it was before it was stored; no limit is infinite."""
-    demand, peak, missing, limit = numbers.astype(np.float64)
-    return ClosedStep(demand, peak, demand - missing, limit)
+    demand, peak, missing, limit, expected, bound = numbers.astype(np.float64)
+    return ClosedStep(demand, peak, demand - missing, limit, expected, bound)
 
 
 def _wanted(
@@ -254,8 +276,8 @@ def _past_of(rows: Sequence[Row], since_s: float, until_s: float, wanted: Series
     is_in = (ended_at_s >= since_s) & (ended_at_s <= until_s)
     step = closed_step(grid[:, is_in])
 
-    def by_resource(columns: Floats) -> dict[Resource, Floats]:
-        if not wanted.resources:
+    def by_resource(columns: Floats | None) -> dict[Resource, Floats]:
+        if not wanted.resources or columns is None:
             return {}
         parts = np.split(columns, len(wanted.resources), axis=1)
         return dict(zip(map(Resource.parsed, wanted.resources), parts, strict=True))
@@ -268,6 +290,8 @@ def _past_of(rows: Sequence[Row], since_s: float, until_s: float, wanted: Series
         peak=by_resource(step.peak),
         usage=by_resource(step.usage),
         limit=by_resource(step.limit),
+        expected=by_resource(step.expected),
+        bound=by_resource(step.bound),
     )
 
 

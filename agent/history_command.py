@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.exits import EXIT_CODES, fail
-from agent.options import config_option, fault_lines
+from agent.options import config_option, duration, fault_lines, resource
 from agent.output import print_value
-from agent.units import parse_seconds
 
 if TYPE_CHECKING:
     from agent.history import Past
     from agent.tenant import Resource
 
-_DAY_S = 86400.0
-_LONGEST_S = 3650 * _DAY_S
 _NAMES_HINT = "`tidegate status` has the names of today's tenants"
 _HELP = """Show what TENANT used, wanted and was allowed, as the agent recorded it.
 
@@ -34,27 +31,6 @@ A line without numbers is a time in which the agent did not run, or the tenant w
 """
 
 
-def _duration(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        value_s = parse_seconds(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}; expected for example 30m, 3h or 7d") from error
-    if not 0 < value_s <= _LONGEST_S:
-        raise click.BadParameter("must be above 0, and at most ten years")
-    return value_s
-
-
-def _resource(_context: click.Context, _option: click.Parameter, text: str) -> "Resource":
-    from agent.tenant import Kind, Resource
-
-    try:
-        return Resource.parsed(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is none of {', '.join(Kind)}") from error
-
-
 @click.command(help=_HELP, short_help="Show what a tenant used and wanted.", epilog=EXIT_CODES)
 @click.argument("tenant")
 @click.option(
@@ -62,16 +38,16 @@ def _resource(_context: click.Context, _option: click.Parameter, text: str) -> "
     default="cpu",
     show_default=True,
     metavar="NAME",
-    callback=_resource,
+    callback=resource,
     help="cpu, memory, disk_read:sda, ...",
 )
 @click.option(
-    "--since", "since_s", default="3h", show_default=True, callback=_duration, help="How far back."
+    "--since", "since_s", default="3h", show_default=True, callback=duration, help="How far back."
 )
 @click.option(
     "--every",
     "every_s",
-    callback=_duration,
+    callback=duration,
     help="One line for so long.  [default: fills a screen]",
 )
 @config_option
@@ -82,21 +58,21 @@ def history(tenant: str, *, as_json: bool, **asked: Any) -> None:
     from agent.history import FINE_S, HISTORY_NAME, HistoryError, read_past
     from agent.history_lines import answer_of, steps_a_line, text_lines
 
-    resource, since_s, every_s = (asked[name] for name in ("resource", "since_s", "every_s"))
+    shown, since_s, every_s = (asked[name] for name in ("resource", "since_s", "every_s"))
     since = datetime.now(UTC).timestamp() - since_s
     try:
         path = load_host(asked["config"]).state_dir / HISTORY_NAME
         past = read_past(path, since_s=since, only=[tenant], is_coarse=since_s > FINE_S)
-        _check(past, tenant, resource)
+        _check(past, tenant, shown)
     except ConfigError as error:
         fail(fault_lines(error.problems))
     except HistoryError as error:
         fail([str(error), error.hint])
     if as_json:
-        print_value(answer_of(past, tenant, resource, each=1))
+        print_value(answer_of(past, tenant, shown, each=1))
         return
     each = max(round(every_s / past.step_s), 1) if every_s else steps_a_line(len(past.ended_at_s))
-    click.echo("\n".join(text_lines(answer_of(past, tenant, resource, each=each))))
+    click.echo("\n".join(text_lines(answer_of(past, tenant, shown, each=each))))
 
 
 def _check(past: "Past", tenant: str, resource: "Resource") -> None:

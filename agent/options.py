@@ -1,12 +1,21 @@
 """Options that several commands have, and what follows from them."""
 
+import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from agent import paths
+from agent.exits import fail
+from agent.units import parse_seconds
+
+if TYPE_CHECKING:
+    from agent.tenant import Resource
+
+_LONGEST_S = 3650 * 86400.0
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,6 +30,17 @@ config_option = click.option(
     show_default=True,
     help="The host's configuration file.",
 )
+socket_option = click.option(
+    "--socket",
+    "socket_path",
+    envvar="TIDEGATE_SOCKET",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default=paths.RUNTIME_DIR / paths.SOCKET_NAME,
+    show_default=True,
+    help="Where the agent answers.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead.")
 
 
 def config_options(command: Command) -> Command:
@@ -48,3 +68,33 @@ def fault_lines(problems: Sequence[str]) -> list[str]:
     """Return how many faults a configuration has, and each."""
     count = len(problems)
     return [f"{count} fault{'' if count == 1 else 's'} in the configuration", *problems]
+
+
+def duration(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    """Return the seconds of an option such as 3h; for click's `callback`."""
+    if text is None:
+        return None
+    try:
+        value_s = parse_seconds(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; expected for example 30m, 3h or 7d") from error
+    if not 0 < value_s <= _LONGEST_S:
+        raise click.BadParameter("must be above 0, and at most ten years")
+    return value_s
+
+
+def resource(_context: click.Context, _option: click.Parameter, text: str) -> "Resource":
+    """Return the resource that an option names; for click's `callback`."""
+    from agent.tenant import Kind, Resource  # noqa: PLC0415 - `status` is quick without
+
+    try:
+        return Resource.parsed(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is none of {', '.join(Kind)}") from error
+
+
+def check_matplotlib(option: str) -> None:
+    """End the command before the work begins where it could not be plotted."""
+    if find_spec("matplotlib") is None:
+        install = f"{sys.executable} -m pip install matplotlib"
+        fail([f"{option} needs matplotlib, which is not installed", f"install it: {install}"])

@@ -1,7 +1,18 @@
-"""How every command prints JSON: indented, and whole."""
+"""How commands print: JSON indented and whole, lines as wide as the terminal, files whole."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 import msgspec
+
+from agent.exits import fail
+
+_PIPE_WIDTH = 200  # no terminal: room for every column, yet lines that a person can read
+_MOST_PROSE_WIDTH = 100
 
 
 def print_json(body: bytes) -> None:
@@ -12,3 +23,30 @@ def print_json(body: bytes) -> None:
 def print_value(value: object) -> None:
     """Print a value as JSON."""
     print_json(msgspec.json.encode(value))
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print lines, or nothing where there are none."""
+    if lines:
+        click.echo("\n".join(lines))
+
+
+def terminal_width() -> int:
+    """Return the terminal's columns; a pipe has room for every column."""
+    is_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return shutil.get_terminal_size().columns if is_terminal else _PIPE_WIDTH
+
+
+def prose_width() -> int:
+    """Return how wide sentences are."""
+    return min(terminal_width(), _MOST_PROSE_WIDTH)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all; where it cannot be, end the command with a word."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        fail([f"{path}: {error.strerror or error}"])

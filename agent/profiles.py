@@ -6,6 +6,7 @@ import numpy as np
 
 from agent.tenant import Floats, Ints, Terms
 from forecast.profile import BOUNDS, Profile, Source
+from forecast.quality import Quality
 from forecast.settings import HORIZONS
 
 
@@ -18,6 +19,7 @@ class ResourceProfile:
     expected: Floats
     maximum: Floats  # (horizons, bounds, tenants)
     source: Ints
+    quality: Quality | None = None
 
     @classmethod
     def unknown(cls, levels: Floats, tenants: int) -> "ResourceProfile":
@@ -38,6 +40,7 @@ class ResourceProfile:
             profile.expected[cut],
             profile.maximum[..., cut],
             profile.source[cut].astype(np.int64),
+            None if profile.quality is None else profile.quality.cut(cut),
         )
 
     def without_gaps(self, terms: Terms, ceiling: Floats) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.usage import Usage
 from enforce.columns import Changes, HostSample, Outcomes
 from forecast.profile import shown_bound
+from forecast.quality import Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class ResourceTick:
     balance: Floats  # tokens; NaN for resources that are held, not spent
     allowance: Floats  # how many times its class's burst that is: 1 to 2
     burst: Floats  # most tokens that can be banked
+    quality: Quality | None = None  # of the forecast; None is that nothing has kept score
 
     @property
     def upper(self) -> Floats:
@@ -103,5 +105,15 @@ class TickRecord:
     problems: tuple[str, ...]  # configured but not enforceable, and other lasting faults
     totals: Totals = Totals()
     agenda: Agenda | None = None  # known events; None where there are none
+    forecast_age_s: float = float("nan")  # since the last step that the forecast knows
     unwritten: tuple[Changes, ...] = ()  # would be written for tenants that are only observed
     indicators: IndicatorTick | None = None  # None where nobody reports a metric
+
+
+def positions_before(before: TickRecord | None, after: TickRecord) -> Ints:
+    """Return where each of today's tenants was in the record before, -1 where it was not."""
+    if before is None:
+        return np.full(len(after.roster), -1)
+    if before.roster is after.roster:
+        return np.arange(len(after.roster))
+    return after.roster.positions_in(before.roster)

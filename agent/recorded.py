@@ -42,4 +42,5 @@ def resource_tick(
         balance=state.ledgers[resource].balance if resource.is_spent else nothing,
         allowance=state.ledgers[resource].allowance if resource.is_spent else nothing,
         burst=part.bank if resource.is_spent else nothing,
+        quality=part.profile.quality,
     )

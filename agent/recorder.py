@@ -40,8 +40,8 @@ log = structlog.get_logger()
 
 _MOST_WAITING = 4  # steps; what comes while the disk is further behind is lost
 _CLOSE_WAIT_S = 5.0
-# Rows x series that are kept, of four numbers each: very many series are kept for less long.
-_FINE_NUMBERS, _COARSE_NUMBERS = 100_000_000, 50_000_000
+# Rows x series that are kept, of six numbers each: very many series are kept for less long.
+_FINE_NUMBERS, _COARSE_NUMBERS = 66_000_000, 33_000_000
 _INSERT_FINE = "INSERT INTO fine (ended_at_s, step_s, series, body) VALUES (?, ?, ?, ?)"
 _INSERT_COARSE = "INSERT INTO coarse VALUES (?, ?, ?, ?, ?)"
 # A coarse row has the id of the last fine one that it was made of.
@@ -200,7 +200,14 @@ def pooled(steps: Sequence[ClosedStep]) -> ClosedStep:
         peak=np.fmax.reduce([step.peak for step in steps]),
         usage=_mean_of_known([step.usage for step in steps]),
         limit=_mean_of_known([step.limit for step in steps]),
+        expected=_mean_if_any([step.expected for step in steps]),
+        bound=_mean_if_any([step.bound for step in steps]),
     )
+
+
+def _mean_if_any(columns: Sequence[Floats | None]) -> Floats | None:
+    known = [column for column in columns if column is not None]
+    return _mean_of_known(known) if known else None
 
 
 def _mean_of_known(columns: Sequence[Floats]) -> Floats:

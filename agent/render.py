@@ -31,6 +31,7 @@ _COLOURS = {
     "empty": "bright_black",
     "learning": "cyan",
     "fallback": "magenta",
+    "poor": "magenta",
     "debt": "yellow",
     "throttled": "yellow",
     "squeezed": "yellow",

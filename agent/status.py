@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.accuracy import SOURCE_NAMES, quality_rows
 from agent.amounts import token_of
 from agent.answers import (
     CpuPools,
@@ -29,12 +30,12 @@ from agent.tenant import BASIC, Bools, Floats, Kind, Resource
 from agent.usage import measured
 from enforce.columns import Control
 from forecast.profile import Source
+from forecast.quality import Verdict
 
 Positions = NDArray[np.intp]
 
 _DECIMALS = 6
 _STALLED_AFTER_TICKS = 5
-_SOURCE_NAMES = {source.value: source.name.lower() for source in Source}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class AgentFacts:
     release_problem: str | None = None
     thrift_problem: str | None = None
     metrics_problem: str | None = None
+    horizons_s: tuple[float, ...] = ()  # of forecasts: the bounds of a maximum are over these
 
     def problems(self) -> tuple[str, ...]:
         """Return what the operator has to know of the agent itself, in words."""
@@ -160,6 +162,7 @@ def _states(record: TickRecord, at: Positions) -> list[tuple[str, ...]]:
         "squeezed": memory.is_censored,
         "learning": _is_from(Source.LEARNING, cpu, memory),
         "fallback": _is_from(Source.FALLBACK, cpu, memory),
+        "poor": np.any([_is_poor(tick) for tick in every], axis=0),
     }
     names = tuple(columns)
     rows = np.stack([column[at] for column in columns.values()], axis=1).tolist()
@@ -175,6 +178,12 @@ def _is_observed(record: TickRecord) -> Bools:
 
 def _is_from(source: Source, cpu: ResourceTick, memory: ResourceTick) -> Bools:
     return np.asarray((cpu.source == source) | (memory.source == source))
+
+
+def _is_poor(tick: ResourceTick) -> Bools:
+    if tick.quality is None:
+        return np.zeros(len(tick.source), dtype=np.bool_)
+    return np.asarray(tick.quality.verdict == Verdict.POOR)
 
 
 def _is_unenforced(record: TickRecord) -> Bools:
@@ -202,6 +211,7 @@ def _cpu_rows(record: TickRecord, at: Positions) -> list[CpuStatus]:
         _numbers(tick.balance[at]),
         _numbers(tick.burst[at]),
         _numbers(tick.weight[at]),
+        quality_rows(tick.quality, at),
     )
     return [CpuStatus(*row) for row in zip(*columns, strict=True)]
 
@@ -222,6 +232,7 @@ def _memory_rows(record: TickRecord, at: Positions) -> list[MemoryStatus]:
         _wholes(tick.opportunistic[at]),
         _wholes(tick.emergency[at]),
         _wholes(tick.limit[at]),
+        quality_rows(tick.quality, at),
     )
     return [MemoryStatus(*row) for row in zip(*columns, strict=True)]
 
@@ -256,6 +267,7 @@ def _rate_column(record: TickRecord, resource: Resource, at: Positions) -> list[
         _numbers(tick.limit[at]),
         _numbers(tick.balance[at]),
         _numbers(tick.burst[at]),
+        quality_rows(tick.quality, at),
     )
     return [RateStatus(name, unit, *row) for row in zip(*columns, strict=True)]
 
@@ -319,7 +331,7 @@ def _memory_pools(tick: ResourceTick) -> MemoryPools:
 
 
 def _sources(tick: ResourceTick, at: Positions) -> list[str]:
-    return [_SOURCE_NAMES[source] for source in tick.source[at].tolist()]
+    return [SOURCE_NAMES[source] for source in tick.source[at].tolist()]
 
 
 def _numbers(column: Floats) -> list[float | None]:

@@ -18,6 +18,8 @@ class ClosedStep:
     peak: Floats  # the highest demand of a tick
     usage: Floats  # mean
     limit: Floats  # mean of those in force
+    expected: Floats | None = None  # what had been forecast of the step before it began
+    bound: Floats | None = None  # of the maximum over the longest horizon from then on, at 95 %
 
 
 @dataclass(frozen=True, slots=True)

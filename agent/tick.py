@@ -3,6 +3,7 @@
 The decision itself is agent.cycle's; this file only joins it to the kernel and the forecaster.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -159,22 +160,33 @@ class ControlLoop:
         )
         if self._step.elapsed_s >= self.settings.step_s - self.settings.tick_s / 2:
             self._close_step(now_s)
-        profile = self._forecaster.poll(now_s)
+        profile = answered = self._forecaster.poll(now_s)
         if profile is None or self._forecaster.state(now_s) != "live":
-            profile = self._fallback()
+            quality = None if answered is None else answered.quality
+            profile = replace(self._fallback(), quality=quality)
         for one in self.adjusting:
             profile = one.adjusted(profile, now_s)
         return profile
 
     def _close_step(self, now_s: float) -> None:
-        self.closed = self._step.closed()
+        closed, said = self._step.closed(), self._said
+        if said is not None:
+            closed = replace(closed, expected=said.expected, bound=said.upper)
+        self.closed = closed
         self.steps_closed += 1
         self._rule = None
         self._step = Step.begun(self._series)
-        self._forecaster.offer(self.steps_closed, self.closed.demand, now_s)
+        self._forecaster.offer(self.steps_closed, closed.demand, now_s)
         if self._said is not None:
             for one in self.adjusting:
-                one.learn(self.closed.demand, self._said)
+                one.learn(closed.demand, self._said)
+
+    def _forecast_age_s(self) -> float:
+        """Return how long ago the step ended that the forecast knows last."""
+        if self._said is None:
+            return math.nan
+        steps = self.steps_closed - self._said.step
+        return steps * self.settings.step_s + self._step.elapsed_s
 
     def _fallback(self) -> Profile:
         """Return the rule-based profile: from closed steps, or from the one in the making."""
@@ -341,6 +353,7 @@ class ControlLoop:
             outcomes=done.outcomes,
             unwritten=done.unwritten,
             forecaster=self._forecaster.state(now_s),
+            forecast_age_s=self._forecast_age_s(),
             totals=self._totals,
             problems=(
                 *unenforceable(seen.sample),

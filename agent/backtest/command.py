@@ -4,10 +4,8 @@
 """
 
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,8 @@ from agent.backtest.evaluation_options import check_evaluation_options, evaluati
 from agent.backtest.hindsight_options import check_options, hindsight_options, is_given
 from agent.backtest.progress import progress
 from agent.exits import EXIT_CODES, fail
-from agent.output import print_value
+from agent.options import check_matplotlib
+from agent.output import print_value, write_whole
 from agent.units import approximate_bytes
 
 if TYPE_CHECKING:
@@ -221,7 +220,7 @@ def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Requ
     if chosen["tracked"] and not has_page:
         raise click.UsageError("--tenant says what --html shows")
     if has_page:
-        _check_plots()
+        check_matplotlib("--html")
     terms = Terms(
         factors=tuple(sorted(set(chosen["factors"]))) or FACTORS,
         mode=Mode(chosen["mode"]),
@@ -243,24 +242,12 @@ def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Requ
     )
 
 
-def _check_plots() -> None:
-    """End the command before the work begins where it could not be plotted."""
-    if find_spec("matplotlib") is None:
-        install = f"{sys.executable} -m pip install matplotlib"
-        fail(["--html needs matplotlib, which is not installed", f"install it: {install}"])
-
-
 def _write_page(path: Path, report: "Report", shown: "Shown") -> None:
     """Write the page, whole or not at all."""
     from agent.backtest.page import page_of
 
     text = page_of(report, shown.tracks, seed=shown.seed, factor=shown.factor)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        fail([f"{path}: {error.strerror or error}"])
+    write_whole(path, text.encode())
     size = approximate_bytes(len(text.encode()))
     click.echo(f"the page with plots and tables is {path} ({size})", err=True)
 

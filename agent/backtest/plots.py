@@ -1,4 +1,4 @@
-"""Plots of a backtest, as text of SVG: the one place that imports matplotlib.
+"""Plots of a backtest, as text of SVG, drawn with matplotlib.
 
 Figures are made without its state machine, and names that come from a trace stay out of them:
 they are shown by the page around, which escapes them.
@@ -6,7 +6,6 @@ they are shown by the page around, which escapes them.
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,26 +15,24 @@ from matplotlib.figure import Figure
 from agent.backtest.contest import OURS
 from agent.backtest.report import FactorResult, pct_text
 from agent.backtest.tracks import Track
+from agent.figure_style import (
+    AXES,
+    BAND,
+    BLUE,
+    BYTES_AXIS,
+    DARK,
+    GREEN,
+    GREY,
+    INK,
+    PALE,
+    RED,
+    SHADE,
+    STYLE,
+    WIDTH_IN,
+)
 from agent.tenant import Floats
 
 _DAY_S, _HOUR_S = 86400.0, 3600.0
-_GIB, _MIB = 2.0**30, 2.0**20
-_AXES = {"cpu": (1.0, "cores"), "memory": (_GIB, "GiB")}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "path.simplify": True,
-}
-_BLUE, _RED, _GREEN, _INK = "#1f6fb4", "#d1342f", "#3a8f4d", "#222222"
-_BAND, _GREY, _DARK, _PALE, _SHADE = "#c9dcee", "#9a9a9a", "#555555", "#dddddd", "#f3ead2"
-_WIDTH_IN = 11.0
 _LEAST_PCT = 0.01  # where the bars' logarithmic axis begins
 _LEAST_ZOOM_STEPS = 24
 _HOURS_UP_TO_S = 2 * _DAY_S
@@ -44,9 +41,9 @@ _HOURS_UP_TO_S = 2 * _DAY_S
 def bars_svg(factors: Sequence[FactorResult]) -> str:
     """Return unmet demand of each policy: a panel a capacity, a bar a policy, logarithmic."""
     names = [row.policy for row in factors[0].policies][::-1]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         height_in = 1.0 + 0.27 * len(names)
-        figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         panels = figure.subplots(1, len(factors), sharey=True, squeeze=False)[0]
         for panel, found in zip(panels, factors, strict=True):
             _bars(panel, found, names)
@@ -62,12 +59,12 @@ def track_svg(track: Track, step_s: float, resource: str) -> str:
     unit_s, unit = (_HOUR_S, "hours") if span_s <= _HOURS_UP_TO_S else (_DAY_S, "days")
     edges: Floats = np.arange(len(track.demand) + 1.0) * (step_s / unit_s)
     zoom = _zoom(track, step_s)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH_IN, 2.2 * sum(heights) / 2), layout="constrained")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_IN, 2.2 * sum(heights) / 2), layout="constrained")
         panels = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         for panel, part in zip(panels, (slice(0, len(track.demand)), zoom), strict=False):
             _track(panel, track, _edges(edges, part), part, resource)
-        panels[0].axvspan(edges[zoom.start], edges[zoom.stop], color=_SHADE, zorder=0)
+        panels[0].axvspan(edges[zoom.start], edges[zoom.stop], color=SHADE, zorder=0)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
         if has_balance:
@@ -91,20 +88,20 @@ def _bars(panel: Axes, found: FactorResult, names: Sequence[str]) -> None:
     panel.set_title(f"{found.factor:g} x the peak", fontsize=10)
     for at, value in enumerate(pct.tolist()):
         text = pct_text(value / 100)
-        panel.text(max(value, _LEAST_PCT) * 1.25, at, text, va="center", fontsize=8, color=_INK)
+        panel.text(max(value, _LEAST_PCT) * 1.25, at, text, va="center", fontsize=8, color=INK)
 
 
 def _colour(name: str, found: FactorResult, *, is_reference: bool) -> str:
     if name == OURS:
-        return _BLUE
+        return BLUE
     if is_reference:
-        return _PALE
-    return _DARK if name == found.best_peer else _GREY
+        return PALE
+    return DARK if name == found.best_peer else GREY
 
 
 def _track(panel: Axes, track: Track, edges: Floats, part: slice, resource: str) -> None:
     """Draw demand, forecast, limit and what was unmet, each held for its whole step."""
-    size, label = _AXES.get(resource, (_MIB, "MiB/s"))
+    size, label = AXES.get(resource, BYTES_AXIS)
     demand, limit, guaranteed, expected, upper, unmet = (
         column[part] / size
         for column in (
@@ -113,12 +110,12 @@ def _track(panel: Axes, track: Track, edges: Floats, part: slice, resource: str)
         )
     )
     panel.stairs(
-        upper, edges, baseline=expected, fill=True, color=_BAND, label="forecast: expected to bound"
+        upper, edges, baseline=expected, fill=True, color=BAND, label="forecast: expected to bound"
     )
-    panel.stairs(demand, edges, baseline=demand - unmet, fill=True, color=_RED, label="unmet")
-    panel.stairs(limit, edges, baseline=None, color=_BLUE, lw=1.0, label="limit")
-    panel.stairs(guaranteed, edges, baseline=None, color=_GREEN, lw=0.8, label="guaranteed")
-    panel.stairs(demand, edges, baseline=None, color=_INK, lw=0.8, label="demand")
+    panel.stairs(demand, edges, baseline=demand - unmet, fill=True, color=RED, label="unmet")
+    panel.stairs(limit, edges, baseline=None, color=BLUE, lw=1.0, label="limit")
+    panel.stairs(guaranteed, edges, baseline=None, color=GREEN, lw=0.8, label="guaranteed")
+    panel.stairs(demand, edges, baseline=None, color=INK, lw=0.8, label="demand")
     panel.set_xlim(float(edges[0]), float(edges[-1]))
     panel.set_ylim(0.0, _top(demand, upper, limit))
     panel.set_ylabel(label)
@@ -139,8 +136,8 @@ def _top(demand: Floats, upper: Floats, limit: Floats) -> float:
 
 def _balance(panel: Axes, balance: Floats, edges: Floats) -> None:
     panel.stairs(np.minimum(balance, 0.0), edges, fill=True, color="#f0c6c4")
-    panel.stairs(balance, edges, baseline=None, color=_DARK, lw=0.9)
-    panel.axhline(0.0, color=_INK, lw=0.6)
+    panel.stairs(balance, edges, baseline=None, color=DARK, lw=0.9)
+    panel.axhline(0.0, color=INK, lw=0.6)
     panel.set_xlim(float(edges[0]), float(edges[-1]))
     panel.set_ylabel("balance,\ncore-seconds")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from enforce.columns import (
 )
 from forecast.profile import BOUNDS, Source
 from forecast.settings import HORIZONS
+
+from qualities import quality
 
 NAN, INF = float("nan"), float("inf")
 MIB = float(1 << 20)
@@ -293,3 +296,10 @@ def crowd(size: int) -> TickRecord:
         changes=(),
         outcomes=(),
     )
+
+
+def with_quality(one: TickRecord, **figures: Any) -> TickRecord:
+    """Return a record whose forecasts have been scored: the same figures for everybody."""
+    found = quality(len(one.roster), **figures)
+    resources = {name: replace(tick, quality=found) for name, tick in one.resources.items()}
+    return replace(one, resources=resources, forecast_age_s=12.0)

@@ -324,7 +324,8 @@ def test_status_never_loads_what_is_slow_to_load(served: Path) -> None:
     program = (
         "import sys\nfrom agent.cli import main\n"
         "main(['status', '--socket', sys.argv[1]], standalone_mode=False)\n"
-        "slow = {'numpy', 'pandas', 'scipy', 'statsforecast', 'structlog', 'cheroot', 'psutil'}\n"
+        "slow = {'numpy', 'plotille', 'pandas', 'scipy', 'statsforecast', 'structlog',"
+        " 'cheroot', 'psutil'}\n"
         "print(sorted(slow & set(sys.modules)))\n"
     )
     done = subprocess.run(

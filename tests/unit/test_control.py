@@ -14,15 +14,16 @@ from typing import Any
 import msgspec
 import pytest
 from children import wait_until
-from records import crowd, record
+from records import crowd, record, with_quality, with_rates
 from scarcity import few_descriptors
 from structlog.testing import capture_logs
 
-from agent.answers import Explanation, Status, TenantMetrics
-from agent.client import AgentRefusedError, AgentUnreachableError, get, post
+from agent.answers import Explanation, HorizonBounds, Status, TenantForecast, TenantMetrics
+from agent.client import AgentRefusedError, AgentUnreachableError, get, named, post
 from agent.control import ControlApp, ControlServer
 from agent.pushed import PushedMetrics
 from agent.record import TickRecord
+from agent.status import AgentFacts
 
 
 @pytest.fixture
@@ -64,6 +65,28 @@ def test_what_does_not_exist_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(AgentRefusedError, match=reason):
         get(served, target)
+
+
+def test_a_forecast_is_answered_with_all_that_is_to_be_known_of_it(path: Path) -> None:
+    def facts() -> AgentFacts:
+        return AgentFacts(horizons_s=(300.0, 600.0, 900.0))
+
+    with ControlServer(path, lambda: with_quality(with_rates(record())), facts):
+        found = msgspec.json.decode(get(path, named("/v1/forecasts", "web")), type=TenantForecast)
+        with pytest.raises(AgentRefusedError, match="there is no tenant 'nobody'"):
+            get(path, named("/v1/forecasts", "nobody"))
+    assert (found.tenant, found.qos, found.forecaster) == ("web", "platinum", "live")
+    assert found.made_s_ago is not None
+    assert found.made_s_ago > 12
+    cpu, memory, disk, net = found.resources
+    assert (cpu.resource, cpu.unit, cpu.source, cpu.expected) == ("cpu", "cores", "live", 0.7)
+    assert (memory.unit, disk.resource, disk.unit) == ("bytes", "disk_read:sda", "bytes/s")
+    assert [one.horizon_s for one in cpu.horizons] == [300, 600, 900]
+    assert cpu.horizons[2] == HorizonBounds(900.0, 1.05, 1.05, 1.05)
+    assert list(cpu.experts.items()) == [("short", 75), ("long", 25)]
+    assert cpu.quality is not None
+    assert cpu.quality.coverage_95_pct == 95.0
+    assert net.expected is None
 
 
 def test_before_the_first_tick_the_agent_says_that_it_starts(path: Path) -> None:

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 from click import unstyle
 from msgspec import structs
-from records import CPU, GOLD, INF, MIB, NAMES, column, observed_web, record, with_rates
+from records import (
+    CPU,
+    GOLD,
+    INF,
+    MIB,
+    NAMES,
+    column,
+    observed_web,
+    record,
+    with_quality,
+    with_rates,
+)
 
 from agent.answers import Explanation
 from agent.explain import explain
@@ -15,6 +26,7 @@ from agent.record import IndicatorTick, TickRecord
 from agent.render import explanation_lines
 from agent.tenant import Entitlement, Resource, Roster, Tenant
 from enforce.columns import Control, Result
+from forecast.quality import Verdict
 
 
 def explained(name: str, of: TickRecord | None = None) -> Explanation:
@@ -262,3 +274,26 @@ def test_metrics_are_in_json_with_their_numbers() -> None:
     }
     assert explained("ghost", with_indicators(record())).chains[0].indicators == ()
     assert explained("web").chains[0].indicators == ()
+
+
+def test_how_good_the_forecast_has_been_is_said_with_its_numbers() -> None:
+    said = step(explained("web", with_quality(record())), 0, "accuracy")
+    assert said == (
+        "bounds for 80, 95 and 99 % held 81, 95 and 99 % of the time over 500 horizons; the next "
+        "step's quantiles lost 20 % less than the naive forecast and 1 % less than the best single "
+        "expert; the bound at 95 % stood 0.5 times the mean demand above what came; 1.0 % too "
+        "little was expected."
+    )
+
+
+def test_a_poor_forecast_is_told_with_what_is_done_about_it() -> None:
+    poor = with_quality(record(), verdict=Verdict.POOR)
+    assert step(explained("web", poor), 0, "accuracy").startswith("poor, and so refitted early: ")
+    assert "its forecast has been poor" in explained("web", poor).summary
+    replaced = with_quality(record(), verdict=Verdict.REPLACED)
+    assert "the fallback rule stands in" in step(explained("eater", replaced), 0, "accuracy")
+
+
+def test_before_any_horizon_has_ended_nothing_is_known_of_accuracy() -> None:
+    fresh = with_quality(record(), coverage_95=float("nan"), windows=0.0)
+    assert step(explained("web", fresh), 0, "accuracy").startswith("not known yet")

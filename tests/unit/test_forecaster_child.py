@@ -86,6 +86,25 @@ def test_the_real_child_is_live_at_its_first_answer_where_there_is_a_past() -> N
         assert (polled(forecaster, 0.0, 1).source == Source.LIVE).all()
 
 
+def test_the_real_child_tells_how_good_its_forecasts_have_been_and_who_carries_them() -> None:
+    with forecasting(COMMAND, past_steps=30) as forecaster:
+        found = None
+        for step in range(1, 40):
+            forecaster.offer(step, values(SERIES, step), now_s=float(step))
+            found = polled(forecaster, float(step), step).quality
+        assert found is not None
+        assert set(found.experts) >= {"short", "long", "analogues"}
+        assert (found.shares.sum(axis=0) >= 95).all()
+        assert (found.windows > 20).all()
+        assert np.isfinite(found.coverage).all()
+        assert np.isfinite(found.skill).all()
+        forecaster.rearrange(np.array([-1, 0]))
+        moved = forecaster.poll(40.0)
+        assert moved is not None
+        assert moved.quality is not None
+        assert moved.quality.windows.tolist() == [0.0, found.windows[0]]
+
+
 def test_a_stopped_child_is_late_then_killed_then_replaced_by_one_that_knows_the_past() -> None:
     with forecasting(COMMAND, past_steps=30) as forecaster:
         forecaster.offer(1, values(SERIES, 1), now_s=0.0)

@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from samples import NAN, column
 from scarcity import no_more_threads
 from tenants import wait_until
 
-from agent.history import COARSE_STEPS, HistoryError, Past, SeriesNames, read_past, unpacked
+from agent.history import COARSE_STEPS, HistoryError, Past, SeriesNames, packed, read_past, unpacked
 from agent.recorder import Recorder, pooled
 from agent.steps import ClosedStep
 from agent.tenant import Kind, Resource
@@ -84,6 +85,53 @@ def test_what_was_recorded_is_read_back_by_tenant_and_resource(path: Path) -> No
     assert past.demand[memory][0].tolist() == pytest.approx([100e6, 200e6])
     assert past.limit[cpu][0].tolist() == [2, math.inf]  # all that the machine has is no limit
     assert past.limit[memory][0].tolist() == pytest.approx([NAN, 300e6], nan_ok=True)
+
+
+def with_forecast(number: int) -> ClosedStep:
+    step = step_at(number)
+    expected, bound = column(1 / 3, NAN, 99e6, 150e6), column(2 / 3, NAN, 101e6, 300e6)
+    return replace(step, expected=expected, bound=bound)
+
+
+def test_what_had_been_forecast_of_a_step_is_kept_with_it(path: Path) -> None:
+    recorder = Recorder(path, most_waiting=MANY)
+    for number, step in enumerate((step_at(0), with_forecast(1))):
+        recorder.add(
+            step, NAMES, machine=MACHINE, ended_at_s=BEGAN_S + number * STEP_S, step_s=STEP_S
+        )
+    recorder.close()
+    past = everything(path)
+    for found, wanted in ((past.expected, 1 / 3), (past.bound, 2 / 3)):
+        assert np.isnan(found[Resource.CPU][0]).all()
+        assert found[Resource.CPU][1] == pytest.approx([wanted, NAN], rel=2**-11, nan_ok=True)
+    assert past.bound[Resource.MEMORY][1] == pytest.approx([101e6, 300e6], rel=2**-11)
+
+
+def test_forecasts_take_two_thirds_of_what_they_would_in_full() -> None:
+    random = np.random.default_rng(1)
+    numbers = random.lognormal(size=(3, 5000))
+    step = ClosedStep(numbers[0], numbers[0], numbers[0], numbers[0])
+    told = replace(step, expected=numbers[1], bound=numbers[2])
+    machine = np.full(5000, 1e9)
+    added = len(packed(told, machine)) - len(packed(step, machine))
+    assert added < 2 * 5000 * 4 * 2 / 3
+
+
+def test_a_file_of_the_first_version_is_read_and_written_on(path: Path) -> None:
+    record(path, [0, 1])
+    connection = sqlite3.connect(path)
+    for number, body in connection.execute("SELECT id, body FROM fine").fetchall():
+        whole = zlib.decompress(body)
+        body_of_old = zlib.compress(whole[: 4 * len(NAMES) * 4])  # four measures of float32
+        connection.execute("UPDATE fine SET body = ? WHERE id = ?", (body_of_old, number))
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    assert everything(path).demand[Resource.CPU][:, 0] == pytest.approx([1, 2])
+    assert np.isnan(everything(path).bound[Resource.CPU]).all()
+    assert record(path, [2]).problem is None
+    assert everything(path).demand[Resource.CPU][:, 0] == pytest.approx([1, 2, 3])
+    assert not list(path.parent.glob("*.damaged-*"))
 
 
 def test_steps_in_which_nobody_recorded_are_gaps(path: Path) -> None:
@@ -342,6 +390,14 @@ def test_pooled_steps_know_what_any_of_them_knew() -> None:
     assert both.peak.tolist() == [4, 6]
     assert both.usage.tolist() == [1.5, 5]
     assert both.limit.tolist() == [math.inf, 7]
+
+
+def test_pooled_forecasts_are_means_of_those_that_there_were() -> None:
+    steps = [step_at(0), with_forecast(1), replace(with_forecast(2), bound=column(1, 2, 3, 4))]
+    whole = pooled(steps)
+    assert whole.expected == pytest.approx(column(1 / 3, NAN, 99e6, 150e6), nan_ok=True)
+    assert whole.bound == pytest.approx(column(5 / 6, 2, 50.5e6 + 1.5, 150e6 + 2), nan_ok=True)
+    assert pooled(steps[:1]).expected is None
 
 
 def test_a_disk_that_hangs_makes_nobody_wait_and_is_told(path: Path) -> None:

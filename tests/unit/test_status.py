@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from records import CPU, INF, MIB, NAN, crowd, observed_web, record, with_rates
+from records import CPU, INF, MIB, NAN, crowd, observed_web, record, with_quality, with_rates
 
 from agent.answers import Status
 from agent.status import AgentFacts, health, status
+from forecast.quality import Verdict
 
 FACTS = AgentFacts()
 
@@ -184,3 +185,23 @@ def test_who_overspent_a_disk_is_in_debt_too() -> None:
     even = replace(one.resources[CPU], balance=np.zeros(5))
     rows = status(replace(one, resources={**one.resources, CPU: even}), FACTS, now_s=100.0).tenants
     assert "debt" in rows[3].states
+
+
+def test_how_good_forecasts_have_been_is_told_of_each_tenant_and_resource() -> None:
+    one = with_quality(with_rates(record()), verdict=Verdict.POOR, coverage_95=0.8)
+    web = status(one, FACTS, now_s=100.4).tenants[4]
+    parts = (web.cpu.forecast_quality, web.memory.forecast_quality)
+    for found in (*parts, *(rate.forecast_quality for rate in web.rates)):
+        assert found is not None
+        assert (found.verdict, found.windows) == ("poor", 500.0)
+        assert (found.coverage_80_pct, found.coverage_95_pct) == (81.0, 80.0)
+        assert (found.skill_naive_pct, found.bias_pct) == (20.0, -1.0)
+    assert "poor" in web.states
+
+
+def test_what_nothing_has_kept_score_of_is_null() -> None:
+    unknown = with_quality(record(), skill=NAN)
+    found = status(unknown, FACTS, now_s=100.4).tenants[0].cpu.forecast_quality
+    assert found is not None
+    assert found.skill_naive_pct is None
+    assert status(record(), FACTS, now_s=100.4).tenants[0].cpu.forecast_quality is None

@@ -367,3 +367,24 @@ def test_weights_and_protection_in_force_keep_every_guarantee() -> None:
             assert (given >= record.resources[CPU].guaranteed * 0.999).all()
             low = scenario.host.limits()[Control.MEMORY_LOW]
             assert (low >= np.floor(record.resources[Resource.MEMORY].guaranteed) * 0.999).all()
+
+
+def test_a_step_is_closed_with_what_had_been_forecast_of_it_before_it_began() -> None:
+    scenario = Scenario(tenants("a", "b"), step_s=5.0)
+    scenario.tick(6)  # the first knows no time that has passed
+    scenario.host.wants_cores = np.array([0.1, 0.9])
+    before = scenario.tick(4).resources[Resource.CPU]
+    scenario.tick()
+    closed = scenario.loop.closed
+    assert closed is not None
+    assert closed.expected is not None
+    assert closed.bound is not None
+    np.testing.assert_allclose(closed.expected[:2], before.expected)
+    np.testing.assert_allclose(closed.bound[:2], before.upper)
+    assert not np.allclose(closed.expected[:2], closed.demand[:2])
+
+
+def test_a_forecast_is_as_old_as_the_last_step_that_it_knows() -> None:
+    scenario = Scenario(tenants("a"), step_s=5.0)
+    ages = [scenario.tick().forecast_age_s for _ in range(8)]
+    assert ages[5:] == [0.0, 1.0, 2.0]  # the first tick knows no time that has passed
