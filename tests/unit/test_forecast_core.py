@@ -117,24 +117,25 @@ def chaotic(steps: int) -> Floats:
 def test_a_poor_model_is_refitted_then_replaced_by_the_rule_and_returns_when_it_is_better() -> None:
     settings = ForecastSettings(horizon_steps=3, history_steps=60, experts=("level",))
     calm = shaped("steady", steps=700, series=1)[:, 0]
-    values = np.stack((np.concatenate((chaotic(300), calm[:400])), calm), axis=1)
+    values = np.stack((calm, np.concatenate((chaotic(300), calm[:400]))), axis=1)
     core = ForecastCore(2, settings, MODELS)
     sources, wanted, judged_at = [], [], 0
     for step, row in enumerate(values):
         profile = core.observe(step, row)
         assert profile.quality is not None
         verdict = profile.quality.verdict
-        judged_at = judged_at or (step if verdict[0] == Verdict.POOR else 0)
-        sources.append(profile.source[0])
-        assert verdict[1] in (Verdict.UNJUDGED, Verdict.GOOD)
-        if verdict[0] == Verdict.REPLACED:
+        judged_at = judged_at or (step if verdict[1] == Verdict.POOR else 0)
+        sources.append(profile.source[1])
+        assert verdict[0] in (Verdict.UNJUDGED, Verdict.GOOD)
+        if verdict[1] == Verdict.REPLACED:
             rule = fallback_profile(values[step - 23 : step + 1], step=step)
-            np.testing.assert_allclose(profile.grid[:, 0], rule.grid[:, 0], rtol=1e-6)
-            np.testing.assert_allclose(profile.maximum[..., 0], rule.maximum[..., 0], rtol=1e-6)
+            np.testing.assert_allclose(profile.grid[:, 1], rule.grid[:, 1], rtol=1e-6)
+            np.testing.assert_allclose(profile.maximum[..., 1], rule.maximum[..., 1], rtol=1e-6)
         if core.urgent() and step > 2 * settings.min_points:
             wanted.append(step)
-            assert core.due()[0] == 0
+            assert core.due()[0] == 1
         core.refit(core.due()[: None if step % 60 == 0 else core.urgent()])
+        assert core.urgent() == 0
     assert wanted[0] == judged_at
     first = sources.index(Source.FALLBACK)
     assert judged_at + 12 <= first < 300

@@ -25,6 +25,7 @@ from forecast.message import (
 )
 from forecast.models import DailyFits, LevelFits, Models, TrendFits
 from forecast.profile import LEVELS, Profile, Source
+from forecast.quality import Verdict
 from forecast.settings import ForecastSettings
 from forecast.worker import Refits
 
@@ -162,6 +163,25 @@ QUICK_MODELS = Models(level=_levels, trend=_trends, daily=_days)
 def test_all_series_are_fitted_at_once_and_then_again_in_their_turn() -> None:
     fits = fitted_in_turn(SETTINGS, cost_s=0.0, steps=21)
     assert fits == [100] + [10] * 20
+
+
+def test_a_series_whose_forecast_is_found_poor_does_not_wait_its_turn() -> None:
+    settings = replace(SETTINGS, refit_s=1e9, horizon_steps=3, experts=("level_of_late",))
+    core, refits = ForecastCore(2, settings, QUICK_MODELS), Refits(settings, 2, 0.0)
+    random = np.random.default_rng(1)
+    levels = random.uniform(0, 100, 7)
+    fitted: list[list[int]] = []
+    for step in range(80):
+        profile = core.observe(step, np.array([5 + random.random(), levels[step // 12]]))
+        assert profile.quality is not None
+        refits.grant(core, 0.0)
+        series = refits.next(0.0)
+        core.refit(series)
+        fitted.append(series.tolist())
+        if profile.quality.verdict[1] == Verdict.POOR:
+            break
+    assert fitted[-1] == [1]
+    assert [series for series in fitted if series] == [[0, 1], [1]]
 
 
 def test_refits_come_later_rather_than_cost_more_than_their_share() -> None:
