@@ -23,8 +23,7 @@ from forecast.target import Complete
 
 Bools = NDArray[np.bool_]
 
-# Figures that rest on fewer horizons are not judged by.  Horizons overlap: 20 of them side by side
-# are 286 that end at one step each.
+# Figures that rest on fewer horizons, side by side, are not judged by.
 _LEAST_HORIZONS = 20
 _TRIAL_HORIZONS, _TRIAL_HALF_LIFE_HORIZONS = 4, 2
 # The rule has to be better by this much before it stands in, so that chance does not decide.
@@ -71,7 +70,8 @@ class Judge:
         grid, bound = rule(rows, rows[: max(len(rows) - since, 0)])
         bounds = np.stack((complete.bounds[_SHOWN_BOUND, tried], bound))
         told = np.stack((losses.mixed[tried], pinball(values[tried] - grid, _LEVELS).mean(axis=0)))
-        lost = told + bound_losses(complete.maximum[tried], bounds)
+        # A window stands for the steps until the next one.
+        lost = told + self._every * bound_losses(complete.maximum[tried], bounds)
         is_known = np.isfinite(lost).all(axis=0)
         scored = tried[is_known]
         self._lost[:, scored] = self._kept * self._lost[:, scored] + lost[:, is_known]

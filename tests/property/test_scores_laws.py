@@ -148,6 +148,17 @@ def test_half_of_a_score_is_forgotten_after_96_horizons() -> None:
     assert found(scores).coverage[1, 0] == pytest.approx(2 / 3, abs=0.01)  # 1 of 1 + 1/2
 
 
+def test_windows_that_end_seldom_are_forgotten_as_fast_as_those_that_end_often() -> None:
+    often, seldom = Scores(1, 1, HORIZON_STEPS), Scores(1, 1, HORIZON_STEPS, 3)
+    held, broken = (np.full((3, 1), bound, dtype=np.float32) for bound in (2.0, 0.0))
+    for step in range(600):
+        bounds = broken if step < 450 else held
+        settled(often, singles(1), bounds=bounds)
+        settled(seldom, singles(1), bounds=bounds if step % 3 == 0 else np.full_like(held, np.nan))
+    assert found(seldom).coverage[1, 0] == pytest.approx(found(often).coverage[1, 0], abs=0.005)
+    assert found(seldom).windows[0] == pytest.approx(found(often).windows[0] / 3, rel=0.01)
+
+
 def test_nothing_is_known_before_the_first_score() -> None:
     none = found(Scores(1, 2, HORIZON_STEPS))
     assert none.windows.tolist() == [0, 0]

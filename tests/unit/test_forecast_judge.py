@@ -118,3 +118,23 @@ def test_a_verdict_that_was_told_does_not_change_later() -> None:
     told = judge.judged(FINE)
     judge.judged(POOR)
     assert told.verdict.tolist() == [Verdict.GOOD]
+
+
+def test_a_bound_that_is_judged_seldom_weighs_as_much_as_one_that_is_judged_often() -> None:
+    """The model is a little better at the next step, and its bound on the maximum much worse."""
+    one, past = np.ones(1, dtype=np.float32), History(1, 60)
+    for _ in range(60):
+        past.append(one)
+    bounds = np.full((3, 1), 1.3, dtype=np.float32)
+    none = np.full((3, 1), np.nan, dtype=np.float32)
+    found = []
+    for every in (1, 3):
+        judge = Judge(1, HORIZON_STEPS, every)
+        judge.judged(quality(1, coverage_95=0.8))
+        for step in range(TRIAL_STEPS):
+            told = bounds if step % every == 0 else none
+            losses = Losses(np.zeros(1, dtype=np.float32), one[None])
+            judge.settle(one, losses, Complete(one, told), past)
+        model, by_rule = judge._lost[:, 0]
+        found.append(model / by_rule)
+    assert found[1] == pytest.approx(found[0], rel=0.15)

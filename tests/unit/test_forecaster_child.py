@@ -93,7 +93,7 @@ def test_the_real_child_tells_how_good_its_forecasts_have_been_and_who_carries_t
             forecaster.offer(step, values(SERIES, step), now_s=float(step))
             found = polled(forecaster, float(step), step).quality
         assert found is not None
-        assert set(found.experts) >= {"short", "long", "analogues"}
+        assert set(found.experts) >= {"level", "last", "analogues"}
         assert (found.shares.sum(axis=0) >= 95).all()
         assert (found.windows > 20).all()
         assert np.isfinite(found.coverage).all()
