@@ -109,9 +109,9 @@ class Scores:
     def rearrange(self, positions: Ints, experts: list[int]) -> None:
         """Put the series and the experts in a new order; -1 is new to the others.
 
-        An expert that is new counts, until now, as no better and no worse than the mixture.
+        An expert that is new counts, until now, as no better and no worse than the naive forecast.
         """
-        each = [self._lost_by[at] if at >= 0 else self._steps[3] for at in experts]
+        each = [self._lost_by[at] if at >= 0 else self._steps[4] for at in experts]
         lost_by = np.stack(each) if each else self._lost_by[:0]
         self._lost_by = moved(lost_by, positions, 0.0)
         self._steps = moved(self._steps, positions, 0.0)
@@ -132,8 +132,8 @@ class Scores:
         is_scored = is_live[part] & np.isfinite(mixed) & np.isfinite(naive)
         more = np.stack((np.ones_like(came), came, expected[part] - came, mixed, naive))
         self._add(self._steps[:, part], more, is_scored, self._kept)
-        # An expert that sleeps neither wins nor loses.
-        lost_by = np.where(np.isnan(each), mixed, each)
+        # Where an expert cannot tell, one who had it alone would be left with the naive forecast.
+        lost_by = np.where(np.isnan(each), naive, each)
         self._add(self._lost_by[:, part], lost_by, is_scored, self._kept)
 
     def _enter_window(self, part: slice, complete: Complete, is_live: Bools) -> None:

@@ -190,10 +190,17 @@ def test_skill_is_what_is_saved_of_the_naive_loss() -> None:
     assert found(scores).skill[0] == pytest.approx(expected, abs=0.02)
 
 
-def test_the_best_expert_is_the_one_that_lost_least_and_a_new_one_starts_level() -> None:
-    scores = Scores(2, 1, HORIZON_STEPS)
+def test_the_best_expert_is_the_one_that_lost_least_and_who_cannot_tell_leaves_the_naive_one() -> (
+    None
+):
+    scores, asleep = Scores(3, 1, HORIZON_STEPS), float("nan")
     for value in range(40):
-        settled(scores, singles(value % 2), mixed=singles(0.2), each=singles(0.4, 0.1)[:, None])
+        each = singles(0.4, 0.1, asleep)[:, None]
+        settled(scores, singles(value % 2), mixed=singles(0.2), each=each)
     assert found(scores).skill_best[0] == pytest.approx(1 - 0.2 / 0.1, abs=1e-5)
-    scores.rearrange(np.array([0]), [0, -1])  # the better one is gone, another has come
-    assert found(scores).skill_best[0] == pytest.approx(0.0, abs=1e-5)
+    naive_loss = 0.2 / (1 - found(scores).skill[0])
+    assert 0.1 < naive_loss < 0.4
+    scores.rearrange(np.array([0]), [0, 2])  # the better one is gone
+    assert found(scores).skill_best[0] == pytest.approx(1 - 0.2 / naive_loss, abs=1e-4)
+    scores.rearrange(np.array([0]), [0, -1])  # another has come
+    assert found(scores).skill_best[0] == pytest.approx(1 - 0.2 / naive_loss, abs=1e-4)
