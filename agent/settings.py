@@ -65,7 +65,7 @@ class Periods:
     tick_s: float = 1.0
     step_s: float = 60.0
     horizon_s: float = 900.0
-    refit_s: float = 3600.0
+    refit_s: float = 7200.0
     learning_s: float = 300.0
     most_cpu_cores: float = 0.25
 

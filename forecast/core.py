@@ -8,10 +8,11 @@ are believed by how they did.
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forecast.expert import Expert, Outlook
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile, last_maximum_bound
-from forecast.history import Floats, History, Ints, Singles, cleaned, moved
+from forecast.history import Floats, History, Ints, Number, Singles, cleaned, moved
 from forecast.judge import Judge
 from forecast.mixture import Mixture
 from forecast.models import Models
@@ -19,7 +20,7 @@ from forecast.panel import PANEL, affordable
 from forecast.profile import BOUNDS, LEVELS, Profile, Source
 from forecast.rolling import DEFAULT_ALPHA, rolled
 from forecast.scores import Scores
-from forecast.settings import HORIZONS, ForecastSettings
+from forecast.settings import ForecastSettings
 from forecast.stretch import Stretch
 from forecast.target import Complete, Outcomes, targets_of
 
@@ -195,7 +196,8 @@ class ForecastCore:
     def _settle(self, came: Singles, outcomes: Sequence[Singles | None]) -> None:
         """Hold what was told of this step, and of the maxima that it completes, against it."""
         nothing = np.full((len(BOUNDS), len(came)), np.nan, dtype=np.float32)
-        complete, losses = Complete(nothing[0], nothing), self._next.losses(self._step_count, came)
+        losses, told = self._next.losses(self._step_count, came), self._next.told(self._step_count)
+        complete = Complete(came, _rows_at(told, BOUNDS))  # of the longest horizon, in the end
         self._next.settle(self._step_count, came)
         maxima = zip(self._maxima, self._stretches, outcomes[1:], strict=True)
         for mixture, stretch, outcome in maxima:
@@ -237,12 +239,14 @@ class ForecastCore:
 
         None is below what is expected of the next step, nor below a nearer horizon's.
         """
-        bounds = np.stack(maxima) if maxima else np.full((HORIZONS, *_shape(grid)), np.nan)
+        told = {1: _rows_at(grid, BOUNDS)}
+        told |= {t.steps: made for t, made in zip(self._targets[1:], maxima, strict=True)}
+        bounds = np.stack([told[steps] for steps in self.settings.horizons_steps])
         few = np.flatnonzero(self._points < _FEWEST_POINTS)
         if len(few):
             last = last_maximum_bound(self._history.recent_of(few, MAXIMUM_STEPS))
             bounds[..., few] = np.fmax(bounds[..., few], last)
-        bounds = np.fmax(bounds, _rows_at(grid, BOUNDS))
+        bounds = np.fmax(bounds, told[1])
         return np.maximum.accumulate(bounds, axis=0)
 
     def _with_the_rule(self, profile: Profile) -> Profile:
@@ -273,11 +277,8 @@ class ForecastCore:
         return np.asarray(_FLAT_FRACTION * np.abs(self._smoothed), dtype=np.float64)
 
 
-def _shape(grid: Floats) -> tuple[int, int]:
-    return len(BOUNDS), grid.shape[1]
-
-
-def _rows_at(grid: Floats, levels: Floats) -> Floats:
+def _rows_at(grid: NDArray[Number], levels: Floats) -> NDArray[Number]:
     """Return the quantiles of the last grid level that is not above each of `levels`."""
     rows = np.searchsorted(LEVELS, levels, side="right") - 1
-    return np.asarray(grid[rows], dtype=np.float64)
+    found: NDArray[Number] = grid[rows]
+    return found

@@ -41,6 +41,11 @@ class Mixture:
         self._pending = Pending(n_series, target, (n_experts + 1, len(target.levels)))
         self._levels: Singles = target.levels.astype(np.float32)[:, None]
 
+    def told(self, step: int) -> Singles:
+        """Return what was made of what was said of the window that closes now."""
+        made: Singles = self._pending.closing(step)[-1]
+        return made
+
     def losses(self, step: int, outcome: Singles) -> Losses:
         """Return what was lost with what was said of the window that closes now."""
         pending, losses = self._pending.closing(step), Losses.none(*self.shares.shape)

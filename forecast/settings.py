@@ -30,11 +30,10 @@ class ForecastSettings:
 
     step_s: float = 60.0
     horizon_steps: int = 15
-    refit_s: float = 3600.0  # every series is refitted about this often
+    refit_s: float = 7200.0  # every series is refitted about this often
     refit_share: float = 0.05  # of one core, at most; refits come later rather than cost more
     are_refits_counted: bool = False  # as many as are due, whatever they cost: for replays
     history_steps: int = 240  # what models are fitted on
-    are_maxima_told: bool = True  # bounds over the horizons; a replay that only decides needs none
     experts: tuple[str, ...] = ()  # of forecast.panel; none named are all that can be afforded
     min_points: int = 12  # fewer points than this, and a series is still being learned
 

@@ -42,8 +42,8 @@ class Target:
 
 
 def targets_of(settings: ForecastSettings) -> tuple[Target, ...]:
-    """Return the next step, and then the horizons that are told."""
-    horizons = settings.horizons_steps if settings.are_maxima_told else ()
+    """Return the next step, and then each horizon that is longer, the nearest first."""
+    horizons = sorted({steps for steps in settings.horizons_steps if steps > 1})
     maxima = (Target(steps, BOUNDS, max(steps // _OPEN_WINDOWS, 1)) for steps in horizons)
     return (Target(1, LEVELS), *maxima)
 

@@ -6,7 +6,7 @@ against what came.  The last part of the trace counts, the part before it warms 
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,8 @@ from forecast.settings import ForecastSettings
 
 # Tenants of one AutoETS child: several share the work of the slowest forecaster.
 _AUTOETS_TENANTS = 10
+# How often it is refitted, as it is commonly run.
+_HOUR_S = 3600.0
 _FEWEST_STEPS = 8
 
 
@@ -121,10 +123,15 @@ def _entries(
 ) -> list[Entry]:
     """Return all that is to be run, what takes longest before the others."""
     parts = [sample[at : at + _AUTOETS_TENANTS] for at in range(0, len(sample), _AUTOETS_TENANTS)]
-    rivals = [Entry(AUTOETS, settings, case.demand[:, part], first) for part in parts]
+    hourly = replace(settings, refit_s=_autoets_refit_s(case))
+    rivals = [Entry(AUTOETS, hourly, case.demand[:, part], first) for part in parts]
     others = [Entry(name, settings, case.demand, first) for name in (MIX, RULE, NAIVE)]
     ours = [Entry(name, alone(name, settings), case.demand, first) for name in experts]
     return [*rivals, *ours, *others]
+
+
+def _autoets_refit_s(case: Case) -> float:
+    return max(_HOUR_S, case.step_s)
 
 
 def _groups(
@@ -154,5 +161,5 @@ def _setup(evaluation: Evaluation) -> Setup:
         warm_up_steps=first + 1,
         scored_steps=len(case.demand) - first - 1,
         history_steps=evaluation.settings.history_steps,
-        refit_s=evaluation.settings.refit_s,
+        refit_s=_autoets_refit_s(case),
     )

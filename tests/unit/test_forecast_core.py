@@ -245,7 +245,7 @@ def test_series_that_stay_among_many_newcomers_go_on_as_before() -> None:
 def test_an_expert_that_many_series_could_not_afford_comes_back_with_the_past_that_is_kept() -> (
     None
 ):
-    settings = replace(SETTINGS, experts=("level_of_late", "analogues"), are_maxima_told=False)
+    settings = replace(SETTINGS, experts=("level_of_late", "analogues"), horizon_steps=1)
     core = ForecastCore(60_000, settings, MODELS)
     value = iter(shaped("steady", steps=60, series=1)[:, 0])
     for _ in range(50):

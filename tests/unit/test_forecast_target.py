@@ -60,5 +60,9 @@ def test_the_horizons_are_thirds_and_their_windows_overlap_by_two() -> None:
         (15, 5),
     ]
     assert [target.open_windows for target in targets] == [1, 5, 4, 3]
-    only_next = targets_of(ForecastSettings(horizon_steps=15, are_maxima_told=False))
-    assert [target.steps for target in only_next] == [1]
+
+
+@pytest.mark.parametrize(("horizon_steps", "steps"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3])])
+def test_a_horizon_of_one_step_is_the_next_step(horizon_steps: int, steps: list[int]) -> None:
+    found = targets_of(ForecastSettings(horizon_steps=horizon_steps))
+    assert [target.steps for target in found] == steps
