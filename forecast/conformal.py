@@ -99,31 +99,30 @@ class Calibrator:
     def _block_quantiles(self, block: slice, spread: Floats, least_spread: Floats) -> Floats:
         ordered = np.sort(self._ring[block], axis=1)
         count, theta = self.count[block], self._theta[:, block]
-        first, middle, last = _at(ordered, np.stack((np.zeros_like(count), count // 2, count - 1)))
+        top = np.maximum(count - 1, 0)
+        place = theta * (count + 1) - 1
+        inside = np.minimum(np.maximum(place, 0), top)
+        low = inside.astype(np.int64)
+        high = np.minimum(low + 1, top)
+        marks = np.stack((np.zeros_like(count), count // 2, top))
+        gathered = _at(ordered, np.concatenate((low, high, marks)))
+        start, end = gathered[: len(low)], gathered[len(low) : -len(marks)]
+        shown = start + (end - start) * (inside - low)
         # theta beyond 1/(n+1) .. n/(n+1) asks for more than n scores can show.
-        above = np.maximum(theta - count / (count + 1), 0.0)
-        below = np.maximum(1 / (count + 1) - theta, 0.0)
-        tails = _REACH * (above * (last - middle) - below * (middle - first))
-        shown = _interpolated(ordered, count, theta * (count + 1) - 1) + tails
-        normal = middle + self._normal * spread
-        reached = np.where(above > 0, np.maximum(shown, normal), shown)
-        reached = np.where(below > 0, np.minimum(shown, normal), reached)
-        reached = np.where(count == 0, normal, reached)
-        return np.asarray(reached + self._normal * least_spread, dtype=np.float64)
+        is_above, is_below = place > count - 1, place < 0
+        if is_above.any() or is_below.any():
+            normal = gathered[-2] + self._normal * spread
+            beyond = _REACH * (place - inside) / (count + 1)
+            shown += np.where(is_above, beyond * (gathered[-1] - gathered[-2]), 0.0)
+            shown += np.where(is_below, beyond * (gathered[-2] - gathered[-3]), 0.0)
+            shown = np.where(is_above, np.maximum(shown, normal), shown)
+            shown = np.where(is_below, np.minimum(shown, normal), shown)
+            shown = np.where(count == 0, normal, shown)
+        return np.asarray(shown + self._normal * least_spread, dtype=np.float64)
 
 
 def _at(ordered: Singles, places: Ints) -> Singles:
     """Return `ordered[i, places[:, i]]`, shape (places, series); 0 where a ring is empty."""
-    rows = np.arange(len(ordered))
-    found = ordered[rows, np.clip(places, 0, ordered.shape[1] - 1)]
-    return np.where(np.isfinite(found), found, np.float32(0.0))
-
-
-def _interpolated(ordered: Singles, count: Ints, places: NDArray[np.floating]) -> Floats:
-    """Return values between neighbours of the first `count` places of each row."""
-    top = np.maximum(count - 1, 0)
-    inside = np.clip(places, 0, top)
-    low = inside.astype(np.int64)
-    high = np.minimum(low + 1, top)
-    start, end = _at(ordered, low), _at(ordered, high)
-    return np.asarray(start + (end - start) * (inside - low), dtype=np.float64)
+    found = ordered[np.arange(len(ordered)), places]
+    found[~np.isfinite(found)] = 0.0
+    return found

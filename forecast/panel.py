@@ -22,6 +22,8 @@ from forecast.target import Target
 # Errors that experts look back on: a few to follow what changes, many to know what is rare.  Of
 # 36, 144, 576 and 2,016 alone and together, these two left least unmet on traces.
 _SHORT_MEMORY_STEPS, _LONG_MEMORY_STEPS = 36, 576
+# Of the others: the level with its long memory knows what is rare.
+_MEMORY_STEPS = 288
 Centers = Callable[[int, ForecastSettings], Center]
 
 
@@ -59,6 +61,10 @@ class Seat:
         return Around(self.center(n_series, settings), n_series, targets, steps)
 
 
+def _daily(n_series: int, settings: ForecastSettings) -> Daily:
+    return Daily(n_series, settings.step_s)
+
+
 def _same_time(lag_s: float) -> Centers:
     return lambda n_series, settings: SameTime(n_series, lag_s, settings.step_s)
 
@@ -69,13 +75,15 @@ PANEL: dict[str, Seat] = {
     "level_of_late": Seat(lambda _, __: Level(), True, False, _SHORT_MEMORY_STEPS, 1, 50_000_000),
     "halfway": Seat(lambda _, __: Peak(halfway=True), False, True, _LONG, 1, 2_000_000),
     "analogues": Seat(None, True, True, LONGEST_MEMORY_STEPS, 96, 4_000_000),
-    "last": Seat(lambda n, _: Naive(n), True, True, _LONG, 144, 600_000),
-    "smoothing": Seat(lambda n, _: SmoothingGrid(n), True, False, _LONG, 144, 1_500_000),
-    "trend": Seat(lambda n, _: DampedTrend(n), True, True, _LONG, 144, 600_000),
-    "daily": Seat(lambda n, settings: Daily(n, settings.step_s), True, True, _LONG, 144, 600_000),
-    "peak": Seat(lambda _, __: Peak(halfway=False), False, True, _LONG, 144, 600_000),
-    "yesterday": Seat(_same_time(DAY_S), True, True, _LONG, 144, 400_000),
-    "last_week": Seat(_same_time(WEEK_S), True, True, _LONG, 144, 300_000),
+    "last": Seat(lambda n, _: Naive(n), True, True, _MEMORY_STEPS, 144, 600_000),
+    "smoothing": Seat(lambda n, _: SmoothingGrid(n), True, False, _MEMORY_STEPS, 144, 1_500_000),
+    "trend": Seat(lambda n, _: DampedTrend(n), True, True, _MEMORY_STEPS, 144, 600_000),
+    "daily": Seat(
+        lambda n, settings: Daily(n, settings.step_s), True, True, _MEMORY_STEPS, 144, 600_000
+    ),
+    "peak": Seat(lambda _, __: Peak(halfway=False), False, True, _MEMORY_STEPS, 144, 600_000),
+    "yesterday": Seat(_same_time(DAY_S), True, True, _MEMORY_STEPS, 144, 400_000),
+    "last_week": Seat(_same_time(WEEK_S), True, True, _MEMORY_STEPS, 144, 300_000),
 }
 
 

@@ -75,15 +75,15 @@ class Analogues:
         values, means = (self._oldest_first(ring[block]) for ring in (self._values, self._means))
         distance = np.abs(values - values[:, -1:])
         distance += np.abs(means - means[:, -1:])
-        following = _maxima_after(values, [target.steps for target in self._targets])
-        is_pair = ~np.isnan(distance) & ~np.isnan(following[0])
-        is_enough = is_pair.sum(axis=1) >= _FEWEST_MOMENTS
-        circles = _circles(np.where(is_pair, distance, np.float32(np.inf))[is_enough])
+        is_pair = np.zeros(values.shape, dtype=np.bool_)
+        is_pair[:, :-1] = ~np.isnan(distance[:, :-1]) & ~np.isnan(values[:, 1:])
+        is_enough = np.flatnonzero(is_pair.sum(axis=1) >= _FEWEST_MOMENTS)
+        values, is_pair = values[is_enough], is_pair[is_enough]
+        circles = _circles(np.where(is_pair, distance[is_enough], np.float32(np.inf)))
         made = []
-        for target, after in zip(self._targets, following, strict=True):
-            found = np.full((len(values), len(target.levels)), np.nan, dtype=np.float32)
-            sample = np.where(is_pair & ~np.isnan(after), after, np.float32(np.inf))[is_enough]
-            found[is_enough] = _nested_quantiles(sample, circles, target.levels)
+        for target in self._targets:
+            found = np.full((len(distance), len(target.levels)), np.nan, dtype=np.float32)
+            found[is_enough] = _nested_quantiles(values, is_pair, circles, target)
             made.append(found)
         return made
 
@@ -92,20 +92,6 @@ class Analogues:
         if self._seen <= depth:
             return ring[:, : self._seen]
         return np.roll(ring, -(self._seen % depth), axis=1)
-
-
-def _maxima_after(values: Singles, steps: list[int]) -> list[Singles]:
-    """Return the maximum of the next so many values after each, NaN where not all are known."""
-    found = []
-    highest, done = values, 0
-    for wanted in steps:  # each longer than the one before it, or as long
-        for ahead in range(done + 1, wanted + 1):
-            next_ones = np.full_like(values, np.nan)
-            next_ones[:, :-ahead] = values[:, ahead:]
-            highest = next_ones if ahead == 1 else np.maximum(highest, next_ones)
-        done = max(done, wanted)
-        found.append(highest)
-    return found
 
 
 def _mean_of_known(values: Singles) -> Singles:
@@ -126,23 +112,37 @@ def _circles(distance: Singles) -> tuple[Ints, Ints]:
     return np.take_along_axis(order, _nearest(ordered, near), axis=1), order
 
 
-def _nested_quantiles(following: Singles, circles: tuple[Ints, Ints], levels: Floats) -> Singles:
+def _nested_quantiles(
+    values: Singles, is_pair: NDArray[np.bool_], circles: tuple[Ints, Ints], target: Target
+) -> Singles:
     """Return quantiles of what followed, each level among as many neighbours as it needs.
 
-    `following` (series, moments) is inf where there is no pair.
+    `values` (series, moments) are oldest first, and where there is no pair nothing followed.
     """
+    levels = target.levels
     is_near, is_wider = levels <= _NEAR_LEVEL, levels <= _WIDER_LEVEL
-    found = np.empty((len(following), len(levels)), dtype=np.float32)
-    samples: list[tuple[NDArray[np.bool_], Ints | None]] = [
-        (is_near, circles[0]),
-        (is_wider & ~is_near, circles[1]),
-        (~is_wider, None),
-    ]
-    for which, places in samples:
+    found = np.empty((len(values), len(levels)), dtype=np.float32)
+    for which, places in ((is_near, circles[0]), (is_wider & ~is_near, circles[1])):
         if which.any():
-            chosen = following if places is None else np.take_along_axis(following, places, axis=1)
-            found[:, which] = _quantiles(np.sort(chosen, axis=1), levels[which])
+            after = _maxima_after(values, places, target.steps)
+            is_known = np.take_along_axis(is_pair, places, axis=1) & ~np.isnan(after)
+            sample = np.where(is_known, after, np.float32(np.inf))
+            found[:, which] = _quantiles(np.sort(sample, axis=1), levels[which])
+    if not is_wider.all():  # of the next step only
+        sample = np.where(is_pair[:, :-1], values[:, 1:], np.float32(np.inf))
+        found[:, ~is_wider] = _quantiles(np.sort(sample, axis=1), levels[~is_wider])
     return np.maximum.accumulate(found, axis=1)
+
+
+def _maxima_after(values: Singles, places: Ints, steps: int) -> Singles:
+    """Return the maximum of the `steps` values after each place; NaN where not all are known."""
+    last = values.shape[1] - 1
+    rows = np.arange(len(values))[:, None]
+    highest: Singles = values[rows, np.minimum(places + 1, last)]
+    for ahead in range(2, steps + 1):
+        highest = np.maximum(highest, values[rows, np.minimum(places + ahead, last)])
+    highest[places + steps > last] = np.nan
+    return highest
 
 
 def _nearest(distance: Singles, count: int) -> Ints:

@@ -12,7 +12,7 @@ from forecast.models import Models, TrendFits
 from forecast.rolling import damped_ahead, rolled_trend
 
 # A fit costs five times that of a level, and its parameters last longer.
-_TURNS = 6
+_TURNS = 12
 
 
 class DampedTrend:
@@ -50,7 +50,7 @@ class DampedTrend:
         self._turns = moved(self._turns, positions, 0)
 
     def refit(self, series: Ints, history: Singles, models: Models) -> None:
-        """Fit every sixth time that it is their turn; what cannot be fitted keeps its state."""
+        """Fit every twelfth time that it is their turn; what cannot be fitted keeps its state."""
         due = self._turns[series] % _TURNS == 1
         self._turns[series] += 1
         series, fits = series[due], models.trend(history[:, due])

@@ -14,7 +14,7 @@ from agent.backtest.commands import trace
 from agent.backtest.contestants import AUTOETS, MIX, NAIVE, RULE
 from forecast.panel import PANEL
 
-QUICK = ("--autoets", "0", "--jobs", "1", "--expert", "short")
+QUICK = ("--autoets", "0", "--jobs", "1", "--expert", "last")
 HORIZONS = ["5m", "10m", "15m"]
 
 
@@ -48,7 +48,7 @@ def without_times(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_each_group_has_a_table_of_coverage_and_one_of_losses(path: Path) -> None:
-    result = ran(path, "--autoets", "2", "--expert", "short")
+    result = ran(path, "--autoets", "2", "--expert", "last")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == (
@@ -61,7 +61,7 @@ def test_each_group_has_a_table_of_coverage_and_one_of_losses(path: Path) -> Non
     ]
     names = [line.split()[0] for line in lines if line.startswith(("mix  ", "rule ", "naive* "))]
     assert names == [*["mix", "rule", "naive*"] * 4, "mix", "naive*"]  # the last of the legend
-    assert sum(line.startswith("short ") for line in lines) == 4
+    assert sum(line.startswith("last ") for line in lines) == 4
     assert sum(line.startswith("autoets ") for line in lines) == 2 + 1
     assert max(map(len, lines)) <= 100
     verdicts = [line for line in lines if line.startswith("mix by ") and " %: " in line]
@@ -78,7 +78,7 @@ def test_json_has_the_figures_of_every_horizon_and_level(path: Path) -> None:
     assert (setup["history_steps"], setup["refit_s"]) == (240, 3600.0)
     assert group["horizons_s"] == [300.0, 600.0, 900.0]
     rows = {row["forecaster"]: row for row in group["forecasters"]}
-    assert list(rows) == ["mix", "short", "rule", "naive"]
+    assert list(rows) == ["mix", "last", "rule", "naive"]
     for row in rows.values():
         assert list(row["horizons"]) == HORIZONS
         for horizon in row["horizons"].values():
@@ -95,7 +95,7 @@ def test_json_has_the_figures_of_every_horizon_and_level(path: Path) -> None:
 
 
 def test_two_processes_find_what_one_does(path: Path) -> None:
-    options = ("--autoets", "3", "--tenants", "4", "--seed", "5", "--expert", "long")
+    options = ("--autoets", "3", "--tenants", "4", "--seed", "5", "--expert", "level")
     runs = [without_times(found(path, *options, "--jobs", jobs)) for jobs in ("1", "2")]
     assert runs[0] == runs[1]
     group, sampled = runs[0]["everyone"], runs[0]["sampled"]
@@ -130,7 +130,7 @@ def test_tenants_without_a_value_are_left_out(tmp_path: Path) -> None:
         (["--forecast"], 2, "expected either TRACE or --since, got neither"),
         (["--forecast", "--since", "1h"], 2, "--forecast: not together with --since"),
         (["--forecast", "no-such.csv"], 1, "no-such.csv"),
-        (["--forecast", "SMALL", "--expert", "wise"], 2, "--expert: expected short, "),
+        (["--forecast", "SMALL", "--expert", "wise"], 2, "--expert: expected level, "),
         (["--forecast", "SMALL", "--tenants", "7"], 1, "a host of 7 tenants, and the trace has 6"),
         (["--forecast", "SMALL", "--resource", "memory", "--scored", "100"], 2, "--scored"),
     ],

@@ -92,7 +92,7 @@ def test_a_trend_is_followed_and_damped() -> None:
     center = DampedTrend(1)
     for row in values:
         center.settle(row.astype(np.float32))
-    for _ in range(2):  # fitted each sixth time, first the second time
+    for _ in range(2):  # fitted each twelfth time, first the second time
         center.refit(np.array([0]), values.astype(np.float32), MODELS)
     said = center.ahead(outlook_of(values[-1]), 5)
     assert 121.0 < said[0] <= 124.5
