@@ -36,6 +36,7 @@ def main() -> None:
     # Refits are spread over their period, and stretched where they would cost more than allowed.
     fits_share = count * fit_ms / 1e3 / settings.refit_s
     said = {
+        "tenants": count // RESOURCES,
         "series": count,
         "step_ms": step_ms,
         "fit_ms": fit_ms,
