@@ -265,6 +265,10 @@ class ForecastCore:
             profile.grid[:, block] = instead.grid[:, is_known]
             profile.expected[block] = instead.expected[is_known]
             profile.maximum[..., block] = instead.maximum[..., is_known]
+        # A quantile without the others would be decided by: what is unknown of one is all unknown.
+        unknown = np.isnan(profile.grid).any(axis=0)
+        for columns in (profile.grid, profile.expected, profile.maximum):
+            columns[..., unknown] = np.nan
         profile.source[replaced] = Source.FALLBACK
         profile.source[unfitted] = Source.LEARNING
         return profile

@@ -44,6 +44,7 @@ class Judge:
         self.verdict: Bytes = np.full(n_series, Verdict.UNJUDGED, dtype=np.uint8)
         self._wants_fit = np.zeros(n_series, dtype=np.bool_)
         self._trial_steps: Ints = np.zeros(n_series, dtype=np.int64)
+        self._turn = 0
         self._lost: Singles = np.zeros((2, n_series), dtype=np.float32)  # the model, the rule
 
     @property
@@ -62,7 +63,7 @@ class Judge:
 
     def settle(self, values: Singles, losses: Losses, complete: Complete, past: History) -> None:
         """Score model and rule on a step; `past` is what the rule had to go by, without it."""
-        tried = np.flatnonzero(self.verdict >= Verdict.POOR)[:_MOST_TRIALS]
+        tried = self._in_turn(np.flatnonzero(self.verdict >= Verdict.POOR))
         if not len(tried):
             return
         since = self._horizon_steps - 1  # a window was opened before all but the last of its steps
@@ -76,6 +77,13 @@ class Judge:
         scored = tried[is_known]
         self._lost[:, scored] = self._kept * self._lost[:, scored] + lost[:, is_known]
         self._trial_steps[scored] += 1
+
+    def _in_turn(self, tried: Ints) -> Ints:
+        """Return as many series as can be tried in a step: all of them come round."""
+        if len(tried) <= _MOST_TRIALS:
+            return tried
+        self._turn = (self._turn + _MOST_TRIALS) % len(tried)
+        return np.roll(tried, -self._turn)[:_MOST_TRIALS]
 
     def judged(self, found: Quality) -> Quality:
         """Return figures with a verdict on each series, by them and by how its trial goes."""

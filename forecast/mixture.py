@@ -24,6 +24,8 @@ from forecast.target import Pending, Target
 # Half of what was learned is forgotten after 140 windows: chosen on recorded traces.
 _KEPT_A_WINDOW = 0.995
 _TINY = 1e-30
+# Beyond this the sum of squares would not fit single precision.
+_MOST_SAVED = np.float32(1e17)
 # Series handled at a time: bounds the scratch memory and stays in the processor's cache.
 _BLOCK = 1024
 
@@ -64,6 +66,7 @@ class Mixture:
             slope[came == mixed] = 0.0
             saved = np.nan_to_num(slope * (mixed - said), nan=0.0)
             saved[..., np.isnan(came)] = 0.0
+            np.clip(saved, -_MOST_SAVED, _MOST_SAVED, out=saved)
             kept = np.where(np.isnan(came), np.float32(1.0), np.float32(_KEPT_A_WINDOW))
             self._saved[..., block] = kept * self._saved[..., block] + saved
             self._squares[..., block] = kept * self._squares[..., block] + np.square(saved)

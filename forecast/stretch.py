@@ -3,8 +3,9 @@
 An average of experts that each hold often enough holds too often, where they err one by one, or too
 seldom, where the best of late was lucky.  Each bound's distance from a center is multiplied by
     stretch <- stretch + gain * (missed - (1 - p)),
-which in the long run misses in 1 - p of the windows, whatever the series does (Gibbs and Candes,
-Adaptive Conformal Inference Under Distribution Shift, 2021, for a factor in place of a level).
+which in the long run misses in 1 - p of the windows, as far as the factor's range allows (Gibbs and
+Candes, Adaptive Conformal Inference Under Distribution Shift, 2021, for a factor in place of a
+level).
 """
 
 import numpy as np
@@ -38,8 +39,10 @@ class Stretch:
     def applied(self, step: int, center: Singles, bounds: Singles) -> Singles:
         """Return bounds (levels, series) that stand as far from `center` (series,) as they should.
 
-        They rise along axis 0, as those given do, and are not negative.
+        They rise along axis 0, as those given do, and are not negative.  A bound below the center
+        stands where it is: drawn out it would fall.
         """
+        center = np.minimum(center, bounds[0])
         drawn = np.maximum(center + self._factor * (bounds - center), np.float32(0.0))
         np.maximum.accumulate(drawn, axis=0, out=drawn)
         self._pending.opened(step, drawn)

@@ -12,11 +12,20 @@ import numpy as np
 from forecast.expert import Outlook
 from forecast.history import Floats, History, Ints, Singles, moved
 from forecast.models import HOURS_A_DAY, Models
-from forecast.season import DAYS_A_WEEK, day_factors, day_of, has_season, without_gaps
+from forecast.season import (
+    DAYS_A_WEEK,
+    day_factors,
+    day_of,
+    has_season,
+    is_enough,
+    without_gaps,
+)
 
 _HOUR_S = 3600.0
-# Four weeks of hours are fitted on; a season has to be seen three times before it is believed.
-_MOST_HOURS, _FEWEST_HOURS = 28 * HOURS_A_DAY, 3 * HOURS_A_DAY
+# Four weeks of hours are fitted on.
+_MOST_HOURS = 28 * HOURS_A_DAY
+# Steps that do not make up an hour by so much would let the time of day drift.
+_MOST_DRIFT = 0.01
 
 
 class Daily:
@@ -24,6 +33,7 @@ class Daily:
 
     def __init__(self, n_series: int, step_s: float) -> None:
         self._steps_an_hour = max(round(_HOUR_S / step_s), 1)
+        self._has_hours = abs(self._steps_an_hour * step_s / _HOUR_S - 1) <= _MOST_DRIFT
         self._hours, self._ended = History(n_series, _MOST_HOURS), 0
         self._sum, self._known = np.zeros(n_series), np.zeros(n_series)
         self._steps = 0  # of the hour that has begun
@@ -53,12 +63,19 @@ class Daily:
     def refit(self, series: Ints, history: Singles, models: Models) -> None:
         """Fit those of `series` anew that were not today, and that have a season."""
         due = series[self._ended - self._fitted_at[series] >= HOURS_A_DAY]
-        if not len(due) or len(self._hours) < _FEWEST_HOURS:
+        if not len(due) or not self._has_hours:
             return
         self._fitted_at[due] = self._ended
-        hours = without_gaps(self._hours.recent_of(due, _MOST_HOURS).astype(np.float64))
+        self._alpha[due] = self._gamma[due] = self._level[due] = self._season[:, due] = np.nan
+        hours = self._hours.recent_of(due, _MOST_HOURS).astype(np.float64)
+        enough = is_enough(hours)
+        if not enough.any():
+            return
+        due, hours = due[enough], without_gaps(hours[:, enough])
         is_seasonal = has_season(hours)
         due, hours = due[is_seasonal], hours[:, is_seasonal]
+        if not len(due):
+            return
         numbers = np.arange(self._ended - len(hours), self._ended)
         days = day_factors(hours, int(numbers[0]))
         fits = models.daily(hours / days[day_of(numbers)])

@@ -9,6 +9,7 @@ from series import Floats, maxima_ahead, profiles, share_held
 from forecast.core import ForecastCore
 from forecast.ets import MODELS
 from forecast.fallback import fallback_profile
+from forecast.message import answer_message, profile_of
 from forecast.panel import PANEL
 from forecast.profile import LEVELS, Source
 from forecast.quality import Verdict
@@ -303,3 +304,15 @@ def test_a_core_can_have_one_expert_alone() -> None:
     cannot_tell = {"last_week", "daily"}  # so soon, and of what has no season: the rule stands in
     for one, other in combinations(set(said) - cannot_tell, 2):
         assert (said[one] != said[other]).any(), (one, other)
+
+
+@pytest.mark.parametrize("name", PANEL)
+def test_what_is_said_after_a_long_gap_is_all_known_or_all_unknown(name: str) -> None:
+    """Of one series it would be refused with those of all others."""
+    core = ForecastCore(2, ForecastSettings(step_s=3600.0, experts=(name,)), MODELS)
+    for step in range(130):
+        value = np.nan if 60 <= step < 120 else 1.0 + step % 3
+        said = core.observe(step, np.array([value, 1.0 + step % 2]))
+        assert (np.isnan(said.grid).any(axis=0) == np.isnan(said.expected)).all()
+        profile_of(answer_message(1, said), 2)
+        core.refit(core.due()[: step % 2])

@@ -18,7 +18,7 @@ from forecast.experts.trend import DampedTrend
 from forecast.history import Floats, History, Singles
 from forecast.models import DailyFits
 from forecast.rolling import damped_ahead, rolled, rolled_trend
-from forecast.season import day_factors, has_season, without_gaps
+from forecast.season import day_factors, has_season, is_enough, without_gaps
 
 RNG = np.random.default_rng(11)
 HOUR_S = 3600.0
@@ -179,6 +179,39 @@ def test_a_gap_in_the_hours_takes_the_day_before() -> None:
     gappy[[0, 30, 31, 54]] = np.nan
     np.testing.assert_array_equal(without_gaps(gappy), hours)
     assert not has_season(without_gaps(np.full((96, 1), np.nan)))[0]
+
+
+def test_copies_of_one_day_are_no_season() -> None:
+    """A newcomer among series that were seen for weeks: what is filled in proves nothing."""
+    hours = np.full((27 * 24, 50), np.nan)
+    hours[-40:] = 10 + RNG.normal(size=(40, 50))
+    assert has_season(without_gaps(hours)).mean() > 0.5  # the copies alone would pass
+    assert not is_enough(hours).any()
+    hours[-72:] = 10 + RNG.normal(size=(72, 50))
+    assert is_enough(hours).all()
+    center = Daily(1, HOUR_S)
+    for value in [*[np.nan] * (27 * 24), *hours[-40:, 0]]:
+        center.settle(np.array([value], dtype=np.float32))
+    center.refit(np.array([0]), np.empty((0, 1), dtype=np.float32), MODELS)
+    assert np.isnan(center.ahead(outlook_of(np.ones(1)), 1)[0])
+
+
+@pytest.mark.parametrize("step_s", [25 * 60.0, 40 * 60.0, 7200.0])
+def test_steps_that_make_no_hour_have_no_time_of_day(step_s: float) -> None:
+    center = Daily(1, step_s)
+    for value in np.tile(np.arange(24.0), 8):
+        center.settle(np.array([value], dtype=np.float32))
+    center.refit(np.array([0]), np.empty((0, 1), dtype=np.float32), MODELS)
+    assert np.isnan(center.ahead(outlook_of(np.ones(1)), 1)[0])
+
+
+def test_a_season_that_is_gone_is_forgotten_at_the_next_fit() -> None:
+    center = Daily(1, HOUR_S)
+    day = 50 + 10 * np.sin(np.arange(24) * np.pi / 12)
+    for value in [*np.tile(day, 6), *(50 + RNG.normal(size=28 * 24))]:
+        center.settle(np.array([value], dtype=np.float32))
+        center.refit(np.array([0]), np.empty((0, 1), dtype=np.float32), MODELS)
+    assert np.isnan(center.ahead(outlook_of(np.ones(1)), 1)[0])
 
 
 def test_days_of_the_week_are_told_apart_after_two_weeks() -> None:

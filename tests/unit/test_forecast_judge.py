@@ -138,3 +138,16 @@ def test_a_bound_that_is_judged_seldom_weighs_as_much_as_one_that_is_judged_ofte
         model, by_rule = judge._lost[:, 0]
         found.append(model / by_rule)
     assert found[1] == pytest.approx(found[0], rel=0.15)
+
+
+def test_of_very_many_poor_forecasts_each_has_its_trial() -> None:
+    series = 5000
+    judge, past = Judge(series, HORIZON_STEPS), History(series, 60)
+    judge.judged(quality(series, coverage_95=0.8))
+    one, bounds = np.ones(series, dtype=np.float32), np.ones((3, series), dtype=np.float32)
+    for _ in range(30):
+        past.append(one)
+    for _ in range(6 * TRIAL_STEPS):
+        judge.settle(one, Losses(one, one[None]), Complete(one, bounds), past)
+    judge.judged(quality(series, coverage_95=0.8))
+    assert (judge.verdict == Verdict.REPLACED).all()

@@ -123,3 +123,15 @@ def test_shares_are_what_was_mixed_with_in_percent() -> None:
     second[:, 1] = np.nan
     mixture.mixed(0, [first, second])
     assert mixture.shares.tolist() == [[50, 100], [50, 0]]
+
+
+def test_the_largest_values_leave_weights_that_can_be_learned() -> None:
+    mixture = Mixture(2, 1, NEXT)
+    for step in range(400):
+        mixture.mixed(step, [constant(0.0), constant(3e18)])
+        mixture.settle(step + 1, np.full(1, 1e18, dtype=np.float32))
+    for step in range(400, 2400):
+        mixture.mixed(step, [constant(0.0), constant(2.0)])
+        mixture.settle(step + 1, np.full(1, 2.0, dtype=np.float32))
+    assert np.isfinite(mixture.mixed(2400, [constant(0.0), constant(2.0)])).all()
+    assert np.isfinite(mixture._squares).all()

@@ -32,6 +32,16 @@ def test_bounds_come_to_hold_as_often_as_they_say(too_wide_by: float) -> None:
     np.testing.assert_allclose(held.mean(axis=(0, 2)), BOUNDS, atol=0.01)
 
 
+def test_a_bound_below_its_center_is_not_drawn_down_by_what_it_misses() -> None:
+    """After a fall the level is still high, and what has followed the fall holds too seldom."""
+    stretch = Stretch(1, NEXT)
+    center, bounds = np.full(1, 10.0, dtype=np.float32), np.full((3, 1), 4.0, dtype=np.float32)
+    for step in range(300):
+        drawn = stretch.applied(step, center, bounds)
+        assert (drawn >= 4.0).all()
+        stretch.settle(step + 1, np.full(1, 4.5, dtype=np.float32))
+
+
 def test_a_bound_at_its_center_stays_there() -> None:
     outcomes = np.zeros((500, 1))
     stretch = Stretch(1, NEXT)
