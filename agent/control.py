@@ -46,7 +46,7 @@ _SHORTAGE_PAUSE_S = 0.1
 _MAX_HEADER_BYTES = 16 << 10
 _MAX_BODY_BYTES = 1 << 10
 _TENANT_PREFIX, _FORECAST_PREFIX = "/v1/tenants/", "/v1/forecasts/"
-_METRICS_SUFFIX = "/metrics"
+_METRICS = "metrics"
 
 Answer = tuple[HTTPStatus, msgspec.Struct]
 Push = Callable[[str, Mapping[str, float]], dict[str, float]]  # raises MetricError
@@ -86,9 +86,10 @@ class ControlApp:
             return HTTPStatus.FORBIDDEN, Refusal("only root may ask")
         # Not PATH_INFO, where an escaped slash stays escaped and UTF-8 is read as Latin-1.
         path = unquote(environ["REQUEST_URI"].partition("?")[0])
-        if path.startswith(_TENANT_PREFIX) and path.endswith(_METRICS_SUFFIX):
-            name = path.removeprefix(_TENANT_PREFIX).removesuffix(_METRICS_SUFFIX)
-            return self._pushed(name, environ)
+        if path.startswith(_TENANT_PREFIX):
+            name, slash, rest = path.removeprefix(_TENANT_PREFIX).rpartition("/")
+            if slash and rest == _METRICS:  # a tenant may have that very name
+                return self._pushed(name, environ)
         if environ["REQUEST_METHOD"] != "GET":
             return HTTPStatus.METHOD_NOT_ALLOWED, Refusal("only GET is understood")
         return self._routed(path)

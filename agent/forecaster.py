@@ -243,6 +243,8 @@ class Forecaster:
     def _answered(self, answer: Answer) -> None:
         if answer.generation != self._generation:
             return  # of series as they were before
+        if not self._steps or answer.step > self._steps[-1]:
+            raise MessageError(f"answered step {answer.step}, which was not asked for")
         self._profile = profile_of(answer, self._history.n_series)
         self._has_answered = self._has_ever_answered = True
         self.problem = None

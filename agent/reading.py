@@ -16,7 +16,7 @@ def regular_file(path: Path, *, most_bytes: int) -> bytes:
     with os.fdopen(descriptor, "rb") as stream:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError("not a regular file")
-        contents = stream.read(most_bytes + 1)
+        contents = stream.read(most_bytes + 1) or b""  # None where it would have to wait
     if len(contents) > most_bytes:
         raise OSError(f"larger than {most_bytes >> 10} KiB")
     return contents

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.history import Floats, Ints
-from forecast.profile import BOUNDS, Profile, Source
+from forecast.profile import BOUNDS, LEVELS, Profile, Source
 from forecast.quality import MOST_EXPERTS, PINBALLS, WHOLE_PCT, Quality, Verdict
 from forecast.settings import HORIZONS, ForecastSettings
 
@@ -25,7 +25,6 @@ _HEADER: Final = struct.Struct("!4sHII")
 # A profile of 50,000 series is 8 MB.
 MOST_BODY_BYTES: Final = 1 << 26
 MOST_SERIES: Final = 1 << 20
-_MOST_LEVELS: Final = 256
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_ -]{1,32}\Z")]
 
 
@@ -213,9 +212,9 @@ def profile_of(message: Answer, n_series: int) -> Profile:
         MessageError: Its parts do not fit together, or are nothing that a forecast can say.
 
     """
-    if len(message.levels) > _MOST_LEVELS * 8 or len(message.levels) % 8:
-        raise MessageError(f"levels of {len(message.levels)} bytes")
-    levels = np.frombuffer(message.levels, dtype=np.float64)
+    levels = np.asarray(LEVELS)
+    if message.levels != levels.tobytes():
+        raise MessageError(f"quantiles at other levels: {len(message.levels)} bytes of them")
     if len(message.source) != n_series:
         raise MessageError(f"sources of {len(message.source)} series, expected {n_series}")
     profile = Profile(
@@ -259,8 +258,11 @@ def _quality_of(said: Figures, n_series: int) -> Quality:
 def _is_possible(found: Quality) -> bool:
     amounts = (found.windows, found.coverage, found.pinball)
     figures = (*amounts, found.sharpness, found.bias, found.skill, found.skill_best)
+    whole_pct = found.shares.sum(axis=0, dtype=np.int64)  # each is rounded by itself
     return bool(
         (found.shares <= WHOLE_PCT).all()
+        and len(set(found.experts)) == len(found.experts)
+        and (whole_pct <= WHOLE_PCT + len(found.experts)).all()
         and (found.verdict <= max(Verdict)).all()
         and not any((column < 0).any() for column in amounts)
         and not any(np.isinf(column).any() for column in figures)
@@ -272,19 +274,18 @@ def _is_possible(found: Quality) -> bool:
 
 
 def _is_sound(profile: Profile) -> bool:
-    """Say whether levels rise within (0, 1), quantiles with them, and all else is demand.
+    """Say whether quantiles rise with their levels, and all else is demand.
 
     What is unknown of a series is all of it: a quantile without the others would be decided by.
     """
-    bounded = np.concatenate(([0.0], profile.levels, [1.0]))
     columns = (profile.grid, profile.expected, profile.maximum)
     return bool(
-        (np.diff(bounded) > 0).all()
-        and not (np.diff(profile.grid, axis=0) < 0).any()
+        not (np.diff(profile.grid, axis=0) < 0).any()
         and not (profile.maximum[1:] < profile.maximum[:-1]).any()
         and not (profile.maximum[:, 1:] < profile.maximum[:, :-1]).any()
         and not any((column < 0).any() or np.isinf(column).any() for column in columns)
         and (np.isnan(profile.grid) == np.isnan(profile.expected)).all()
+        and (np.isnan(profile.maximum) == np.isnan(profile.expected)).all()
         and (profile.source <= max(Source)).all()
     )
 

@@ -167,6 +167,10 @@ def _with_grid(made: Profile, row: int, value: float) -> Profile:
         replace(profile(), levels=LEVELS + 0.5),
         replace(profile(), source=np.array([1, 1, 9], dtype=np.uint8)),
         replace(profile(), maximum=profile().maximum[..., :2]),
+        replace(profile(), maximum=np.full_like(profile().maximum, np.nan)),
+        replace(profile(), maximum=np.ones_like(profile().maximum)),  # of one that is unknown
+        replace(profile(), levels=LEVELS[:3], grid=profile().grid[:3]),
+        replace(profile(), levels=LEVELS[:0], grid=profile().grid[:0]),
         replace(profile(), grid=np.ones((3, 3))),
         profile(series=4),
     ],

@@ -184,6 +184,16 @@ def test_a_live_child_that_is_silent_between_steps_is_not_hung() -> None:
             "time.sleep(600)",
             "expected 6",  # a forecast of one series, where there are six
         ),
+        (
+            "import time; import numpy as np\n"
+            "from forecast.message import *; from forecast.worker import send\n"
+            "from forecast.profile import *\n"
+            "import os; begin = next(Frames().fed(os.read(0, 1 << 16))); one = np.ones(6)\n"
+            "made = Profile(9**9, LEVELS, np.ones((17, 6)), one, np.ones((3, 3, 6)), one)\n"
+            "send(1, Hello()); send(1, answer_message(begin.generation, made))\n"
+            "time.sleep(600)",
+            "not asked for",  # of a step that has not come yet
+        ),
     ],
 )
 def test_a_child_that_talks_nonsense_is_killed_and_named(script: str, why: str) -> None:
