@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 MOST_METRICS = 8  # of one tenant
 MOST_FILE_BYTES = 64 << 10
+MOST_FILE_LINES = 64
 LARGEST = 1e15
 NAME_EXPECTATION = "a name of a-z, 0-9 and '_', beginning with a letter, at most 32 long"
 NUMBER_EXPECTATION = "a number between -1e15 and 1e15"
@@ -58,10 +59,13 @@ def parsed_file(contents: bytes) -> dict[str, float]:
         MetricError: Something in it is no metric.
 
     """
+    lines = contents.split(b"\n", MOST_FILE_LINES)
+    if len(lines) > MOST_FILE_LINES and lines.pop():
+        raise MetricError(f"expected at most {MOST_FILE_LINES} lines")
     found: dict[str, float] = {}
-    for number, line in enumerate(contents.splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
-            found = checked(_with_line(found, line))
+            _add_line(found, line)
         except MetricError as error:
             raise MetricError(f"line {number}: {error}") from error
     return found
@@ -85,13 +89,16 @@ def parsed_pairs(words: Sequence[str]) -> dict[str, float]:
     return checked(found)
 
 
-def _with_line(found: dict[str, float], line: bytes) -> dict[str, float]:
-    """Return what was found, and what a line adds to it."""
+def _add_line(found: dict[str, float], line: bytes) -> None:
+    """Add what a line says to what was found before it."""
     words = line[: _LONGEST_LINE + 1].decode("ascii", "replace").split()
     if not words or words[0].startswith("#"):
-        return found
+        return
     if len(words) != 2 or len(line) > _LONGEST_LINE:  # noqa: PLR2004 - a name and a number
         raise MetricError("expected a name, a blank and a number")
-    if words[0] in found:
-        raise MetricError(f"{words[0][:40]!a} is there twice")
-    return {**found, words[0]: parsed_number(words[1])}
+    name, number = words
+    if name in found:
+        raise MetricError(f"{name[:40]!a} is there twice")
+    found.update(checked({name: parsed_number(number)}))
+    if len(found) > MOST_METRICS:
+        raise MetricError(f"expected at most {MOST_METRICS} metrics")

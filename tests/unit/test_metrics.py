@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.metrics import LARGEST, MetricError, checked, parsed_file, parsed_pairs
+from agent.metrics import (
+    LARGEST,
+    MOST_FILE_LINES,
+    MetricError,
+    checked,
+    parsed_file,
+    parsed_pairs,
+)
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True)
 numbers = st.floats(min_value=-LARGEST, max_value=LARGEST)
@@ -54,6 +61,16 @@ def test_whatever_is_in_a_file_it_is_metrics_or_refused(contents: bytes) -> None
 def test_a_file_with_one_line_that_is_no_metric_has_none(text: str, why: str) -> None:
     with pytest.raises(MetricError, match=f"^{why}"):
         parsed_file(text.encode())
+
+
+@pytest.mark.parametrize("line", ["#\n", "\n", "# of now\r\n"])
+def test_a_file_of_more_lines_than_count_has_no_metrics(line: str) -> None:
+    """So that reading one keeps the interpreter for microseconds, whatever is in it."""
+    text = "a 1\n" + line * (MOST_FILE_LINES - 1)
+    assert parsed_file(text.encode()) == {"a": 1.0}
+    for longer in (text + "#", text + line, text + line * 10_000):
+        with pytest.raises(MetricError, match=r"^expected at most 64 lines$"):
+            parsed_file(longer.encode())
 
 
 @pytest.mark.parametrize(
