@@ -53,7 +53,8 @@ def checked(values: Mapping[str, float]) -> dict[str, float]:
 def parsed_file(contents: bytes) -> dict[str, float]:
     """Return the metrics of a file: a name, blanks and a number a line; `#` begins a comment line.
 
-    A file with one line that is no metric has none: it may be half written.
+    A file with one line that is no metric has none: it may be half written.  What it holds is not
+    told: a folder above it may be a link, and the file another than the one that was meant.
 
     Raises:
         MetricError: Something in it is no metric.
@@ -97,8 +98,12 @@ def _add_line(found: dict[str, float], line: bytes) -> None:
     if len(words) != 2 or len(line) > _LONGEST_LINE:  # noqa: PLR2004 - a name and a number
         raise MetricError("expected a name, a blank and a number")
     name, number = words
+    if not _NAME.fullmatch(name):
+        raise MetricError(f"expected {NAME_EXPECTATION}")
     if name in found:
-        raise MetricError(f"{name[:40]!a} is there twice")
-    found.update(checked({name: parsed_number(number)}))
+        raise MetricError("the same name is there twice")
+    if not _NUMBER.fullmatch(number) or not abs(float(number)) <= LARGEST:
+        raise MetricError(f"expected {NUMBER_EXPECTATION}")
+    found[name] = float(number)
     if len(found) > MOST_METRICS:
         raise MetricError(f"expected at most {MOST_METRICS} metrics")

@@ -45,22 +45,31 @@ def test_whatever_is_in_a_file_it_is_metrics_or_refused(contents: bytes) -> None
         ("Queue 1", "line 1: expected a name of a-z, 0-9 and '_', beginning with a letter"),
         ("1st 1", "line 1: expected a name"),
         ("a" * 33 + " 1", "line 1: expected a name"),
-        ("a nan", "line 1: expected a number between -1e15 and 1e15, got 'nan'"),
+        ("a nan", "line 1: expected a number between -1e15 and 1e15$"),
         ("a inf", "line 1: expected a number"),
-        ("a 1e999", "line 1: a: expected a number between -1e15 and 1e15, got inf"),
-        ("a 1e16", "line 1: a: expected a number between"),
+        ("a 1e999", "line 1: expected a number between -1e15 and 1e15$"),
+        ("a 1e16", "line 1: expected a number between"),
         ("a 1_000", "line 1: expected a number"),
         ("a 0x10", "line 1: expected a number"),
         ("a \u0661", "line 1: expected a number"),
         ("a " + "9" * 5000, "line 1: expected a name, a blank and a number"),
-        ("a 1\na 2", "line 2: 'a' is there twice"),
+        ("a 1\na 2", "line 2: the same name is there twice$"),
         ("".join(f"m{place} 1\n" for place in range(9)), "line 9: expected at most 8 metrics"),
-        ("\x1b[2J 1", r"line 1: expected a name .* got '\\x1b\[2J'"),
+        ("\x1b[2J 1", r"line 1: expected a name .* at most 32 long$"),
     ],
 )
 def test_a_file_with_one_line_that_is_no_metric_has_none(text: str, why: str) -> None:
     with pytest.raises(MetricError, match=f"^{why}"):
         parsed_file(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text", ["s3cr3t", "s3cr3t 1 2", "S3cr3t 1", "a s3cr3t", "s3cr3t 1e16", "s3cr3t 1\ns3cr3t 2"]
+)
+def test_what_is_wrong_with_a_file_is_said_without_its_contents(text: str) -> None:
+    with pytest.raises(MetricError) as caught:
+        parsed_file(text.encode())
+    assert "3cr3t" not in str(caught.value)
 
 
 @pytest.mark.parametrize("line", ["#\n", "\n", "# of now\r\n"])
