@@ -74,13 +74,18 @@ class View:
         return np.asarray(self.demand > self.bound)
 
     def held(self) -> tuple[int, int]:
-        """Return how many bounds held, and how many horizons have been seen to their end."""
+        """Return how many bounds held, and how many horizons have been seen to their end.
+
+        Where no agent ran there are no steps: what came after such a pause was not in the horizon.
+        """
         steps = self.horizon_steps
         if not self.is_fine or steps < 1 or len(self.demand) < steps:
             return 0, 0
         ahead = np.lib.stride_tricks.sliding_window_view(self.demand, steps).max(axis=1)
         bound = self.bound[: len(ahead)]
-        is_known = np.isfinite(ahead) & np.isfinite(bound)
+        lasted_s = self.ended_at_s[steps - 1 :] - self.ended_at_s[: len(ahead)]
+        is_whole = np.abs(lasted_s - (steps - 1) * self.step_s) <= self.step_s / 2
+        is_known = is_whole & np.isfinite(ahead) & np.isfinite(bound)
         return int((ahead <= bound)[is_known].sum()), int(is_known.sum())
 
     def ahead(self) -> tuple[Floats, Floats]:
