@@ -34,6 +34,7 @@ from agent.usage import measured
 from enforce.columns import DEFAULT_WEIGHT, Changes, Control, HostSample, Outcomes, Result
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.profile import Profile
+from forecast.quality import Quality
 
 # After a pause (the agent was stopped, the virtual machine halted) tenants look idle for all that
 # time: debts would be forgiven, limits fall.
@@ -162,8 +163,7 @@ class ControlLoop:
             self._close_step(now_s)
         profile = answered = self._forecaster.poll(now_s)
         if profile is None or self._forecaster.state(now_s) != "live":
-            quality = None if answered is None else answered.quality
-            profile = replace(self._fallback(), quality=quality)
+            profile = self._fallback(None if answered is None else answered.quality)
         for one in self.adjusting:
             profile = one.adjusted(profile, now_s)
         return profile
@@ -188,15 +188,19 @@ class ControlLoop:
         steps = self.steps_closed - self._said.step
         return steps * self.settings.step_s + self._step.elapsed_s
 
-    def _fallback(self) -> Profile:
-        """Return the rule-based profile: from closed steps, or from the one in the making."""
-        if self._rule is not None:
-            return self._rule
-        history = self._forecaster.recent(MAXIMUM_STEPS)
-        if not len(history):
-            making = self._step.closed().demand[None].astype(np.float32)
-            return fallback_profile(making, step=self.steps_closed)
-        self._rule = fallback_profile(history, step=self.steps_closed)
+    def _fallback(self, quality: Quality | None) -> Profile:
+        """Return the rule-based profile: from closed steps, or from the one in the making.
+
+        Of closed steps it is the very same until another closes: who adjusts it does so once.
+        """
+        if self._rule is None:
+            history = self._forecaster.recent(MAXIMUM_STEPS)
+            if not len(history):
+                making = self._step.closed().demand[None].astype(np.float32)
+                return replace(fallback_profile(making, step=self.steps_closed), quality=quality)
+            self._rule = fallback_profile(history, step=self.steps_closed)
+        if self._rule.quality is not quality:
+            self._rule = replace(self._rule, quality=quality)
         return self._rule
 
     def _enforce(self, decision: Decision, seen: Observation) -> _Enforced:

@@ -15,6 +15,7 @@ class Doubling:
 
     def __init__(self) -> None:
         self.learned: list[Floats] = []
+        self.given: list[Profile] = []
         self.said: list[Profile] = []
         self.rearranged: list[Ints] = []
 
@@ -24,6 +25,7 @@ class Doubling:
 
     def adjusted(self, profile: Profile, now_s: float) -> Profile:
         assert now_s > 0
+        self.given.append(profile)
         self.said.append(
             replace(
                 profile,
@@ -67,3 +69,16 @@ def test_what_is_known_follows_the_roster() -> None:
     )
     series = len(before) * len(scenario.policy.foreseen)
     assert [found.tolist() for found in knowing.rearranged] == [list(range(series))]
+
+
+def test_the_rule_that_stands_in_is_handed_over_as_the_same_until_a_step_closes() -> None:
+    scenario, knowing = Scenario(tenants("a", "b", floor=0.0), step_s=5.0), Doubling()
+    scenario.loop.adjusting = [knowing]
+    steps = []
+    for _ in range(23):
+        scenario.tick()
+        steps.append(scenario.loop.steps_closed)
+    given = list(zip(steps, knowing.given, strict=True))
+    for step in set(steps) - {0}:
+        assert len({id(profile) for closed, profile in given if closed == step}) == 1
+    assert len({id(profile) for closed, profile in given if closed > 0}) == max(steps) > 1
