@@ -122,7 +122,7 @@ class Calendar:
             self._before, self._after = profile, self._lift.applied(profile)
         return self._after
 
-    def learn(self, values: Floats, profile: Profile) -> None:
+    def learn(self, values: Floats) -> None:
         """Take in a closed step: the models have seen what was on in it."""
         if not self._plan.sources or self._on_s <= 0:
             return

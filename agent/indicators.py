@@ -102,10 +102,10 @@ class LeadingIndicators:
         tenant = min(left_out)
         return f"metrics: {tenant} reports {left_out[tenant]} more than {MOST_METRICS}"
 
-    def learn(self, values: Floats, profile: Profile) -> None:
+    def learn(self, values: Floats) -> None:
         """Take in a closed step's demand, and begin to read the metrics as they are at its end.
 
-        It is held against what was said here, not against `profile`: others adjusted that, too.
+        It is held against what was said here: others adjusted the profile that stood, too.
         """
         if len(self._metrics):
             self._known.settle(values[self._series()])

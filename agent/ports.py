@@ -44,8 +44,8 @@ class Forecasting(Protocol):
 class Adjusting(Protocol):
     """Knows of demand what its own past does not show; columns are the forecaster's series."""
 
-    def learn(self, values: Floats, profile: Profile) -> None:
-        """Take in a closed step's demand, and the profile that stood while it was in the making."""
+    def learn(self, values: Floats) -> None:
+        """Take in the demand of every step that closes, NaN where no tick knew."""
 
     def adjusted(self, profile: Profile, now_s: float) -> Profile:
         """Return the profile of a tick as it is with what is known here."""

@@ -177,9 +177,8 @@ class ControlLoop:
         self._rule = None
         self._step = Step.begun(self._series)
         self._forecaster.offer(self.steps_closed, closed.demand, now_s)
-        if self._said is not None:
-            for one in self.adjusting:
-                one.learn(closed.demand, self._said)
+        for one in self.adjusting:
+            one.learn(closed.demand)
 
     def _forecast_age_s(self) -> float:
         """Return how long ago the step ended that the forecast knows last."""

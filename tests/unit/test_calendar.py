@@ -163,7 +163,7 @@ def test_a_clock_that_is_set_moves_events_and_harms_nothing(tmp_path: Path, jump
         assert calendar.adjusted(profile(), 5001.0).expected[0] == 1.0
     assert logs[0]["event"] == "the clock was set: events are where it says"
     clock.now_s += MINUTE_S
-    calendar.learn(np.ones(SERIES), profile())
+    calendar.learn(np.ones(SERIES))
     clock.now_s = EPOCH_S + HOUR_S - MINUTE_S
     assert calendar.adjusted(profile(), 5003.0).expected[0] == pytest.approx(3.0, rel=0.5)
 
@@ -347,7 +347,7 @@ def test_it_follows_the_roster(tmp_path: Path) -> None:
     for minute in range(50, 120):
         clock.now_s = EPOCH_S + minute * MINUTE_S
         calendar.adjusted(profile(), minute * MINUTE_S)
-        calendar.learn(np.ones(SERIES), profile())
+        calendar.learn(np.ones(SERIES))
     three = tenants("a", "aa", "b", floor=0.0)
     calendar.rearrange(three, BASIC, np.array([0, -1, 1, 2, -1, 3]))
     found = calendar.adjusted(fallback_profile(np.ones((24, 6)), step=1), 120 * MINUTE_S)
@@ -363,7 +363,7 @@ def test_the_return_to_the_usual_after_a_quiet_event_is_foreseen_and_told(tmp_pa
     told = []
     for minute in range(64):
         told.append(round(raised_at(calendar, clock, minute * MINUTE_S), 2))
-        calendar.learn(np.ones(SERIES), profile())
+        calendar.learn(np.ones(SERIES))
     assert told[:54] == [1.0] * 54
     assert told[56:61] == [2.0] * 5
     assert 1.0 < told[63] < told[62] < 2.0
