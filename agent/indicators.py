@@ -4,7 +4,7 @@ Where they come from is behind `Metering`; what they are worth, `forecast.indica
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -91,6 +91,7 @@ class LeadingIndicators:
         self._made: Profile | None = None
         self._tick: IndicatorTick | None = None
         self._left_out: Mapping[str, int] = {}  # how many metrics too many, by tenant
+        self._refused: set[Key] = set()  # metrics too many of the step in the making
         self._position = {name: position for position, name in enumerate(roster.names)}
 
     @property
@@ -107,6 +108,7 @@ class LeadingIndicators:
 
         It is held against what was said here: others adjusted the profile that stood, too.
         """
+        self._left_out, self._refused = self._counted(self._refused), set()
         if len(self._metrics):
             self._known.settle(values[self._series()])
             self._pass_step()
@@ -134,7 +136,7 @@ class LeadingIndicators:
         self._become(keys, before, places)
         self._roster, self._foreseen = roster, tuple(foreseen)
         self._position = {name: position for position, name in enumerate(roster.names)}
-        self._left_out = {}
+        self._left_out, self._refused = {}, set()
 
     def tick(self) -> IndicatorTick | None:
         """Return what metrics make of the forecast now, None where there are none."""
@@ -181,17 +183,21 @@ class LeadingIndicators:
         if not new:
             return
         count, keys = Counter(tenant for tenant, _ in self._metrics.keys), list(self._metrics.keys)
-        left_out: Counter[str] = Counter()
         for tenant, name in new:
             if count[tenant] < MOST_METRICS:
                 count[tenant] += 1
                 keys.append((tenant, name))
             else:
-                left_out[self._roster.names[tenant]] += 1
-        self._left_out = left_out
+                self._refused.add((tenant, name))
+        # Sources answer one after the other: who has not yet counts as in the step before.
+        self._left_out = {**self._left_out, **self._counted(self._refused)}
         if len(keys) > len(self._metrics):
             keys.sort()
             self._become(keys, self._metrics.places(keys), range(len(self._foreseen)))
+
+    def _counted(self, keys: Iterable[Key]) -> Mapping[str, int]:
+        """Return how many of these metrics each tenant has, by name."""
+        return Counter(self._roster.names[tenant] for tenant, _ in keys)
 
     def _pass_step(self) -> None:
         """Let a step end: no value is known of its end yet, and who is long silent is forgotten."""

@@ -263,6 +263,19 @@ def test_a_metric_that_is_long_silent_leaves_its_place_to_another() -> None:
     assert bench.indicators.problem is None
 
 
+def test_too_many_metrics_are_told_of_while_they_are_reported_and_no_longer() -> None:
+    bench, eight = Bench(tenants(2)), {f"m{place}": 1.0 for place in range(8)}
+    for _ in range(2):
+        bench.stepped(np.ones(4), t00={**eight, "new": 1.0}, t01=eight)
+        assert bench.indicators.problem == "metrics: t00 reports 1 more than 8"
+    bench.source._found = {"t01": {"late": 1.0}}  # another file is read some ticks later
+    bench.indicators.adjusted(bench.given, 1.0)
+    assert bench.indicators.problem == "metrics: t00 reports 1 more than 8"
+    for _ in range(2):
+        bench.stepped(np.ones(4), t00=eight, t01=eight)
+    assert bench.indicators.problem is None
+
+
 def test_what_is_reported_of_nobody_is_nothing() -> None:
     bench = Bench(tenants(1))
     assert bench.stepped(np.ones(2), stranger={"queue": 1.0}) is bench.given
