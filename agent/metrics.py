@@ -6,10 +6,11 @@ A tenant writes them, so that nothing is believed: names, numbers and how many a
 import re
 from collections.abc import Mapping, Sequence
 
+from forecast.settings import LARGEST_METRIC
+
 MOST_METRICS = 8  # of one tenant
 MOST_FILE_BYTES = 64 << 10
 MOST_FILE_LINES = 64
-LARGEST = 1e15
 NAME_EXPECTATION = "a name of a-z, 0-9 and '_', beginning with a letter, at most 32 long"
 NUMBER_EXPECTATION = "a number between -1e15 and 1e15"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
@@ -45,7 +46,7 @@ def checked(values: Mapping[str, float]) -> dict[str, float]:
     for name, value in values.items():
         if not _NAME.fullmatch(name):
             raise MetricError(f"expected {NAME_EXPECTATION}, got {name[:40]!a}")
-        if not abs(value) <= LARGEST:
+        if not abs(value) <= LARGEST_METRIC:
             raise MetricError(f"{name}: expected {NUMBER_EXPECTATION}, got {value:g}")
     return dict(values)
 
@@ -102,7 +103,7 @@ def _add_line(found: dict[str, float], line: bytes) -> None:
         raise MetricError(f"expected {NAME_EXPECTATION}")
     if name in found:
         raise MetricError("the same name is there twice")
-    if not _NUMBER.fullmatch(number) or not abs(float(number)) <= LARGEST:
+    if not _NUMBER.fullmatch(number) or not abs(float(number)) <= LARGEST_METRIC:
         raise MetricError(f"expected {NUMBER_EXPECTATION}")
     found[name] = float(number)
     if len(found) > MOST_METRICS:

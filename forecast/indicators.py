@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from forecast.history import Floats, Ints, cleaned, moved
 from forecast.profile import BOUNDS, LEVELS, Profile
+from forecast.settings import LARGEST_METRIC
 
 Bools = NDArray[np.bool_]
 
 LAGS = 4  # the newest value and three before it: leads of 1 to 4 steps are seen
 MOST_RAISED = 2.0  # times the highest demand that the series has shown of late
 LEAST_LEFT = 0.5  # of the forecast up to its median; above that nothing is lowered
-LARGEST_METRIC = 1e15
 FEWEST_SCORED = 30  # steps, before a metric is used, and again after it was dropped
 DROP = 8.0  # mean losses of a step: what a metric may lose from its best before it is dropped
 

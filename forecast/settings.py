@@ -9,6 +9,8 @@ _MOST_HISTORY_STEPS = 10_080
 _MOST_HORIZON_STEPS = 1_440
 # A horizon of 15 minutes is also told for its first 5 and 10.
 HORIZONS = 3
+# Of a metric's value, above zero and below: here, as the command line loads no numpy.
+LARGEST_METRIC = 1e15
 # How far any expert looks back.
 LONGEST_MEMORY_STEPS = 2016
 # Numbers of history kept of all series together, by the agent and by the forecaster: with very

@@ -337,6 +337,14 @@ def test_status_never_loads_what_is_slow_to_load(served: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_reporting_a_metric_never_loads_numpy() -> None:
+    program = "import sys, agent.cli, agent.metrics\nprint('numpy' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
 def test_metrics_are_reported_on_the_command_line(tmp_path: Path) -> None:
     path, metrics = tmp_path / "control.sock", PushedMetrics()
     with ControlServer(path, record, push=metrics.push):

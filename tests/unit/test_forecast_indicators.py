@@ -7,9 +7,9 @@ import pytest
 from leads import Course, Floats, led, queue, told
 from series import profiles
 
-from forecast.indicators import FEWEST_SCORED, LARGEST_METRIC, MOST_RAISED, Indicators
+from forecast.indicators import FEWEST_SCORED, MOST_RAISED, Indicators
 from forecast.profile import LEVELS, Profile
-from forecast.settings import ForecastSettings
+from forecast.settings import LARGEST_METRIC, ForecastSettings
 
 STEPS, SERIES, SETTLED = 900, 6, 300
 SETTINGS = ForecastSettings(horizon_steps=15, history_steps=240)

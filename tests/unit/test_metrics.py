@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.metrics import (
-    LARGEST,
     MOST_FILE_LINES,
     MetricError,
     checked,
     parsed_file,
     parsed_pairs,
 )
+from forecast.settings import LARGEST_METRIC
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True)
-numbers = st.floats(min_value=-LARGEST, max_value=LARGEST)
+numbers = st.floats(min_value=-LARGEST_METRIC, max_value=LARGEST_METRIC)
 
 
 @given(st.dictionaries(names, numbers, max_size=8))
