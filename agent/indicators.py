@@ -128,11 +128,10 @@ class LeadingIndicators:
 
     def rearrange(self, roster: Roster, foreseen: Sequence[Resource], positions: Ints) -> None:
         """Go on with other tenants and resources, keeping what is known of those that stay."""
-        stays = roster.positions_in(self._roster).tolist()
+        stays, places = _axes(positions.reshape(len(foreseen), len(roster)), len(self._roster))
         now = {before: position for position, before in enumerate(stays) if before >= 0}
         keys = sorted((now[t], name) for t, name in self._metrics.keys if t in now)
         before = self._metrics.places([(stays[tenant], name) for tenant, name in keys])
-        places = [self._foreseen.index(r) if r in self._foreseen else -1 for r in foreseen]
         self._become(keys, before, places)
         self._roster, self._foreseen = roster, tuple(foreseen)
         self._position = {name: position for position, name in enumerate(roster.names)}
@@ -213,3 +212,14 @@ class LeadingIndicators:
         self._known.rearrange(pairs)
         self._metrics = self._metrics.become(keys, positions)
         self._given = self._made = self._tick = None
+
+
+def _axes(series: Ints, tenants_before: int) -> tuple[list[int], list[int]]:
+    """Return where the tenants and the resources of series (resources, tenants) were before, or -1.
+
+    `series` are positions among what was before, resource by resource.
+    """
+    tenant, resource = series.max(axis=0, initial=-1), series.max(axis=1, initial=-1)
+    before = max(tenants_before, 1)
+    stays = np.where(tenant >= 0, tenant % before, -1)
+    return stays.tolist(), np.where(resource >= 0, resource // before, -1).tolist()

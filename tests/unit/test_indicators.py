@@ -287,10 +287,18 @@ def test_what_is_known_stays_with_tenants_and_resources_that_stay() -> None:
     foreseen = (Resource.MEMORY, Resource.CPU)
     bench.roster = Roster.of(Tenant(name, SILVER, {}) for name in ("a", "t02", "z"))
     bench.foreseen = foreseen
-    bench.indicators.rearrange(bench.roster, foreseen, np.full(6, -1))
+    bench.indicators.rearrange(bench.roster, foreseen, np.array([-1, 5, -1, -1, 2, -1]))
     made = bench.stepped(np.ones(6), t02={"queue": 3.0})
     assert bench.used() == {("t02", "cpu")}
     assert np.flatnonzero((made.grid != bench.given.grid).any(axis=0)).tolist() == [3 + 1]
+
+
+def test_whose_series_are_new_keeps_nothing_that_was_known() -> None:
+    bench = Bench(tenants(2)).taught("t00", "t01")
+    bench.indicators.rearrange(bench.roster, FORESEEN, np.array([-1, 1, -1, 3]))
+    tick = bench.indicators.tick()
+    assert tick is not None
+    assert tick.tenant.tolist() == [1]
 
 
 def test_a_roster_that_empties_forgets_all() -> None:
