@@ -76,7 +76,6 @@ class Calendar:
         self._after: Profile | None = None
         self._further: _Further | None = None
         self._left_out = 0
-        self._retry_at_s = 0.0
         self._last: tuple[float, float] | None = None  # wall and monotonic time of the last tick
         self.replan(plan)
         series = len(roster) * len(self._foreseen)
@@ -90,11 +89,16 @@ class Calendar:
         if self._left_out:
             return f"{self._left_out} of what is on at once, of too many tenants, are left out"
         problems = zip(self._plan.sources, self._expansion.problems, strict=False)
-        told = (f"{source.place}: {problem}" for source, problem in problems if problem)
+        told = (f"{source.where}: {problem}" for source, problem in problems if problem)
         return next(told, None)
 
     def replan(self, plan: CalendarPlan) -> None:
         """Go on under another configuration; `rearrange` follows where tenants differ too."""
+        _log_problems(plan.expansion)
+        self._retry_at_s = self._clock() + _RETRY_S
+        self._follow(plan)
+
+    def _follow(self, plan: CalendarPlan) -> None:
         self._plan, self._expansion = plan, plan.expansion
         self._further = None
         self._concerned = concerned(plan.sources, self._roster, self._foreseen, plan.regions)
@@ -107,7 +111,7 @@ class Calendar:
         self._absorbed = carried_over(self._absorbed, positions, 1.0)
         self._on = carried_over(self._on, positions, 1.0)
         self._on_total = carried_over(self._on_total, positions, 0.0)
-        self.replan(replace(self._plan, expansion=self._expansion))
+        self._follow(replace(self._plan, expansion=self._expansion))
 
     def adjusted(self, profile: Profile, now_s: float) -> Profile:
         """Return the profile as known events raise it; the very same where none does."""
@@ -214,11 +218,28 @@ class Calendar:
                 self._expansion = _in_place_of(self._expansion, found)
                 self._forget()
         since_s = self._expansion.since_s
-        is_due = not since_s <= wall_s < since_s + _TOP_UP_S
+        problems = self._expansion.problems
+        is_due = any(problems) or not since_s <= wall_s < since_s + _TOP_UP_S
         if is_due and self._further is None and not 0 < self._retry_at_s - wall_s <= _RETRY_S:
             self._retry_at_s = wall_s + _RETRY_S
-            sources = self._plan.sources
+            sources = _read_anew(self._plan.sources, problems)
+            self._plan = replace(self._plan, sources=tuple(sources))  # those files stay to be read
             self._further = _Further(lambda: self._expand(sources, wall_s))
+
+
+def _read_anew(sources: Sequence[EventSource], problems: Sequence[str]) -> Sequence[EventSource]:
+    """Return the sources without the contents of files that are at fault."""
+    told = [*problems, *[""] * (len(sources) - len(problems))]
+    return [
+        replace(source, calendar=b"") if problem else source
+        for source, problem in zip(sources, told, strict=True)
+    ]
+
+
+def _log_problems(found: Expansion) -> None:
+    problems = [one for one in found.problems if one]
+    if problems:
+        log.warning("events cannot be worked out", problems=problems[:3])
 
 
 def _in_place_of(before: Expansion, found: Expansion) -> Expansion:
@@ -228,7 +249,7 @@ def _in_place_of(before: Expansion, found: Expansion) -> Expansion:
     """
     if not any(found.problems):
         return found
-    log.warning("events cannot be worked out", problems=[one for one in found.problems if one][:3])
+    _log_problems(found)
     kept = [one for one in before.occurrences if found.problems[one.source]]
     occurrences = tuple(sorted([*found.occurrences, *kept]))
     return replace(found, since_s=before.since_s, occurrences=occurrences)

@@ -200,14 +200,19 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     """
     from agent.config import ConfigError
     from agent.host import read_config
-    from agent.promises import summary, warnings
+    from agent.promises import event_faults, summary, warnings
+    from agent.settings import Config
 
+    found: Config | None = None
     try:
-        found = read_config(config, tenants_dir_of(config, tenants_dir))
+        read = read_config(config, tenants_dir_of(config, tenants_dir))
+        found, problems = read, event_faults(read)
     except ConfigError as error:
+        problems = error.problems
+    if found is None or problems:
         if not as_json:
-            fail(fault_lines(error.problems))
-        print_value({"is_valid": False, "problems": error.problems})
+            fail(fault_lines(problems))
+        print_value({"is_valid": False, "problems": problems})
         sys.exit(EXIT_FAULT)
     if as_json:
         said = {"is_valid": True, "problems": (), "left_alone": found.left_alone}

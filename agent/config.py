@@ -15,10 +15,10 @@ from typing import Any
 from agent.allocation import Mode
 from agent.event import EventSource
 from agent.event_sections import EVENT_GROUPS, Reading, event_sources
-from agent.expanding import expanded
+from agent.expanding import calendar_reading, expanded
 from agent.keys import Faults, Kind, dotted, read_table, shown
 from agent.overrides import Override, by_tenant, of_host, overridden
-from agent.reading import SharedReading, regular_file
+from agent.reading import regular_file
 from agent.schema import (
     METRICS,
     METRICS_KEYS,
@@ -36,8 +36,6 @@ from agent.units import seconds_text
 
 # A hundred classes of tenants take 10 kB; tomllib's time grows with the square of a key's parts.
 _MAX_FILE_BYTES = 64 << 10
-# Ten years of holidays take 100 kB; all are kept, for days to come.
-_MAX_CALENDAR_BYTES, _MAX_CALENDARS_BYTES = 1 << 20, 4 << 20
 _MAX_DOTS = 100
 _MAX_PROBLEMS_NAMED = 3
 _SUFFIX = ".toml"
@@ -108,7 +106,7 @@ def load_config(
     host_file = _File(path, Faults(), of_host(overrides), source)
     document = _document(host_file)
     config = _host_config(document, host_file.faults, cores=cores, memory_bytes=memory_bytes)
-    read = SharedReading(most_bytes=_MAX_CALENDAR_BYTES, most_of_all_bytes=_MAX_CALENDARS_BYTES)
+    read = calendar_reading()
     host_file.events.extend(event_sources(document, host_file.faults, read=read))
     folder = _File(tenants_dir, Faults(), source=source)
     names, left_alone = _tenant_files(folder)
@@ -374,14 +372,9 @@ def _check_floors(config: Config, faults: Faults) -> None:
 
 
 def _with_events(config: Config, files: Sequence[_File]) -> Config:
-    """Add all files' events; refuse rules and iCalendar files that cannot be expanded."""
-    places = [(file, event) for file in files for event in file.events]
-    events = tuple(event for _, event in places)
+    """Add all files' events; what cannot be expanded keeps no agent from starting."""
+    events = tuple(event for file in files for event in file.events)
     expansion = expanded(events, datetime.now(UTC).timestamp())
-    for (file, event), problem in zip(places, expansion.problems, strict=True):
-        if problem:
-            key = "file" if event.calendar else "repeat"
-            file.faults.add(f"{event.place}.{key}", problem)
     return replace(config, events=events, expansion=expansion)
 
 

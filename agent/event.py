@@ -29,12 +29,20 @@ class EventSource:
     starts: str = ""
     ends: str = ""
     repeat: str = ""
-    calendar: bytes = b""  # an iCalendar file's contents
+    path: str = ""  # an iCalendar file, and its contents; b"" where they have still to be read
+    calendar: bytes = b""
 
     @property
     def needs_expansion(self) -> bool:
         """Say whether its times have to be worked out from a rule or an iCalendar file."""
         return self.span_s is None
+
+    @property
+    def where(self) -> str:
+        """Return which setting says when it takes place, and whose: for messages."""
+        key = "file" if self.path else "repeat"
+        whose = f"tenant {self.tenant}: " if self.tenant else ""
+        return f"{whose}{self.place}.{key}"
 
     def concerns(self, tenant: str, regions: Sequence[str]) -> bool:
         """Say whether it is an event of a tenant that has these regions."""

@@ -46,7 +46,7 @@ def event_sources(
 ) -> tuple[EventSource, ...]:
     """Return the events and calendars of one file, which is the host's or a tenant's own.
 
-    `read` returns a file's contents and raises OSError where it cannot.
+    `read` returns a file's contents and raises OSError where it cannot: that is no fault.
     """
     found: list[EventSource] = []
     for place, table in _entries(document, EVENTS, faults):
@@ -55,7 +55,7 @@ def event_sources(
         found += [] if source is None else [replace(source, tenant=tenant)]
     for place, table in _entries(document, CALENDARS, faults):
         settings = _settings(table, CALENDAR_KEYS, place, faults, tenant)
-        source = None if settings is None else _calendar(place, settings, faults, read)
+        source = None if settings is None else _calendar(place, settings, read)
         found += [] if source is None else [replace(source, tenant=tenant)]
     return tuple(found)
 
@@ -84,19 +84,14 @@ def _settings(
     return None if len(faults.lines) > before else found
 
 
-def _calendar(
-    place: str, settings: dict[str, Any], faults: Faults, read: Reading
-) -> EventSource | None:
+def _calendar(place: str, settings: dict[str, Any], read: Reading) -> EventSource:
+    """Return a calendar; a file that cannot be read now is no fault: it is tried again later."""
     path = settings.pop("path")
     try:
         contents = read(path)
-    except OSError as error:
-        faults.add(f"{place}.file", f"{shown(str(path))} cannot be read: {error.strerror or error}")
-        return None
-    if not contents.strip():
-        faults.add(f"{place}.file", f"expected an iCalendar file, got an empty one: {path}")
-        return None
-    return EventSource(place=place, calendar=contents, **settings)
+    except OSError:
+        contents = b""
+    return EventSource(place=place, path=str(path), calendar=contents, **settings)
 
 
 def _event(place: str, settings: dict[str, Any], faults: Faults) -> EventSource | None:

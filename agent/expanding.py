@@ -6,30 +6,46 @@ Not for the tick: it takes a quarter of a second, and as long as it may with hos
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
 from agent.event import EventSource, Expansion, Occurrence
 from agent.event_keys import shown_name
 from agent.expansion import Expanded, Request, Source, too_many
+from agent.keys import shown
+from agent.reading import SharedReading
 
 WINDOW_S = 2 * 86_400.0
 _MOST_OCCURRENCES = 50_000  # the agent keeps them: some 200 bytes each
-_SOURCE_CPU_S = 15.0  # a full MiB of recurring events takes some 6
-_PATIENCE_S = 180.0
+_SOURCE_CPU_S = 10.0  # a full MiB of recurring events takes some 6
+_PATIENCE_S = 45.0  # systemd waits 90 s for the agent to start
+# Ten years of holidays take 100 kB; all are kept, for days to come.
+_MOST_BYTES, _MOST_OF_ALL_BYTES = 1 << 20, 4 << 20
 _COMMAND = (sys.executable, "-I", "-m", "agent.expansion")
 
 
+def calendar_reading(taken_bytes: int = 0) -> SharedReading:
+    """Return what reads iCalendar files, of which so much has been read already."""
+    return SharedReading(
+        most_bytes=_MOST_BYTES, most_of_all_bytes=_MOST_OF_ALL_BYTES, taken_bytes=taken_bytes
+    )
+
+
 def expanded(sources: Sequence[EventSource], since_s: float) -> Expansion:
-    """Return when events are on within two days from `since_s` (UNIX time)."""
+    """Return when events are on within two days from `since_s` (UNIX time).
+
+    Files that have not been read are read now.  Whatever fails is a problem of its source.
+    """
     until_s = since_s + WINDOW_S
-    asked = [at for at, source in enumerate(sources) if source.needs_expansion]
+    sources, problems = _all_read(sources)
+    asked = [at for at, source in enumerate(sources) if source.needs_expansion and not problems[at]]
     # Many tenants have the same rule.
     requests = [_request(sources[at]) for at in asked]
     each = tuple(dict.fromkeys(requests))
     limits = _MOST_OCCURRENCES, _SOURCE_CPU_S
     answer_to = dict(zip(each, _answered(Request(since_s, until_s, each, *limits)), strict=True))
-    problems = [""] * len(sources)
     found = [
         Occurrence(*source.span_s, source.name, at)
         for at, source in enumerate(sources)
@@ -45,6 +61,25 @@ def expanded(sources: Sequence[EventSource], since_s: float) -> Expansion:
             for name, start_s, end_s in answer.occurrences
         ]
     return Expansion(since_s, until_s, tuple(sorted(found)), tuple(problems))
+
+
+def _all_read(sources: Sequence[EventSource]) -> tuple[list[EventSource], list[str]]:
+    """Return the sources with their files' contents, and why some have none."""
+    taken = {source.path: len(source.calendar) for source in sources if source.calendar}
+    read = calendar_reading(sum(taken.values()))
+    found, problems = list(sources), [""] * len(sources)
+    for at, source in enumerate(sources):
+        if not source.path:
+            continue
+        try:
+            contents = source.calendar or read(Path(source.path))
+        except OSError as error:
+            problems[at] = f"{shown(source.path)} cannot be read: {error.strerror or error}"
+            continue
+        if not contents.strip():
+            problems[at] = f"expected an iCalendar file, got an empty one: {source.path}"
+        found[at] = replace(source, calendar=contents)
+    return found, problems
 
 
 def _request(source: EventSource) -> Source:

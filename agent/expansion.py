@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 MOST_OCCURRENCES = 2000  # of one source within the time asked for
 _NICENESS = 10
-_ALL_CPU_S = 120
+_ALL_CPU_S = 35.0  # less than the agent waits: then what was found is not lost
+_MOST_CPU_S = 40
+_AGAIN_S = 1.0  # after which whoever swallowed an interruption is interrupted again
 _DATA_BYTES = 384 << 20  # a full MiB of recurring events takes 210 MiB
 _OOM_SCORE_ADJ = "900"  # as the forecaster's: the agent itself is to go last
 _MARGIN = timedelta(days=1)  # a local time differs from UTC by up to 14 hours
@@ -91,7 +94,7 @@ def _settle_down() -> None:
     with suppress(OSError):  # where /proc can be written
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
     resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (_ALL_CPU_S, _ALL_CPU_S))
+    resource.setrlimit(resource.RLIMIT_CPU, (_MOST_CPU_S, _MOST_CPU_S))
     signal.signal(signal.SIGPROF, _interrupt)
 
 
@@ -101,12 +104,12 @@ def _interrupt(*_: object) -> None:
 
 def _expanded(source: Source, request: Request) -> Expanded:
     """Return when one source's events are on; whatever it holds, this returns."""
-    signal.setitimer(signal.ITIMER_PROF, request.source_cpu_s)
+    cpu_s = min(request.source_cpu_s, max(_ALL_CPU_S - time.process_time(), _AGAIN_S / 100))
+    signal.setitimer(signal.ITIMER_PROF, cpu_s, _AGAIN_S)
     try:
         found = list(islice(_occurrences(source, request), MOST_OCCURRENCES + 1))
     except _TakesTooLongError:
-        most_s = f"{request.source_cpu_s:g} s"
-        return Expanded(problem=f"takes more than {most_s} to expand: {_TOO_OFTEN}")
+        return Expanded(problem=f"takes more than {cpu_s:.1f} s to expand: {_TOO_OFTEN}")
     except MemoryError:
         return Expanded(problem=f"takes too much memory to expand: {_TOO_OFTEN}")
     except Exception as error:  # noqa: BLE001 - libraries raise whatever hostile text makes them

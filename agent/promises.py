@@ -64,9 +64,15 @@ def _high_ceilings(config: Config) -> list[str]:
 
 def _events_text(config: Config) -> str:
     """Say how many events there are, and how often they take place in the next days."""
-    calendars = sum(bool(event.calendar) for event in config.events)
+    calendars = sum(bool(event.path) for event in config.events)
     count = f"{len(config.events) - calendars} event(s), {calendars} calendar(s)"
     return f"{count}: {len(config.expansion.occurrences)} occurrence(s) within two days"
+
+
+def event_faults(config: Config) -> tuple[str, ...]:
+    """Name the rules and iCalendar files that cannot be expanded; the agent goes on without."""
+    problems = zip(config.events, config.expansion.problems, strict=True)
+    return tuple(f"{event.where}: {problem}" for event, problem in problems if problem)
 
 
 def _idle_events(config: Config) -> list[str]:

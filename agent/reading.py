@@ -25,9 +25,9 @@ def regular_file(path: Path, *, most_bytes: int) -> bytes:
 class SharedReading:
     """Reads each file once, however many ask for it, and no more than so much of all together."""
 
-    def __init__(self, *, most_bytes: int, most_of_all_bytes: int) -> None:
+    def __init__(self, *, most_bytes: int, most_of_all_bytes: int, taken_bytes: int = 0) -> None:
         self._most_bytes, self._most_of_all_bytes = most_bytes, most_of_all_bytes
-        self._left_bytes = most_of_all_bytes
+        self._left_bytes = most_of_all_bytes - taken_bytes
         self._read: dict[Path, bytes] = {}
 
     def __call__(self, path: Path) -> bytes:

@@ -144,3 +144,28 @@ def test_without_events_that_is_said(folder: Path) -> None:
         with ControlServer(path, lambda: daemon.record, daemon.facts):
             shown = CliRunner().invoke(main, ["events", "--socket", str(path)])
     assert shown.output.startswith("No known event is on or coming within two days")
+
+
+def test_a_broken_calendar_of_one_tenant_stops_nothing_and_is_read_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.calendar._RETRY_S", 0.5)
+    path = folder / "own.ics"
+    path.write_bytes(b"BEGIN:VCALENDAR\r\nBEGIN:VEV")
+    other = f'qos = "gold"\n[[calendars]]\nfile = "{path}"\n'
+    (folder / "tenants.d" / "other.toml").write_text(other)
+    files = ["--config", str(folder / "tidegate.toml")]
+    files += ["--tenants-dir", str(folder / "tenants.d")]
+    checked = CliRunner().invoke(main, ["check-config", *files])
+    assert checked.exit_code == 1
+    assert "tenant other: calendars[0].file: cannot be read: " in checked.output
+    config = read_config(folder / "tidegate.toml", folder / "tenants.d")
+    with closing(Daemon(config, lambda _: config)) as daemon:
+        run(daemon, 1000.0)
+        assert expected_bytes(daemon) == pytest.approx(3 * MEMORY_BYTES)
+        assert "tenant other: calendars[0].file" in str(daemon.facts().events_problem)
+        path.write_text(
+            "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\nUID:1\nSUMMARY:x\n"
+            "DTSTART:20260101T000000Z\nEND:VEVENT\nEND:VCALENDAR\n"
+        )
+        wait_until(lambda: daemon.tick(1010.0, 0) and daemon.facts().events_problem is None)

@@ -10,7 +10,7 @@ import pytest
 
 from agent.config import ConfigError, load_config
 from agent.event import EventSource
-from agent.promises import summary, warnings
+from agent.promises import event_faults, summary, warnings
 from agent.settings import Config
 from agent.tenant import Kind
 
@@ -153,7 +153,6 @@ def test_whose_events_they_are(load: Loader, tmp_path: Path) -> None:
         ('name = "x"\nstart = 2026-01-01\nmultiplier = { cpus = 2 }', "events[0].multiplier: "),
         ('name = "x"\nstart = 2026-01-01\nregions = []', "events[0].regions: expected a tag"),
         ('name = "x"\nstart = 2026-01-01\nrepeat = "weekly"', "events[0].repeat: expected an iC"),
-        ('name = "x"\nstart = 2026-01-01\nrepeat = "FREQ=OFTEN"', "events[0].repeat: cannot be r"),
         ('name = "x"\nstart = 2026-01-01\nrepaet = "x"', "unknown setting (did you mean 'repeat'"),
     ],
 )
@@ -213,19 +212,36 @@ def test_a_list_that_is_none_and_too_many_entries_are_refused(
     ],
 )
 def test_a_calendar_that_cannot_be_read_is_told(
-    faults: Callable[..., list[str]],
-    tmp_path: Path,
-    make: Callable[[Path], object],
-    fault: str,
+    load: Loader, tmp_path: Path, make: Callable[[Path], object], fault: str
 ) -> None:
     make(tmp_path / "x.ics")
-    (found,) = faults('[[calendars]]\nfile = "{here}/x.ics"\n')
-    assert found.startswith("tidegate.toml: calendars[0].file: ")
+    own = '[[calendars]]\nfile = "{here}/x.ics"\n'
+    day = '[[events]]\nname = "x"\nstart = 2026-01-01\nrepeat = "FREQ=DAILY"\n'
+    config = load(day, web=f'qos = "gold"\n{own}')
+    (found,) = event_faults(config)
+    assert found.startswith("tenant web: calendars[0].file: ")
     assert fault in found
+    assert len(config.tenants) == 1
+    assert {one.name for one in config.expansion.occurrences} == {"x"}
+
+
+def test_a_rule_that_only_the_library_understands_is_told_and_refuses_nothing(load: Loader) -> None:
+    config = load('[[events]]\nname = "x"\nstart = 2026-01-01\nrepeat = "FREQ=OFTEN"\n')
+    (found,) = event_faults(config)
+    assert found.startswith("events[0].repeat: cannot be read: ")
+
+
+def test_where_no_process_can_be_had_the_configuration_is_good_all_the_same(
+    load: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.expanding._COMMAND", ("/nowhere/python",))
+    config = load('[[events]]\nname = "x"\nstart = 2026-01-01\nrepeat = "FREQ=DAILY"\n')
+    (found,) = event_faults(config)
+    assert found.startswith("events[0].repeat: cannot be expanded: ")
 
 
 def test_calendars_are_bounded_all_together_and_one_file_counts_once(
-    load: Loader, faults: Callable[..., list[str]], tmp_path: Path
+    load: Loader, tmp_path: Path
 ) -> None:
     padding = f"X-PADDING:{'x' * (1 << 20)}"[: (1 << 20) - len(CALENDAR) - 1]
     text = CALENDAR.replace("BEGIN:VEVENT", f"{padding}\nBEGIN:VEVENT", 1)
@@ -234,6 +250,6 @@ def test_calendars_are_bounded_all_together_and_one_file_counts_once(
         (tmp_path / name).write_text(text)
     entry = '[[calendars]]\nfile = "{{here}}/{}"\n'
     assert len(load(entry.format("0.ics") * 8).events) == 8
-    (found,) = faults("".join(entry.format(name) for name in names))
-    assert found.startswith("tidegate.toml: calendars[4].file: ")
+    (found,) = event_faults(load("".join(entry.format(name) for name in names)))
+    assert found.startswith("calendars[4].file: ")
     assert "all such files together are larger than 4096 KiB" in found

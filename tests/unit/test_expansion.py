@@ -1,10 +1,15 @@
 """When events take place: rules, iCalendar files, time zones, and what hostile ones cost."""
 
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from agent import expansion
 from agent.event import EventSource, Expansion, Occurrence
 from agent.expanding import expanded
 
@@ -165,3 +170,28 @@ def test_a_rule_that_many_tenants_have_is_worked_out_once_and_counts_for_each(
     found = expanded([replace(one, tenant=f"t{at}") for at in range(500)], unix_s("2026-06-10"))
     assert len(found.occurrences) == 2 * 49
     assert found.problems[2] == f"more than {few} occurrences of all events together"
+
+
+def test_who_swallows_an_interruption_is_interrupted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    swallowed = []
+
+    def stubborn(*_: object) -> Iterator[tuple[str, float, float]]:
+        with suppress(BaseException):
+            while True:
+                pass
+        swallowed.append(True)
+        began_s = time.process_time()
+        while time.process_time() < began_s + 3.0:
+            pass
+        yield "never", 0.0, 1.0
+
+    monkeypatch.setattr(expansion, "_occurrences", stubborn)
+    monkeypatch.setattr(expansion, "_ALL_CPU_S", time.process_time() + 10.0)
+    before = signal.signal(signal.SIGPROF, expansion._interrupt)
+    try:
+        request = expansion.Request(0.0, 1.0, (), 10, 0.1)
+        found = expansion._expanded(expansion.Source("UTC"), request)
+    finally:
+        signal.signal(signal.SIGPROF, before)
+    assert swallowed == [True]
+    assert found.problem.startswith("takes more than 0.1 s to expand")
