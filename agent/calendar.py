@@ -77,11 +77,11 @@ class Calendar:
         self._further: _Further | None = None
         self._left_out = 0
         self._last: tuple[float, float] | None = None  # wall and monotonic time of the last tick
-        self.replan(plan)
+        self._follow(plan)
         series = len(roster) * len(self._foreseen)
         self._on, self._on_total, self._on_s = np.ones(series), np.zeros(series), 0.0
-        wall_s = clock()
-        self._absorbed = absorbed_at(self._near(wall_s).coming, wall_s, plan.step_s)
+        self._absorbed = self._absorbed_now()
+        self._begin_retrying()
 
     @property
     def problem(self) -> str | None:
@@ -94,9 +94,29 @@ class Calendar:
 
     def replan(self, plan: CalendarPlan) -> None:
         """Go on under another configuration; `rearrange` follows where tenants differ too."""
-        _log_problems(plan.expansion)
-        self._retry_at_s = self._clock() + _RETRY_S
+        before = self._on_now()
         self._follow(plan)
+        self._have_seen(self._on_now() != before)
+        self._begin_retrying()
+
+    def _have_seen(self, is_changed: Bools) -> None:
+        """Let models of these series have seen what is on: it may be on for long."""
+        on = self._on_now()
+        self._absorbed = np.where(is_changed, self._absorbed_now(), self._absorbed)
+        self._on = np.where(is_changed, on, self._on)
+        self._on_total = np.where(is_changed, on * self._on_s, self._on_total)
+
+    def _begin_retrying(self) -> None:
+        _log_problems(self._expansion)
+        self._retry_at_s = self._clock() + _RETRY_S
+
+    def _on_now(self) -> Floats:
+        wall_s = self._clock()
+        return self._near(wall_s).coming.largest(wall_s, wall_s)
+
+    def _absorbed_now(self) -> Floats:
+        wall_s = self._clock()
+        return absorbed_at(self._near(wall_s).coming, wall_s, self._plan.step_s)
 
     def _follow(self, plan: CalendarPlan) -> None:
         self._plan, self._expansion = plan, plan.expansion
@@ -112,6 +132,7 @@ class Calendar:
         self._on = carried_over(self._on, positions, 1.0)
         self._on_total = carried_over(self._on_total, positions, 0.0)
         self._follow(replace(self._plan, expansion=self._expansion))
+        self._have_seen(positions < 0)
 
     def adjusted(self, profile: Profile, now_s: float) -> Profile:
         """Return the profile as known events raise it; the very same where none does."""

@@ -1,0 +1,64 @@
+"""What a reload, newcomers, quiet days and failures make of known events."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calendars import EPOCH_S, HOUR_S, MINUTE_S, Clock, calendar_of, once, plan_of
+from loops import tenants
+
+from agent.calendar import Calendar
+from agent.event import EventSource
+from agent.tenant import BASIC, Roster
+from forecast.fallback import fallback_profile
+from forecast.profile import Profile
+
+SERIES = 4  # two tenants of cpu and memory
+
+
+def roster() -> Roster:
+    return tenants("a", "b", floor=0.0)
+
+
+def profile(series: int = SERIES) -> Profile:
+    return fallback_profile(np.ones((24, series)), step=24)
+
+
+def minutes(calendar: Calendar, clock: Clock, cpu: Sequence[float], since: int = 0) -> list[float]:
+    """Return how many times the first tenant's cpu is raised in each minute of this demand."""
+    raised = []
+    for minute, value in enumerate(cpu, start=since):
+        clock.now_s = EPOCH_S + minute * MINUTE_S
+        after = calendar.adjusted(profile(), 1000.0 + minute * MINUTE_S)
+        raised.append(float(after.expected[0]))
+        calendar.learn(np.full(SERIES, value), profile())
+    return raised
+
+
+@pytest.mark.parametrize("before", [[], [once("sale", 0.0, 10 * HOUR_S, 3.0)]])
+def test_a_reload_amid_an_event_that_it_adds_or_changes_raises_nothing(
+    tmp_path: Path, before: list[EventSource]
+) -> None:
+    clock = Clock()
+    calendar = calendar_of(before, roster(), clock, tmp_path)
+    assert minutes(calendar, clock, [1.0] * 60)[-1] == 1.0
+    calendar.replan(plan_of([once("sale", 0.0, 10 * HOUR_S, 9.0)]))
+    assert minutes(calendar, clock, [1.0] * 3, since=60) == [1.0] * 3
+
+
+def test_a_reload_shortly_before_an_event_raises_as_it_says(tmp_path: Path) -> None:
+    clock = Clock()
+    calendar = calendar_of([once("sale", HOUR_S, HOUR_S, 3.0)], roster(), clock, tmp_path)
+    minutes(calendar, clock, [1.0] * 58)
+    calendar.replan(plan_of([once("sale", HOUR_S, HOUR_S, 9.0)]))
+    assert minutes(calendar, clock, [1.0], since=58) == [9.0]
+
+
+def test_a_newcomer_amid_an_event_is_not_raised_by_it(tmp_path: Path) -> None:
+    clock = Clock()
+    sources = [once("sale", 0.0, 10 * HOUR_S, 3.0)]
+    calendar = calendar_of(sources, roster(), clock, tmp_path)
+    minutes(calendar, clock, [1.0] * 60)
+    calendar.rearrange(tenants("a", "b", "c", floor=0.0), BASIC, np.array([0, 1, -1, 2, 3, -1]))
+    assert calendar.adjusted(profile(6), 1000.0 + HOUR_S).expected.tolist() == [1.0] * 6
