@@ -32,7 +32,7 @@ def minutes(calendar: Calendar, clock: Clock, cpu: Sequence[float], since: int =
         clock.now_s = EPOCH_S + minute * MINUTE_S
         after = calendar.adjusted(profile(), 1000.0 + minute * MINUTE_S)
         raised.append(float(after.expected[0]))
-        calendar.learn(np.full(SERIES, value), profile())
+        calendar.learn(np.full(SERIES, value))
     return raised
 
 
