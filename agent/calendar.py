@@ -16,7 +16,7 @@ from agent.event import EventSource, Expansion, Occurrence
 from agent.learned_store import LearnedStore
 from agent.lessons import Lessons
 from agent.tenant import Bools, Floats, Ints, Resource, Roster, carried_over
-from agent.uplift import Lift, Windows, absorbed_after, absorbed_at
+from agent.uplift import Lift, Windows, absorbed_after, absorbed_at, borne_out, usual_after
 from agent.watches import WATCHED_S
 from forecast.profile import Profile
 
@@ -81,6 +81,7 @@ class Calendar:
         series = len(roster) * len(self._foreseen)
         self._on, self._on_total, self._on_s = np.ones(series), np.zeros(series), 0.0
         self._absorbed = self._absorbed_now()
+        self._usual = np.full(series, np.nan)  # demand without what is on
         self._begin_retrying()
 
     @property
@@ -129,6 +130,7 @@ class Calendar:
         self._roster, self._foreseen = roster, tuple(foreseen)
         self._lessons.rearrange(roster, foreseen, positions)
         self._absorbed = carried_over(self._absorbed, positions, 1.0)
+        self._usual = carried_over(self._usual, positions, np.nan)
         self._on = carried_over(self._on, positions, 1.0)
         self._on_total = carried_over(self._on_total, positions, 0.0)
         self._follow(replace(self._plan, expansion=self._expansion))
@@ -161,6 +163,8 @@ class Calendar:
             self._on = self._near(wall_s).coming.largest(wall_s, wall_s)
             # Of what is still on the models have seen all there was to learn from.
             self._absorbed, on = self._absorbed * self._on / before, on * self._on / before
+        self._usual = usual_after(self._usual, on, values)
+        on = borne_out(on, self._usual, values)
         if (on != 1.0).any() or (self._absorbed != 1.0).any():
             self._absorbed = absorbed_after(self._absorbed, on, values)
             self._since_s = float("inf")

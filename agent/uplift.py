@@ -84,10 +84,33 @@ def absorbed_after(absorbed: Floats, on: Floats, values: Floats) -> Floats:
     return np.where(np.abs(following - on) < _LEAST_ABSORBED * on, on, following)
 
 
+def usual_after(usual: Floats, on: Floats, values: Floats) -> Floats:
+    """Return the smoothed level without what is on, after one more step; NaN: not known.
+
+    A step in which less than usual is expected says nothing of it.
+    """
+    alpha = np.full(len(usual), DEFAULT_ALPHA)
+    return rolled(usual, alpha, np.where(on >= 1.0, values / on, np.nan))
+
+
+def borne_out(on: Floats, usual: Floats, values: Floats) -> Floats:
+    """Return what was on, multipliers below 1 no lower than demand has fallen.
+
+    Where a quiet event did not happen, there is no return to the usual to be foreseen.
+    """
+    fallen = np.divide(values, usual, out=np.ones(len(on)), where=usual > 0)
+    fallen = np.clip(np.nan_to_num(fallen, nan=1.0), 0.0, 1.0)
+    return np.where(on < 1.0, np.maximum(on, fallen), on)
+
+
 def absorbed_at(coming: Coming, now_s: float, step_s: float) -> Floats:
-    """Return what a state that has seen the last steps has absorbed of what is on."""
+    """Return what a state that has seen the last steps has absorbed of what is on.
+
+    Of a quiet event nothing: whether demand has fallen is not known.
+    """
     absorbed = np.ones(coming.n_series)
     for steps_ago in range(_STEPS_TO_ABSORB, 0, -1):
         then_s = now_s - steps_ago * step_s
-        absorbed = absorbed_after(absorbed, coming.largest(then_s, then_s), absorbed)
+        on = np.maximum(coming.largest(then_s, then_s), 1.0)
+        absorbed = absorbed_after(absorbed, on, absorbed)
     return absorbed

@@ -10,7 +10,7 @@ from agent.coming import Coming, concerned
 from agent.event import EventSource, Occurrence
 from agent.learned import LEAST_RATIO, MOST_RATIO, Learned
 from agent.tenant import BASIC, Entitlement, Floats, Kind, QosClass, Roster, Tenant
-from agent.uplift import Lift, Windows, absorbed_after, absorbed_at
+from agent.uplift import Lift, Windows, absorbed_after, absorbed_at, borne_out, usual_after
 from forecast.profile import BOUNDS, LEVELS, Profile
 from forecast.settings import HORIZONS
 
@@ -128,8 +128,24 @@ def test_a_start_amid_an_event_counts_the_steps_that_were_seen(
     coming = coming_of([(source, (NOW_S - 60.0 * steps, NOW_S + 1e6))])
     rolled = np.ones(SERIES)
     for _ in range(steps):
-        rolled = absorbed_after(rolled, np.full(SERIES, multiplier), rolled)
+        rolled = absorbed_after(rolled, np.full(SERIES, max(multiplier, 1.0)), rolled)
     np.testing.assert_allclose(absorbed_at(coming, NOW_S, 60.0), rolled, rtol=0.1)
+
+
+@given(st.sampled_from([0.05, 0.2, 0.5, 0.9]), st.floats(0.0, 3.0), st.integers(1, 60))
+def test_a_quiet_event_never_raises_above_what_was_usual_before_it(
+    multiplier: float, quiet: float, steps: int
+) -> None:
+    ones = np.ones(SERIES)
+    absorbed, usual, level = ones, ones * np.nan, ones
+    demands = [*[(1.0, 1.0)] * 30, *[(multiplier, quiet)] * steps]
+    for on, value in demands:
+        seen = ones * value
+        usual = usual_after(usual, ones * on, seen)
+        absorbed = absorbed_after(absorbed, borne_out(ones * on, usual, seen), seen)
+        level = absorbed_after(level, seen, seen)
+    lift = np.maximum(1.0 / np.maximum(absorbed, 1e-3), 1.0)
+    assert (lift * level <= np.maximum(level, 1.0) * (1 + 1e-2)).all()
 
 
 @given(events, absorbeds, st.randoms())

@@ -359,11 +359,13 @@ def test_it_follows_the_roster(tmp_path: Path) -> None:
 
 def test_the_return_to_the_usual_after_a_quiet_event_is_foreseen_and_told(tmp_path: Path) -> None:
     clock = Clock()
-    calendar = calendar_of([once("holiday", 0.0, HOUR_S, 0.5)], roster(), clock, tmp_path)
+    calendar = calendar_of(
+        [once("holiday", 20 * MINUTE_S, 40 * MINUTE_S, 0.5)], roster(), clock, tmp_path
+    )
     told = []
     for minute in range(64):
         told.append(round(raised_at(calendar, clock, minute * MINUTE_S), 2))
-        calendar.learn(np.ones(SERIES))
+        calendar.learn(np.full(SERIES, 1.0 if minute <= 20 else 0.5))
     assert told[:54] == [1.0] * 54
     assert told[56:61] == [2.0] * 5
     assert 1.0 < told[63] < told[62] < 2.0

@@ -62,3 +62,10 @@ def test_a_newcomer_amid_an_event_is_not_raised_by_it(tmp_path: Path) -> None:
     minutes(calendar, clock, [1.0] * 60)
     calendar.rearrange(tenants("a", "b", "c", floor=0.0), BASIC, np.array([0, 1, -1, 2, 3, -1]))
     assert calendar.adjusted(profile(6), 1000.0 + HOUR_S).expected.tolist() == [1.0] * 6
+
+
+def test_a_quiet_day_that_does_not_happen_raises_nothing_at_its_end(tmp_path: Path) -> None:
+    clock = Clock()
+    holiday = once("holiday", 20 * MINUTE_S, 40 * MINUTE_S, 0.05)
+    calendar = calendar_of([holiday], roster(), clock, tmp_path)
+    assert set(minutes(calendar, clock, [1.0] * 70)) == {1.0}
