@@ -230,9 +230,11 @@ class Calendar:
         self._left_out = 0
         for one in self._expansion.occurrences:
             if one.start_s <= until_s and one.end_s > since_s:
-                left -= len(self._concerned[one.source].series)
-                self._left_out += left < 0
-                near += [one] if left >= 0 else []
+                needed = len(self._concerned[one.source].series)
+                is_taken = needed <= left
+                left -= needed if is_taken else 0
+                self._left_out += not is_taken
+                near += [one] if is_taken else []
         return near
 
     def _top_up(self, wall_s: float) -> None:

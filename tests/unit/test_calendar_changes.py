@@ -69,3 +69,14 @@ def test_a_quiet_day_that_does_not_happen_raises_nothing_at_its_end(tmp_path: Pa
     holiday = once("holiday", 20 * MINUTE_S, 40 * MINUTE_S, 0.05)
     calendar = calendar_of([holiday], roster(), clock, tmp_path)
     assert set(minutes(calendar, clock, [1.0] * 70)) == {1.0}
+
+
+def test_what_is_left_out_leaves_room_for_what_is_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.calendar._MOST_ENTRIES", SERIES - 1)
+    clock = Clock()
+    sources = [once("all", 0.0, HOUR_S, 2.0), once("own", HOUR_S, HOUR_S, 3.0, tenant="a")]
+    calendar = calendar_of(sources, roster(), clock, tmp_path)
+    assert minutes(calendar, clock, [1.0], since=60) == [3.0]
+    assert str(calendar.problem).startswith("1 of what is on at once")
