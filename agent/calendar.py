@@ -77,9 +77,9 @@ class Calendar:
         self._further: _Further | None = None
         self._left_out = 0
         self._last: tuple[float, float] | None = None  # wall and monotonic time of the last tick
-        self._follow(plan)
         series = len(roster) * len(self._foreseen)
         self._on, self._on_total, self._on_s = np.ones(series), np.zeros(series), 0.0
+        self._follow(plan)
         self._absorbed = self._absorbed_now()
         self._usual = np.full(series, np.nan)  # demand without what is on
         self._begin_retrying()
@@ -172,6 +172,8 @@ class Calendar:
     def _forget(self) -> None:
         """Make columns and lift anew when they are next asked for."""
         self._entries, self.agenda = None, None
+        if not self._plan.sources:  # nothing is booked until there are some again
+            self._last, self._on_total, self._on_s = None, np.zeros_like(self._on_total), 0.0
         self._since_s = self._until_s = float("inf")
         self._before = self._after = None
 

@@ -80,3 +80,19 @@ def test_what_is_left_out_leaves_room_for_what_is_smaller(
     calendar = calendar_of(sources, roster(), clock, tmp_path)
     assert minutes(calendar, clock, [1.0], since=60) == [3.0]
     assert str(calendar.problem).startswith("1 of what is on at once")
+
+
+def test_time_without_any_event_is_booked_to_none(tmp_path: Path) -> None:
+    clock, sale = Clock(), once("sale", HOUR_S + 10.0, HOUR_S, 3.0)
+    calendar = calendar_of([sale], roster(), clock, tmp_path)
+    minutes(calendar, clock, [1.0] * 5)
+    calendar.replan(plan_of([]))
+    clock.now_s = EPOCH_S + HOUR_S
+    calendar.replan(plan_of([sale]))
+    for after_s in (HOUR_S, HOUR_S + 10.0, HOUR_S + 60.0):
+        clock.now_s = EPOCH_S + after_s
+        calendar.adjusted(profile(), 1000.0 + after_s)
+    calendar.learn(np.ones(SERIES), profile())
+    raised = calendar.adjusted(profile(), 1060.0 + HOUR_S).expected[0]
+    on = (10 * 1.0 + 50 * 3.0) / 60
+    assert raised == pytest.approx(3.0 / (1.0 + 0.3 * (on - 1.0)))
