@@ -92,7 +92,7 @@ def test_time_without_any_event_is_booked_to_none(tmp_path: Path) -> None:
     for after_s in (HOUR_S, HOUR_S + 10.0, HOUR_S + 60.0):
         clock.now_s = EPOCH_S + after_s
         calendar.adjusted(profile(), 1000.0 + after_s)
-    calendar.learn(np.ones(SERIES), profile())
+    calendar.learn(np.ones(SERIES))
     raised = calendar.adjusted(profile(), 1060.0 + HOUR_S).expected[0]
     on = (10 * 1.0 + 50 * 3.0) / 60
     assert raised == pytest.approx(3.0 / (1.0 + 0.3 * (on - 1.0)))
