@@ -109,7 +109,8 @@ class Calendar:
 
     def _begin_retrying(self) -> None:
         _log_problems(self._expansion)
-        self._retry_at_s = self._clock() + _RETRY_S
+        self._retry_in_s = _RETRY_S
+        self._retry_at_s = self._clock() + self._retry_in_s
 
     def _on_now(self) -> Floats:
         wall_s = self._clock()
@@ -121,7 +122,6 @@ class Calendar:
 
     def _follow(self, plan: CalendarPlan) -> None:
         self._plan, self._expansion = plan, plan.expansion
-        self._further = None
         self._concerned = concerned(plan.sources, self._roster, self._foreseen, plan.regions)
         self._forget()
 
@@ -242,18 +242,28 @@ class Calendar:
     def _top_up(self, wall_s: float) -> None:
         """Take over further occurrences that were worked out, or have them worked out in time."""
         if self._further is not None and self._further.is_done:
-            found, self._further = self._further.found, None
+            done, self._further = self._further, None
+            found = done.found if done.sources is self._plan.sources else None
+            if done.sources is self._plan.sources:
+                self._set_retry(found, wall_s)
             if found is not None:
                 self._expansion = _in_place_of(self._expansion, found)
                 self._forget()
         since_s = self._expansion.since_s
         problems = self._expansion.problems
         is_due = any(problems) or not since_s <= wall_s < since_s + _TOP_UP_S
-        if is_due and self._further is None and not 0 < self._retry_at_s - wall_s <= _RETRY_S:
-            self._retry_at_s = wall_s + _RETRY_S
-            sources = _read_anew(self._plan.sources, problems)
-            self._plan = replace(self._plan, sources=tuple(sources))  # those files stay to be read
-            self._further = _Further(lambda: self._expand(sources, wall_s))
+        is_early = 0 < self._retry_at_s - wall_s <= self._retry_in_s
+        if is_due and self._further is None and not is_early:
+            sources = tuple(_read_anew(self._plan.sources, problems))
+            self._plan = replace(self._plan, sources=sources)  # those files stay to be read
+            self._further = _Further(sources, lambda: self._expand(sources, wall_s))
+
+    def _set_retry(self, found: Expansion | None, wall_s: float) -> None:
+        """Wait before the next, after each failure twice as long."""
+        self._retry_at_s = wall_s + self._retry_in_s
+        has_failed = found is None or any(found.problems)
+        following_s = min(2 * self._retry_in_s, _TOP_UP_S)
+        self._retry_in_s = following_s if has_failed else _RETRY_S
 
 
 def _read_anew(sources: Sequence[EventSource], problems: Sequence[str]) -> Sequence[EventSource]:
@@ -285,9 +295,13 @@ def _in_place_of(before: Expansion, found: Expansion) -> Expansion:
 
 
 class _Further:
-    """Occurrences that are being worked out, beside the ticks."""
+    """Occurrences of these sources that are being worked out, beside the ticks.
 
-    def __init__(self, expand: Callable[[], Expansion]) -> None:
+    There is one at a time, a reload or not: what is no longer wanted ends within its patience.
+    """
+
+    def __init__(self, sources: Sequence[EventSource], expand: Callable[[], Expansion]) -> None:
+        self.sources = sources
         self.is_done = False
         self.found: Expansion | None = None
         self._expand = expand

@@ -316,7 +316,7 @@ def test_what_cannot_be_worked_out_now_stays_as_it_was_and_is_tried_again(tmp_pa
 
     calendar._expand = expand
     for round_ in range(1, 4):
-        after_s = 6.5 * HOUR_S + round_ * 700
+        after_s = 6.0 * HOUR_S + (2**round_ - 1) * 400
         raised_at(calendar, clock, after_s)
         assert calendar._further is not None
         wait_until(lambda: calendar._further is None or calendar._further.is_done)

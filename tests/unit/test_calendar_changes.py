@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 from calendars import EPOCH_S, HOUR_S, MINUTE_S, Clock, calendar_of, once, plan_of
 from loops import tenants
+from tenants import wait_until
 
 from agent.calendar import Calendar
-from agent.event import EventSource
+from agent.event import EventSource, Expansion
 from agent.tenant import BASIC, Roster
 from forecast.fallback import fallback_profile
 from forecast.profile import Profile
@@ -96,3 +98,48 @@ def test_time_without_any_event_is_booked_to_none(tmp_path: Path) -> None:
     raised = calendar.adjusted(profile(), 1060.0 + HOUR_S).expected[0]
     on = (10 * 1.0 + 50 * 3.0) / 60
     assert raised == pytest.approx(3.0 / (1.0 + 0.3 * (on - 1.0)))
+
+
+def failing(calendar: Calendar, asked: list[float], may_end: Event) -> None:
+    def expand(sources: Sequence[EventSource], since_s: float) -> Expansion:
+        asked.append(since_s)
+        may_end.wait(10.0)
+        return Expansion(since_s, since_s + 1, (), ("no process left",) * len(sources))
+
+    calendar._expand = expand
+
+
+def test_what_fails_again_and_again_is_tried_less_and_less_often(tmp_path: Path) -> None:
+    clock, asked, may_end = Clock(), list[float](), Event()
+    may_end.set()
+    calendar = calendar_of([once("x", 1e6, HOUR_S, 2.0)], roster(), clock, tmp_path)
+    failing(calendar, asked, may_end)
+    for minute in range(6 * 60, 36 * 60, 5):
+        clock.now_s = EPOCH_S + minute * MINUTE_S
+        calendar.adjusted(profile(), clock.now_s)
+        wait_until(lambda: calendar._further is None or calendar._further.is_done)
+    gaps_s = np.diff(asked)
+    assert gaps_s[0] <= 20 * MINUTE_S
+    assert (np.diff(gaps_s) >= 0).all()
+    assert 5 * HOUR_S < gaps_s[-1] < 7 * HOUR_S
+
+
+def test_one_process_at_a_time_works_events_out(tmp_path: Path) -> None:
+    clock, asked, may_end = Clock(), list[float](), Event()
+    sources = [once("x", 1e6, HOUR_S, 2.0)]
+    calendar = calendar_of(sources, roster(), clock, tmp_path)
+    failing(calendar, asked, may_end)
+    clock.now_s = EPOCH_S + 7 * HOUR_S
+    calendar.adjusted(profile(), clock.now_s)
+    wait_until(lambda: len(asked) == 1)
+    for _ in range(3):
+        calendar.replan(plan_of(sources))
+        clock.now_s += HOUR_S
+        calendar.adjusted(profile(), clock.now_s)
+    assert len(asked) == 1
+    may_end.set()
+    assert calendar._further is not None
+    wait_until(lambda: calendar._further is None or calendar._further.is_done)
+    calendar.adjusted(profile(), clock.now_s)
+    assert calendar.problem is None, "that was of another configuration"
+    wait_until(lambda: len(asked) == 2)
