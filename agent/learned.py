@@ -46,6 +46,19 @@ class Learned:
         """Return the keys of events (numbers) for series."""
         return event * self.n_series + series
 
+    @property
+    def events(self) -> Ints:
+        """Return the number of each row's event."""
+        return self.key // max(self.n_series, 1)
+
+    def without(self, event: Ints) -> "Learned":
+        """Return the same without these events."""
+        if not len(event):
+            return self
+        kept = ~np.isin(self.events, event)
+        sums = self.log_sum[kept], self.weight[kept]
+        return Learned.of_rows(self.n_series, self.key[kept], sums, self.count[kept])
+
     def multiplier(self, event: Ints, series: Ints) -> Floats:
         """Return what is learned of each, 1 where nothing is."""
         place, is_known = self._places(self.keys(event, series))

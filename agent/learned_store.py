@@ -31,6 +31,9 @@ CREATE TABLE IF NOT EXISTS uplift (
 """
 _SCHEMA = Schema(version=1, tables=(_TABLE,))
 _INSERT = "INSERT OR REPLACE INTO uplift VALUES (?, ?, ?, ?, ?, ?, ?)"
+_RECALL = """
+SELECT event, tenant, resource, log_sum, weight, occurrences FROM uplift ORDER BY seen_at_s
+"""
 _FORGET = """
 DELETE FROM uplift WHERE (event, tenant, resource) IN (
     SELECT event, tenant, resource FROM uplift ORDER BY seen_at_s LIMIT max(
@@ -50,10 +53,9 @@ class LearnedStore:
         self._connection = self._opened()
 
     def rows(self) -> Iterator[Row]:
-        """Yield what was saved, without what no agent writes."""
-        columns = "event, tenant, resource, log_sum, weight, occurrences"
+        """Yield what was saved, the oldest first, without what no agent writes."""
         try:
-            found = self._connection.execute(f"SELECT {columns} FROM uplift").fetchall()  # noqa: S608
+            found = self._connection.execute(_RECALL).fetchall()
         except sqlite3.Error as error:
             log.warning("learned uplift not read", path=str(self._path), problem=str(error))
             return

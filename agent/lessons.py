@@ -10,7 +10,7 @@ import numpy as np
 from agent.coming import Coming
 from agent.event import Occurrence
 from agent.learned import MOST_RATIO, MOST_WEIGHT, Learned
-from agent.learned_store import LearnedStore, Row
+from agent.learned_store import MOST_ROWS, LearnedStore, Row
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.watches import WATCHED_S, Watches
 
@@ -22,7 +22,8 @@ class Lessons:
 
     def __init__(self, roster: Roster, foreseen: Sequence[Resource], store: LearnedStore) -> None:
         self._roster, self._foreseen, self._store = roster, tuple(foreseen), store
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}  # what was seen last comes last
+        self._next_number = 0
         self._watches = Watches.none(self._n_series)
         self.learned = self._recalled()
         self._seen_until_s = float("nan")
@@ -76,26 +77,51 @@ class Lessons:
         is_new &= np.abs(absorbed[coming.series] - 1.0) <= _ALMOST_USUAL
         if is_new.any():
             until_s = np.minimum(coming.end_s, coming.start_s + WATCHED_S)[is_new]
-            event = self._events_of(coming, near)[is_new]
+            names = (near[at].name for at in coming.occurrence[is_new].tolist())
+            event = np.array([self._number(name) for name in names], dtype=np.int64)
             after = after.begun(coming.series[is_new], event, until_s, level=before.level)
         self._watches = after
         if len(series):
             event = before.event[series]
             self.learned = self.learned.settled(event, series, ratio)
-            self._store.save(self._rows(event, series), wall_s)
+            rows = self._rows(event, series)
+            for name in dict.fromkeys(row[0] for row in rows):
+                self._number(name)
+            self._store.save(rows, wall_s)
+        if len(series) or is_new.any():
+            self._forget()
         return len(series) > 0
 
     def _events_of(self, coming: Coming, near: Sequence[Occurrence]) -> Ints:
-        """Return the number of each entry's event."""
-        numbers = [self._number(one.name) for one in near]
+        """Return the number of each entry's event, -1 where nothing was ever learned of it."""
+        numbers = [self._numbers.get(one.name, -1) for one in near]
         return np.array(numbers, dtype=np.int64)[coming.occurrence]
 
     def _number(self, name: str) -> int:
-        return self._numbers.setdefault(name, len(self._numbers))
+        """Return the number of an event that is seen now; each has its own."""
+        number = self._numbers.pop(name, self._next_number)
+        self._next_number = max(self._next_number, number + 1)
+        self._numbers[name] = number
+        return number
+
+    def _forget(self) -> None:
+        """Drop what was seen longest ago beyond what the file keeps, and names of nothing."""
+        left_over = len(self.learned.key) - MOST_ROWS
+        event, rows = np.unique(self.learned.events, return_counts=True)
+        rows_of = dict(zip(event.tolist(), rows.tolist(), strict=True))
+        dropped = []
+        for number in self._numbers.values():
+            if left_over <= 0:
+                break
+            left_over -= rows_of.pop(number, 0)
+            dropped.append(number)
+        self.learned = self.learned.without(np.array(dropped, dtype=np.int64))
+        used = {*rows_of, *self._watches.event.tolist()}
+        self._numbers = {name: number for name, number in self._numbers.items() if number in used}
 
     def _rows(self, event: Ints, series: Ints) -> list[Row]:
         """Return what is learned of these pairs as it is kept."""
-        names = list(self._numbers)
+        names = {number: name for name, number in self._numbers.items()}
         rows = np.searchsorted(self.learned.key, self.learned.keys(event, series))
         return [
             (

@@ -272,7 +272,7 @@ def test_what_was_seen_longest_ago_is_forgotten_first(tmp_path: Path) -> None:
     store = LearnedStore(tmp_path / "events.db", most_rows=3)
     for at, tenant in enumerate("dcbad"):
         store.save([("match", tenant, "cpu", 1.0, 1.0, 1)], float(at))
-    assert [row[1] for row in store.rows()] == ["a", "b", "d"]
+    assert [row[1] for row in store.rows()] == ["b", "a", "d"]
 
 
 def test_a_disk_that_takes_nothing_is_told_and_stops_nothing(tmp_path: Path) -> None:

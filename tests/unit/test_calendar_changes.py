@@ -143,3 +143,16 @@ def test_one_process_at_a_time_works_events_out(tmp_path: Path) -> None:
     calendar.adjusted(profile(), clock.now_s)
     assert calendar.problem is None, "that was of another configuration"
     wait_until(lambda: len(asked) == 2)
+
+
+def test_of_events_whose_names_never_return_only_the_last_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.lessons.MOST_ROWS", 3 * SERIES)
+    clock = Clock()
+    sources = [once(f"job {at}", at * HOUR_S, 20 * MINUTE_S) for at in range(1, 9)]
+    sources += [once(f"never {at}", 1e5 + at, HOUR_S) for at in range(50)]
+    calendar = calendar_of(sources, roster(), clock, tmp_path)
+    minutes(calendar, clock, [1.0] * 9 * 60)
+    assert len(calendar._lessons.learned.key) == 3 * SERIES
+    assert list(calendar._lessons.numbers) == ["job 6", "job 7", "job 8"]
