@@ -56,12 +56,16 @@ def is_whole_day(value: date) -> bool:
     return not isinstance(value, datetime)
 
 
+# Intervals of nothing, and counts of nothing: libraries look for the next occurrence for ever.
+_NEVER_ENDING = re.compile(r"(?:INTERVAL|COUNT)=(?:-|0+(?:;|$))", re.IGNORECASE)
+
+
 def rule() -> Kind:
     """Return the kind of recurrence rules (RFC 5545, 3.3.10)."""
 
     def read(value: Any) -> str:
         match = _RULE.fullmatch(value) if isinstance(value, str) else None
-        if match is None:
+        if match is None or _NEVER_ENDING.search(match[1]):
             raise ValueError("no rule")
         return match[1]
 

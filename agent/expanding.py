@@ -5,7 +5,7 @@ Not for the tick: it takes a quarter of a second, and as long as it may with hos
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,9 @@ _SOURCE_CPU_S = 10.0  # a full MiB of recurring events takes some 6
 _PATIENCE_S = 45.0  # systemd waits 90 s for the agent to start
 # Ten years of holidays take 100 kB; all are kept, for days to come.
 _MOST_BYTES, _MOST_OF_ALL_BYTES = 1 << 20, 4 << 20
+# Of all files together, each as often as there are time zones that it is read in.
+_MOST_CALENDAR_BYTES = 8 << 20
+_TOO_LARGE = Expanded(problem="all calendars, in all their time zones, are larger than 8 MiB")
 _COMMAND = (sys.executable, "-I", "-m", "agent.expansion")
 
 
@@ -43,7 +46,7 @@ def expanded(sources: Sequence[EventSource], since_s: float) -> Expansion:
     asked = [at for at, source in enumerate(sources) if source.needs_expansion and not problems[at]]
     # Many tenants have the same rule.
     requests = [_request(sources[at]) for at in asked]
-    each = tuple(dict.fromkeys(requests))
+    each = _affordable(dict.fromkeys(requests))
     limits = _MOST_OCCURRENCES, _SOURCE_CPU_S
     answer_to = dict(zip(each, _answered(Request(since_s, until_s, each, *limits)), strict=True))
     found = [
@@ -52,7 +55,7 @@ def expanded(sources: Sequence[EventSource], since_s: float) -> Expansion:
         if source.span_s is not None and source.span_s[0] < until_s and source.span_s[1] > since_s
     ]
     for at, request in zip(asked, requests, strict=True):
-        answer = answer_to[request]
+        answer = answer_to.get(request, _TOO_LARGE)
         if len(found) + len(answer.occurrences) > _MOST_OCCURRENCES:
             answer = Expanded(problem=too_many(_MOST_OCCURRENCES))
         problems[at] = answer.problem
@@ -80,6 +83,16 @@ def _all_read(sources: Sequence[EventSource]) -> tuple[list[EventSource], list[s
             problems[at] = f"expected an iCalendar file, got an empty one: {source.path}"
         found[at] = replace(source, calendar=contents)
     return found, problems
+
+
+def _affordable(requests: Iterable[Source]) -> tuple[Source, ...]:
+    """Return what is asked for: a file is sent once for each time zone that it is read in."""
+    taken, left_bytes = [], _MOST_CALENDAR_BYTES
+    for request in requests:
+        if len(request.calendar) <= left_bytes:
+            taken.append(request)
+            left_bytes -= len(request.calendar)
+    return tuple(taken)
 
 
 def _request(source: EventSource) -> Source:

@@ -253,3 +253,9 @@ def test_calendars_are_bounded_all_together_and_one_file_counts_once(
     (found,) = event_faults(load("".join(entry.format(name) for name in names)))
     assert found.startswith("calendars[4].file: ")
     assert "all such files together are larger than 4096 KiB" in found
+
+
+@pytest.mark.parametrize("part", ["INTERVAL=0", "INTERVAL=-5", "COUNT=0", "COUNT=000;BYDAY=MO"])
+def test_a_rule_that_never_comes_to_its_next_is_refused(part: str, load: Loader) -> None:
+    with pytest.raises(ConfigError, match="expected an iCalendar rule"):
+        load(f'[[events]]\nname = "x"\nstart = 2026-01-01\nrepeat = "FREQ=DAILY;{part}"\n')

@@ -195,3 +195,13 @@ def test_who_swallows_an_interruption_is_interrupted_again(monkeypatch: pytest.M
         signal.signal(signal.SIGPROF, before)
     assert swallowed == [True]
     assert found.problem.startswith("takes more than 0.1 s to expand")
+
+
+def test_one_large_file_in_many_time_zones_is_sent_so_often_and_no_more() -> None:
+    day = calendar("SUMMARY:sale\nDTSTART:20260610T090000\nDTEND:20260610T100000")
+    large = day + b"\r\n" * ((3 << 20) // 2)  # 3 MiB of nothing
+    zones = ("Europe/Berlin", "Asia/Tokyo", "America/New_York")
+    sources = [EventSource("x", calendar=large, timezone=zone) for zone in zones]
+    found = expanded(sources, unix_s("2026-06-09T12:00"))
+    assert [problem != "" for problem in found.problems] == [False, False, True]
+    assert "larger than 8 MiB" in found.problems[2]
