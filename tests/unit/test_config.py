@@ -16,35 +16,6 @@ MIB = 1 << 20
 Loader = Callable[..., Config]
 
 
-@pytest.fixture
-def load(tmp_path: Path) -> Loader:
-    """Return a loader of a host's text and tenants' texts on a host of 2 cores and 2 GiB."""
-
-    def loader(host: str = "", **tenants: str) -> Config:
-        folder = tmp_path / "tenants.d"
-        folder.mkdir(exist_ok=True)
-        (tmp_path / "tidegate.toml").write_text(host)
-        for name, text in tenants.items():
-            (folder / f"{name}.toml").write_text(text)
-        return load_config(
-            tmp_path / "tidegate.toml", folder, cores=2.0, memory_bytes=float(2048 * MIB)
-        )
-
-    return loader
-
-
-@pytest.fixture
-def faults(load: Loader, tmp_path: Path) -> Callable[..., list[str]]:
-    """Return what is wrong with texts, file names without their folder."""
-
-    def finder(host: str = "", **tenants: str) -> list[str]:
-        with pytest.raises(ConfigError) as caught:
-            load(host, **tenants)
-        return [problem.replace(f"{tmp_path}/", "") for problem in caught.value.problems]
-
-    return finder
-
-
 def test_an_empty_file_is_a_whole_configuration(load: Loader) -> None:
     config = load()
     assert config.host == HostSettings()

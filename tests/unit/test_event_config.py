@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import ConfigError, load_config
+from agent.config import ConfigError
 from agent.event import EventSource
 from agent.promises import event_faults, summary, warnings
 from agent.settings import Config
@@ -25,35 +25,6 @@ DTSTART;VALUE=DATE:20260501
 END:VEVENT
 END:VCALENDAR
 """
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Loader:
-    """Return a loader of a host's text and tenants' texts; {here} is a folder."""
-
-    def loader(host: str = "", **tenants: str) -> Config:
-        folder = tmp_path / "tenants.d"
-        folder.mkdir(exist_ok=True)
-        (tmp_path / "tidegate.toml").write_text(host.replace("{here}", str(tmp_path)))
-        for name, text in tenants.items():
-            (folder / f"{name}.toml").write_text(text.replace("{here}", str(tmp_path)))
-        return load_config(
-            tmp_path / "tidegate.toml", folder, cores=2.0, memory_bytes=float(2 << 30)
-        )
-
-    return loader
-
-
-@pytest.fixture
-def faults(load: Loader, tmp_path: Path) -> Callable[..., list[str]]:
-    """Return what is wrong with texts, file names without their folder."""
-
-    def finder(host: str = "", **tenants: str) -> list[str]:
-        with pytest.raises(ConfigError) as caught:
-            load(host, **tenants)
-        return [problem.replace(f"{tmp_path}/", "") for problem in caught.value.problems]
-
-    return finder
 
 
 def one(host: str, load: Loader) -> EventSource:
