@@ -14,10 +14,10 @@ from agent.exits import EXIT_UNREACHABLE, exit_codes, fail
 from agent.options import (
     check_matplotlib,
     config_option,
-    duration,
     fault_lines,
     json_option,
-    resource,
+    resource_option,
+    since_option,
     socket_option,
 )
 from agent.output import print_lines, print_value, terminal_width, write_whole
@@ -72,17 +72,8 @@ Figures begin anew when the agent is restarted.
 )
 @click.argument("tenant", required=False)
 @click.option("--quality", "is_ranking", is_flag=True, help="Rank all tenants, the worst first.")
-@click.option(
-    "--resource",
-    default="cpu",
-    show_default=True,
-    metavar="NAME",
-    callback=resource,
-    help="cpu, memory, disk_read:sda, ...",
-)
-@click.option(
-    "--since", "since_s", default="3h", show_default=True, callback=duration, help="How far back."
-)
+@resource_option
+@since_option
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),

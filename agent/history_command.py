@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.exits import EXIT_CODES, fail
-from agent.options import config_option, duration, fault_lines, resource
+from agent.options import config_option, duration, fault_lines, resource_option, since_option
 from agent.output import print_value
 
 if TYPE_CHECKING:
@@ -33,17 +33,8 @@ A line without numbers is a time in which the agent did not run, or the tenant w
 
 @click.command(help=_HELP, short_help="Show what a tenant used and wanted.", epilog=EXIT_CODES)
 @click.argument("tenant")
-@click.option(
-    "--resource",
-    default="cpu",
-    show_default=True,
-    metavar="NAME",
-    callback=resource,
-    help="cpu, memory, disk_read:sda, ...",
-)
-@click.option(
-    "--since", "since_s", default="3h", show_default=True, callback=duration, help="How far back."
-)
+@resource_option
+@since_option
 @click.option(
     "--every",
     "every_s",

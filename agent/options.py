@@ -93,6 +93,19 @@ def resource(_context: click.Context, _option: click.Parameter, text: str) -> "R
         raise click.BadParameter(f"{text!r} is none of {', '.join(Kind)}") from error
 
 
+resource_option = click.option(
+    "--resource",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    callback=resource,
+    help="cpu, memory, disk_read:sda, ...",
+)
+since_option = click.option(
+    "--since", "since_s", default="3h", show_default=True, callback=duration, help="How far back."
+)
+
+
 def check_matplotlib(option: str) -> None:
     """End the command before the work begins where it could not be plotted."""
     if find_spec("matplotlib") is None:
