@@ -8,17 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calendars import (
-    EPOCH_S,
-    HOUR_S,
-    MINUTE_S,
-    Clock,
-    calendar_of,
-    every,
-    in_place,
-    once,
-    plan_of,
-)
+from calendars import EPOCH_S, HOUR_S, MINUTE_S, Clock, calendar_of, every, in_place, once, plan_of
 from loops import tenants
 from structlog.testing import capture_logs
 from tenants import wait_until
