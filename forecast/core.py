@@ -94,7 +94,8 @@ class ForecastCore:
 
     def never_fitted(self) -> int:
         """Return how many series could be fitted and never were."""
-        return int((self._last_fit_step[self.due()] < 0).sum())
+        can_be_fitted = self._points >= self.settings.min_points
+        return int((can_be_fitted & (self._last_fit_step < 0)).sum())
 
     def urgent(self) -> int:
         """Return how many series, the first of those that are due, are not to wait their turn."""

@@ -9,15 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from forecast.history import History
+from forecast.history import Floats, History, Ints, Singles
 from forecast.models import Models
 from forecast.rolling import deviation_ahead
-
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.profile import BOUNDS, LEVELS, Profile, Source
+from forecast.sample import quantiles
 from forecast.settings import HORIZONS
 
 Floats = NDArray[np.float64]
@@ -36,7 +37,7 @@ def fallback_profile(
     return Profile(
         step=step,
         levels=levels,
-        grid=_quantiles(sample, levels),
+        grid=quantiles(np.sort(sample, axis=0).T, levels).T,
         expected=newest,
         maximum=np.broadcast_to(last_maximum_bound(recent), (HORIZONS, len(BOUNDS), len(newest))),
         source=np.where(points < min_points, Source.LEARNING, Source.FALLBACK).astype(np.uint8),
@@ -59,14 +60,3 @@ def _newest(rows: Floats) -> Floats:
     for row in rows:
         newest = np.where(np.isfinite(row), row, newest)
     return newest
-
-
-def _quantiles(sample: Floats, levels: Floats) -> Floats:
-    """Return quantiles of each column's known values, shape (levels, series)."""
-    ordered = np.sort(sample, axis=0)  # NaN goes last
-    top = np.maximum(np.isfinite(ordered).sum(axis=0) - 1, 0)
-    places = np.clip(levels[:, None] * (top + 2) - 1, 0, top)
-    low = places.astype(np.int64)
-    start = np.take_along_axis(ordered, low, axis=0)
-    end = np.take_along_axis(ordered, np.minimum(low + 1, top), axis=0)
-    return np.asarray(start + (end - start) * (places - low), dtype=np.float64)

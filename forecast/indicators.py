@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from forecast.history import Floats, Ints, cleaned, moved
 from forecast.profile import BOUNDS, LEVELS, Profile
+from forecast.scores import pinball
 from forecast.settings import LARGEST_METRIC
 
 Bools = NDArray[np.bool_]
@@ -184,7 +185,10 @@ class Indicators:
 
     def _score(self, said: _Said, demand: Floats, is_seen: Bools) -> None:
         """Book the loss of what was said, with the metric and without."""
-        both = np.stack((_pinball(demand - said.base), _pinball(demand - said.corrected)))
+        levels = LEVELS[:, None]
+        both = np.stack(
+            (pinball(demand - said.base, levels), pinball(demand - said.corrected, levels))
+        )
         both = np.where(is_seen, both, 0.0)  # (2, levels, pairs)
         mean, kept = both.mean(axis=1), np.where(is_seen, _KEPT_A_STEP, 1.0)
         self._loss = kept * self._loss + mean
@@ -255,10 +259,3 @@ class Indicators:
 
 def _moved_flags(flags: Bools, positions: Ints) -> Bools:
     return moved(flags.astype(np.uint8), positions, 0) > 0
-
-
-def _pinball(above: Floats) -> Floats:
-    """Return the loss (levels, pairs) of quantiles that an outcome was `above` by."""
-    levels = LEVELS[:, None]
-    loss: Floats = np.maximum(levels * above, (levels - 1) * above)
-    return loss

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile, last_maximum_bound
 from forecast.history import History, moved
 from forecast.profile import BOUNDS, LEVELS
-from forecast.quality import Bytes, Ints, Quality, Singles, Verdict
+from forecast.quality import SHOWN_BOUND, Bytes, Ints, Quality, Singles, Verdict
 from forecast.scores import Losses, pinball
 from forecast.target import Complete
 
@@ -30,9 +30,8 @@ _TRIAL_HORIZONS, _TRIAL_HALF_LIFE_HORIZONS = 4, 2
 _CLEARLY = np.float32(0.95)
 # Series that are weighed against the rule at a time: it is cheap, but not for all of a large host.
 _MOST_TRIALS = 4096
-_SHOWN_BOUND = 1
 _LEVELS: Singles = LEVELS.astype(np.float32)[:, None]
-_BOUND_LEVEL: Singles = BOUNDS[_SHOWN_BOUND, None].astype(np.float32)
+_BOUND_LEVEL: Singles = BOUNDS[SHOWN_BOUND, None].astype(np.float32)
 
 
 class Judge:
@@ -69,7 +68,7 @@ class Judge:
         since = self._horizon_steps - 1  # a window was opened before all but the last of its steps
         rows = past.recent_of(tried, MAXIMUM_STEPS + since)
         grid, bound = rule(rows, rows[: max(len(rows) - since, 0)])
-        bounds = np.stack((complete.bounds[_SHOWN_BOUND, tried], bound))
+        bounds = np.stack((complete.bounds[SHOWN_BOUND, tried], bound))
         told = np.stack((losses.mixed[tried], pinball(values[tried] - grid, _LEVELS).mean(axis=0)))
         # A window stands for the steps until the next one.
         lost = told + self._every * bound_losses(complete.maximum[tried], bounds)

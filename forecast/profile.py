@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.history import moved
-from forecast.quality import Quality
+from forecast.quality import SHOWN_BOUND, Quality
 
 Floats = NDArray[np.float64]
 
@@ -18,7 +18,6 @@ LEVELS: Floats = np.array(
 
 # What a bound on the maximum within a horizon is to hold with.
 BOUNDS: Floats = np.array([0.8, 0.95, 0.99])
-_SHOWN_BOUND = 1
 
 
 class Source(IntEnum):
@@ -67,5 +66,5 @@ class Profile:
 
 def shown_bound(maximum: Floats) -> Floats:
     """Return, of bounds (horizons, bounds, series), the longest horizon's at 95 %."""
-    shown: Floats = maximum[-1, _SHOWN_BOUND]
+    shown: Floats = maximum[-1, SHOWN_BOUND]
     return shown

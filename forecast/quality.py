@@ -25,7 +25,8 @@ PINBALLS = 2
 # naive one.  It is good again only beyond the second number, so that it does not flicker.
 POOR_COVERAGE, GOOD_COVERAGE = 0.85, 0.88
 POOR_SKILL, GOOD_SKILL = -0.1, -0.05
-_SHOWN_BOUND = 1
+# Which of the bounds people are shown, and forecasts are judged by: the one at 95 %.
+SHOWN_BOUND = 1
 
 
 class Verdict(IntEnum):
@@ -95,16 +96,16 @@ class Quality:
     @property
     def badness(self) -> Singles:
         """Return how far each series is on the way to a poor forecast: 1 is poor, 0 is fine."""
-        misses = (0.95 - self.coverage[_SHOWN_BOUND]) / (0.95 - POOR_COVERAGE)
+        misses = (0.95 - self.coverage[SHOWN_BOUND]) / (0.95 - POOR_COVERAGE)
         worse: Singles = np.fmax(misses, self.skill / POOR_SKILL).astype(np.float32)
         return np.maximum(worse, np.float32(0.0))
 
     def is_poor(self) -> NDArray[np.bool_]:
         """Say whose figures are poor; nothing is said of what is not known."""
-        is_poor = (self.coverage[_SHOWN_BOUND] < POOR_COVERAGE) | (self.skill < POOR_SKILL)
+        is_poor = (self.coverage[SHOWN_BOUND] < POOR_COVERAGE) | (self.skill < POOR_SKILL)
         return np.asarray(is_poor)
 
     def is_good(self) -> NDArray[np.bool_]:
         """Say whose figures are good enough for a poor forecast to be forgotten."""
-        is_poor = (self.coverage[_SHOWN_BOUND] < GOOD_COVERAGE) | (self.skill < GOOD_SKILL)
+        is_poor = (self.coverage[SHOWN_BOUND] < GOOD_COVERAGE) | (self.skill < GOOD_SKILL)
         return np.asarray(~is_poor)

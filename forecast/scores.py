@@ -9,9 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.history import moved
+from forecast.history import Number, moved
 from forecast.profile import BOUNDS, LEVELS
-from forecast.quality import PINBALL_BOUNDS, PINBALLS, Bytes, Ints, Quality, Singles, Verdict
+from forecast.quality import (
+    PINBALL_BOUNDS,
+    PINBALLS,
+    SHOWN_BOUND,
+    Bytes,
+    Ints,
+    Quality,
+    Singles,
+    Verdict,
+)
 from forecast.target import Complete
 
 Bools = NDArray[np.bool_]
@@ -21,7 +30,6 @@ _HALF_LIFE_HORIZONS = 96
 _NAIVE_RATE = np.float32(0.01)
 # Losses below this share of the mean demand are all the same: nobody decides by them.
 _NOTHING = np.float32(0.01)
-_SHOWN_BOUND = 1
 _BLOCK = 4096  # series handled at a time: bounds the scratch memory
 _LEVELS: Singles = LEVELS.astype(np.float32)[:, None]
 # Quantiles of changes with mean size 1 (Laplace's distribution, whose scale is just that mean).
@@ -144,7 +152,7 @@ class Scores:
         more = np.stack(
             (
                 np.ones_like(highest),
-                -above[_SHOWN_BOUND],
+                -above[SHOWN_BOUND],
                 *(above <= 0),
                 *pinball(above[PINBALL_BOUNDS], levels),
             )
@@ -172,9 +180,9 @@ class Scores:
         self._last = np.where(np.isnan(values), self._last, values)
 
 
-def pinball(above: Singles, levels: Singles) -> Singles:
+def pinball(above: NDArray[Number], levels: NDArray[Number]) -> NDArray[Number]:
     """Return the loss of quantiles at `levels` (levels, 1) that an outcome was `above` by."""
-    loss: Singles = np.maximum(levels * above, (levels - np.float32(1.0)) * above)
+    loss: NDArray[Number] = np.maximum(levels * above, (levels - np.float32(1.0)) * above)
     return loss
 
 

@@ -45,7 +45,7 @@ class Stretch:
         center = np.minimum(center, bounds[0])
         drawn = np.maximum(center + self._factor * (bounds - center), np.float32(0.0))
         np.maximum.accumulate(drawn, axis=0, out=drawn)
-        self._pending.opened(step, drawn)
+        self._pending.opening(step)[:] = drawn
         return drawn
 
     def rearrange(self, positions: Ints) -> None:

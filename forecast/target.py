@@ -7,13 +7,10 @@ that share most of their steps say the same again: only every `every`-th is judg
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from forecast.history import Floats, Singles, moved
+from forecast.history import Floats, Ints, Singles, moved
 from forecast.profile import BOUNDS, LEVELS
 from forecast.settings import ForecastSettings
-
-Ints = NDArray[np.int64]
 
 # Windows of one target that are open at a time, about: a third of each is new.
 _OPEN_WINDOWS = 3
@@ -101,11 +98,6 @@ class Pending:
             return np.empty_like(self._expected[0])
         expected: Singles = self._expected[self._place(step)]
         return expected
-
-    def opened(self, step: int, expected: Singles) -> None:
-        """Keep what is expected of the window that opens after this step, if one does."""
-        if self._target.opens(step):
-            self._expected[self._place(step)] = expected
 
     def closing(self, step: int) -> Singles:
         """Return what had been expected of the window that this step closes."""

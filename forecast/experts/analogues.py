@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from forecast.conformal import normal_scores
 from forecast.expert import Outlook
-from forecast.history import Floats, Ints, Singles, moved, reringed
+from forecast.history import Ints, Singles, moved, reringed
 from forecast.models import Models
+from forecast.sample import quantiles
 from forecast.target import Target
 
 _MEAN_STEPS = 6
@@ -127,10 +128,10 @@ def _nested_quantiles(
             after = _maxima_after(values, places, target.steps)
             is_known = np.take_along_axis(is_pair, places, axis=1) & ~np.isnan(after)
             sample = np.where(is_known, after, np.float32(np.inf))
-            found[:, which] = _quantiles(np.sort(sample, axis=1), levels[which])
+            found[:, which] = quantiles(np.sort(sample, axis=1), levels[which])
     if not is_wider.all():  # of the next step only
         sample = np.where(is_pair[:, :-1], values[:, 1:], np.float32(np.inf))
-        found[:, ~is_wider] = _quantiles(np.sort(sample, axis=1), levels[~is_wider])
+        found[:, ~is_wider] = quantiles(np.sort(sample, axis=1), levels[~is_wider])
     return np.maximum.accumulate(found, axis=1)
 
 
@@ -150,14 +151,3 @@ def _nearest(distance: Singles, count: int) -> Ints:
     if count >= distance.shape[1]:
         return np.broadcast_to(np.arange(distance.shape[1]), distance.shape)
     return np.argpartition(distance, count - 1, axis=1)[:, :count]
-
-
-def _quantiles(ordered: Singles, levels: Floats) -> Singles:
-    """Return quantiles of each row's finite values; NaN where there are none."""
-    top = (np.isfinite(ordered).sum(axis=1) - 1)[:, None]
-    place = np.clip(levels[None, :] * (top + 2) - 1, 0, np.maximum(top, 0))
-    low = place.astype(np.int64)
-    rows = np.arange(len(ordered))[:, None]
-    start, end = ordered[rows, low], ordered[rows, np.minimum(low + 1, np.maximum(top, 0))]
-    with np.errstate(invalid="ignore"):  # inf less inf: nothing is known of that row
-        return np.asarray(start + (end - start) * (place - low), dtype=np.float32)

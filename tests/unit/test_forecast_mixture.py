@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forecast.expert import Singles
+from forecast.history import Singles
 from forecast.mixture import Mixture
 from forecast.profile import BOUNDS, LEVELS
 from forecast.scores import pinball

@@ -22,7 +22,7 @@ def test_a_window_closes_when_its_last_step_is_seen(steps: int, every: int) -> N
                 assert maximum[0] == values[opened + 1 : now + 1].max()
                 assert pending.closing(now)[0] == opened  # what was expected before its first step
                 closed += 1
-        pending.opened(now, np.array([float(now)], dtype=np.float32))
+        pending.opening(now)[:] = now
     assert closed == pytest.approx((len(values) - steps) / every, abs=1)
 
 
@@ -41,7 +41,7 @@ def test_a_newcomers_windows_are_not_complete() -> None:
     outcomes, pending = Outcomes(1, (target,)), Pending(1, target, (2,))
     for now in range(1, 5):
         outcomes.closed(now, np.ones(1, dtype=np.float32))
-        pending.opened(now, np.full((2, 1), now, dtype=np.float32))
+        pending.opening(now)[:] = now
     for one in (outcomes, pending):
         one.rearrange(np.array([-1, 0]))
     (maximum,) = outcomes.closed(5, np.ones(2, dtype=np.float32))
