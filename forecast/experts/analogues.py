@@ -3,7 +3,8 @@
 Like now is a moment with a like value and a like mean of the last six: nearest neighbours
 (Yakowitz, Nearest-neighbour methods for time series without assuming Markov, 1987).  The rarer a
 level, the more neighbours it takes to show it: upper quantiles look at wider circles, at last at
-all there is; flat is not the same as certain.  In a gap what was expected before it stands.
+all there is; flat is not the same as certain.  Of moments that are as like, the latest count.  In a
+gap what was expected before it stands.
 """
 
 from collections.abc import Sequence
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from forecast.conformal import normal_scores
 from forecast.expert import Outlook
-from forecast.history import Ints, Singles, moved, reringed
+from forecast.history import Floats, Ints, Singles, moved, reringed
 from forecast.models import Models
-from forecast.sample import quantiles
+from forecast.sample import quantiles, upper_quantiles
 from forecast.target import Target
+
+Keys = NDArray[np.uint32]
 
 _MEAN_STEPS = 6
 # Neighbours looked at, and the highest level that so many can show.
@@ -25,10 +28,15 @@ _NEAR_LEVEL, _WIDER_LEVEL = 0.95, 0.99
 _FEWEST_MOMENTS = 24
 # Series handled at a time: bounds the scratch memory.
 _BLOCK = 512
+# A distance of single precision, as an integer of the same order: what is not less is none.
+_NO_DISTANCE = np.float32(np.inf).view(np.uint32)
 
 
 class Analogues:
-    """The last values of each series, and the mean that went with each, shape (series, steps)."""
+    """The last values of each series, and the mean that went with each, shape (series, steps).
+
+    A mean is NaN where nothing followed: what lies on either side of a gap is no pair.
+    """
 
     def __init__(self, n_series: int, targets: tuple[Target, ...], memory_steps: int) -> None:
         self._targets = targets
@@ -41,9 +49,10 @@ class Analogues:
         self._seen = 0
 
     def settle(self, step: int, values: Singles, outcomes: Sequence[Singles | None]) -> None:
-        """Take in what came; what lies on either side of a gap is no pair."""
+        """Take in what came."""
         depth = self._values.shape[1]
         place = self._seen % depth
+        self._means[np.isnan(values), place - 1] = np.nan
         self._values[:, place] = values
         self._seen += 1
         recent = np.arange(self._seen - min(_MEAN_STEPS, self._seen, depth), self._seen) % depth
@@ -53,8 +62,11 @@ class Analogues:
         """Return quantiles of each target; NaN where too little of the past is like now."""
         for start in range(0, len(self._values), _BLOCK):
             block = slice(start, start + _BLOCK)
-            for grid, found in zip(self._grids, self._block_quantiles(block), strict=True):
-                grid[:, block] = np.where(np.isnan(found.T), grid[:, block], found.T)
+            keys = self._likeness(block)
+            can_tell = (keys < _NO_DISTANCE).sum(axis=1) >= _FEWEST_MOMENTS
+            rows = start + np.flatnonzero(can_tell)
+            for grid, found in zip(self._grids, self._quantiles(rows, keys[can_tell]), strict=True):
+                grid[:, rows] = np.where(np.isnan(found.T), grid[:, rows], found.T)
         return [
             np.maximum(grid + normal * outlook.least_spread, 0.0).astype(np.float32)
             for grid, normal in zip(self._grids, self._normals, strict=True)
@@ -71,28 +83,55 @@ class Analogues:
         self._seen = self._seen if memory_steps == depth else min(self._seen, depth, memory_steps)
         self._grids = [moved(grid, positions, np.nan) for grid in self._grids]
 
-    def _block_quantiles(self, block: slice) -> list[Singles]:
-        """Return quantiles of some series for each target, shape (series, levels)."""
-        values, means = (self._oldest_first(ring[block]) for ring in (self._values, self._means))
-        distance = np.abs(values - values[:, -1:])
-        distance += np.abs(means - means[:, -1:])
-        is_pair = np.zeros(values.shape, dtype=np.bool_)
-        is_pair[:, :-1] = ~np.isnan(distance[:, :-1]) & ~np.isnan(values[:, 1:])
-        is_enough = np.flatnonzero(is_pair.sum(axis=1) >= _FEWEST_MOMENTS)
-        values, is_pair = values[is_enough], is_pair[is_enough]
-        circles = _circles(np.where(is_pair, distance[is_enough], np.float32(np.inf)))
-        made = []
+    def _likeness(self, block: slice) -> Keys:
+        """Return a key (series, moments) of each moment: the less, the more like now, or the later.
+
+        Its last bits are the moment's age in steps; what differs by less than they take of a
+        distance, 1 in 4,000, is as like.  Moments that nothing followed have no distance.
+        """
+        depth = self._values.shape[1]
+        values, means = self._values[block, : self._seen], self._means[block, : self._seen]
+        newest = (self._seen - 1) % depth
+        distance = np.abs(values - values[:, newest, None])
+        distance += np.abs(means - means[:, newest, None])
+        distance[:, newest] = np.inf
+        ages = ((newest - np.arange(distance.shape[1])) % depth).astype(np.uint32)
+        keys: Keys = distance.view(np.uint32)
+        keys &= ~self._age_bits
+        keys |= ages
+        return keys
+
+    @property
+    def _age_bits(self) -> np.uint32:
+        """Return the bits that the greatest age takes."""
+        return np.uint32((1 << (self._values.shape[1] - 1).bit_length()) - 1)
+
+    def _quantiles(self, rows: Ints, keys: Keys) -> list[Singles]:
+        """Return quantiles of some series for each target, shape (series, levels) each.
+
+        Each level is found among as many neighbours as it needs.
+        """
+        keys = _least(keys, _WIDER)
+        ages = (keys & self._age_bits).astype(np.int64)
+        made, highest, ahead = [], np.full(keys.shape, -np.inf, dtype=np.float32), 0
         for target in self._targets:
-            found = np.full((len(distance), len(target.levels)), np.nan, dtype=np.float32)
-            found[is_enough] = _nested_quantiles(values, is_pair, circles, target)
-            made.append(found)
+            while ahead < target.steps:
+                ahead += 1
+                highest = np.maximum(highest, self._after(rows, ages, ahead))
+            known = np.where(keys < _NO_DISTANCE, highest, np.float32(np.nan))
+            found = _nested_quantiles(known, target.levels)
+            is_rare = target.levels > _WIDER_LEVEL
+            if is_rare.any():  # of the next step only
+                found[:, is_rare] = upper_quantiles(self._values[rows], target.levels[is_rare])
+            made.append(np.maximum.accumulate(found, axis=1))
         return made
 
-    def _oldest_first(self, ring: Singles) -> Singles:
-        depth = ring.shape[1]
-        if self._seen <= depth:
-            return ring[:, : self._seen]
-        return np.roll(ring, -(self._seen % depth), axis=1)
+    def _after(self, rows: Ints, ages: Ints, ahead: int) -> Singles:
+        """Return the values so many steps after moments (series, moments); NaN where unknown."""
+        depth = self._values.shape[1]
+        values: Singles = self._values[rows[:, None], (self._seen - 1 + ahead - ages) % depth]
+        values[ages < ahead] = np.nan
+        return values
 
 
 def _mean_of_known(values: Singles) -> Singles:
@@ -105,49 +144,23 @@ def _mean_of_known(values: Singles) -> Singles:
     return mean
 
 
-def _circles(distance: Singles) -> tuple[Ints, Ints]:
-    """Return the places of the nearest moments, and of the wider circle around them."""
-    near, wider = min(_NEAR, distance.shape[1]), min(_WIDER, distance.shape[1])
-    order = _nearest(distance, wider)
-    ordered = np.take_along_axis(distance, order, axis=1)
-    return np.take_along_axis(order, _nearest(ordered, near), axis=1), order
+def _least(keys: Keys, count: int) -> Keys:
+    """Return the `count` smallest keys of each row, rising."""
+    if keys.shape[1] > count:
+        keys = np.partition(keys, count - 1, axis=1)[:, :count]
+    return np.sort(keys, axis=1)
 
 
-def _nested_quantiles(
-    values: Singles, is_pair: NDArray[np.bool_], circles: tuple[Ints, Ints], target: Target
-) -> Singles:
-    """Return quantiles of what followed, each level among as many neighbours as it needs.
+def _nested_quantiles(known: Singles, levels: Floats) -> Singles:
+    """Return quantiles (series, levels) of what followed (series, moments), the most like first.
 
-    `values` (series, moments) are oldest first, and where there is no pair nothing followed.
+    What is not known, NaN, counts as nobody's neighbour.
     """
-    levels = target.levels
-    is_near, is_wider = levels <= _NEAR_LEVEL, levels <= _WIDER_LEVEL
-    found = np.empty((len(values), len(levels)), dtype=np.float32)
-    for which, places in ((is_near, circles[0]), (is_wider & ~is_near, circles[1])):
+    found = np.empty((len(known), len(levels)), dtype=np.float32)
+    is_near = levels <= _NEAR_LEVEL
+    rank = np.isfinite(known).cumsum(axis=1)
+    near = np.where(rank <= _NEAR, known, np.float32(np.nan))
+    for which, sample in ((is_near, near), (~is_near, known)):
         if which.any():
-            after = _maxima_after(values, places, target.steps)
-            is_known = np.take_along_axis(is_pair, places, axis=1) & ~np.isnan(after)
-            sample = np.where(is_known, after, np.float32(np.inf))
             found[:, which] = quantiles(np.sort(sample, axis=1), levels[which])
-    if not is_wider.all():  # of the next step only
-        sample = np.where(is_pair[:, :-1], values[:, 1:], np.float32(np.inf))
-        found[:, ~is_wider] = quantiles(np.sort(sample, axis=1), levels[~is_wider])
-    return np.maximum.accumulate(found, axis=1)
-
-
-def _maxima_after(values: Singles, places: Ints, steps: int) -> Singles:
-    """Return the maximum of the `steps` values after each place; NaN where not all are known."""
-    last = values.shape[1] - 1
-    rows = np.arange(len(values))[:, None]
-    highest: Singles = values[rows, np.minimum(places + 1, last)]
-    for ahead in range(2, steps + 1):
-        highest = np.maximum(highest, values[rows, np.minimum(places + ahead, last)])
-    highest[places + steps > last] = np.nan
-    return highest
-
-
-def _nearest(distance: Singles, count: int) -> Ints:
-    """Return the places of the `count` smallest of each row, in no order."""
-    if count >= distance.shape[1]:
-        return np.broadcast_to(np.arange(distance.shape[1]), distance.shape)
-    return np.argpartition(distance, count - 1, axis=1)[:, :count]
+    return found
