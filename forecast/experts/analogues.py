@@ -7,7 +7,7 @@ all there is; flat is not the same as certain.  Of moments that are as like, the
 gap what was expected before it stands.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from forecast.conformal import normal_scores
 from forecast.expert import Outlook
 from forecast.history import Floats, Ints, Singles, moved, reringed
+from forecast.largest import Largest
 from forecast.models import Models
-from forecast.sample import quantiles, upper_quantiles
+from forecast.sample import quantiles
 from forecast.target import Target
 
 Keys = NDArray[np.uint32]
@@ -46,6 +47,7 @@ class Analogues:
             np.full((len(target.levels), n_series), np.nan, dtype=np.float32) for target in targets
         ]
         self._normals = [normal_scores(target.levels) for target in targets]
+        self._largest = Largest(self._values, _WIDER_LEVEL)
         self._seen = 0
 
     def settle(self, step: int, values: Singles, outcomes: Sequence[Singles | None]) -> None:
@@ -53,6 +55,7 @@ class Analogues:
         depth = self._values.shape[1]
         place = self._seen % depth
         self._means[np.isnan(values), place - 1] = np.nan
+        self._largest.enter(self._values[:, place], values)
         self._values[:, place] = values
         self._seen += 1
         recent = np.arange(self._seen - min(_MEAN_STEPS, self._seen, depth), self._seen) % depth
@@ -80,6 +83,7 @@ class Analogues:
         depth, seen = self._values.shape[1], np.full(len(self._values), self._seen)
         self._values, _ = reringed(self._values, seen, positions, memory_steps, np.nan)
         self._means, _ = reringed(self._means, seen, positions, memory_steps, np.nan)
+        self._largest = Largest(self._values, _WIDER_LEVEL)
         self._seen = self._seen if memory_steps == depth else min(self._seen, depth, memory_steps)
         self._grids = [moved(grid, positions, np.nan) for grid in self._grids]
 
@@ -112,26 +116,34 @@ class Analogues:
         Each level is found among as many neighbours as it needs.
         """
         keys = _least(keys, _WIDER)
-        ages = (keys & self._age_bits).astype(np.int64)
-        made, highest, ahead = [], np.full(keys.shape, -np.inf, dtype=np.float32), 0
-        for target in self._targets:
-            while ahead < target.steps:
-                ahead += 1
-                highest = np.maximum(highest, self._after(rows, ages, ahead))
-            known = np.where(keys < _NO_DISTANCE, highest, np.float32(np.nan))
+        followed = self._highest_after(rows, (keys & self._age_bits).astype(np.int64))
+        made, is_pair = [], keys < _NO_DISTANCE
+        for target, highest in zip(self._targets, followed, strict=True):
+            known = np.where(is_pair, highest, np.float32(np.nan))
             found = _nested_quantiles(known, target.levels)
             is_rare = target.levels > _WIDER_LEVEL
             if is_rare.any():  # of the next step only
-                found[:, is_rare] = upper_quantiles(self._values[rows], target.levels[is_rare])
+                found[:, is_rare] = self._largest.quantiles(rows, target.levels[is_rare])
             made.append(np.maximum.accumulate(found, axis=1))
         return made
 
-    def _after(self, rows: Ints, ages: Ints, ahead: int) -> Singles:
-        """Return the values so many steps after moments (series, moments); NaN where unknown."""
+    def _highest_after(self, rows: Ints, ages: Ints) -> Iterator[Singles]:
+        """Yield each target's maximum after moments (series, moments); NaN where not all is known.
+
+        Targets come in the order of their length.
+        """
         depth = self._values.shape[1]
-        values: Singles = self._values[rows[:, None], (self._seen - 1 + ahead - ages) % depth]
-        values[ages < ahead] = np.nan
-        return values
+        first = rows[:, None] * depth
+        place = (self._seen - 1 - ages) % depth
+        highest, ahead = np.full(ages.shape, -np.inf, dtype=np.float32), 0
+        for target in self._targets:
+            while ahead < target.steps:
+                ahead += 1
+                place += 1
+                place[place == depth] = 0
+                highest = np.maximum(highest, self._values.take(first + place))
+            highest[ages < ahead] = np.nan
+            yield highest
 
 
 def _mean_of_known(values: Singles) -> Singles:
