@@ -13,6 +13,7 @@ from forecast.experts.daily import Daily
 from forecast.experts.level import Level
 from forecast.experts.naive import Naive
 from forecast.experts.peak import Peak
+from forecast.experts.pooled import Pooled
 from forecast.experts.same_time import DAY_S, WEEK_S, SameTime
 from forecast.experts.smoothing import SmoothingGrid
 from forecast.experts.trend import DampedTrend
@@ -25,6 +26,8 @@ _SHORT_MEMORY_STEPS, _LONG_MEMORY_STEPS = 36, 576
 # Of the others: the level with its long memory knows what is rare.
 _MEMORY_STEPS = 288
 Centers = Callable[[int, ForecastSettings], Center]
+# Of so many series, asked about these targets, with so many steps of memory.
+Maker = Callable[[int, tuple[Target, ...], int, ForecastSettings], Expert]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Seat:
     less than `least_steps` the expert is not asked at all (see the budgets).
     """
 
-    center: Centers | None  # None is the analogues
+    made: Maker
     is_asked_next: bool
     is_asked_maxima: bool
     memory_steps: int
@@ -52,13 +55,22 @@ class Seat:
         asked = (self.is_asked_next, *[self.is_asked_maxima] * (len(targets) - 1))
         return tuple(place for place, is_asked in enumerate(asked) if is_asked)
 
-    def made(
-        self, n_series: int, targets: tuple[Target, ...], steps: int, settings: ForecastSettings
-    ) -> Expert:
-        """Return the expert, with nothing in its memory."""
-        if self.center is None:
-            return Analogues(n_series, targets, steps)
-        return Around(self.center(n_series, settings), n_series, targets, steps)
+
+def _around(center: Centers) -> Maker:
+    """Return what makes an expert of a center and the errors around it."""
+    return lambda n_series, targets, steps, settings: Around(
+        center(n_series, settings), n_series, targets, steps
+    )
+
+
+def _analogues(
+    n_series: int, targets: tuple[Target, ...], steps: int, _: ForecastSettings
+) -> Analogues:
+    return Analogues(n_series, targets, steps)
+
+
+def _pooled(n_series: int, targets: tuple[Target, ...], _: int, __: ForecastSettings) -> Pooled:
+    return Pooled(n_series, targets)
 
 
 def _daily(n_series: int, settings: ForecastSettings) -> Daily:
@@ -70,20 +82,24 @@ def _same_time(lag_s: float) -> Centers:
 
 
 _LONG = _LONG_MEMORY_STEPS
+_LEVEL = _around(lambda _, __: Level())
 PANEL: dict[str, Seat] = {
-    "level": Seat(lambda _, __: Level(), True, False, _LONG, _SHORT_MEMORY_STEPS + 1, 4_500_000),
-    "level_of_late": Seat(lambda _, __: Level(), True, False, _SHORT_MEMORY_STEPS, 1, 50_000_000),
-    "halfway": Seat(lambda _, __: Peak(halfway=True), False, True, _LONG, 1, 2_000_000),
-    "analogues": Seat(None, True, True, LONGEST_MEMORY_STEPS, 96, 4_000_000),
-    "last": Seat(lambda n, _: Naive(n), True, True, _MEMORY_STEPS, 144, 600_000),
-    "smoothing": Seat(lambda n, _: SmoothingGrid(n), True, False, _MEMORY_STEPS, 144, 1_500_000),
-    "trend": Seat(lambda n, _: DampedTrend(n), True, True, _MEMORY_STEPS, 144, 600_000),
-    "daily": Seat(
-        lambda n, settings: Daily(n, settings.step_s), True, True, _MEMORY_STEPS, 144, 600_000
+    "level": Seat(_LEVEL, True, False, _LONG, _SHORT_MEMORY_STEPS + 1, 4_500_000),
+    "level_of_late": Seat(_LEVEL, True, False, _SHORT_MEMORY_STEPS, 1, 50_000_000),
+    "halfway": Seat(_around(lambda _, __: Peak(halfway=True)), False, True, _LONG, 1, 2_000_000),
+    "analogues": Seat(_analogues, True, True, LONGEST_MEMORY_STEPS, 96, 3_000_000),
+    "pooled": Seat(_pooled, True, True, 1, 1, 20_000),
+    "last": Seat(_around(lambda n, _: Naive(n)), True, True, _MEMORY_STEPS, 144, 600_000),
+    "smoothing": Seat(
+        _around(lambda n, _: SmoothingGrid(n)), True, False, _MEMORY_STEPS, 144, 1_500_000
     ),
-    "peak": Seat(lambda _, __: Peak(halfway=False), False, True, _MEMORY_STEPS, 144, 600_000),
-    "yesterday": Seat(_same_time(DAY_S), True, True, _MEMORY_STEPS, 144, 400_000),
-    "last_week": Seat(_same_time(WEEK_S), True, True, _MEMORY_STEPS, 144, 300_000),
+    "trend": Seat(_around(lambda n, _: DampedTrend(n)), True, True, _MEMORY_STEPS, 144, 600_000),
+    "daily": Seat(_around(_daily), True, True, _MEMORY_STEPS, 144, 600_000),
+    "peak": Seat(
+        _around(lambda _, __: Peak(halfway=False)), False, True, _MEMORY_STEPS, 144, 600_000
+    ),
+    "yesterday": Seat(_around(_same_time(DAY_S)), True, True, _MEMORY_STEPS, 144, 400_000),
+    "last_week": Seat(_around(_same_time(WEEK_S)), True, True, _MEMORY_STEPS, 144, 300_000),
 }
 
 

@@ -105,6 +105,7 @@ def test_the_maximum_over_the_horizon_is_bounded_no_lower_than_the_next_step(tab
 
 @given(tables(demands), st.data())
 def test_no_series_changes_another(table: Floats, data: st.DataObject) -> None:
+    """As long as there is no sample of the errors of all (forecast/experts/pooled.py)."""
     victim = data.draw(st.integers(0, table.shape[1] - 1))
     others = np.delete(np.arange(table.shape[1]), victim)
     changed = table.copy()
