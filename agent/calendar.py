@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import structlog
 
+from agent.absorbed import Absorption, borne_out, usual_after
 from agent.agenda import Agenda
 from agent.coming import Coming, Concerned, concerned
 from agent.event import EventSource, Expansion, Occurrence
 from agent.learned_store import LearnedStore
 from agent.lessons import Lessons
 from agent.tenant import Bools, Floats, Ints, Resource, Roster, carried_over
-from agent.uplift import Lift, Windows, absorbed_after, absorbed_at, borne_out, usual_after
+from agent.uplift import Lift, Windows, ahead_of
 from agent.watches import WATCHED_S
 from forecast.profile import Profile
 
@@ -80,7 +81,7 @@ class Calendar:
         series = len(roster) * len(self._foreseen)
         self._on, self._on_total, self._on_s = np.ones(series), np.zeros(series), 0.0
         self._follow(plan)
-        self._absorbed = self._absorbed_now()
+        self._absorption = self._seen(0)
         self._usual = np.full(series, np.nan)  # demand without what is on
         self._begin_retrying()
 
@@ -103,7 +104,8 @@ class Calendar:
     def _have_seen(self, is_changed: Bools) -> None:
         """Let models of these series have seen what is on: it may be on for long."""
         on = self._on_now()
-        self._absorbed = np.where(is_changed, self._absorbed_now(), self._absorbed)
+        seen = self._seen(self._absorption.step)
+        self._absorption = self._absorption.with_seen(is_changed, seen)
         self._on = np.where(is_changed, on, self._on)
         self._on_total = np.where(is_changed, on * self._on_s, self._on_total)
 
@@ -116,9 +118,11 @@ class Calendar:
         wall_s = self._clock()
         return self._near(wall_s).coming.largest(wall_s, wall_s)
 
-    def _absorbed_now(self) -> Floats:
+    def _seen(self, step: int) -> Absorption:
+        """Return what profiles have absorbed that have seen the last steps, up to this one."""
         wall_s = self._clock()
-        return absorbed_at(self._near(wall_s).coming, wall_s, self._plan.step_s)
+        coming = self._near(wall_s).coming
+        return Absorption.seen(coming, wall_s, step_s=self._plan.step_s, step=step)
 
     def _follow(self, plan: CalendarPlan) -> None:
         self._plan, self._expansion = plan, plan.expansion
@@ -129,7 +133,7 @@ class Calendar:
         """Go on with other series; -1 is a newcomer."""
         self._roster, self._foreseen = roster, tuple(foreseen)
         self._lessons.rearrange(roster, foreseen, positions)
-        self._absorbed = carried_over(self._absorbed, positions, 1.0)
+        self._absorption = self._absorption.rearranged(positions)
         self._usual = carried_over(self._usual, positions, np.nan)
         self._on = carried_over(self._on, positions, 1.0)
         self._on_total = carried_over(self._on_total, positions, 0.0)
@@ -146,28 +150,38 @@ class Calendar:
         if not self._since_s <= wall_s < self._until_s:
             self._look(wall_s)
         if self._before is not profile or self._after is None:
-            self._before, self._after = profile, self._lift.applied(profile)
+            self._before, self._after = profile, self._raised(profile)
         return self._after
 
-    def learn(self, values: Floats) -> None:
-        """Take in a closed step: the models have seen what was on in it."""
-        if not self._plan.sources or self._on_s <= 0:
+    def _raised(self, profile: Profile) -> Profile:
+        lift = Lift.of(self._ahead, self._absorption.of(profile))
+        if self.agenda is not None:
+            self.agenda = replace(self.agenda, lift=lift)
+        return lift.applied(profile)
+
+    def learn(self, step: int, values: Floats, now_s: float) -> None:
+        """Take in a closed step: profiles of it have seen what was on in it."""
+        if self._plan.sources:
+            self._pass(self._clock(), now_s)
+        if self._on_s <= 0:
+            self._absorption = self._absorption.after_step(step, np.maximum(self._on, 1.0), values)
             return
         on, wall_s = self._on_total / self._on_s, self._clock()
         self._on_total, self._on_s = np.zeros(len(on)), 0.0
         near = self._near(wall_s)
         before = near.coming.largest(wall_s, wall_s)
         entries = near.coming, near.is_learned, near.near
-        if self._lessons.step(values, wall_s, entries=entries, absorbed=self._absorbed):
+        absorbed = self._absorption.smoothed[0]
+        if self._lessons.step(values, wall_s, entries=entries, absorbed=absorbed):
             self._entries = None
             self._on = self._near(wall_s).coming.largest(wall_s, wall_s)
             # Of what is still on the models have seen all there was to learn from.
-            self._absorbed, on = self._absorbed * self._on / before, on * self._on / before
+            more = self._on / before
+            self._absorption, on = self._absorption.scaled(more), on * more
+            self._since_s = float("inf")
         self._usual = usual_after(self._usual, on, values)
         on = borne_out(on, self._usual, values)
-        if (on != 1.0).any() or (self._absorbed != 1.0).any():
-            self._absorbed = absorbed_after(self._absorbed, on, values)
-            self._since_s = float("inf")
+        self._absorption = self._absorption.after_step(step, on, values)
 
     def _forget(self) -> None:
         """Make columns and lift anew when they are next asked for."""
@@ -193,7 +207,7 @@ class Calendar:
         """See what is on and what is coming, until that changes."""
         near, windows = self._near(wall_s), self._plan.windows
         self._on = near.coming.largest(wall_s, wall_s)
-        self._lift = Lift.of(near.coming, self._absorbed, wall_s, windows)
+        self._ahead = ahead_of(near.coming, wall_s, windows)
         change_s = near.coming.next_change_s(wall_s, windows.all_s)
         self._since_s, self._until_s = wall_s, min(change_s, near.until_s)
         self._before = None
@@ -210,7 +224,7 @@ class Calendar:
             near=near.near,
             coming=near.coming,
             is_learned=near.is_learned,
-            lift=self._lift,
+            lift=Lift.none(self._ahead.shape),  # until the profile is known
         )
 
     def _near(self, wall_s: float) -> _Entries:

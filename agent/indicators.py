@@ -103,7 +103,7 @@ class LeadingIndicators:
         tenant = min(left_out)
         return f"metrics: {tenant} reports {left_out[tenant]} more than {MOST_METRICS}"
 
-    def learn(self, values: Floats) -> None:
+    def learn(self, step: int, values: Floats, now_s: float) -> None:
         """Take in a closed step's demand, and begin to read the metrics as they are at its end.
 
         It is held against what was said here: others adjusted the profile that stood, too.

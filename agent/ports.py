@@ -44,8 +44,11 @@ class Forecasting(Protocol):
 class Adjusting(Protocol):
     """Knows of demand what its own past does not show; columns are the forecaster's series."""
 
-    def learn(self, values: Floats) -> None:
-        """Take in the demand of every step that closes, NaN where no tick knew."""
+    def learn(self, step: int, values: Floats, now_s: float) -> None:
+        """Take in the demand of every step that closes at `now_s`, NaN where no tick knew.
+
+        Profiles of that step (`Profile.step`) have seen it; those that come next may not yet.
+        """
 
     def adjusted(self, profile: Profile, now_s: float) -> Profile:
         """Return the profile of a tick as it is with what is known here."""

@@ -178,7 +178,7 @@ class ControlLoop:
         self._step = Step.begun(self._series)
         self._forecaster.offer(self.steps_closed, closed.demand, now_s)
         for one in self.adjusting:
-            one.learn(closed.demand)
+            one.learn(self.steps_closed, closed.demand, now_s)
 
     def _forecast_age_s(self) -> float:
         """Return how long ago the step ended that the forecast knows last."""

@@ -6,12 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.absorbed import Absorbed, Absorption, absorbed_after, borne_out, usual_after
 from agent.coming import Coming, concerned
 from agent.event import EventSource, Occurrence
 from agent.learned import LEAST_RATIO, MOST_RATIO, Learned
 from agent.tenant import BASIC, Entitlement, Floats, Kind, QosClass, Roster, Tenant
-from agent.uplift import Lift, Windows, absorbed_after, absorbed_at, borne_out, usual_after
-from forecast.profile import BOUNDS, LEVELS, Profile
+from agent.uplift import Lift, Windows, ahead_of
+from forecast.fallback import fallback_profile
+from forecast.profile import BOUNDS, LEVELS, Profile, Source
 from forecast.settings import HORIZONS
 
 QOS = QosClass("gold", 1.0, 0.5, 0, 60.0)
@@ -52,6 +54,11 @@ def coming_of(found: Events) -> Coming:
     return coming.with_multiplier(np.nan_to_num(coming.multiplier, nan=1.0))
 
 
+def lift_of(coming: Coming, absorbed: Floats, now_s: float = NOW_S) -> Lift:
+    """Return the lift of profiles that have absorbed so much in all parts."""
+    return Lift.of(ahead_of(coming, now_s, WINDOWS), Absorbed.alike(absorbed))
+
+
 @st.composite
 def profiles(draw: st.DrawFn) -> Profile:
     generator = np.random.default_rng(draw(st.integers(0, 99)))
@@ -72,7 +79,7 @@ def columns(profile: Profile) -> tuple[Floats, ...]:
 def test_a_profile_is_never_lowered_and_stays_in_order(
     found: Events, absorbed: Floats, profile: Profile
 ) -> None:
-    raised = Lift.of(coming_of(found), absorbed, NOW_S, WINDOWS).applied(profile)
+    raised = lift_of(coming_of(found), absorbed).applied(profile)
     for before, after in zip(columns(profile), columns(raised), strict=True):
         assert not (after < before).any()
         assert (np.isnan(after) == np.isnan(before)).all()
@@ -83,9 +90,9 @@ def test_a_profile_is_never_lowered_and_stays_in_order(
 
 @given(absorbeds, profiles())
 def test_without_events_the_profile_is_the_very_same(absorbed: Floats, profile: Profile) -> None:
-    lift = Lift.of(coming_of([]), np.ones(SERIES), NOW_S, WINDOWS)
+    lift = lift_of(coming_of([]), np.ones(SERIES))
     assert lift.applied(profile) is profile
-    over = Lift.of(coming_of([]), np.maximum(absorbed, 1.0), NOW_S, WINDOWS)
+    over = lift_of(coming_of([]), np.maximum(absorbed, 1.0))
     assert over.applied(profile) is profile
 
 
@@ -94,7 +101,7 @@ def test_with_what_is_absorbed_a_lift_is_what_is_to_come_and_no_more(
     found: Events, absorbed: Floats
 ) -> None:
     coming = coming_of(found)
-    lift = Lift.of(coming, absorbed, NOW_S, WINDOWS)
+    lift = lift_of(coming, absorbed)
     for one, length_s in zip((lift.next, *lift.maximum), WINDOWS.all_s, strict=True):
         ahead = coming.largest(NOW_S, NOW_S + length_s)
         np.testing.assert_allclose(one * absorbed, np.maximum(ahead, absorbed))
@@ -107,14 +114,14 @@ def test_in_a_long_event_the_multiplier_is_not_applied_again(
     source = EventSource("x", "sale", multiplier={Kind.CPU: multiplier, Kind.MEMORY: multiplier})
     coming = coming_of([(source, (NOW_S, NOW_S + 1e6))])
     absorbed = np.ones(SERIES)
-    lift = Lift.of(coming, absorbed, NOW_S, WINDOWS)
+    lift = lift_of(coming, absorbed)
     assert lift.next.max() == max(multiplier, 1.0)
     values = np.ones(SERIES)
     for step in range(80):
         now_s = NOW_S + 60.0 * step
         seen = np.where(gap_every and step % (gap_every + 1) == 0, np.nan, values)
         absorbed = absorbed_after(absorbed, coming.largest(now_s, now_s), seen)
-        following = Lift.of(coming, absorbed, now_s, WINDOWS)
+        following = lift_of(coming, absorbed, now_s)
         assert (following.next <= lift.next).all()
         lift = following
     assert lift.applied(profile) is profile
@@ -129,7 +136,9 @@ def test_a_start_amid_an_event_counts_the_steps_that_were_seen(
     rolled = np.ones(SERIES)
     for _ in range(steps):
         rolled = absorbed_after(rolled, np.full(SERIES, max(multiplier, 1.0)), rolled)
-    np.testing.assert_allclose(absorbed_at(coming, NOW_S, 60.0), rolled, rtol=0.1)
+    np.testing.assert_allclose(
+        Absorption.seen(coming, NOW_S, step_s=60.0, step=0).smoothed[0], rolled, rtol=0.1
+    )
 
 
 @given(st.sampled_from([0.05, 0.2, 0.5, 0.9]), st.floats(0.0, 3.0), st.integers(1, 60))
@@ -148,13 +157,58 @@ def test_a_quiet_event_never_raises_above_what_was_usual_before_it(
     assert (lift * level <= np.maximum(level, 1.0) * (1 + 1e-2)).all()
 
 
+factors = st.sampled_from([1.0, 1.0, 1.5, 3.0, 10.0])
+
+
+@given(st.lists(st.tuples(factors, st.booleans()), min_size=9, max_size=60), st.booleans())
+def test_of_a_profile_that_is_behind_what_it_has_absorbed_counts(
+    steps: list[tuple[float, bool]], is_ruled: bool
+) -> None:
+    ones, coming = np.ones(SERIES), coming_of([])
+    absorption = Absorption.seen(coming, NOW_S, step_s=60.0, step=0)
+    known = []
+    source = np.full(SERIES, Source.FALLBACK if is_ruled else Source.LIVE)
+    for step, (on, is_gap) in enumerate(steps, start=1):
+        absorption = absorption.after_step(step, on * ones, np.nan * ones if is_gap else ones)
+        profile = Profile(step, LEVELS, ones, ones, ones, source)
+        known.append((profile, absorption.of(profile)))
+    for profile, then in known[-8:]:
+        now = absorption.of(profile)
+        for before, after in zip(parts(then), parts(now), strict=True):
+            np.testing.assert_array_equal(before, after)
+
+
+def parts(absorbed: Absorbed) -> tuple[Floats, ...]:
+    return absorbed.expected, absorbed.grid, absorbed.maximum
+
+
+@given(st.lists(factors, min_size=24, max_size=60), factors)
+def test_the_rule_that_stands_in_is_raised_to_what_is_to_come_and_no_further(
+    ons: list[float], following: float
+) -> None:
+    ones = np.ones(SERIES)
+    absorption = Absorption.seen(coming_of([]), NOW_S, step_s=60.0, step=0)
+    for step, on in enumerate(ons, start=1):
+        absorption = absorption.after_step(step, on * ones, on * ones)
+    demand = np.array(ons)[:, None] * ones  # what the calendar says, and nothing else
+    ruled = fallback_profile(demand, step=len(ons))
+    ahead = np.full((1 + HORIZONS, SERIES), following)
+    raised = Lift.of(ahead, absorption.of(ruled)).applied(ruled)
+    most, prior = max(following, *ons[-24:]), 0.1 * max(ons[-24:])
+    np.testing.assert_allclose(raised.expected, max(following, ons[-1]))
+    np.testing.assert_allclose(raised.maximum, 1.1 * most)
+    lift = max(following / max(ons[-12:]), 1.0)
+    assert (raised.grid[-1] >= max(following, *ons[-12:]) * (1 - 1e-9)).all()
+    assert (raised.grid[-1] <= lift * (max(ons[-12:]) + prior) * (1 + 1e-9)).all()
+
+
 @given(events, absorbeds, st.randoms())
 def test_the_order_in_which_events_are_configured_decides_nothing(
     found: Events, absorbed: Floats, shuffler: object
 ) -> None:
     other = list(found)
     shuffler.shuffle(other)  # type: ignore[attr-defined]
-    lifts = [Lift.of(coming_of(some), absorbed, NOW_S, WINDOWS) for some in (found, other)]
+    lifts = [lift_of(coming_of(some), absorbed) for some in (found, other)]
     np.testing.assert_array_equal(lifts[0].next, lifts[1].next)
     np.testing.assert_array_equal(lifts[0].maximum, lifts[1].maximum)
 

@@ -14,12 +14,14 @@ class Doubling:
     """Expects twice of what others expect, and remembers what it was told."""
 
     def __init__(self) -> None:
+        self.steps: list[int] = []
         self.learned: list[Floats] = []
         self.given: list[Profile] = []
         self.said: list[Profile] = []
         self.rearranged: list[Ints] = []
 
-    def learn(self, values: Floats) -> None:
+    def learn(self, step: int, values: Floats, now_s: float) -> None:
+        self.steps.append(step)
         self.learned.append(values)
 
     def adjusted(self, profile: Profile, now_s: float) -> Profile:
@@ -52,6 +54,7 @@ def test_what_is_known_beside_the_past_changes_what_is_decided() -> None:
         np.testing.assert_allclose(doubled.expected, 2 * plain.expected)
         np.testing.assert_allclose(doubled.upper, 2 * plain.upper)
     assert len(knowing.learned) == 2
+    assert knowing.steps == [1, 2]
     np.testing.assert_allclose(knowing.learned[-1][:2], [0.5, 0.25])
 
 

@@ -1,8 +1,6 @@
 """Known events under the real control loop: limits rise before they start, and what is learned."""
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +17,9 @@ from agent.backtest.host import Evidence
 from agent.calendar import Calendar
 from agent.event import EventSource, Expansion
 from agent.event_words import events_answer, raise_sentence
-from agent.learned_store import LearnedStore
 from agent.tenant import BASIC, Floats, Resource, Roster
 from forecast.fallback import fallback_profile
-from forecast.profile import Profile
+from forecast.profile import Profile, Source
 
 from scenes import policy_of
 
@@ -34,14 +31,16 @@ def roster() -> Roster:
     return tenants("a", "b", floor=0.0)
 
 
-def profile(cpu: float = 1.0) -> Profile:
-    return fallback_profile(np.full((24, SERIES), cpu), step=24)
+def profile(step: int = 0) -> Profile:
+    """Return what a model says that has seen nothing but ones."""
+    ruled = fallback_profile(np.ones((24, SERIES)), step=step)
+    return replace(ruled, source=np.full(SERIES, Source.LIVE, dtype=np.uint8))
 
 
-def raised_at(calendar: Calendar, clock: Clock, after_s: float) -> float:
+def raised_at(calendar: Calendar, clock: Clock, after_s: float, step: int = 0) -> float:
     """Return how many times the first tenant's cpu is expected, so long after the epoch."""
     clock.now_s = EPOCH_S + after_s
-    return float(calendar.adjusted(profile(), 1000.0 + after_s).expected[0])
+    return float(calendar.adjusted(profile(step), 1000.0 + after_s).expected[0])
 
 
 def replayed(
@@ -91,6 +90,15 @@ def test_the_limit_has_risen_before_the_event_starts_and_less_is_unmet(tmp_path:
     missed = [unmet(demand, passed) for passed in (without, known)]
     assert missed[0] > 0.005
     assert missed[1] == 0.0
+
+
+def test_what_the_rule_that_stands_in_has_seen_of_an_event_is_not_added_again(
+    tmp_path: Path,
+) -> None:
+    known, _ = replayed(sale(), [SALE], tmp_path)
+    most = 1.25 * 2.0  # who uses all of its limit counts as wanting a quarter more
+    assert np.nanmax([one.tick.expected[0] for one in known]) == pytest.approx(most)
+    assert np.nanmax([one.tick.upper[0] for one in known]) == pytest.approx(1.1 * most)
 
 
 def test_long_after_the_start_it_is_as_if_nothing_had_been_known(tmp_path: Path) -> None:
@@ -153,9 +161,9 @@ def test_a_clock_that_is_set_moves_events_and_harms_nothing(tmp_path: Path, jump
         assert calendar.adjusted(profile(), 5001.0).expected[0] == 1.0
     assert logs[0]["event"] == "the clock was set: events are where it says"
     clock.now_s += MINUTE_S
-    calendar.learn(np.ones(SERIES))
+    calendar.learn(1, np.ones(SERIES), 5001.0)
     clock.now_s = EPOCH_S + HOUR_S - MINUTE_S
-    assert calendar.adjusted(profile(), 5003.0).expected[0] == pytest.approx(3.0, rel=0.5)
+    assert calendar.adjusted(profile(1), 5003.0).expected[0] == pytest.approx(3.0, rel=0.5)
 
 
 def days(count: int, *, did_happen: Sequence[bool] | None = None, busy: float = 1.5) -> Floats:
@@ -243,37 +251,6 @@ def test_a_damaged_file_is_set_aside_and_costs_only_what_was_learned(tmp_path: P
     assert list(tmp_path.glob("events.db.damaged-*"))
 
 
-def test_rows_that_no_agent_writes_are_passed_over(tmp_path: Path) -> None:
-    store = LearnedStore(tmp_path / "events.db")
-    store.save([("match", "a", "cpu", 1.0, 1.0, 1)], 0.0)
-    with closing(sqlite3.connect(tmp_path / "events.db")) as other, other:
-        for tenant, log_sum, weight in (
-            ("b", 1.0, float("inf")),
-            ("c", 1.0, "x"),
-            ("d", 1.0, -5.0),
-            ("e", float("inf"), 1.0),
-        ):
-            row = ("match", tenant, "cpu", log_sum, weight, 1, 0.0)
-            other.execute("INSERT INTO uplift VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    assert [row[1] for row in store.rows()] == ["a"]
-
-
-def test_what_was_seen_longest_ago_is_forgotten_first(tmp_path: Path) -> None:
-    store = LearnedStore(tmp_path / "events.db", most_rows=3)
-    for at, tenant in enumerate("dcbad"):
-        store.save([("match", tenant, "cpu", 1.0, 1.0, 1)], float(at))
-    assert [row[1] for row in store.rows()] == ["b", "a", "d"]
-
-
-def test_a_disk_that_takes_nothing_is_told_and_stops_nothing(tmp_path: Path) -> None:
-    store = LearnedStore(tmp_path / "events.db")
-    with closing(sqlite3.connect(tmp_path / "events.db")) as other:
-        other.execute("BEGIN IMMEDIATE")
-        store.save([("match", "a", "cpu", 1.0, 1.0, 1)], 0.0)
-    assert store.problem is not None
-    assert "locked" in store.problem
-
-
 def test_further_occurrences_are_worked_out_beside_the_ticks(tmp_path: Path) -> None:
     clock, asked = Clock(), []
     calendar = calendar_of([], roster(), clock, tmp_path)
@@ -337,13 +314,13 @@ def test_it_follows_the_roster(tmp_path: Path) -> None:
     for minute in range(50, 120):
         clock.now_s = EPOCH_S + minute * MINUTE_S
         calendar.adjusted(profile(), minute * MINUTE_S)
-        calendar.learn(np.ones(SERIES))
+        calendar.learn(minute, np.ones(SERIES), minute * MINUTE_S)
     three = tenants("a", "aa", "b", floor=0.0)
     calendar.rearrange(three, BASIC, np.array([0, -1, 1, 2, -1, 3]))
-    found = calendar.adjusted(fallback_profile(np.ones((24, 6)), step=1), 120 * MINUTE_S)
+    found = calendar.adjusted(fallback_profile(np.ones((24, 6)), step=119), 120 * MINUTE_S)
     assert found.expected.tolist() == [1.0] * 6, "b's models have seen the event"
     calendar.rearrange(tenants("b", "c", floor=0.0), BASIC, np.array([-1, -1, -1, -1]))
-    found = calendar.adjusted(profile(), 121 * MINUTE_S)
+    found = calendar.adjusted(profile(119), 121 * MINUTE_S)
     assert found.expected.tolist() == [1.0] * 4, "a newcomer's have seen nothing else"
 
 
@@ -354,13 +331,14 @@ def test_the_return_to_the_usual_after_a_quiet_event_is_foreseen_and_told(tmp_pa
     )
     told = []
     for minute in range(64):
-        told.append(round(raised_at(calendar, clock, minute * MINUTE_S), 2))
-        calendar.learn(np.full(SERIES, 1.0 if minute <= 20 else 0.5))
+        told.append(round(raised_at(calendar, clock, minute * MINUTE_S, minute), 2))
+        value = np.full(SERIES, 1.0 if minute <= 20 else 0.5)
+        calendar.learn(minute + 1, value, 1000.0 + minute * MINUTE_S)
     assert told[:54] == [1.0] * 54
     assert told[56:61] == [2.0] * 5
     assert 1.0 < told[63] < told[62] < 2.0
     for minute in (58, 63):
-        raised_at(calendar, clock, minute * MINUTE_S)
+        raised_at(calendar, clock, minute * MINUTE_S, minute)
         sentence = raise_sentence(calendar.agenda, Resource.CPU, 0)
         assert sentence is not None
         assert sentence.text.endswith("times: an event in which less than usual was expected ends.")

@@ -1,6 +1,7 @@
 """What a reload, newcomers, quiet days and failures make of known events."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -14,7 +15,7 @@ from agent.calendar import Calendar
 from agent.event import EventSource, Expansion
 from agent.tenant import BASIC, Roster
 from forecast.fallback import fallback_profile
-from forecast.profile import Profile
+from forecast.profile import Profile, Source
 
 SERIES = 4  # two tenants of cpu and memory
 
@@ -23,8 +24,10 @@ def roster() -> Roster:
     return tenants("a", "b", floor=0.0)
 
 
-def profile(series: int = SERIES) -> Profile:
-    return fallback_profile(np.ones((24, series)), step=24)
+def profile(step: int = 0, series: int = SERIES) -> Profile:
+    """Return what a model says that has seen nothing but ones."""
+    ruled = fallback_profile(np.ones((24, series)), step=step)
+    return replace(ruled, source=np.full(series, Source.LIVE, dtype=np.uint8))
 
 
 def minutes(calendar: Calendar, clock: Clock, cpu: Sequence[float], since: int = 0) -> list[float]:
@@ -32,9 +35,9 @@ def minutes(calendar: Calendar, clock: Clock, cpu: Sequence[float], since: int =
     raised = []
     for minute, value in enumerate(cpu, start=since):
         clock.now_s = EPOCH_S + minute * MINUTE_S
-        after = calendar.adjusted(profile(), 1000.0 + minute * MINUTE_S)
+        after = calendar.adjusted(profile(minute), 1000.0 + minute * MINUTE_S)
         raised.append(float(after.expected[0]))
-        calendar.learn(np.full(SERIES, value))
+        calendar.learn(minute + 1, np.full(SERIES, value), 1000.0 + minute * MINUTE_S)
     return raised
 
 
@@ -63,7 +66,7 @@ def test_a_newcomer_amid_an_event_is_not_raised_by_it(tmp_path: Path) -> None:
     calendar = calendar_of(sources, roster(), clock, tmp_path)
     minutes(calendar, clock, [1.0] * 60)
     calendar.rearrange(tenants("a", "b", "c", floor=0.0), BASIC, np.array([0, 1, -1, 2, 3, -1]))
-    assert calendar.adjusted(profile(6), 1000.0 + HOUR_S).expected.tolist() == [1.0] * 6
+    assert calendar.adjusted(profile(60, 6), 1000.0 + HOUR_S).expected.tolist() == [1.0] * 6
 
 
 def test_a_quiet_day_that_does_not_happen_raises_nothing_at_its_end(tmp_path: Path) -> None:
@@ -84,6 +87,19 @@ def test_what_is_left_out_leaves_room_for_what_is_smaller(
     assert str(calendar.problem).startswith("1 of what is on at once")
 
 
+def test_a_profile_that_the_forecaster_has_not_brought_up_to_date_is_raised_as_before(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    calendar = calendar_of([once("sale", HOUR_S, HOUR_S, 3.0)], roster(), clock, tmp_path)
+    minutes(calendar, clock, [1.0] * 63)
+    now_s = 1000.0 + 62 * MINUTE_S
+    raised = [float(calendar.adjusted(profile(step), now_s).expected[0]) for step in range(60, 64)]
+    assert raised[:2] == [3.0, 3.0]
+    assert raised[2] == pytest.approx(3.0 / 1.6)
+    assert raised[3] == pytest.approx(3.0 / 2.02)
+
+
 def test_time_without_any_event_is_booked_to_none(tmp_path: Path) -> None:
     clock, sale = Clock(), once("sale", HOUR_S + 10.0, HOUR_S, 3.0)
     calendar = calendar_of([sale], roster(), clock, tmp_path)
@@ -94,8 +110,8 @@ def test_time_without_any_event_is_booked_to_none(tmp_path: Path) -> None:
     for after_s in (HOUR_S, HOUR_S + 10.0, HOUR_S + 60.0):
         clock.now_s = EPOCH_S + after_s
         calendar.adjusted(profile(), 1000.0 + after_s)
-    calendar.learn(np.ones(SERIES))
-    raised = calendar.adjusted(profile(), 1060.0 + HOUR_S).expected[0]
+    calendar.learn(6, np.ones(SERIES), 1060.0 + HOUR_S)
+    raised = calendar.adjusted(profile(6), 1060.0 + HOUR_S).expected[0]
     on = (10 * 1.0 + 50 * 3.0) / 60
     assert raised == pytest.approx(3.0 / (1.0 + 0.3 * (on - 1.0)))
 

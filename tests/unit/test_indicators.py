@@ -170,7 +170,7 @@ class Bench:
         self.step += 1
         profile = self.profile(np.full(self.n_series, 1.0))
         self.source.values = reports
-        self.indicators.learn(values)
+        self.indicators.learn(0, values, 0.0)
         self.given = profile
         return self.indicators.adjusted(profile, 0.0)
 
