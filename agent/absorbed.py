@@ -20,7 +20,7 @@ LEAST_ABSORBED = 1e-3  # what is as close as that to what is on, is that
 # So many steps a profile may be behind: the forecaster answers while ticks go on.
 _STEPS_BEHIND = 8
 # After 20 steps a smoothed state has absorbed all but a thousandth.
-_STEPS_KEPT = MAXIMUM_STEPS + _STEPS_BEHIND
+STEPS_KEPT = MAXIMUM_STEPS + _STEPS_BEHIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Absorption:
         """
         ones = np.ones(coming.n_series)
         found = cls(step, (ones,), (ones,))
-        for steps_ago in range(_STEPS_KEPT, 0, -1):
+        for steps_ago in range(STEPS_KEPT, 0, -1):
             then_s = now_s - steps_ago * step_s
             on = np.maximum(coming.largest(then_s, then_s), 1.0)
             found = found.after_step(step, on, ones)
@@ -70,7 +70,7 @@ class Absorption:
         return Absorption(
             step,
             (smoothed, *self.smoothed)[:_STEPS_BEHIND],
-            (on, *self.on)[:_STEPS_KEPT],
+            (on, *self.on)[:STEPS_KEPT],
         )
 
     def of(self, profile: Profile) -> Absorbed:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import structlog
 
-from agent.absorbed import Absorption, borne_out, usual_after
+from agent.absorbed import STEPS_KEPT, Absorption, borne_out, usual_after
 from agent.agenda import Agenda
 from agent.coming import Coming, Concerned, concerned
 from agent.event import EventSource, Expansion, Occurrence
@@ -232,7 +232,8 @@ class Calendar:
         found = self._entries
         if found is None or not found.since_s <= wall_s < found.until_s:
             until_s = wall_s + max(self._plan.windows.all_s) + _NEAR_S
-            near = self._affordable(wall_s - WATCHED_S, until_s)
+            past_s = max(WATCHED_S, STEPS_KEPT * self._plan.step_s)
+            near = self._affordable(wall_s - past_s, until_s)
             series = len(self._roster) * len(self._foreseen)
             coming = Coming.of(near, self._concerned, series)
             coming, is_learned = self._lessons.resolved(coming, near)

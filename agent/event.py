@@ -28,6 +28,7 @@ class EventSource:
     # Of what is repeated: local times in ISO 8601 (dates are whole days), and an RRULE.
     starts: str = ""
     ends: str = ""
+    lasts_s: float = 0.0  # in place of an end
     repeat: str = ""
     path: str = ""  # an iCalendar file, and its contents; b"" where they have still to be read
     calendar: bytes = b""
@@ -63,9 +64,9 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """All occurrences that are on between two times, in order; and each source's problem, or ""."""
+    """All occurrences from shortly before `since_s` to `until_s`, in order; sources' problems."""
 
     since_s: float = 0.0
     until_s: float = 0.0
     occurrences: tuple[Occurrence, ...] = ()
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # "" where there is none

@@ -96,16 +96,21 @@ def _calendar(place: str, settings: dict[str, Any], read: Reading) -> EventSourc
 
 def _event(place: str, settings: dict[str, Any], faults: Faults) -> EventSource | None:
     start, zone = settings.pop("start"), settings.get("timezone", "UTC")
-    end = _end(place, start, settings.pop("end", None), settings.pop("duration_s", None), faults)
+    lasts_s = settings.pop("duration_s", None)
+    end = _end(place, start, settings.pop("end", None), lasts_s, faults)
     if end is None:
         return None
-    span_s = _unix_s(start, zone), _unix_s(end, zone)
-    if not 0 < span_s[1] - span_s[0] <= _LONGEST_S:
+    start_s = _unix_s(start, zone)
+    end_s = _unix_s(end, zone) if lasts_s is None else start_s + lasts_s
+    if end_s <= start_s and end > start:  # in the hour that spring leaves out
+        end_s = start_s + (end - start).total_seconds()
+    if not 0 < end_s - start_s <= _LONGEST_S:
         faults.add(f"{place}.end", f"expected a time after the start, within a year, got {end}")
         return None
     if "repeat" not in settings:
-        return EventSource(place=place, span_s=span_s, **settings)
-    return EventSource(place=place, starts=start.isoformat(), ends=end.isoformat(), **settings)
+        return EventSource(place=place, span_s=(start_s, end_s), **settings)
+    span = {"ends": end.isoformat()} if lasts_s is None else {"lasts_s": lasts_s}
+    return EventSource(place=place, starts=start.isoformat(), **span, **settings)
 
 
 def _end(

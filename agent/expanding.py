@@ -18,6 +18,7 @@ from agent.keys import shown
 from agent.reading import SharedReading
 
 WINDOW_S = 2 * 86_400.0
+PAST_S = 3 * 3600.0  # what has ended is still in forecasts for 32 steps
 _MOST_OCCURRENCES = 50_000  # the agent keeps them: some 200 bytes each
 _SOURCE_CPU_S = 10.0  # a full MiB of recurring events takes some 6
 _PATIENCE_S = 45.0  # systemd waits 90 s for the agent to start
@@ -37,22 +38,22 @@ def calendar_reading(taken_bytes: int = 0) -> SharedReading:
 
 
 def expanded(sources: Sequence[EventSource], since_s: float) -> Expansion:
-    """Return when events are on within two days from `since_s` (UNIX time).
+    """Return when events are on within two days from `since_s` (UNIX time), or shortly before.
 
     Files that have not been read are read now.  Whatever fails is a problem of its source.
     """
-    until_s = since_s + WINDOW_S
+    until_s, ended_s = since_s + WINDOW_S, since_s - PAST_S
     sources, problems = _all_read(sources)
     asked = [at for at, source in enumerate(sources) if source.needs_expansion and not problems[at]]
     # Many tenants have the same rule.
     requests = [_request(sources[at]) for at in asked]
     each = _affordable(dict.fromkeys(requests))
     limits = _MOST_OCCURRENCES, _SOURCE_CPU_S
-    answer_to = dict(zip(each, _answered(Request(since_s, until_s, each, *limits)), strict=True))
+    answer_to = dict(zip(each, _answered(Request(ended_s, until_s, each, *limits)), strict=True))
     found = [
         Occurrence(*source.span_s, source.name, at)
         for at, source in enumerate(sources)
-        if source.span_s is not None and source.span_s[0] < until_s and source.span_s[1] > since_s
+        if source.span_s is not None and source.span_s[0] < until_s and source.span_s[1] > ended_s
     ]
     for at, request in zip(asked, requests, strict=True):
         answer = answer_to.get(request, _TOO_LARGE)
@@ -102,6 +103,7 @@ def _request(source: EventSource) -> Source:
         source.name,
         starts=source.starts,
         ends=source.ends,
+        lasts_s=source.lasts_s,
         repeat=source.repeat,
     )
 

@@ -5,6 +5,7 @@ end with this process.  A request on standard input, an answer on standard outpu
 """
 
 import os
+import re
 import resource
 import signal
 import sys
@@ -32,6 +33,8 @@ _OOM_SCORE_ADJ = "900"  # as the forecaster's: the agent itself is to go last
 _MARGIN = timedelta(days=1)  # a local time differs from UTC by up to 14 hours
 _NO_END_S = 3600.0  # of an event without an end
 _LONGEST_NAME, _LONGEST_MESSAGE = 400, 200
+_TIMES = ("DTSTART", "DTEND", "RDATE", "EXDATE", "RECURRENCE-ID")
+_LENGTH = "X-TIDEGATE-LENGTH"  # of an event with a duration: all of it, and its hours
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
@@ -42,6 +45,7 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     name: str = ""
     starts: str = ""
     ends: str = ""
+    lasts_s: float = 0.0
     repeat: str = ""
 
 
@@ -143,14 +147,27 @@ def _occurrences(source: Source, request: Request) -> Iterator[tuple[str, float,
     until = datetime.fromtimestamp(request.until_s, UTC) + _MARGIN
     query = recurring_ical_events.of(_calendar(source, zone))
     for component in query.between(since, until):  # `after` would ask for each quarter of an hour
-        start, end = component["DTSTART"].dt, component["DTEND"].dt
-        start_s, end_s = _unix_s(start, zone), _unix_s(end, zone)
-        if end_s <= start_s:
-            end_s = start_s + _NO_END_S
+        start_s, end_s = _span_s(component, zone)
         is_near = start_s < request.until_s and end_s > request.since_s
         if is_near and str(component.get("STATUS", "")).upper() != "CANCELLED":
             name = str(component.get("SUMMARY") or component.get("UID") or source.name)
             yield name[:_LONGEST_NAME], start_s, end_s
+
+
+def _span_s(component: Any, zone: ZoneInfo) -> tuple[float, float]:
+    """Return when an occurrence starts and ends.
+
+    An end is a local time; a duration's days are those of the calendar, and its hours are exact
+    (RFC 5545, 3.3.6), which the library knows nothing of.
+    """
+    start, end = component["DTSTART"].dt, component["DTEND"].dt
+    start_s, end_s = _unix_s(start, zone), _unix_s(end, zone)
+    length, hours = component.get(_LENGTH) or (None, timedelta())
+    if isinstance(start, datetime) and end - start == length:  # in RDATE there may be others
+        end_s = _unix_s(end - hours, zone) + hours.total_seconds()
+    if end_s <= start_s and end > start:  # in the hour that spring leaves out
+        end_s = start_s + (end - start).total_seconds()
+    return start_s, end_s if end_s > start_s else start_s + _NO_END_S
 
 
 def _calendar(source: Source, zone: ZoneInfo) -> "Calendar":
@@ -163,7 +180,12 @@ def _calendar(source: Source, zone: ZoneInfo) -> "Calendar":
     event.add("uid", "event")
     event.add("summary", source.name)
     event.add("dtstart", _local(source.starts, zone))
-    event.add("dtend", _local(source.ends, zone))
+    if source.lasts_s:
+        length = timedelta(seconds=source.lasts_s)
+        event.add("duration", length)
+        event[_LENGTH] = length, length
+    else:
+        event.add("dtend", _local(source.ends, zone))
     event.add("rrule", vRecur.from_ical(source.repeat))
     calendar = Calendar()
     calendar.add_component(event)
@@ -178,9 +200,41 @@ def _parsed(contents: bytes) -> "Calendar":
         raise TypeError("no VCALENDAR in it")
     if not calendar.walk("VEVENT"):
         raise ValueError("no VEVENT in it")
-    for event in calendar.walk("VEVENT"):
+    for event, text in zip(calendar.walk("VEVENT"), _lengths(contents), strict=True):
         _check(event)
+        _note_length(event, text)
     return calendar
+
+
+def _note_length(event: Any, text: str) -> None:
+    """Keep an event's length apart from its hours; `text` is its DURATION, if it has one."""
+    length = event["DURATION"].dt if text else None
+    event[_LENGTH] = (length, length - _whole_days(text)) if text else None
+
+
+def _lengths(contents: bytes) -> list[str]:
+    """Return the DURATION of each VEVENT as it is written, "" where there is none."""
+    found: list[str] = []
+    inside: list[str] = []
+    text = re.sub(r"\n+", "\n", contents.decode("utf-8", "replace").replace("\r\n", "\n"))
+    for line in text.replace("\n ", "").replace("\n\t", "").split("\n"):
+        name, _, value = line.partition(":")
+        name = name.partition(";")[0].upper()
+        if name == "BEGIN":
+            inside.append(value.strip().upper())
+            found += [""] if inside[-1] == "VEVENT" else []
+        elif name == "END":
+            inside[-1:] = []
+        elif name == "DURATION" and inside[-1:] == ["VEVENT"]:
+            found[-1] = line.rpartition(":")[2]
+    return found
+
+
+def _whole_days(text: str) -> timedelta:
+    """Return the weeks and days of a DURATION: those of the calendar, not of 24 hours each."""
+    weeks, days = (re.search(rf"(\d+){unit}", text.partition("T")[0]) for unit in "WD")
+    sign = -1 if text.strip().startswith("-") else 1
+    return sign * timedelta(weeks=int(weeks[1]) if weeks else 0, days=int(days[1]) if days else 0)
 
 
 def _check(event: Any) -> None:
@@ -192,11 +246,22 @@ def _check(event: Any) -> None:
     """
     for name, problem in event.errors:
         raise ValueError(f"{name}: {problem}")
-    for name in ("DTSTART", "DTEND"):
-        value = event.get(name)
-        zone = None if value is None else value.params.get("TZID")
-        if zone and isinstance(value.dt, datetime) and value.dt.tzinfo is None:
-            raise ValueError(f"{name}: no time zone {zone} is known")
+    if "DTSTART" not in event:
+        raise ValueError(f"DTSTART: the event {str(event.get('SUMMARY', ''))[:40]!r} has none")
+    if "EXRULE" in event:
+        raise ValueError("EXRULE: not understood, name what does not take place in EXDATE")
+    for name in _TIMES:
+        values = event.get(name, [])
+        for value in values if isinstance(values, list) else [values]:
+            zone = value.params.get("TZID")
+            if zone and any(_is_of_no_zone(one.dt) for one in getattr(value, "dts", [value])):
+                raise ValueError(f"{name}: no time zone {zone} is known")
+
+
+def _is_of_no_zone(value: Any) -> bool:
+    """Say so of a time; of a period, its start counts."""
+    at = value[0] if isinstance(value, tuple) else value
+    return isinstance(at, datetime) and at.tzinfo is None
 
 
 def _local(text: str, zone: ZoneInfo) -> date:

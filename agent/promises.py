@@ -66,7 +66,9 @@ def _events_text(config: Config) -> str:
     """Say how many events there are, and how often they take place in the next days."""
     calendars = sum(bool(event.path) for event in config.events)
     count = f"{len(config.events) - calendars} event(s), {calendars} calendar(s)"
-    return f"{count}: {len(config.expansion.occurrences)} occurrence(s) within two days"
+    since_s = config.expansion.since_s
+    ahead = sum(one.end_s > since_s for one in config.expansion.occurrences)
+    return f"{count}: {ahead} occurrence(s) within two days"
 
 
 def event_faults(config: Config) -> tuple[str, ...]:

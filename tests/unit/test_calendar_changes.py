@@ -13,6 +13,8 @@ from tenants import wait_until
 
 from agent.calendar import Calendar
 from agent.event import EventSource, Expansion
+from agent.expanding import expanded
+from agent.learned_store import LearnedStore
 from agent.tenant import BASIC, Roster
 from forecast.fallback import fallback_profile
 from forecast.profile import Profile, Source
@@ -172,3 +174,24 @@ def test_of_events_whose_names_never_return_only_the_last_are_kept(
     minutes(calendar, clock, [1.0] * 9 * 60)
     assert len(calendar._lessons.learned.key) == 3 * SERIES
     assert list(calendar._lessons.numbers) == ["job 6", "job 7", "job 8"]
+
+
+def test_an_event_that_ended_just_before_a_start_is_in_what_is_forecast(tmp_path: Path) -> None:
+    clock = Clock(EPOCH_S + HOUR_S)
+    sources = [
+        once("sale", 30 * MINUTE_S, 25 * MINUTE_S, 3.0),
+        once("sale", HOUR_S + 2 * MINUTE_S, HOUR_S, 3.0),
+    ]
+    calendar = Calendar(
+        replace(plan_of(sources), expansion=expanded(sources, clock.now_s)),
+        roster(),
+        BASIC,
+        clock=clock,
+        store=LearnedStore(tmp_path / "events.db"),
+        expand=expanded,
+    )
+    raised = calendar.adjusted(profile(), 1000.0)
+    assert raised.expected[0] == pytest.approx(3.0 / (1.0 + 2.0 * 0.7**5), rel=1e-3)
+    ruled = fallback_profile(np.ones((24, SERIES)), step=0)
+    raised = calendar.adjusted(ruled, 1000.0)
+    np.testing.assert_array_equal(raised.maximum, ruled.maximum)

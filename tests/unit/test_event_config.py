@@ -88,6 +88,27 @@ def test_whose_events_they_are(load: Loader, tmp_path: Path) -> None:
     }
 
 
+BERLIN = 'timezone = "Europe/Berlin"'
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
+        # 24 hours are that, whatever the clock on the wall does meanwhile.
+        ('start = 2026-03-28T12:00:00\nduration_s = "24h"', ((28, 11, 0), (29, 11, 0))),
+        ("start = 2026-03-28T12:00:00\nend = 2026-03-29T12:00:00", ((28, 11, 0), (29, 10, 0))),
+        # Times that the spring leaves out are told in the time before (RFC 5545, 3.3.5).
+        ("start = 2026-03-29T01:30:00\nend = 2026-03-29T02:30:00", ((29, 0, 30), (29, 1, 30))),
+        ("start = 2026-03-29T02:45:00\nend = 2026-03-29T03:15:00", ((29, 1, 45), (29, 2, 15))),
+    ],
+)
+def test_a_length_is_exact_and_an_end_is_local_where_the_clock_changes(
+    load: Loader, span: str, expected: tuple[tuple[int, int, int], ...]
+) -> None:
+    event = one(f"{span}\n{BERLIN}", load)
+    assert event.span_s == tuple(unix_s(2026, 3, *when) for when in expected)
+
+
 @pytest.mark.parametrize(
     ("entry", "fault"),
     [

@@ -1,5 +1,6 @@
 """When events take place: rules, iCalendar files, time zones, and what hostile ones cost."""
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -46,11 +47,15 @@ def rule(repeat: str, zone: str = "UTC", start: str = "2026-01-01T09:00:00") -> 
     return EventSource("x", "job", starts=start, ends=end, repeat=repeat, timezone=zone)
 
 
+WEEKLY = "UID:1\nSUMMARY:x\nDTSTART:20260603T090000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY"
+
+
 def test_what_takes_place_once_needs_no_process() -> None:
     source = EventSource("x", "once", span_s=(unix_s("2026-05-01T09:00"), unix_s("2026-05-02")))
     assert not source.needs_expansion
     assert starts(around("2026-05-01", source)) == [("once", "2026-05-01T09:00")]
-    assert around("2026-05-03", source).occurrences == ()
+    assert starts(around("2026-05-02T02:59", source)) == [("once", "2026-05-01T09:00")]
+    assert around("2026-05-02T03:00", source).occurrences == ()
 
 
 def test_what_is_on_already_counts_and_what_is_over_or_far_does_not() -> None:
@@ -74,6 +79,45 @@ def test_a_whole_day_is_of_the_time_zone_and_has_23_hours_in_spring() -> None:
     found = around("2026-03-28", EventSource("x", calendar=day, timezone="Europe/Berlin"))
     (one,) = found.occurrences
     assert (one.start_s, one.end_s) == (unix_s("2026-03-28T23:00"), unix_s("2026-03-29T22:00"))
+
+
+BERLIN = "TZID=Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    ("length", "hours"),
+    [
+        ("DURATION:PT24H", 24.0),
+        ("DURATION:P1D", 23.0),
+        ("DURATION:P1DT1H", 24.0),
+        (f"DTEND;{BERLIN}:20260329T120000", 23.0),
+    ],
+)
+@pytest.mark.parametrize("repeat", ["", "\nRRULE:FREQ=WEEKLY"])
+def test_hours_are_exact_and_days_are_those_of_the_calendar(
+    length: str, hours: float, repeat: str
+) -> None:
+    alarm = "\nBEGIN:VALARM\nACTION:DISPLAY\nTRIGGER:-PT5M\nDURATION:PT5M\nREPEAT:2\nEND:VALARM"
+    text = calendar(f"UID:1\nSUMMARY:x\nDTSTART;{BERLIN}:20260328T120000\n{length}{repeat}{alarm}")
+    (one,) = around("2026-03-28", EventSource("x", calendar=text)).occurrences
+    assert one.start_s == unix_s("2026-03-28T11:00")
+    assert one.end_s - one.start_s == hours * HOUR_S
+
+
+def test_a_repeated_length_in_seconds_is_exact_over_the_change() -> None:
+    day = EventSource("x", "job", starts="2026-03-27T12:00:00", timezone="Europe/Berlin")
+    found = around("2026-03-28", replace(day, lasts_s=24 * HOUR_S, repeat="FREQ=DAILY"))
+    lengths = {one.end_s - one.start_s for one in found.occurrences}
+    assert len(found.occurrences) == 3
+    assert lengths == {24 * HOUR_S}
+
+
+@pytest.mark.parametrize("repeat", ["", "\nRRULE:FREQ=DAILY"])
+def test_an_event_in_the_hour_that_spring_leaves_out_keeps_its_length(repeat: str) -> None:
+    span = f"DTSTART;{BERLIN}:20260329T024500\nDTEND;{BERLIN}:20260329T031500"
+    text = calendar(f"UID:1\nSUMMARY:x\n{span}{repeat}")
+    first = around("2026-03-28", EventSource("x", calendar=text)).occurrences[0]
+    assert (first.start_s, first.end_s) == (unix_s("2026-03-29T01:45"), unix_s("2026-03-29T02:15"))
 
 
 def test_exceptions_moved_and_cancelled_occurrences_are_as_the_file_says() -> None:
@@ -135,6 +179,26 @@ def test_a_zone_that_a_file_describes_itself_is_understood() -> None:
             EventSource("x", calendar=calendar("UID:1\nDTSTART;TZID=Nowhere:20260610T090000")),
             "DTSTART: no time zone Nowhere is known",
         ),
+        *(
+            (
+                EventSource("x", calendar=calendar(f"{WEEKLY}\n{line}")),
+                f"{re.split('[;:]', line)[0]}: no time zone Nowhere is known",
+            )
+            for line in (
+                "RDATE;TZID=Nowhere:20260611T090000",
+                "EXDATE:20260617T090000Z\nEXDATE;TZID=Nowhere:20260610T090000",
+                "RECURRENCE-ID;TZID=Nowhere:20260610T090000",
+                "RDATE;TZID=Nowhere;VALUE=PERIOD:20260611T090000/PT2H",
+            )
+        ),
+        (
+            EventSource("x", calendar=calendar(f"{WEEKLY}\nEXRULE:FREQ=MONTHLY")),
+            "EXRULE: not understood, name what does not take place in EXDATE",
+        ),
+        (
+            EventSource("x", calendar=calendar(WEEKLY, "UID:2\nSUMMARY:fair\nDURATION:PT1H")),
+            "DTSTART: the event 'fair' has none",
+        ),
     ],
 )
 def test_a_hostile_source_is_told_and_takes_nothing_from_the_others(
@@ -150,11 +214,11 @@ def test_a_hostile_source_is_told_and_takes_nothing_from_the_others(
 
 
 def test_all_events_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.expanding._MOST_OCCURRENCES", 120)
+    monkeypatch.setattr("agent.expanding._MOST_OCCURRENCES", 125)
     many = [rule("FREQ=HOURLY", start=f"2026-01-01T0{at}:00:00") for at in range(3)]
     found = expanded(many, unix_s("2026-06-10"))
-    assert len(found.occurrences) == 58 + 57
-    problem = "more than 120 occurrences of all events together"
+    assert len(found.occurrences) == 61 + 60
+    problem = "more than 125 occurrences of all events together"
     assert found.problems == ("", "", problem)
 
 
@@ -164,11 +228,11 @@ def test_a_rule_that_many_tenants_have_is_worked_out_once_and_counts_for_each(
     one = rule("FREQ=HOURLY")
     found = expanded([replace(one, tenant=f"t{at}") for at in range(500)], unix_s("2026-06-10"))
     assert set(found.problems) == {""}
-    assert len(found.occurrences) == 500 * 49
-    few = 2 * 49 + 10
+    assert len(found.occurrences) == 500 * 52
+    few = 2 * 52 + 10
     monkeypatch.setattr("agent.expanding._MOST_OCCURRENCES", few)
     found = expanded([replace(one, tenant=f"t{at}") for at in range(500)], unix_s("2026-06-10"))
-    assert len(found.occurrences) == 2 * 49
+    assert len(found.occurrences) == 2 * 52
     assert found.problems[2] == f"more than {few} occurrences of all events together"
 
 
