@@ -208,8 +208,10 @@ def _parsed(contents: bytes) -> "Calendar":
 
 def _note_length(event: Any, text: str) -> None:
     """Keep an event's length apart from its hours; `text` is its DURATION, if it has one."""
-    length = event["DURATION"].dt if text else None
-    event[_LENGTH] = (length, length - _whole_days(text)) if text else None
+    event[_LENGTH] = None
+    if text:
+        length = event["DURATION"].dt
+        event[_LENGTH] = length, length - _whole_days(text)
 
 
 def _lengths(contents: bytes) -> list[str]:

@@ -3,10 +3,10 @@
 A damaged file is set aside; whatever the file does, the agent goes on.
 """
 
-import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS uplift (
 _SCHEMA = Schema(version=1, tables=(_TABLE,))
 _INSERT = "INSERT OR REPLACE INTO uplift VALUES (?, ?, ?, ?, ?, ?, ?)"
 _RECALL = """
-SELECT event, tenant, resource, log_sum, weight, occurrences FROM uplift ORDER BY seen_at_s
+SELECT CAST(event AS BLOB), CAST(tenant AS BLOB), CAST(resource AS BLOB),
+    log_sum, weight, occurrences FROM uplift ORDER BY seen_at_s
 """
 _FORGET = """
 DELETE FROM uplift WHERE (event, tenant, resource) IN (
@@ -54,12 +55,17 @@ class LearnedStore:
 
     def rows(self) -> Iterator[Row]:
         """Yield what was saved, the oldest first, without what no agent writes."""
+        passed_over = 0
         try:
-            found = self._connection.execute(_RECALL).fetchall()
+            for row in self._connection.execute(_RECALL).fetchall():
+                sound = _sound(row)
+                passed_over += sound is None
+                if sound is not None:
+                    yield sound
         except sqlite3.Error as error:
             log.warning("learned uplift not read", path=str(self._path), problem=str(error))
-            return
-        yield from (row for row in found if _is_sound(row))
+        if passed_over:
+            log.warning("rows of no sense passed over", path=str(self._path), rows=passed_over)
 
     def save(self, rows: Sequence[Row], seen_at_s: float) -> None:
         """Put these rows in place of those of the same names, in one transaction."""
@@ -84,15 +90,25 @@ class LearnedStore:
             return connected(Path(":memory:"), _SCHEMA)
 
 
-def _is_sound(row: tuple[object, ...]) -> bool:
+def _sound(row: tuple[Any, ...]) -> Row | None:
+    """Return a row as an agent writes it; None where none has written this one.
+
+    Names are read as bytes: one that is no text would cost all the others.
+    """
     *names, log_sum, weight, count = row
-    return (
-        all(isinstance(name, str) for name in names)
+    is_sound = (
+        all(isinstance(name, bytes) for name in names)
         and isinstance(log_sum, float)
         and isinstance(weight, float)
         and isinstance(count, int)
-        and math.isfinite(log_sum)
-        and abs(log_sum) <= _MOST_NUMBER
+        and abs(log_sum) <= _MOST_NUMBER  # not a NaN either
         and 0 < weight <= _MOST_NUMBER
         and 0 < count < 1 << 31
     )
+    if not is_sound:
+        return None
+    try:
+        event, tenant, resource = (name.decode() for name in names)
+    except UnicodeDecodeError:
+        return None
+    return event, tenant, resource, log_sum, weight, count

@@ -4,6 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from agent.learned_store import LearnedStore
 
 
@@ -19,7 +21,11 @@ def test_rows_that_no_agent_writes_are_passed_over(tmp_path: Path) -> None:
         ):
             row = ("match", tenant, "cpu", log_sum, weight, 1, 0.0)
             other.execute("INSERT INTO uplift VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    assert [row[1] for row in store.rows()] == ["a"]
+        text = "INSERT INTO uplift VALUES (CAST(x'ff00' AS TEXT), 'f', 'cpu', 1.0, 1.0, 1, 0.0)"
+        other.execute(text)
+    with capture_logs() as logs:
+        assert list(store.rows()) == [("match", "a", "cpu", 1.0, 1.0, 1)]
+    assert [one["rows"] for one in logs] == [5]
 
 
 def test_what_was_seen_longest_ago_is_forgotten_first(tmp_path: Path) -> None:
