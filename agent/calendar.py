@@ -29,7 +29,8 @@ _NEAR_S = 3600.0  # beyond the windows: columns are of what is near, made anew w
 _MOST_ENTRIES = 400_000  # occurrences x series, of some 100 bytes
 _CLOCK_SET_S, _CLOCK_DRIFT = 5.0, 0.01  # wall and monotonic clock differ by more: it was set
 
-Expanding = Callable[[Sequence[EventSource], float], Expansion]
+# Of which sources, from when on (UNIX time), and whether it is still wanted.
+Expanding = Callable[[Sequence[EventSource], float, Callable[[], bool]], Expansion]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class Calendar:
     def replan(self, plan: CalendarPlan) -> None:
         """Go on under another configuration; `rearrange` follows where tenants differ too."""
         before = self._on_now()
+        if self._further is not None:
+            self._further.is_wanted = self._further.sources is plan.sources
         self._follow(plan)
         self._have_seen(self._on_now() != before)
         self._begin_retrying()
@@ -271,7 +274,7 @@ class Calendar:
         if is_due and self._further is None and not is_early:
             sources = tuple(_read_anew(self._plan.sources, problems))
             self._plan = replace(self._plan, sources=sources)  # those files stay to be read
-            self._further = _Further(sources, lambda: self._expand(sources, wall_s))
+            self._further = _Further(sources, wall_s, self._expand)
 
     def _set_retry(self, found: Expansion | None, wall_s: float) -> None:
         """Wait before the next, after each failure twice as long."""
@@ -312,14 +315,14 @@ def _in_place_of(before: Expansion, found: Expansion) -> Expansion:
 class _Further:
     """Occurrences of these sources that are being worked out, beside the ticks.
 
-    There is one at a time, a reload or not: what is no longer wanted ends within its patience.
+    There is one at a time, a reload or not: what is no longer wanted is ended.
     """
 
-    def __init__(self, sources: Sequence[EventSource], expand: Callable[[], Expansion]) -> None:
-        self.sources = sources
+    def __init__(self, sources: Sequence[EventSource], since_s: float, expand: Expanding) -> None:
+        self.sources, self.is_wanted = sources, True
         self.is_done = False
         self.found: Expansion | None = None
-        self._expand = expand
+        self._expand, self._since_s = expand, since_s
         try:
             threading.Thread(target=self._run, name="events", daemon=True).start()
         except RuntimeError:  # no room for a thread: it is tried again later
@@ -327,7 +330,7 @@ class _Further:
 
     def _run(self) -> None:
         try:
-            self.found = self._expand()
+            self.found = self._expand(self.sources, self._since_s, lambda: self.is_wanted)
         except Exception:  # a fault of ours costs the events to come, and no tick
             log.exception("events cannot be worked out")
         finally:

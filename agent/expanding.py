@@ -3,9 +3,12 @@
 Not for the tick: it takes a quarter of a second, and as long as it may with hostile rules.
 """
 
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +24,10 @@ WINDOW_S = 2 * 86_400.0
 PAST_S = 3 * 3600.0  # what has ended is still in forecasts for 32 steps
 _MOST_OCCURRENCES = 50_000  # the agent keeps them: some 200 bytes each
 _SOURCE_CPU_S = 10.0  # a full MiB of recurring events takes some 6
-_PATIENCE_S = 45.0  # systemd waits 90 s for the agent to start
+_ALL_CPU_S = 30.0  # each source has an even share, and what others leave
+_WALL_S = 35.0  # after which what was found till then is the answer
+_PATIENCE_S = 40.0  # `tidegate reload` waits 60 s, systemd 90 s for the agent to start
+_LOOK_S = 0.2  # how often it is seen whether the answer is still wanted
 # Ten years of holidays take 100 kB; all are kept, for days to come.
 _MOST_BYTES, _MOST_OF_ALL_BYTES = 1 << 20, 4 << 20
 # Of all files together, each as often as there are time zones that it is read in.
@@ -37,10 +43,17 @@ def calendar_reading(taken_bytes: int = 0) -> SharedReading:
     )
 
 
-def expanded(sources: Sequence[EventSource], since_s: float) -> Expansion:
+def _always() -> bool:
+    return True
+
+
+def expanded(
+    sources: Sequence[EventSource], since_s: float, is_wanted: Callable[[], bool] = _always
+) -> Expansion:
     """Return when events are on within two days from `since_s` (UNIX time), or shortly before.
 
-    Files that have not been read are read now.  Whatever fails is a problem of its source.
+    Files that have not been read are read now.  Whatever fails is a problem of its source; where
+    the answer is no longer wanted, that is the problem of all.
     """
     until_s, ended_s = since_s + WINDOW_S, since_s - PAST_S
     sources, problems = _all_read(sources)
@@ -48,8 +61,9 @@ def expanded(sources: Sequence[EventSource], since_s: float) -> Expansion:
     # Many tenants have the same rule.
     requests = [_request(sources[at]) for at in asked]
     each = _affordable(dict.fromkeys(requests))
-    limits = _MOST_OCCURRENCES, _SOURCE_CPU_S
-    answer_to = dict(zip(each, _answered(Request(ended_s, until_s, each, *limits)), strict=True))
+    limits = _MOST_OCCURRENCES, _SOURCE_CPU_S, _ALL_CPU_S, _WALL_S
+    answers = _answered(Request(ended_s, until_s, each, *limits), is_wanted)
+    answer_to = dict(zip(each, answers, strict=True))
     found = [
         Occurrence(*source.span_s, source.name, at)
         for at, source in enumerate(sources)
@@ -108,23 +122,55 @@ def _request(source: EventSource) -> Source:
     )
 
 
-def _answered(request: Request) -> Sequence[Expanded]:
+def _answered(request: Request, is_wanted: Callable[[], bool]) -> Sequence[Expanded]:
     """Ask a child; where it fails, that is the problem of all that was asked for."""
     if not request.sources:
         return ()
     try:
-        child = subprocess.run(  # noqa: S603 - our own command, no shell
+        with subprocess.Popen(  # noqa: S603 - our own command, no shell
             _COMMAND,
-            input=msgspec.msgpack.encode(request),
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={"LANG": "C.UTF-8"},
             close_fds=False,  # ours are close-on-exec; walking through tens of thousands takes long
-            timeout=_PATIENCE_S,
-            check=True,
-        )
-        return _decoded(child.stdout, len(request.sources))
+            process_group=0,  # with those that it forks
+        ) as child:
+            try:
+                answer = _told_by(child, msgspec.msgpack.encode(request), is_wanted)
+            finally:
+                if child.returncode is None:
+                    os.killpg(child.pid, signal.SIGKILL)
+        return _decoded(answer, len(request.sources))
     except (OSError, subprocess.SubprocessError, ValueError, msgspec.MsgspecError) as error:
         return [Expanded(problem=f"cannot be expanded: {error}")] * len(request.sources)
+
+
+def _told_by(
+    child: "subprocess.Popen[bytes]", request: bytes, is_wanted: Callable[[], bool]
+) -> bytes:
+    """Return what a child answers.
+
+    Raises:
+        SubprocessError: It failed, or has not answered in time.
+        ValueError: Its answer is no longer wanted.
+
+    """
+    until_s = time.monotonic() + _PATIENCE_S
+    unsent: bytes | None = request
+    while True:
+        try:
+            answer, _ = child.communicate(unsent, timeout=_LOOK_S)
+        except subprocess.TimeoutExpired:
+            unsent = None  # all but what is on its way
+            if not is_wanted():
+                raise ValueError("another configuration is in its place") from None
+            if time.monotonic() >= until_s:
+                raise subprocess.TimeoutExpired(_COMMAND, _PATIENCE_S) from None
+        else:
+            if child.returncode:
+                raise subprocess.CalledProcessError(child.returncode, _COMMAND)
+            return answer
 
 
 def _decoded(answer: bytes, count: int) -> Sequence[Expanded]:

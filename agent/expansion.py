@@ -1,7 +1,8 @@
 """Works out when events take place, in a process of its own: `python -I -m agent.expansion`.
 
 The library that reads iCalendar takes 10 MiB, and a hostile rule all the time that there is: both
-end with this process.  A request on standard input, an answer on standard output.
+end with this process and those that it forks.  A request on standard input, an answer on standard
+output.
 """
 
 import os
@@ -9,7 +10,6 @@ import re
 import resource
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -20,15 +20,15 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from agent.portions import Budget, Cut, in_portions
+
 if TYPE_CHECKING:
     from icalendar import Calendar
 
 MOST_OCCURRENCES = 2000  # of one source within the time asked for
 _NICENESS = 10
-_ALL_CPU_S = 35.0  # less than the agent waits: then what was found is not lost
-_MOST_CPU_S = 40
-_AGAIN_S = 1.0  # after which whoever swallowed an interruption is interrupted again
-_DATA_BYTES = 384 << 20  # a full MiB of recurring events takes 210 MiB
+_MOST_CPU_S = 40  # of one process, whatever it does
+_DATA_BYTES = 384 << 20  # of each process; a full MiB of recurring events takes 210 MiB
 _OOM_SCORE_ADJ = "900"  # as the forecaster's: the agent itself is to go last
 _MARGIN = timedelta(days=1)  # a local time differs from UTC by up to 14 hours
 _NO_END_S = 3600.0  # of an event without an end
@@ -57,6 +57,8 @@ class Request(msgspec.Struct, frozen=True):
     sources: tuple[Source, ...]
     most_occurrences: int  # of all sources
     source_cpu_s: float  # for each source
+    all_cpu_s: float
+    wall_s: float
 
 
 class Expanded(msgspec.Struct, frozen=True, array_like=True):
@@ -66,25 +68,46 @@ class Expanded(msgspec.Struct, frozen=True, array_like=True):
     problem: str = ""
 
 
-class _TakesTooLongError(BaseException):
-    """Raised in the midst of a library, which must not catch it."""
-
-
 def main() -> None:
     """Answer one request."""
     _settle_down()
     write_fd = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is a log line
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Request)
-    answer, left = [], request.most_occurrences
-    for source in request.sources:
-        found = _expanded(source, request)
+    with os.fdopen(write_fd, "wb") as stream:
+        stream.write(msgspec.msgpack.encode(_answers(request)))
+
+
+def _answers(request: Request) -> list[Expanded]:
+    """Return when each source's events are on, or what is wrong with it; each by itself."""
+    import recurring_ical_events  # noqa: F401 - once, and not in each process
+
+    def work(place: int) -> bytes:
+        return msgspec.msgpack.encode(_expanded(request.sources[place], request))
+
+    budget = Budget(request.source_cpu_s, request.all_cpu_s, request.wall_s)
+    answers, left = [], request.most_occurrences
+    for one in in_portions(len(request.sources), work, budget):
+        found = (
+            _cut_short(one, request)
+            if isinstance(one, Cut)
+            else msgspec.msgpack.decode(one, type=Expanded)
+        )
         if len(found.occurrences) > left:
             found = Expanded(problem=too_many(request.most_occurrences))
-        answer.append(found)
+        answers.append(found)
         left -= len(found.occurrences)
-    with os.fdopen(write_fd, "wb") as stream:
-        stream.write(msgspec.msgpack.encode(answer))
+    return answers
+
+
+def _cut_short(cut: Cut, request: Request) -> Expanded:
+    """Say why a source was not worked out."""
+    if cut.signal == signal.SIGPROF:
+        return Expanded(problem=f"takes more than {cut.cpu_s:.2g} s to expand: {_TOO_OFTEN}")
+    if cut.cpu_s:
+        return Expanded(problem=f"cannot be expanded: its process was ended (signal {cut.signal})")
+    most = f"{request.all_cpu_s:g} s of CPU time, or {request.wall_s:g} s"
+    return Expanded(problem=f"not expanded: all events together take more than {most}")
 
 
 def too_many(most: int) -> str:
@@ -99,28 +122,16 @@ def _settle_down() -> None:
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
     resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (_MOST_CPU_S, _MOST_CPU_S))
-    signal.signal(signal.SIGPROF, _interrupt)
-
-
-def _interrupt(*_: object) -> None:
-    raise _TakesTooLongError
 
 
 def _expanded(source: Source, request: Request) -> Expanded:
-    """Return when one source's events are on; whatever it holds, this returns."""
-    cpu_s = min(request.source_cpu_s, max(_ALL_CPU_S - time.process_time(), _AGAIN_S / 100))
-    signal.setitimer(signal.ITIMER_PROF, cpu_s, _AGAIN_S)
+    """Return when one source's events are on; whatever it holds, this returns or is ended."""
     try:
         found = list(islice(_occurrences(source, request), MOST_OCCURRENCES + 1))
-    except _TakesTooLongError:
-        return Expanded(problem=f"takes more than {cpu_s:.1f} s to expand: {_TOO_OFTEN}")
     except MemoryError:
         return Expanded(problem=f"takes too much memory to expand: {_TOO_OFTEN}")
     except Exception as error:  # noqa: BLE001 - libraries raise whatever hostile text makes them
         return Expanded(problem=f"cannot be read: {_said(error)}")
-    finally:
-        with suppress(_TakesTooLongError):
-            signal.setitimer(signal.ITIMER_PROF, 0.0)
     if len(found) > MOST_OCCURRENCES:
         days = (request.until_s - request.since_s) / 86_400
         return Expanded(

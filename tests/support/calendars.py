@@ -38,7 +38,9 @@ def every(name: str, starts_s: Sequence[float], lasts_s: float) -> list[EventSou
     return [once(name, start_s, lasts_s) for start_s in starts_s]
 
 
-def in_place(sources: Sequence[EventSource], since_s: float = EPOCH_S) -> Expansion:
+def in_place(
+    sources: Sequence[EventSource], since_s: float = EPOCH_S, _is_wanted: object = None
+) -> Expansion:
     """Return all times of events that take place once, whenever that is."""
     spans = [(source.span_s or (0.0, 0.0), source.name, at) for at, source in enumerate(sources)]
     found = sorted(Occurrence(*span_s, name, at) for span_s, name, at in spans)

@@ -256,7 +256,7 @@ def test_further_occurrences_are_worked_out_beside_the_ticks(tmp_path: Path) -> 
     calendar = calendar_of([], roster(), clock, tmp_path)
     sources = [once("sale", 7 * HOUR_S, HOUR_S, 3.0)]
 
-    def expand(asked_for: Sequence[EventSource], since_s: float) -> Expansion:
+    def expand(asked_for: Sequence[EventSource], since_s: float, _: object) -> Expansion:
         asked.append(since_s)
         return in_place(asked_for, since_s)
 
@@ -275,7 +275,7 @@ def test_what_cannot_be_worked_out_now_stays_as_it_was_and_is_tried_again(tmp_pa
     sources = [once("sale", 7 * HOUR_S, HOUR_S, 3.0)]
     calendar = calendar_of(sources, roster(), clock, tmp_path)
 
-    def expand(asked_for: Sequence[EventSource], since_s: float) -> Expansion:
+    def expand(asked_for: Sequence[EventSource], since_s: float, _: object) -> Expansion:
         asked.append(since_s)
         if len(asked) == 1:
             raise RuntimeError("a fault of ours")

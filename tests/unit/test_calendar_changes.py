@@ -119,7 +119,7 @@ def test_time_without_any_event_is_booked_to_none(tmp_path: Path) -> None:
 
 
 def failing(calendar: Calendar, asked: list[float], may_end: Event) -> None:
-    def expand(sources: Sequence[EventSource], since_s: float) -> Expansion:
+    def expand(sources: Sequence[EventSource], since_s: float, _: object) -> Expansion:
         asked.append(since_s)
         may_end.wait(10.0)
         return Expansion(since_s, since_s + 1, (), ("no process left",) * len(sources))
@@ -155,8 +155,9 @@ def test_one_process_at_a_time_works_events_out(tmp_path: Path) -> None:
         clock.now_s += HOUR_S
         calendar.adjusted(profile(), clock.now_s)
     assert len(asked) == 1
-    may_end.set()
     assert calendar._further is not None
+    assert not calendar._further.is_wanted
+    may_end.set()
     wait_until(lambda: calendar._further is None or calendar._further.is_done)
     calendar.adjusted(profile(), clock.now_s)
     assert calendar.problem is None, "that was of another configuration"

@@ -1,16 +1,15 @@
 """When events take place: rules, iCalendar files, time zones, and what hostile ones cost."""
 
 import re
-import signal
-import time
-from collections.abc import Iterator
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import psutil
 import pytest
+from tenants import wait_until
 
-from agent import expansion
 from agent.event import EventSource, Expansion, Occurrence
 from agent.expanding import expanded
 
@@ -236,29 +235,54 @@ def test_a_rule_that_many_tenants_have_is_worked_out_once_and_counts_for_each(
     assert found.problems[2] == f"more than {few} occurrences of all events together"
 
 
-def test_who_swallows_an_interruption_is_interrupted_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    swallowed = []
+def endless(name: str) -> EventSource:
+    """Return an event whose rule never matches, of another name than the others."""
+    return replace(rule("FREQ=DAILY;INTERVAL=0"), name=name)
 
-    def stubborn(*_: object) -> Iterator[tuple[str, float, float]]:
-        with suppress(BaseException):
-            while True:
-                pass
-        swallowed.append(True)
-        began_s = time.process_time()
-        while time.process_time() < began_s + 3.0:
-            pass
-        yield "never", 0.0, 1.0
 
-    monkeypatch.setattr(expansion, "_occurrences", stubborn)
-    monkeypatch.setattr(expansion, "_ALL_CPU_S", time.process_time() + 10.0)
-    before = signal.signal(signal.SIGPROF, expansion._interrupt)
-    try:
-        request = expansion.Request(0.0, 1.0, (), 10, 0.1)
-        found = expansion._expanded(expansion.Source("UTC"), request)
-    finally:
-        signal.signal(signal.SIGPROF, before)
-    assert swallowed == [True]
-    assert found.problem.startswith("takes more than 0.1 s to expand")
+def test_however_many_are_hostile_the_others_have_their_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.expanding._ALL_CPU_S", 2.0)
+    sources = [*(endless(f"{at}") for at in range(12)), rule("FREQ=DAILY")]
+    found = expanded(sources, unix_s("2026-06-10"))
+    assert found.problems[-1] == ""
+    assert {one.source for one in found.occurrences} == {12}
+    assert all("takes more than 0." in problem for problem in found.problems[:-1])
+
+
+def test_what_is_no_longer_wanted_is_ended_with_all_its_processes() -> None:
+    answers: list[Expansion] = []
+    is_wanted = threading.Event()
+    is_wanted.set()
+    asked = ([endless("x")], unix_s("2026-06-10"), is_wanted.is_set)
+    thread = threading.Thread(target=lambda: answers.append(expanded(*asked)))
+    thread.start()
+    wait_until(lambda: len(processes()) == 2)
+    ours = processes()
+    is_wanted.clear()
+    thread.join(10.0)
+    assert answers[0].problems == ("cannot be expanded: another configuration is in its place",)
+    wait_until(lambda: not any(is_working(one) for one in ours), limit_s=3.0)
+
+
+def processes() -> list[psutil.Process]:
+    """Return the processes of ours that work events out."""
+    return [one for one in psutil.Process().children(recursive=True) if is_working(one)]
+
+
+def is_working(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return "agent.expansion" in process.cmdline()
+    return False
+
+
+def test_all_of_it_ends_in_time_and_what_was_found_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.expanding._WALL_S", 1.5)
+    found = expanded([rule("FREQ=DAILY"), endless("x"), endless("y")], unix_s("2026-06-10"))
+    assert found.problems[0] == ""
+    for problem in found.problems[1:]:
+        assert "not expanded: all events together take more than" in problem
 
 
 def test_one_large_file_in_many_time_zones_is_sent_so_often_and_no_more() -> None:
