@@ -24,7 +24,7 @@ import msgspec
 import structlog
 from cheroot import wsgi
 from cheroot.connections import ConnectionManager
-from cheroot.server import HTTPConnection
+from cheroot.server import HTTPConnection, HTTPRequest
 
 from agent.accuracy import forecast_answer
 from agent.answers import Health, Refusal, TenantMetrics
@@ -134,8 +134,16 @@ class ControlApp:
 
 
 def _body(environ: dict[str, Any]) -> bytes:
-    """Return the body of a request: the server lets none through that is too large."""
+    """Return the body of a request: the server lets none through that is too large.
+
+    Raises:
+        MetricError: It is not all there: who sent it went away.
+
+    """
     body: bytes = environ["wsgi.input"].read(_MAX_BODY_BYTES + 1)
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if len(body) != length:
+        raise MetricError(f"the body ended after {len(body)} of {length} bytes")
     return body
 
 
@@ -159,8 +167,26 @@ def _health_answer(found: Health) -> Answer:
     return code, found
 
 
+class _Request(HTTPRequest):
+    """A request that says in digits how long its body is, if it has any."""
+
+    def read_request_headers(self) -> bool:
+        """Read the headers; where the request is refused for them, say why and return False."""
+        if not super().read_request_headers():  # type: ignore[no-untyped-call]
+            return False
+        if b"Transfer-Encoding" in self.inheaders:
+            self.simple_response("411 Length Required", "expected a Content-Length, not chunked")
+            return False
+        if not self.inheaders.get(b"Content-Length", b"0").isdigit():
+            self.simple_response("400 Bad Request", "expected a Content-Length of digits")
+            return False
+        return True
+
+
 class _Connection(HTTPConnection):
     """A connection whose descriptor is free as soon as it is closed."""
+
+    RequestHandlerClass = _Request
 
     def close(self) -> None:
         """Close what writes too: cheroot leaves it, and with it the socket, to the collector.

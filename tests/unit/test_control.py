@@ -1,7 +1,6 @@
 """The control socket, served by the real server and asked over the real socket."""
 
 import gc
-import io
 import os
 import socket
 import stat
@@ -18,10 +17,9 @@ from records import crowd, record, with_quality, with_rates
 from scarcity import few_descriptors
 from structlog.testing import capture_logs
 
-from agent.answers import Explanation, HorizonBounds, Status, TenantForecast, TenantMetrics
-from agent.client import AgentRefusedError, AgentUnreachableError, get, named, post
+from agent.answers import Explanation, HorizonBounds, Status, TenantForecast
+from agent.client import AgentRefusedError, AgentUnreachableError, get, named
 from agent.control import ControlApp, ControlServer
-from agent.pushed import PushedMetrics
 from agent.record import TickRecord
 from agent.status import AgentFacts
 
@@ -284,86 +282,3 @@ def test_somebody_else_is_not_let_in_even_where_the_mode_allows_it(served: Path)
     os.close(writer)
     assert os.read(reader, 100) == b"only root may ask"
     os.close(reader)
-
-
-@pytest.fixture
-def pushed(path: Path) -> Iterator[PushedMetrics]:
-    """Serve the standard record, and take in metrics."""
-    metrics = PushedMetrics()
-    with ControlServer(path, record, push=metrics.push):
-        yield metrics
-
-
-def test_metrics_are_taken_in_and_said_back(path: Path, pushed: PushedMetrics) -> None:
-    answer = post(path, "/v1/tenants/web/metrics", b'{"queue_depth": 42, "rps": 1.5e3}')
-    held = {"queue_depth": 42.0, "rps": 1500.0}
-    assert msgspec.json.decode(answer, type=TenantMetrics) == TenantMetrics("web", held)
-    pushed.ask()
-    assert pushed.found() == {"web": held}
-
-
-@pytest.mark.parametrize(
-    ("target", "body", "reason"),
-    [
-        ("nobody/metrics", b"{}", "there is no tenant 'nobody'"),
-        ("..%2Fweb/metrics", b"{}", r"there is no tenant '\.\./web'"),
-        ("web/metrics", b"", "expected a JSON object of numbers"),
-        ("web/metrics", b"[1]", "expected a JSON object of numbers"),
-        ("web/metrics", b'{"a": "1"}', "expected a JSON object of numbers"),
-        ("web/metrics", b'{"a": NaN}', "expected a JSON object of numbers"),
-        ("web/metrics", b'{"a": 1e999}', "expected"),
-        ("web/metrics", b'{"a": 1e16}', "a: expected a number between -1e15 and 1e15"),
-        ("web/metrics", b'{"A": 1}', "expected a name of a-z"),
-        ("web/metrics", b'{"\xff": 1}', "expected a JSON object of numbers"),
-        ("web/metrics", b"[" * 1000, "expected a JSON object of numbers"),
-        ("web/metrics", b'{"a": 1}' + b" " * 2000, "answered 413"),
-        (
-            "web/metrics",
-            b"{" + b",".join(b'"m%d": 1' % place for place in range(9)) + b"}",
-            "expected at most 8 metrics, got 9",
-        ),
-    ],
-)
-def test_what_is_no_metric_of_a_tenant_is_refused_with_the_reason(
-    path: Path, pushed: PushedMetrics, target: str, body: bytes, reason: str
-) -> None:
-    with pytest.raises(AgentRefusedError, match=reason):
-        post(path, f"/v1/tenants/{target}", body)
-    pushed.ask()
-    assert pushed.found() == {}
-
-
-def test_a_tenant_may_be_called_metrics(path: Path, pushed: PushedMetrics) -> None:
-    with pytest.raises(AgentRefusedError, match="there is no tenant 'metrics'"):
-        get(path, "/v1/tenants/metrics")
-    with pytest.raises(AgentRefusedError, match="only GET is understood"):
-        post(path, "/v1/tenants/metrics", b"{}")
-    with pytest.raises(AgentRefusedError, match="there is no tenant 'metrics'"):
-        post(path, "/v1/tenants/metrics/metrics", b"{}")
-
-
-def test_metrics_are_only_posted_and_nothing_else_is(path: Path, pushed: PushedMetrics) -> None:
-    with pytest.raises(AgentRefusedError, match="only POST is understood"):
-        get(path, "/v1/tenants/web/metrics")
-    for target in ("/v1/status", "/v1/tenants/web"):
-        with pytest.raises(AgentRefusedError, match="only GET is understood"):
-            post(path, target, b"{}")
-
-
-def test_who_may_not_ask_may_not_report_either() -> None:
-    metrics = PushedMetrics()
-    app = ControlApp(record, push=metrics.push)
-    said: list[str] = []
-    body = io.BytesIO(b'{"queue": 1}')
-    app(
-        {
-            "X_REMOTE_UID": "1000",
-            "REQUEST_METHOD": "POST",
-            "REQUEST_URI": "/v1/tenants/web/metrics",
-            "wsgi.input": body,
-        },
-        lambda code, _: said.append(code),
-    )
-    assert said == ["403 Forbidden"]
-    metrics.ask()
-    assert metrics.found() == {}
