@@ -31,6 +31,7 @@ from agent.answers import Health, Refusal, TenantMetrics
 from agent.event_words import events_answer
 from agent.explain import explain
 from agent.metrics import MetricError
+from agent.quoting import quoted
 from agent.record import TickRecord
 from agent.status import AgentFacts, health, status
 
@@ -102,7 +103,7 @@ class ControlApp:
         if record is None or self._push is None:
             return HTTPStatus.SERVICE_UNAVAILABLE, Refusal("the agent is starting: no tick yet")
         if name not in record.roster.names:
-            return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {name!r}")
+            return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {quoted(name)}")
         try:
             values = msgspec.json.decode(_body(environ), type=dict[str, float])
             return HTTPStatus.OK, TenantMetrics(name, self._push(name, values))
@@ -116,7 +117,7 @@ class ControlApp:
         if path == "/v1/health":
             return _health_answer(health(record, facts, now_s=now_s))
         if path not in _WHOLE and not path.startswith((_TENANT_PREFIX, _FORECAST_PREFIX)):
-            return HTTPStatus.NOT_FOUND, Refusal(f"there is nothing at {path}")
+            return HTTPStatus.NOT_FOUND, Refusal(f"there is nothing at {quoted(path)}")
         if record is None:
             return HTTPStatus.SERVICE_UNAVAILABLE, Refusal("the agent is starting: no tick yet")
         if path in _WHOLE:
@@ -129,7 +130,7 @@ class ControlApp:
             name = path.removeprefix(_TENANT_PREFIX)
             found = explain(record, name, now_s=now_s)
         if found is None:
-            return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {name!r}")
+            return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {quoted(name)}")
         return HTTPStatus.OK, found
 
 

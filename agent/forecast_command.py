@@ -21,6 +21,7 @@ from agent.options import (
     socket_option,
 )
 from agent.output import print_lines, print_value, terminal_width, write_whole
+from agent.quoting import quoted
 
 if TYPE_CHECKING:
     from agent.forecast_view import View
@@ -95,7 +96,7 @@ def forecast(
     output = asked["output"]
     if output is not None:
         if output.suffix.lower() not in _FORMS:
-            raise click.BadParameter(f"{output.name!r}: expected a name in .png or .svg")
+            raise click.BadParameter(f"{quoted(output.name)}: expected a name in .png or .svg")
         check_matplotlib("--output")
     view, notes = _view(tenant, **asked)
     if output is not None:
@@ -167,7 +168,7 @@ def _view(tenant: str, **asked: Any) -> tuple["View", list[str]]:
         notes.append(f"no history: {error}")
     if said is not None and all(one.resource != str(shown) for one in said.resources):
         there_are = ", ".join(one.resource for one in said.resources)
-        fail([f"there is no forecast of {shown}", f"there are: {there_are}"])
+        fail([f"there is no forecast of {quoted(str(shown))}", f"there are: {there_are}"])
     if said is None and past is None:
         fail(notes, EXIT_UNREACHABLE if failed is None else _exit_code(failed))
     now_s, is_fine = datetime.now(UTC).timestamp(), asked["since_s"] <= FINE_S
@@ -191,7 +192,9 @@ def _past(config: Path, tenant: str, shown: "Resource", since_s: float) -> "Past
     since = datetime.now(UTC).timestamp() - since_s
     past = read_past(path, since_s=since, only=[tenant], is_coarse=since_s > FINE_S)
     if tenant not in past.tenants or shown not in past.demand:
-        raise HistoryError(f"nothing of {tenant!r} and {shown} was recorded in that time", "")
+        raise HistoryError(
+            f"nothing of {quoted(tenant)} and {quoted(str(shown))} was recorded in that time", ""
+        )
     return past
 
 

@@ -20,6 +20,7 @@ from agent.answers import (
 )
 from agent.forecast_chart import chart_lines
 from agent.forecast_view import View
+from agent.quoting import quoted
 from agent.table import Column, labelled, paragraph, table
 from agent.units import seconds_text
 
@@ -151,7 +152,7 @@ def _of(tenant: TenantStatus, resource: str) -> Ranked | None:
         **{rate.resource: rate for rate in tenant.rates},
     }
     if resource not in parts:
-        raise ValueError(f"no forecast of {resource!r} (there are: {', '.join(parts)})")
+        raise ValueError(f"no forecast of {quoted(resource)} (there are: {', '.join(parts)})")
     part = parts[resource]
     quality = part.forecast_quality
     return None if quality is None else Ranked(tenant.name, part.forecast_source, quality)

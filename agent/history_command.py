@@ -8,6 +8,7 @@ import click
 from agent.exits import EXIT_CODES, fail
 from agent.options import config_option, duration, fault_lines, resource_option, since_option
 from agent.output import print_value
+from agent.quoting import quoted
 
 if TYPE_CHECKING:
     from agent.history import Past
@@ -76,7 +77,9 @@ def _check(past: "Past", tenant: str, resource: "Resource") -> None:
     from agent.history import HistoryError
 
     if tenant not in past.tenants:
-        raise HistoryError(f"nothing of {tenant!r} was recorded in that time", _NAMES_HINT)
+        raise HistoryError(f"nothing of {quoted(tenant)} was recorded in that time", _NAMES_HINT)
     if resource not in past.demand:
         there_are = ", ".join(map(str, past.demand))
-        raise HistoryError(f"nothing of {resource} was recorded", f"recorded: {there_are}")
+        raise HistoryError(
+            f"nothing of {quoted(str(resource))} was recorded", f"recorded: {there_are}"
+        )

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.quoting import MOST_SHOWN, cut
 from agent.units import TooLargeError, UnknownUnitError, parse_bytes, parse_seconds
 
-_MAX_SHOWN = 60
 _MAX_SECONDS = 1e9
 _MAX_COUNT = 1_000_000
 
@@ -101,7 +101,7 @@ def read_table(
 def dotted(where: str, name: str) -> str:
     """Return `name` under the table `where`, in quotes if TOML needs them."""
     is_bare = name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
-    text = name if is_bare and len(name) <= _MAX_SHOWN else shown(name)
+    text = name if is_bare and len(name) <= MOST_SHOWN else shown(name)
     return f"{where}.{text}" if where else text
 
 
@@ -113,8 +113,7 @@ def shown(value: Any) -> str:
         return "a list"
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = ascii(value) if isinstance(value, str) else _number_text(value)
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+    return cut(ascii(value) if isinstance(value, str) else _number_text(value))
 
 
 def _number_text(value: Any) -> str:
@@ -223,7 +222,7 @@ def absolute_path() -> Kind:
 
 def _meant(value: Any, known: Sequence[str]) -> str:
     """Return a hint at the known name that `value` is close to, or nothing."""
-    text = value[:_MAX_SHOWN].lower() if isinstance(value, str) else ""
+    text = value[:MOST_SHOWN].lower() if isinstance(value, str) else ""
     near = difflib.get_close_matches(text, known, n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 

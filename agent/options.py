@@ -10,6 +10,7 @@ import click
 
 from agent import paths
 from agent.exits import fail
+from agent.quoting import quoted
 from agent.units import parse_seconds
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def resource(_context: click.Context, _option: click.Parameter, text: str) -> "R
     try:
         return Resource.parsed(text)
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is none of {', '.join(Kind)}") from error
+        raise click.BadParameter(f"{quoted(text)} is none of {', '.join(Kind)}") from error
 
 
 resource_option = click.option(

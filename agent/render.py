@@ -15,6 +15,7 @@ from agent.answers import (
     Status,
     TenantStatus,
 )
+from agent.quoting import quoted
 from agent.table import Column, labelled, paragraph, table
 from agent.units import approximate_bytes, three_digits
 from agent.wording import enforcing_text
@@ -82,7 +83,7 @@ def resource_lines(answer: Status, name: str, *, width: int) -> list[str]:
     elif name in _TRAFFIC:
         columns, note = _traffic_columns(_TRAFFIC[name]), _ONLY_COUNTED
     else:
-        raise ValueError(f"no resource {name!r} (known: {', '.join((*divided, *_TRAFFIC))})")
+        raise ValueError(f"no resource {quoted(name)} (known: {', '.join((*divided, *_TRAFFIC))})")
     heads, rows, _ = table(columns, answer.tenants, width=width)
     lines = [style(name, bold=True), "", *(style(head, bold=True) for head in heads), *rows]
     colour = "red" if note == _UNENFORCED else None

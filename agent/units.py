@@ -6,6 +6,8 @@ Nothing here knows what a quantity is for.
 import math
 import re
 
+from agent.quoting import quoted
+
 _BYTE_FACTORS = {"": 1, "B": 1} | {suffix: 1 << 10 * n for n, suffix in enumerate("KMGTP", start=1)}
 _SECOND_FACTORS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTE_UNITS = "units: B, K, M, G, T, P, powers of 1024; KB and KiB are K"
@@ -20,7 +22,7 @@ class UnknownUnitError(ValueError):
 
     def __init__(self, text: str, known: str) -> None:
         self.known = known
-        super().__init__(f"{text!r} has no unit that is known ({known})")
+        super().__init__(f"{quoted(text)} has no unit that is known ({known})")
 
 
 class TooLargeError(ValueError):
@@ -44,7 +46,7 @@ def parse_bytes(text: str) -> int:
     factor = _BYTE_FACTORS[suffix]
     value = int(whole) * factor + int(decimals or "0") * factor // int(f"1{'0' * len(decimals)}")
     if value > _MAX_BYTES:
-        raise TooLargeError(f"{text!r} is too large")
+        raise TooLargeError(f"{quoted(text)} is too large")
     return value
 
 
@@ -97,5 +99,5 @@ def at_least_one_digit(value: float) -> str:
 def _split(text: str) -> tuple[str, str]:
     match = _QUANTITY.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is not a number with a unit")
+        raise ValueError(f"{quoted(text)} is not a number with a unit")
     return match[1], match[2]

@@ -54,8 +54,8 @@ def test_an_explanation_is_answered(served: Path) -> None:
         ("/v1/tenants/nobody", "there is no tenant 'nobody'"),
         ("/v1/tenants/", "there is no tenant ''"),
         ("/v1/tenants/..%2F..%2Fetc", r"there is no tenant '\.\./\.\./etc'"),
-        ("/", "there is nothing at /"),
-        ("/v2/status", "there is nothing at /v2/status"),
+        ("/", "there is nothing at '/'"),
+        ("/v2/status", "there is nothing at '/v2/status'"),
     ],
 )
 def test_what_does_not_exist_is_refused_with_the_reason(

@@ -169,6 +169,12 @@ def test_without_a_history_the_forecast_is_shown_all_the_same(tmp_path: Path, so
         (("web", "--resource", "disk_read:sda"), 1, "there are: cpu, memory"),
         (("--quality", "--resource", "net_out"), 1, "no forecast of 'net_out'"),
         (("nobody",), 1, "there is no tenant 'nobody'"),
+        (("x" * 5000,), 1, f"there is no tenant '{'x' * 56}..."),
+        (("x" * 5000, "--resource", "disk_read:" + "y" * 5000), 1, "there is no tenant 'xxx"),
+        (("web", "--resource", "y" * 5000), 2, f"'{'y' * 56}... is none of cpu"),
+        (("web", "--resource", "disk_read:" + "y" * 5000), 1, "there are: cpu, memory"),
+        (("web", "--since", "y" * 5000), 2, "is not a number with a unit"),
+        (("web", "--output", "y" * 200 + ".jpg"), 2, "expected a name in .png or .svg"),
         (("web", "--output", "plot.jpg"), 2, "expected a name in .png or .svg"),
         (("web", "--output", "/nowhere/plot.png"), 1, "No such file or directory"),
     ],
@@ -179,6 +185,7 @@ def test_what_cannot_be_is_refused_by_name(
     answer = shown(*arguments)
     assert answer.exit_code == code, answer.output
     assert said in answer.output
+    assert max(map(len, answer.output.splitlines())) < 250
 
 
 def test_with_neither_agent_nor_history_the_agent_is_what_is_missing(tmp_path: Path) -> None:
