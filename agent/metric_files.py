@@ -1,24 +1,28 @@
 """Reads tenants' metric files in threads: a file may be on a disk that does not answer.
 
 No tick ever waits for one.  A file that does not answer holds up one thread, which another
-replaces, and is left alone until it does.
+replaces, and is left alone until it does.  A tenant holds up one at most, and what is mounted at
+one place two.
 """
 
 import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from agent.metrics import MOST_FILE_BYTES, MetricError, parsed_file
+from agent.mounts import Mounts, read_mounts, served_mount
 
 _THREADS = 2
 _PATIENCE_S = 1.0  # with one file, before another thread goes on with the rest
-_MOST_HELD_UP = 16  # threads
+_MOST_HELD_UP = 64  # threads
+_MOST_OF_A_MOUNT = 2
 # A file that nobody writes any more tells what was, and not what is.
 _MOST_STEPS_UNWRITTEN = 2
 
@@ -50,7 +54,10 @@ class _Reader:
     """One thread that reads files until it is left alone with one."""
 
     def __init__(
-        self, read: Read, jobs: "SimpleQueue[_Job | None]", done: "SimpleQueue[_Reading]"
+        self,
+        read: "Callable[[_Job], _Reading]",
+        jobs: "SimpleQueue[_Job | None]",
+        done: "SimpleQueue[_Reading]",
     ) -> None:
         self._read, self._jobs, self._done = read, jobs, done
         self.job: _Job | None = None
@@ -74,7 +81,7 @@ class _Reader:
         while not self.is_left_alone and (job := self._jobs.get()) is not None:
             self.began_at_s = time.monotonic()
             self.job = job
-            self._done.put(_reading(job, self._read))
+            self._done.put(self._read(job))
             self.job = None
 
 
@@ -86,7 +93,12 @@ class MetricFiles:
     """
 
     def __init__(
-        self, paths: Mapping[str, str], *, read: Read | None = None, patience_s: float = _PATIENCE_S
+        self,
+        paths: Mapping[str, str],
+        *,
+        read: Read | None = None,
+        patience_s: float = _PATIENCE_S,
+        mounts: Callable[[], Mounts] = read_mounts,
     ) -> None:
         self._paths, self._patience_s = dict(paths), patience_s
         self._read = read or contents
@@ -94,7 +106,10 @@ class MetricFiles:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._done: SimpleQueue[_Reading] = SimpleQueue()
         self._readers: list[_Reader] = []
-        self._held_up: dict[str, _Reader] = {}  # by path
+        self._held_up: dict[str, _Reader] = {}  # by tenant
+        self._read_mounts = mounts
+        self._mounts: Mounts = {}  # as they were when a file last did not answer
+        self._silent: Collection[str] = ()  # mounts that hold up as many threads as they may
         self._written: dict[str, tuple[int, int]] = {}  # by tenant: when, and steps since
         self._problems: dict[str, str] = {}  # by tenant
 
@@ -122,7 +137,7 @@ class MetricFiles:
             if job is not None:
                 self._problems[job.tenant] = "files were not read within the step"
         for tenant, path in self._paths.items():
-            if path not in self._held_up:
+            if tenant not in self._held_up:
                 self._jobs.put(_Job(self._asked, tenant, path))
         self._man()
 
@@ -161,23 +176,42 @@ class MetricFiles:
     def _leave_alone(self) -> None:
         """Go on without the threads that are held up, and welcome back the files that answer."""
         now_s = time.monotonic()
-        for path, reader in list(self._held_up.items()):
+        before = set(self._held_up)
+        for tenant, reader in list(self._held_up.items()):
             if not reader.is_alive:
-                del self._held_up[path]
+                del self._held_up[tenant]
         for reader in list(self._readers):
             job = reader.held_up_by(now_s, self._patience_s)
             if job is not None:
                 reader.is_left_alone = True
                 self._readers.remove(reader)
-                self._held_up[job.path] = reader
+                self._held_up[job.tenant] = reader
                 self._problems[job.tenant] = f"{job.path}: does not answer"
+        if before != set(self._held_up):
+            self._see_mounts()
         self._man()
+
+    def _see_mounts(self) -> None:
+        """See where so many files do not answer that others there are not asked either."""
+        self._mounts = self._read_mounts() if self._held_up else {}
+        jobs = (reader.job for reader in self._held_up.values())
+        mounts = [served_mount(job.path, self._mounts) for job in jobs if job is not None]
+        count = Counter(mount for mount in mounts if mount is not None)
+        self._silent = {mount for mount, held in count.items() if held >= _MOST_OF_A_MOUNT}
+
+    def _reading(self, job: _Job) -> _Reading:
+        """Return what a file holds, in a thread; it waits for as long as the file does."""
+        silent = self._silent  # is replaced and never changed, as the mounts are
+        mount = served_mount(job.path, self._mounts) if silent else None
+        if mount in silent:
+            return _Reading(job, -1, {}, f"{job.path}: left alone, as others at {mount} are")
+        return _reading(job, self._read)
 
     def _man(self) -> None:
         """Have enough threads, while not too many are held up."""
         with suppress(RuntimeError):  # no room for a thread now: the next tick tries again
             while len(self._readers) < _THREADS and len(self._held_up) < _MOST_HELD_UP:
-                self._readers.append(_Reader(self._read, self._jobs, self._done))
+                self._readers.append(_Reader(self._reading, self._jobs, self._done))
 
 
 def _reading(job: _Job, read: Read) -> _Reading:

@@ -15,6 +15,7 @@ from scarcity import no_more_threads
 
 from agent.metric_files import MetricFiles, contents
 from agent.metrics import MOST_FILE_BYTES
+from agent.mounts import parsed_mounts, read_mounts, served_mount
 
 
 class Files:
@@ -22,7 +23,10 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.answers = folder, threading.Event()
-        self.reader = MetricFiles({}, read=self.read, patience_s=0.05)
+        self.mounts: dict[str, str] = {}
+        self.reader = MetricFiles(
+            {}, read=self.read, patience_s=0.05, mounts=lambda: dict(self.mounts)
+        )
 
     def read(self, path: str) -> tuple[int, bytes]:
         """Read a file; one that is named `stuck...` is on that disk."""
@@ -168,16 +172,64 @@ def test_files_that_hang_hold_up_nobody_else_and_no_tick(files: Files) -> None:
 
 
 def test_however_many_files_hang_threads_are_bounded(files: Files) -> None:
-    stuck = [f"stuck{place:02}" for place in range(40)]
+    stuck = [f"stuck{place:02}" for place in range(90)]
     for tenant in stuck:
         files.write(tenant)
     before = threading.active_count()
     files.of(*stuck).reader.ask()
-    ends_at_s = time.monotonic() + 2.0
+    ends_at_s = time.monotonic() + 3.0
     while time.monotonic() < ends_at_s:
         files.reader.found()
         time.sleep(0.01)
-    assert threading.active_count() - before <= 16 + 1
+    assert threading.active_count() - before <= 64 + 1
+
+
+def test_what_hangs_at_one_mount_holds_up_two_threads_and_others_are_read(files: Files) -> None:
+    away = files.folder / "away"
+    (away / "local").mkdir(parents=True)
+    files.mounts = {
+        "/": "ext4",
+        str(away): "fuse.sshfs",
+        str(away / "local"): "tmpfs",
+        str(files.folder): "tmpfs",
+    }
+    stuck = [f"away/stuck{place:02}" for place in range(80)]
+    for tenant in (*stuck, "web", "away/local/db"):
+        files.write(tenant)
+    files.of(*stuck, "away/local/db", "web")
+    found = files.asked("web", "away/local/db", *stuck[2:])
+    assert found["web"] == found["away/local/db"] == {"queue_depth": 42.0}
+    assert len(files.reader._held_up) == 2
+    assert "left alone, as others at" in files.reader._problems[stuck[-1]]
+    files.answers.set()
+    wait_until(lambda: not files.reader.found() and not files.reader._held_up, "they answer")
+    for tenant in stuck:
+        files.write(tenant)
+    assert files.asked(*stuck)[stuck[-1]] == {"queue_depth": 42.0}
+
+
+def test_a_tenant_whose_file_is_another_now_holds_up_no_second_thread(files: Files) -> None:
+    for place in range(4):
+        files.write(f"stuck{place}")
+        files.reader.reconfigure({"web": str(files.path(f"stuck{place}"))})
+        files.reader.ask()
+        wait_until(lambda: bool(files.reader.found()) or bool(files.reader._held_up), "it is seen")
+    assert list(files.reader._held_up) == ["web"]
+    assert len(files.reader._readers) <= 2
+
+
+def test_mounts_are_read_as_the_kernel_writes_them() -> None:
+    text = (
+        "22 27 0:21 / / rw,relatime shared:1 - ext4 /dev/vda rw\n"
+        "23 22 0:40 / /srv/a\\040b rw - fuse.sshfs host:/ rw\n"
+        "24 23 0:41 / /srv/a\\040b/c rw - tmpfs none rw\n25 nonsense\n"
+    )
+    mounts = parsed_mounts(text)
+    assert mounts == {"/": "ext4", "/srv/a b": "fuse.sshfs", "/srv/a b/c": "tmpfs"}
+    assert served_mount("/srv/a b/x/metrics", mounts) == "/srv/a b"
+    assert served_mount("/srv/a b/c/metrics", mounts) is None
+    assert served_mount("/srv/a bc/metrics", mounts) is None
+    assert read_mounts()["/proc"] == "proc"
 
 
 def test_where_there_is_no_room_for_a_thread_nothing_is_read_and_nothing_fails(
