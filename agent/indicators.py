@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from agent.corrections import Corrections
 from agent.metrics import MOST_METRICS
 from agent.record import IndicatorTick
 from agent.steps import series_positions
@@ -86,6 +87,7 @@ class LeadingIndicators:
     ) -> None:
         self._roster, self._foreseen, self._sources = roster, tuple(foreseen), tuple(sources)
         self._known = Indicators(0)
+        self._corrections = Corrections.none(len(roster) * len(foreseen))
         self._metrics = _Metrics((), np.empty(0), np.empty(0, dtype=np.int64))
         self._given: Profile | None = None  # what was corrected last, and what came of it
         self._made: Profile | None = None
@@ -110,6 +112,7 @@ class LeadingIndicators:
         """
         self._left_out, self._refused = self._counted(self._refused), set()
         if len(self._metrics):
+            self._judge(values)
             self._known.settle(values[self._series()])
             self._pass_step()
         self._given = None
@@ -123,11 +126,19 @@ class LeadingIndicators:
             return profile
         if profile is not self._given or self._made is None:
             self._given, self._tick = profile, None
-            self._made = self._known.adjusted(profile, self._series())
+            made = self._known.adjusted(profile, self._series())
+            self._made = self._corrections.allowed(profile, made)
         return self._made
+
+    def _judge(self, values: Floats) -> None:
+        """Hold all that metrics made of the last forecast against the demand that came."""
+        if self._given is not None and self._made is not None:
+            there = np.unique(self._series())
+            self._corrections = self._corrections.after_step(self._given, self._made, values, there)
 
     def rearrange(self, roster: Roster, foreseen: Sequence[Resource], positions: Ints) -> None:
         """Go on with other tenants and resources, keeping what is known of those that stay."""
+        self._corrections = self._corrections.rearranged(positions)
         stays, places = _axes(positions.reshape(len(foreseen), len(roster)), len(self._roster))
         now = {before: position for position, before in enumerate(stays) if before >= 0}
         keys = sorted((now[t], name) for t, name in self._metrics.keys if t in now)
@@ -143,6 +154,7 @@ class LeadingIndicators:
             shape = (len(self._foreseen), len(self._metrics))
             is_chosen = np.zeros(shape[0] * shape[1], dtype=np.bool_)
             is_chosen[self._known.chosen(self._series())] = True
+            may = ~self._corrections.is_paused[self._series()]
             self._tick = IndicatorTick(
                 resources=self._foreseen,
                 tenant=self._metrics.tenant,
@@ -152,8 +164,8 @@ class LeadingIndicators:
                 gain=self._known.gain().reshape(shape),
                 lead_steps=self._known.lead_steps().reshape(shape),
                 scored_steps=self._known.scored().reshape(shape),
-                is_used=self._known.is_used.reshape(shape),
-                is_chosen=is_chosen.reshape(shape),
+                is_used=(self._known.is_used & may).reshape(shape),
+                is_chosen=(is_chosen & may).reshape(shape),
             )
         return self._tick
 
