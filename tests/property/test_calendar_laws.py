@@ -1,6 +1,7 @@
 """What holds of every calendar: profiles are raised, by no more than is to come, and only once."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import numpy as np
 from hypothesis import given
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from agent.absorbed import Absorbed, Absorption, absorbed_after, borne_out, usual_after
 from agent.coming import Coming, concerned
 from agent.event import EventSource, Occurrence
+from agent.event_sections import event_sources
+from agent.keys import Faults
 from agent.learned import LEAST_RATIO, MOST_RATIO, Learned
 from agent.tenant import BASIC, Entitlement, Floats, Kind, QosClass, Roster, Tenant
 from agent.uplift import Lift, Windows, ahead_of
@@ -234,6 +237,42 @@ def test_whom_an_event_concerns_is_what_its_source_says(found: Events) -> None:
         for series, multiplier in zip(one.series.tolist(), one.multiplier.tolist(), strict=True):
             kind = BASIC[series // len(NAMES)].kind
             assert np.array_equal(multiplier, source.multiplier.get(kind, np.nan), equal_nan=True)
+
+
+zones = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
+# Local times, many of them near where clocks change.
+days = st.sampled_from(["2026-03-08", "2026-03-29", "2026-04-05", "2026-10-04", "2026-10-25"])
+starts = st.builds(
+    lambda day, after_s: datetime.fromisoformat(day) + timedelta(seconds=after_s),
+    days,
+    st.sampled_from([7800, 8100, 9000, 9900, 10_800]) | st.integers(-86_400, 86_400),
+)
+
+
+def span_of(zone: str, start: datetime, **end: object) -> tuple[float, float]:
+    """Return when an event takes place that a file tells of."""
+    faults = Faults()
+    document = {"events": [{"name": "x", "start": start, "timezone": zone, **end}]}
+    (source,) = event_sources(document, faults, read=lambda _: b"")
+    assert source.span_s is not None
+    return source.span_s
+
+
+@given(zones, starts, st.integers(1, 30 * 86_400))
+def test_a_length_in_seconds_is_exact_wherever_clocks_change(
+    zone: str, start: datetime, lasts_s: int
+) -> None:
+    start_s, end_s = span_of(zone, start, duration_s=float(lasts_s))
+    assert end_s - start_s == lasts_s
+
+
+@given(zones, starts, st.integers(60, 3 * 86_400))
+def test_an_end_that_clocks_show_is_after_the_start_and_an_hour_off_at_most(
+    zone: str, start: datetime, shown_s: int
+) -> None:
+    start_s, end_s = span_of(zone, start, end=start + timedelta(seconds=shown_s))
+    assert end_s > start_s
+    assert abs(end_s - start_s - shown_s) <= 3600.0
 
 
 ratios = st.floats(0.001, 1000.0)
