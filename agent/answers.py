@@ -233,9 +233,10 @@ class Sentence(Struct, frozen=True):
 class Indicator(Struct, frozen=True):
     """One metric of a tenant's application beside the forecast of one resource.
 
-    `state` is "used" (it corrects the forecast), "second" (another one tells more), "no gain",
-    "learning" or "unreported".  `shift`, in `unit`, is what it moves the median of the next step
-    by, or would; `gain_pct` how much lower the loss was with it, on steps that it had not seen.
+    `state` is "used" (it corrects the forecast), "second" (another one tells more), "paused" (all
+    together have lost too much), "no gain", "learning" or "unreported".  `shift`, in `unit`, is
+    what it moves the median of the next step by, or would; `gain_pct` how much lower the loss was
+    with it, on steps that it had not seen.
     """
 
     metric: str

@@ -40,6 +40,7 @@ def indicator_text(one: Indicator, resource: Resource) -> str:
         "unreported": "not reported now, not used.",
         "learning": f"judged on {one.scored_steps} of {FEWEST_SCORED} steps, not used yet.",
         "no gain": "no gain, not used.",
+        "paused": f"{_gain(one)}; paused: this tenant's metrics have lost too much together.",
         "second": f"{_gain(one)}, but another metric tells more.",
     }
     return f"{one.metric}{value}: {why[one.state]}"
@@ -66,7 +67,7 @@ def _state(tick: IndicatorTick, row: int, place: int) -> str:
     if tick.is_chosen[row, place]:
         return "used"
     if tick.is_used[row, place]:
-        return "second"
+        return "paused" if tick.is_paused[row, place] else "second"
     return "learning" if tick.scored_steps[row, place] < FEWEST_SCORED else "no gain"
 
 

@@ -154,7 +154,7 @@ class LeadingIndicators:
             shape = (len(self._foreseen), len(self._metrics))
             is_chosen = np.zeros(shape[0] * shape[1], dtype=np.bool_)
             is_chosen[self._known.chosen(self._series())] = True
-            may = ~self._corrections.is_paused[self._series()]
+            is_paused = self._corrections.is_paused[self._series()]
             self._tick = IndicatorTick(
                 resources=self._foreseen,
                 tenant=self._metrics.tenant,
@@ -164,8 +164,9 @@ class LeadingIndicators:
                 gain=self._known.gain().reshape(shape),
                 lead_steps=self._known.lead_steps().reshape(shape),
                 scored_steps=self._known.scored().reshape(shape),
-                is_used=(self._known.is_used & may).reshape(shape),
-                is_chosen=(is_chosen & may).reshape(shape),
+                is_used=self._known.is_used.reshape(shape),
+                is_chosen=(is_chosen & ~is_paused).reshape(shape),
+                is_paused=is_paused.reshape(shape),
             )
         return self._tick
 

@@ -83,6 +83,7 @@ class IndicatorTick:
     scored_steps: Ints  # on how many steps it was judged
     is_used: Bools
     is_chosen: Bools  # of those that are used, the one that corrects
+    is_paused: Bools  # all of the tenant's have lost too much together: none corrects for now
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,7 @@ def with_indicators(one: TickRecord) -> TickRecord:
         scored_steps=np.array([[40, 100, 1000, 12, 12], [1000, 100, 100, 100, 100]]),
         is_used=np.array([[True, True, True, False, False], [True] + [False] * 4]),
         is_chosen=np.array([[True, True, False, False, False], [True] + [False] * 4]),
+        is_paused=np.zeros((2, 5), dtype=np.bool_),
     )
     return replace(one, indicators=tick)
 
@@ -258,6 +259,21 @@ def test_what_metrics_make_of_a_forecast_is_told_metric_by_metric() -> None:
     batch = explained("batch", with_indicators(record()))
     (text,) = [s.text for s in batch.chains[1].steps if s.stage == "metric"]
     assert text == "jobs (3) leads by 1 step: -64.0M, loss 25 % lower over the last 200 steps."
+
+
+def test_metrics_that_are_paused_together_say_so() -> None:
+    one = with_indicators(record())
+    assert one.indicators is not None
+    is_paused = np.zeros((2, 5), dtype=np.bool_)
+    is_paused[1, 0] = True
+    is_chosen = one.indicators.is_chosen & ~is_paused
+    tick = replace(one.indicators, is_paused=is_paused, is_chosen=is_chosen)
+    batch = explained("batch", replace(one, indicators=tick))
+    (text,) = [s.text for s in batch.chains[1].steps if s.stage == "metric"]
+    assert text == (
+        "jobs (3): loss 25 % lower over the last 200 steps; paused: this tenant's metrics have "
+        "lost too much together."
+    )
 
 
 def test_metrics_are_in_json_with_their_numbers() -> None:
