@@ -305,3 +305,21 @@ def test_a_roster_that_empties_forgets_all() -> None:
     bench = Bench(tenants(2)).taught("t00", steps=3)
     bench.indicators.rearrange(Roster.of(()), FORESEEN, np.empty(0, dtype=np.int64))
     assert bench.indicators.tick() is None
+
+
+def test_what_metrics_have_lost_together_pauses_them_and_follows_the_roster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.corrections._MOST_LOST", 0.5)
+    bench = Bench(tenants(2)).taught("t01")
+    assert ("t01", "cpu") in bench.used()
+    ones = np.ones(bench.n_series)
+    bench.stepped(ones, t01={"queue": 3.0})
+    said = bench.stepped(ones, t01={"queue": 3.0})
+    np.testing.assert_array_equal(said.grid, bench.given.grid)
+    assert bench.used() == set()
+    other = Roster.of(Tenant(name, SILVER, {}) for name in ("t01", "z"))
+    bench.indicators.rearrange(other, FORESEEN, np.array([1, -1, 3, -1]))
+    tick = bench.indicators.tick()
+    assert tick is not None
+    assert tick.is_paused[:, 0].tolist() == [True, False]
