@@ -8,7 +8,7 @@ import msgspec
 from agent.answers import Finding, Health, Status
 from agent.client import AgentError, get
 from agent.config import ConfigError, load_host
-from agent.cycle import LIMIT_CONTROL
+from agent.controls import control_of
 from agent.host import read_config
 from agent.settings import Config, HostSettings
 from agent.tenant import Resource
@@ -61,7 +61,7 @@ def _configuration(config_path: Path, tenants_dir: Path) -> tuple[Finding, Confi
 def _unenforceable(config: Config | None) -> list[Finding]:
     """Name what is configured to be divided and cannot be limited (rule 8: never silence)."""
     resources = () if config is None else config.resources
-    unlimited = [resource for resource in resources if resource not in LIMIT_CONTROL]
+    unlimited = [resource for resource in resources if control_of(resource) is None]
     places = dict.fromkeys((resource.kind.group, resource.device) for resource in unlimited)
     return [
         Finding(

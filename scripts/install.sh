@@ -20,6 +20,8 @@ source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
 cp -r agent enforce forecast pyproject.toml README.md LICENSE "$source"
 pip_install --no-deps --no-build-isolation --force-reinstall "$source" || die "pip could not install tidegate"
+$venv/bin/python -Ic 'import enforce.links.programs as p, sys; sys.exit(not p.OBJECT.exists())' ||
+  say "no clang here, and no BPF object beside the sources: networks will be counted and limited nowhere"
 install -d /usr/local/bin
 ln -sfn $venv/bin/tidegate /usr/local/bin/tidegate
 
