@@ -105,6 +105,10 @@ SUPPLY_KEYS: Mapping[Kind, tuple[Key, Key]] = {
     )
     for kind, (name, of) in _RATES.items()
 }
+UPLINK_KEYS = (
+    Key("replace_qdisc", flag(), "may_replace_qdisc"),
+    Key("others_fraction", number("a fraction", above=0.0, most=1.0), "others_fraction"),
+)
 TENANT_KEYS: Mapping[Kind, tuple[Key, Key, Key]] = {
     Kind.CPU: (
         Key("floor_cores", _CORES, "floor"),

@@ -10,13 +10,17 @@ from typing import Any
 
 from agent.amounts import amount_text, unit_of
 from agent.keys import Faults, Key, dotted, read_table, shown
-from agent.schema import SUPPLY_KEYS, TENANT_KEYS
+from agent.schema import SUPPLY_KEYS, TENANT_KEYS, UPLINK_KEYS
+from agent.settings import UplinkSettings
 from agent.tenant import Entitlement, Kind, Resource
 
-DISK = Kind.DISK_READ.group
+DISK, NETWORK = Kind.DISK_READ.group, Kind.NET_OUT.group
 GROUPS = tuple(dict.fromkeys(kind.group for kind in Kind))
 SUPPLY_GROUPS = tuple(dict.fromkeys(kind.group for kind in SUPPLY_KEYS))
 _DISK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9!._-]{0,62}", re.ASCII)
+# What an interface may be called, as far as TOML and people can write it.
+_LINK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}", re.ASCII)
+_LINK_EXPECTATION = "an interface's name, such as eth0 or enp1s0, of at most 15 characters"
 _DISK_EXPECTATION = "a disk's name in /sys/class/block, such as sda or nvme0n1"
 
 Settings = dict[Kind, dict[str, Any]]
@@ -39,10 +43,23 @@ def supplies(document: Mapping[str, Any], faults: Faults) -> dict[Resource, Supp
     for group in SUPPLY_GROUPS:
         table = document.get(group, {})
         for device, where, one in _devices(group, table, faults):
-            for kind, settings in _settings(one, SUPPLY_KEYS, where, faults).items():
+            sections = [key.name for key in UPLINK_KEYS] if group == NETWORK and device else []
+            for kind, settings in _settings(one, SUPPLY_KEYS, where, faults, sections).items():
                 supply = _supply(kind, settings, where, faults)
                 if supply is not None:
                     found[Resource(kind, device)] = supply
+    return found
+
+
+def uplinks(document: Mapping[str, Any], faults: Faults) -> dict[str, UplinkSettings]:
+    """Return how each uplink is set up that the host's file names."""
+    names = [key.name for key in UPLINK_KEYS]
+    found = {}
+    for device, where, one in _devices(NETWORK, document.get(NETWORK, {}), Faults()):
+        if device:
+            own = {name: value for name, value in one.items() if name in names}
+            settings = read_table(own, UPLINK_KEYS, where=where, faults=faults)
+            found[device] = UplinkSettings(**settings)
     return found
 
 
@@ -75,6 +92,9 @@ def entitlements(
 
 def _devices(group: str, table: Any, faults: Faults) -> Iterator[tuple[str, str, Any]]:
     """Yield each device that has a table, the name of the table and what it holds."""
+    if group == NETWORK and isinstance(table, Mapping):
+        yield from _links(table, faults)
+        return
     if group != DISK:
         yield "", group, table
         return
@@ -89,6 +109,18 @@ def _devices(group: str, table: Any, faults: Faults) -> Iterator[tuple[str, str,
             faults.add(where, f"expected a table for each disk ([disk.sda]), got {shown(one)}")
         else:
             yield name, where, one
+
+
+def _links(table: Mapping[str, Any], faults: Faults) -> Iterator[tuple[str, str, Any]]:
+    """Yield what the network's table says of no interface, then the table of each."""
+    yield "", NETWORK, {name: one for name, one in table.items() if not isinstance(one, Mapping)}
+    for name, one in table.items():
+        if isinstance(one, Mapping):
+            where = dotted(NETWORK, name)
+            if _LINK_NAME.fullmatch(name):
+                yield name, where, one
+            else:
+                faults.add(where, f"expected {_LINK_EXPECTATION}")
 
 
 def _settings(

@@ -57,7 +57,7 @@ class Applier:
         memory_margin_bytes: float,
         shaper: Shaper | None = None,
     ) -> None:
-        """Take a `shaper`, which stays its maker's to close, where there are uplinks."""
+        """Take a `shaper`, which is closed with this, where there are uplinks."""
         self._shaper = shaper
         self._root, self._names, self._originals = root, names, originals
         self._margin_bytes = memory_margin_bytes
@@ -69,6 +69,8 @@ class Applier:
         """Stop lowering; limits stay as they are."""
         self._lowering.close()
         self._units.close()
+        if self._shaper is not None:
+            self._shaper.close()
 
     def apply(self, changes: Changes) -> Outcomes:
         """Write `changes` in their order and say what became of each."""

@@ -119,7 +119,7 @@ class Sampler:
 
         `disks` are told apart, by name and number; of one without a number nothing is known.  A
         `slow_every`-th of the tenants gets its slow columns per read.  A `shaper` of the same
-        tenants reads the network, where that is divided; it stays its maker's to close.
+        tenants reads the network, where that is divided; it is closed elsewhere.
         """
         self._shaper = shaper
         self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0

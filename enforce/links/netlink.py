@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from enforce.links.classes import INNER, Classes, Update
 from enforce.links.messages import (
@@ -46,28 +47,25 @@ _PATIENCE_S = 10
 
 
 class ClassSocket:
-    """Requests about classes and their leaves, in the network namespace that it was opened in.
+    """Requests about classes and their leaves, in the network namespace of the first request.
 
-    Raises:
-        OSError: No such socket can be opened here.
-
+    That raises OSError where no such socket can be opened.
     """
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-        self._socket.bind((0, 0))
-        self._socket.settimeout(_PATIENCE_S)
-        self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)  # errors without the request in them
-        for option, size in (
-            (socket.SO_SNDBUF, _SEND_BYTES),
-            (_SO_RCVBUFFORCE, _RECEIVE_BYTES),
-        ):
-            self._socket.setsockopt(socket.SOL_SOCKET, option, size)
+        self._opened: socket.socket | None = None
         self._sequence = 0
 
     def close(self) -> None:
         """Close the socket; what was set stays."""
-        self._socket.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _socket(self) -> socket.socket:
+        if self._opened is None:
+            self._opened = _opened_socket()
+        return self._opened
 
     def set_classes(self, ifindex: int, update: Update, *, parent: int = INNER) -> dict[int, int]:
         """Make or change classes below `parent`; return the errno of each that failed, by place."""
@@ -205,6 +203,21 @@ class ClassSocket:
                     failed[sequence - first] = code
                 if sequence == self._sequence:
                     return failed
+
+
+def _opened_socket() -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    try:
+        opened.bind((0, 0))
+        opened.settimeout(_PATIENCE_S)
+        opened.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)  # errors without the request in them
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+        with suppress(PermissionError):  # without it the default has to do
+            opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
 
 class _Bound:

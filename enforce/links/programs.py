@@ -86,7 +86,9 @@ class Programs:
 
     def close(self) -> None:
         """Let go of everything; what is attached goes on."""
-        self._library.close(self._object)
+        if self._object:  # libbpf takes no object twice
+            self._library.close(self._object)
+        self._object = 0
 
     def program(self, name: str) -> int:
         """Return the descriptor of a loaded program, for a filter of an interface."""

@@ -66,12 +66,7 @@ class Shaper:
         record: Path,
         pins: Path = PINS,
     ) -> None:
-        """Open the socket; the kernel is changed by the first `read`.
-
-        Raises:
-            OSError: The kernel has no routing socket for us.
-
-        """
+        """Open nothing yet: the kernel is changed by the first `read`, which says what fails."""
         self._root, self._pins, self._count = root, pins, len(names)
         self._limited = np.flatnonzero(np.array(is_limited, dtype=np.bool_))
         self._netlink, self._saved = ClassSocket(), SavedUplinks(record)
