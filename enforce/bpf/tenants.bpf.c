@@ -9,6 +9,7 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
@@ -160,41 +161,41 @@ int forwarded_out(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* Fill `tuple` from an IPv4 or IPv6 packet; return its size, 0 where there is nothing to look up. */
+/* Fill `tuple` from an IPv4 or IPv6 packet; return its size, 0 where there is nothing to look up.
+ * In packets and in tuples both addresses, and both ports, lie side by side: helpers write them, since
+ * without CAP_PERFMON the verifier refuses stores of our own into what the compiler has spilled. */
 static __always_inline __u32 tuple_of(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
 				      __u8 *protocol)
 {
 	__u32 offset = ETH_HLEN;
-	__be16 ports[2];
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct iphdr ip;
+		__u8 length = 0;
+		__be16 fragment = 0;
 
-		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) < 0)
+		if (bpf_skb_load_bytes(skb, offset, &length, sizeof(length)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, frag_off), &fragment,
+				       sizeof(fragment)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, protocol), protocol,
+				       sizeof(*protocol)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, saddr),
+				       &tuple->ipv4.saddr, 2 * sizeof(__be32)) < 0)
 			return 0;
-		if (ip.frag_off & bpf_htons(0x1fff)) /* no ports in later fragments */
+		if (fragment & bpf_htons(0x1fff)) /* no ports in later fragments */
 			return 0;
-		*protocol = ip.protocol;
-		tuple->ipv4.saddr = ip.saddr;
-		tuple->ipv4.daddr = ip.daddr;
-		if (bpf_skb_load_bytes(skb, offset + ip.ihl * 4, ports, sizeof(ports)) < 0)
+		offset += (length & 15) * 4;
+		if (bpf_skb_load_bytes(skb, offset, &tuple->ipv4.sport, 2 * sizeof(__be16)) < 0)
 			return 0;
-		tuple->ipv4.sport = ports[0];
-		tuple->ipv4.dport = ports[1];
 		return sizeof(tuple->ipv4);
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr ip;
-
-		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) < 0)
+		if (bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, nexthdr), protocol,
+				       sizeof(*protocol)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, saddr),
+				       &tuple->ipv6.saddr, 2 * sizeof(struct in6_addr)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + sizeof(struct ipv6hdr), &tuple->ipv6.sport,
+				       2 * sizeof(__be16)) < 0)
 			return 0;
-		*protocol = ip.nexthdr;
-		__builtin_memcpy(tuple->ipv6.saddr, &ip.saddr, sizeof(tuple->ipv6.saddr));
-		__builtin_memcpy(tuple->ipv6.daddr, &ip.daddr, sizeof(tuple->ipv6.daddr));
-		if (bpf_skb_load_bytes(skb, offset + sizeof(ip), ports, sizeof(ports)) < 0)
-			return 0;
-		tuple->ipv6.sport = ports[0];
-		tuple->ipv6.dport = ports[1];
 		return sizeof(tuple->ipv6);
 	}
 	return 0;
@@ -212,16 +213,21 @@ static __always_inline int gets_socket(struct __sk_buff *skb)
 
 	if (!size)
 		return 0;
-	if (protocol == IPPROTO_TCP)
+	if (protocol == IPPROTO_TCP) {
 		sk = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	else if (protocol == IPPROTO_UDP)
+		if (!sk)
+			return 0;
+		if (sk->state != BPF_TCP_LISTEN && sk->state != BPF_TCP_NEW_SYN_RECV &&
+		    sk->state != BPF_TCP_TIME_WAIT)
+			failed = bpf_sk_assign(skb, sk, 0);
+		bpf_sk_release(sk);
+	} else if (protocol == IPPROTO_UDP) {
 		sk = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
-		return 0;
-	if (protocol == IPPROTO_UDP || (sk->state != BPF_TCP_LISTEN &&
-	    sk->state != BPF_TCP_NEW_SYN_RECV && sk->state != BPF_TCP_TIME_WAIT))
+		if (!sk)
+			return 0;
 		failed = bpf_sk_assign(skb, sk, 0);
-	bpf_sk_release(sk);
+		bpf_sk_release(sk);
+	}
 	return !failed;
 }
 
