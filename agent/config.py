@@ -350,6 +350,7 @@ def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
         is_observed_only=found.get("is_observed_only", False),
         metrics_file=str(metrics["file"]) if "file" in metrics else None,
         regions=found.get("regions", ()),
+        veth=found.get("veth"),
     )
 
 

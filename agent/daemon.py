@@ -374,9 +374,15 @@ def _shaper(config: Config, roster: Roster) -> Shaper | None:
     if not uplinks:
         return None
     is_limited = ~roster.is_observed_only & (not host.is_observing)
-    record = host.state_dir / UPLINKS_NAME
+    named = {tenant.name: tenant.veth for tenant in config.tenants}
+    found = ((position, named.get(name)) for position, name in enumerate(roster.names))
     return Shaper(
-        host.cgroup_root, roster.names, uplinks, is_limited=is_limited.tolist(), record=record
+        host.cgroup_root,
+        roster.names,
+        uplinks,
+        is_limited=is_limited.tolist(),
+        record=host.state_dir / UPLINKS_NAME,
+        veths={position: veth for position, veth in found if veth is not None},
     )
 
 

@@ -17,6 +17,7 @@ from agent.keys import (
     choice,
     count,
     flag,
+    interface,
     number,
     rate,
     seconds,
@@ -156,4 +157,5 @@ def tenant_keys(classes: Sequence[QosClass]) -> tuple[Key, ...]:
         Key("qos", choice(names, "a QoS class,"), "qos", is_required=True),
         Key("observe", flag(), "is_observed_only"),
         Key("regions", regions(), "regions"),
+        Key("veth", interface(), "veth"),
     )

@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.amounts import amount_text, unit_of
-from agent.keys import Faults, Key, dotted, read_table, shown
+from agent.keys import (
+    INTERFACE_EXPECTATION,
+    Faults,
+    Key,
+    dotted,
+    is_interface,
+    read_table,
+    shown,
+)
 from agent.schema import SUPPLY_KEYS, TENANT_KEYS, UPLINK_KEYS
 from agent.settings import UplinkSettings
 from agent.tenant import Entitlement, Kind, Resource
@@ -18,9 +26,6 @@ DISK, NETWORK = Kind.DISK_READ.group, Kind.NET_OUT.group
 GROUPS = tuple(dict.fromkeys(kind.group for kind in Kind))
 SUPPLY_GROUPS = tuple(dict.fromkeys(kind.group for kind in SUPPLY_KEYS))
 _DISK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9!._-]{0,62}", re.ASCII)
-# What an interface may be called, as far as TOML and people can write it.
-_LINK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}", re.ASCII)
-_LINK_EXPECTATION = "an interface's name, such as eth0 or enp1s0, of at most 15 characters"
 _DISK_EXPECTATION = "a disk's name in /sys/class/block, such as sda or nvme0n1"
 
 Settings = dict[Kind, dict[str, Any]]
@@ -117,10 +122,10 @@ def _links(table: Mapping[str, Any], faults: Faults) -> Iterator[tuple[str, str,
     for name, one in table.items():
         if isinstance(one, Mapping):
             where = dotted(NETWORK, name)
-            if _LINK_NAME.fullmatch(name):
+            if is_interface(name):
                 yield name, where, one
             else:
-                faults.add(where, f"expected {_LINK_EXPECTATION}")
+                faults.add(where, f"expected {INTERFACE_EXPECTATION}")
 
 
 def _settings(

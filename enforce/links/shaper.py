@@ -4,20 +4,22 @@ A tenant's class is made with all of the uplink as its ceil, as a new cgroup has
 is then set to is decided elsewhere.  One that was lost comes back as it was.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from enforce.columns import Changes, ClassControl, Floats, Ints, NetColumns, Outcomes, Result
 from enforce.links.classes import MAJOR, minors_for
 from enforce.links.netlink import ClassSocket
-from enforce.links.programs import PINS, Counters, Programs, Tenant, depth_of
+from enforce.links.programs import Counters, Programs, Tenant, depth_of
 from enforce.links.saved import SavedUplinks
 from enforce.links.tree import Tree
 from enforce.links.uplink import Direction, Port, Uplink, UplinkError, directions
+from enforce.links.veths import Veths
 
 # What cannot be set up is tried again after so many reads: loading programs takes 40 ms.
 _RETRY_EVERY = 10
@@ -64,16 +66,19 @@ class Shaper:
         *,
         is_limited: Sequence[bool],
         record: Path,
-        pins: Path = PINS,
+        veths: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         """Open nothing yet: the kernel is changed by the first `read`, which says what fails."""
-        self._root, self._pins, self._count = root, pins, len(names)
+        self._root, self._count = root, len(names)
         self._limited = np.flatnonzero(np.array(is_limited, dtype=np.bool_))
         self._netlink, self._saved = ClassSocket(), SavedUplinks(record)
         self._ports = [Port(uplink, self._netlink) for uplink in uplinks]
         self._names = tuple(uplink.name for uplink in uplinks)
         self._trees: dict[tuple[str, str], Tree] = {}  # by uplink and direction
         self._sent = [_Sent() for _ in uplinks]
+        self._veth_names = veths
+        self._veths: Veths | None = None
+        self._apart = np.array(sorted(veths), dtype=np.int64)
         self._programs: Programs | None = None
         self._minors: Ints | None = None
         self._told: Ints | None = None
@@ -102,6 +107,8 @@ class Shaper:
                 for way in directions(port.uplink):
                     fill = partial(self._fill_classes, columns, place, way, cgroup_id)
                     self._try(f"{port.uplink.name} {way}", fill)
+            if port is self._receiving:
+                self._read_veths(columns, place, cgroup_id)
             left = columns.out_bytes[place].copy()
             columns.out_bytes[place] = self._sent[place].after(
                 left, columns.out_offered_bytes[place]
@@ -118,7 +125,7 @@ class Shaper:
         if tree is not None:
             try:
                 port = self._ports[self._names.index(control.uplink)]
-                return tree.write(port.ifindex_of(control.direction), control, changes)
+                return self._written(port, tree, control, changes)
             except OSError as error:
                 why = str(error)
         return Outcomes(
@@ -133,12 +140,13 @@ class Shaper:
     def _settle_programs(self, cgroup_id: Ints) -> None:
         """Load, attach, and tell the kernel whose cgroups are whose."""
         if self._programs is None:
-            self._programs = Programs(depth_of(self._root) + 1, pins=self._pins)
+            self._programs = Programs(depth_of(self._root) + 1)
         programs = self._programs
         programs.attach(self._root)
         is_new = self._told is None or not np.array_equal(self._told, cgroup_id)
         if self._minors is None:
             self._minors = self._adopted_minors(programs, cgroup_id)
+            self._veths = self._made_veths(self._minors)
             self._trees = {
                 (port.uplink.name, way): Tree(self._netlink, capacity, self._minors)
                 for port in self._ports
@@ -148,8 +156,10 @@ class Shaper:
             classids = np.where(self._minors > 0, self._minors | MAJOR << 16, 0)
             programs.tell(
                 {
-                    one: Tenant(classid)
-                    for one, classid in zip(cgroup_id.tolist(), classids.tolist(), strict=True)
+                    one: Tenant(classid, place in self._veth_names)
+                    for place, (one, classid) in enumerate(
+                        zip(cgroup_id.tolist(), classids.tolist(), strict=True)
+                    )
                     if one
                 }
             )
@@ -166,9 +176,17 @@ class Shaper:
         minors[self._limited] = minors_for(before)
         return minors
 
+    def _made_veths(self, minors: Ints) -> Veths | None:
+        port = self._receiving
+        if port is None or not self._veth_names:
+            return None
+        names, capacity = self._veth_names, port.uplink.in_bytes_per_s
+        return Veths(self._netlink, self._saved, names, minors=minors, capacity=capacity)
+
     def _leave_others(self) -> None:
         """Put uplinks back that are not to be limited any more."""
-        wanted = self._names if len(self._limited) else ()
+        limited = [name for one, name in self._veth_names.items() if one in self._limited]
+        wanted = (*self._names, *limited) if len(self._limited) else ()
         if set(self._saved.names) <= set(wanted):
             return
         failed = [one for one in self._saved.put_back(self._netlink, keep=wanted) if one.why]
@@ -203,6 +221,52 @@ class Shaper:
         if way == "out":
             columns.out_bytes[place, at] = mine.bytes[at]
 
+    def _written(self, port: Port, tree: Tree, control: ClassControl, changes: Changes) -> Outcomes:
+        done = tree.write(port.ifindex_of(control.direction), control, changes)
+        if port is self._receiving and control.direction == "in":
+            self._write_veths(control, changes, done)
+        return done
+
+    @property
+    def _receiving(self) -> Port | None:
+        """Return the uplink whose share of bytes in holds at tenants' veths: the first such."""
+        return next((port for port in self._ports if "in" in directions(port.uplink)), None)
+
+    def _read_veths(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
+        """Make what is missing on the veths of limited tenants, and read their classes there."""
+        if self._veths is None or self._programs is None:
+            return
+        there = self._veths.present()
+        owners = {ifindex: int(cgroup_id[position]) for position, ifindex in there.items()}
+        self._try("veths", partial(self._programs.watch, "veths", owners))
+        for position in set(self._apart.tolist()) & set(self._limited.tolist()):
+            for name in ("in_rate", "in_ceil", "in_dropped_packets", "in_backlog_bytes"):
+                getattr(columns, name)[place, position] = np.nan
+            if position in there and cgroup_id[position]:
+                fill = partial(self._fill_veth, columns, place, position, there[position])
+                self._try(f"veth {self._veth_names[position]}", fill)
+
+    def _fill_veth(self, columns: NetColumns, place: int, position: int, ifindex: int) -> None:
+        assert self._veths is not None  # noqa: S101 - its caller has looked
+        mine = self._veths.read(position, ifindex)
+        tree = self._trees[self._names[place], "in"]
+        columns.in_rate[place, position] = mine.rate[0]
+        columns.in_ceil[place, position] = tree.shown_ceil(mine.ceil)[0]
+        columns.in_dropped_packets[place, position] = mine.drops[0]
+        columns.in_backlog_bytes[place, position] = mine.backlog_bytes[0]
+        columns.in_bytes[place, position] = mine.bytes[0]
+
+    def _write_veths(self, control: ClassControl, changes: Changes, done: Outcomes) -> None:
+        """Write what concerns tenants behind a veth there, which is where it holds."""
+        for place in np.flatnonzero(np.isin(changes.tenant, self._apart)).tolist():
+            position = int(changes.tenant[place])
+            if self._veths is not None:
+                one = self._veths.write(position, control, float(changes.after[place]))
+                done.kept[place], done.result[place] = one.kept[0], one.result[0]
+                done.why.pop(position, None)
+                for why in one.why.values():
+                    done.why[position] = why
+
     def _fill_unlimited(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
         """Say of those who have no class that nothing limits them."""
         is_free = cgroup_id != 0
@@ -233,6 +297,7 @@ class Shaper:
         for name, field in (("out_offered_bytes", "out_bytes"), ("in_bytes", "in_bytes")):
             count = counters.of(field, cgroup_id, ifindex)
             getattr(columns, name)[place] = np.where(cgroup_id != 0, count, np.nan)
+            getattr(columns, name)[place, self._apart] = np.nan  # programs cannot tell theirs
 
     def _try(self, what: str, act: Callable[[], None]) -> bool:
         """Do something unless it failed a short while ago; return whether it went well."""

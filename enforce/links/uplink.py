@@ -194,6 +194,20 @@ class Port:
         return root is not None and root.is_ours
 
 
+def make_single(netlink: ClassSocket, ifindex: int, minor: int, capacity: float) -> None:
+    """Put our HTB on an interface all of whose packets are of the class `minor`.
+
+    Raises:
+        OSError: The kernel refused.
+
+    """
+    with _route() as route:
+        route.tc("replace", "htb", ifindex, handle=MAJOR << 16, default=minor)
+    inner = Update(np.array([INNER]), np.array([capacity]), np.array([capacity]))
+    for code in netlink.set_classes(ifindex, inner, parent=0).values():
+        raise OSError(code, f"class: {os.strerror(code)}")
+
+
 def has_clsact(netlink: ClassSocket, ifindex: int) -> bool:
     """Say whether a link has the qdisc that filters hang on.
 
@@ -213,10 +227,11 @@ def foreign_root(netlink: ClassSocket, name: str) -> Qdisc | None:
 
     """
     ifindex = ifindex_of(name)
-    root = netlink.root(ifindex) if ifindex else None
-    if root is None:
+    if not ifindex:
         raise UplinkError(f"there is no interface {name}")
-    return None if root.is_default or root.is_ours else root
+    root = netlink.root(ifindex)
+    is_free = root is None or root.is_default or root.is_ours  # one that is down may have none
+    return None if is_free else root
 
 
 def remove(

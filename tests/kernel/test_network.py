@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from traffic import LINK, MBIT, NAMES, Traffic, sh
+from traffic import BOX, LINK, MBIT, NAMES, VETH, Traffic, lay_veth, sh
 
 from enforce.columns import Changes, ClassControl, NetColumns, Outcomes, Result
 from enforce.links.netlink import ClassSocket
@@ -222,3 +222,60 @@ def test_without_a_bpf_file_system_it_is_said(link: Path, tmp_path: Path) -> Non
     sh(f"mount -t bpf bpf {BPFFS}")
     assert columns.problems == (f"network: [Errno 2] no BPF file system at {BPFFS}",)
     assert np.isnan(columns.out_ceil).all()
+
+
+def test_a_tenant_behind_its_veth_is_held_both_ways(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    lay_veth()
+    uplink, record = Uplink(LINK, CAPACITY, CAPACITY), tmp_path / "uplinks.json"
+    shaper = Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: VETH})
+    bench = Bench(link, record, shaper)
+    assert bench.read().problems == ()
+    for way in ("out", "in"):
+        done = bench.set(way, "ceil", 400 * MBIT, 40 * MBIT)
+        assert done.kept.tolist() == [400 * MBIT, 40 * MBIT]
+        assert done.why == {}
+        traffic.stream_of_box(way)
+        time.sleep(0.5)
+        before, began_s = bench.read(), time.monotonic()
+        time.sleep(1.5)
+        after, elapsed_s = bench.read(), time.monotonic() - began_s
+        traffic.stop()
+        used = (getattr(after, f"{way}_bytes") - getattr(before, f"{way}_bytes"))[0]
+        assert used[1] / elapsed_s == pytest.approx(40 * MBIT, rel=0.05)
+        assert not used[0] > 0
+        assert getattr(after, f"{way}_ceil")[0].tolist() == [400 * MBIT, 40 * MBIT]
+    sh(f"tc qdisc del dev {VETH} root")
+    assert bench.read().in_ceil[0, 1] == 40 * MBIT
+    shaper.close()
+    assert [one.why for one in give_back(record)] == ["", ""]
+    assert "htb" not in sh("tc qdisc show")
+    sh(f"ip netns del {BOX}")
+
+
+def test_two_uplinks_are_limited_each_by_itself(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    sh("ip link add up2 type veth peer name up3")
+    uplinks, record = [Uplink("up2", CAPACITY), Uplink(LINK, CAPACITY)], tmp_path / "uplinks.json"
+    shaper = Shaper(link, NAMES, uplinks, is_limited=[True] * 2, record=record)
+    bench = Bench(link, record, shaper)
+    bench.read()
+    bench.set("out", "ceil", 80 * MBIT, 8 * MBIT)
+    traffic.stream("bits", "out")
+    time.sleep(0.3)
+    columns = bench.read()
+    assert columns.problems == ()
+    assert columns.out_ceil.tolist() == [[np.inf, np.inf], [80 * MBIT, 8 * MBIT]]
+    assert columns.out_bytes[0].tolist() == [0.0, 0.0]
+    assert columns.out_bytes[1, 1] > 10_000
+    assert np.isnan(columns.in_ceil).all()
+    # One is left: only the other is limited from now on.
+    shaper.close()
+    bench.shaper = Shaper(link, NAMES, uplinks[1:], is_limited=[True] * 2, record=record)
+    assert bench.read().out_ceil.tolist() == [[80 * MBIT, 8 * MBIT]]
+    assert "htb" not in sh("tc qdisc show dev up2")
+    bench.shaper.close()
+    assert [one.why for one in give_back(record)] == [""]
+    sh("ip link del up2")

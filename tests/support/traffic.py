@@ -50,6 +50,22 @@ def lay_link(root: Path) -> None:
         (root / name).mkdir(exist_ok=True)
 
 
+BOX, VETH, INSIDE, BOX_ADDRESS = "box", "ve-bits", "ve-in", "10.8.0.2"
+
+
+def lay_veth() -> None:
+    """Put a network namespace behind a veth of this host, and let the peer find the way there."""
+    sh(f"ip netns add {BOX}")
+    sh(f"ip link add {VETH} type veth peer name {INSIDE} netns {BOX}")
+    sh(f"ip addr add 10.8.0.1/24 dev {VETH}")
+    sh(f"ip link set {VETH} up")
+    sh(f"ip -n {BOX} addr add {BOX_ADDRESS}/24 dev {INSIDE}")
+    sh(f"ip -n {BOX} link set {INSIDE} up")
+    sh(f"ip -n {BOX} route add default via 10.8.0.1")
+    sh(f"ip -n {NETNS} route add 10.8.0.0/24 via {OURS}")
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
 class Traffic:
     """TCP streams between tenants and the peer."""
 
@@ -58,16 +74,26 @@ class Traffic:
 
     def stream(self, tenant: str, way: str) -> None:
         """Let a tenant send to the peer or receive from it from now on."""
+        self._between(str(self._root / tenant / "cgroup.procs"), OURS, way)
+
+    def stream_of_box(self, way: str) -> None:
+        """Let a process in the box behind the veth send to the peer, or receive from it."""
+        self._between(BOX, BOX_ADDRESS, way)
+
+    def _between(self, where: str, address: str, way: str) -> None:
         self._port += 1
-        ours = [str(self._root / tenant / "cgroup.procs"), THEIRS if way == "out" else OURS]
-        theirs = ["", ours[1]]
+        ours = [where, THEIRS if way == "out" else address]
+        theirs = [NETNS, ours[1]]
         server, client = (theirs, ours) if way == "out" else (ours, theirs)
         self._start(SERVER, server)
         self._start(CLIENT, client)
 
     def _start(self, program: str, words: list[str]) -> None:
-        where = [] if words[0] else ["ip", "netns", "exec", NETNS]
-        argv = [*where, sys.executable, "-c", program, *words, str(self._port)]
+        """Run a program in a network namespace, or in a cgroup by its file of processes."""
+        place, *rest = words
+        where = [] if "/" in place else ["ip", "netns", "exec", place]
+        procs = place if "/" in place else ""
+        argv = [*where, sys.executable, "-c", program, procs, *rest, str(self._port)]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
         self._processes.append(process)
         assert process.stdout is not None
