@@ -28,7 +28,7 @@ from agent.controls import all_controls
 from agent.enforced import files_in_force, files_left_out
 from agent.record import ResourceTick, TickRecord
 from agent.tenant import BASIC, Bools, Floats, Kind, Resource
-from agent.usage import measured
+from agent.usage import measured, queue_of
 from forecast.profile import Source
 from forecast.quality import Verdict
 
@@ -268,6 +268,7 @@ def _rate_column(record: TickRecord, resource: Resource, at: Positions) -> list[
         _numbers(tick.limit[at]),
         _numbers(tick.balance[at]),
         _numbers(tick.burst[at]),
+        *(_numbers(column[at]) for column in queue_of(resource, record.usage)),
         quality_rows(tick.quality, at),
     )
     return [RateStatus(name, unit, *row) for row in zip(*columns, strict=True)]

@@ -90,13 +90,25 @@ def measured(resource: Resource, usage: Usage) -> Floats:
 
 def is_queued(resource: Resource, usage: Usage) -> Bools:
     """Say whose packets waited, or were dropped since they had: only an uplink's classes tell."""
-    if resource.kind not in _NET_COLUMN or not resource.device:
-        return np.zeros(len(usage.is_present), dtype=np.bool_)
-    way, tenants = _NET_COLUMN[resource.kind].partition("_")[0], len(usage.is_present)
-    waiting = usage.network.of(f"{way}_backlog_bytes", resource.device, tenants)
-    dropped = usage.network.of(f"{way}_dropped_packets", resource.device, tenants)
+    waiting, dropped, _ = queue_of(resource, usage)
     with np.errstate(invalid="ignore"):
         return np.asarray((waiting > 0) | (dropped > 0))
+
+
+def queue_of(resource: Resource, usage: Usage) -> tuple[Floats, Floats, Floats]:
+    """Return bytes that wait, packets dropped a second, bytes a second that programs saw.
+
+    NaN where no uplink's class tells.
+    """
+    tenants = len(usage.is_present)
+    if resource.kind not in _NET_COLUMN or not resource.device:
+        unknown = np.full(tenants, np.nan)
+        return unknown, unknown, unknown
+    way = _NET_COLUMN[resource.kind].partition("_")[0]
+    offered = "out_offered_bytes" if way == "out" else "in_bytes"
+    names = (f"{way}_backlog_bytes", f"{way}_dropped_packets", offered)
+    waiting, dropped, seen = (usage.network.of(n, resource.device, tenants) for n in names)
+    return waiting, dropped, seen
 
 
 def usage_between(earlier: HostSample, later: HostSample) -> Usage:

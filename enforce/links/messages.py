@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from enforce.columns import Floats, Ints
 from enforce.links.classes import MAJOR, NUMBERS, Classes
 
-REQUEST, ACK, DUMP, CREATE, REPLACE = 0x1, 0x4, 0x300, 0x400, 0x100
+REQUEST, ACK, ECHO, DUMP, CREATE, REPLACE = 0x1, 0x4, 0x8, 0x300, 0x400, 0x100
 NEW_LINK, GET_LINK = 16, 18
 NEW_QDISC, DEL_QDISC, GET_QDISC = 36, 37, 38
 NEW_CLASS, DEL_CLASS, GET_CLASS = 40, 41, 42
@@ -90,6 +90,11 @@ def removal_message(sequence: int, ifindex: int, minor: int) -> bytes:
 def dump_message(sequence: int, kind: int, ifindex: int, parent: int = 0) -> bytes:
     """Return the request for all qdiscs, classes or filters of one link."""
     return _request(kind, DUMP, sequence, _TC.pack(0, 0, 0, ifindex, 0, parent, 0))
+
+
+def get_message(sequence: int, ifindex: int, minor: int) -> bytes:
+    """Return the request for one class; without an echo the answer goes to listeners only."""
+    return _request(GET_CLASS, ECHO, sequence, _TC.pack(0, 0, 0, ifindex, _id(minor), 0, 0))
 
 
 def link_message(sequence: int, ifindex: int) -> bytes:

@@ -120,6 +120,9 @@ class Shaper:
         control, count = changes.control, len(changes)
         if not isinstance(control, ClassControl):
             raise TypeError(f"{control} is no number of a class")
+        nothing = np.full(count, np.nan), np.full(count, Result.REFUSED, dtype=np.uint8)
+        if not count:
+            return Outcomes(control, changes.tenant, changes.after, *nothing)
         why = "not set up"
         tree = self._trees.get((control.uplink, control.direction))
         if tree is not None:
@@ -128,14 +131,8 @@ class Shaper:
                 return self._written(port, tree, control, changes)
             except OSError as error:
                 why = str(error)
-        return Outcomes(
-            control,
-            changes.tenant,
-            changes.after,
-            np.full(count, np.nan),
-            np.full(count, Result.REFUSED, dtype=np.uint8),
-            dict.fromkeys(changes.tenant.tolist(), f"{control}: {why}"),
-        )
+        said = dict.fromkeys(changes.tenant.tolist(), f"{control}: {why}")
+        return Outcomes(control, changes.tenant, changes.after, *nothing, said)
 
     def _settle_programs(self, cgroup_id: Ints) -> None:
         """Load, attach, and tell the kernel whose cgroups are whose."""

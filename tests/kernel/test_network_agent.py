@@ -106,6 +106,10 @@ def test_an_uplink_is_divided_and_its_limits_held(agent: Agent, traffic: Traffic
     row = status(record, agent.daemon.facts(), now_s=time.monotonic()).tenants[0]
     assert {rate.resource: rate.limit_per_s for rate in row.rates}[str(OUT)] == 80 * MBIT
     assert f"{LINK} out ceil" in row.in_force
+    (out,) = (rate for rate in row.rates if rate.resource == str(OUT))
+    assert out.waiting_bytes is not None
+    assert out.waiting_bytes > 0
+    assert out.seen_per_s == pytest.approx(80 * MBIT, rel=0.15)
 
 
 def test_what_others_change_or_remove_is_back_at_the_next_tick(

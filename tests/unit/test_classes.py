@@ -33,6 +33,9 @@ assert netlink.set_classes(ifindex, one, parent=0) == {}
 failed = netlink.set_classes(ifindex, Update(minors, rates, rates * 2))
 removed = netlink.remove_classes(ifindex, [0x10, 0x9999])
 found = netlink.classes(ifindex).of(minors)
+some = netlink.some_classes(ifindex, [0x11, 0x9999, 0x13]).of(minors)
+assert np.isnan(some.rate).tolist() == [k not in (1, 3) for k in range(len(rates))]
+assert some.ceil[3] == found.ceil[3]
 root = netlink.root(ifindex)
 print(json.dumps([found.rate.tolist(), found.ceil.tolist(), failed, removed, root.is_ours]))
 """
