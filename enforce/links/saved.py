@@ -13,7 +13,7 @@ from enforce.durable import replace_file
 from enforce.links.messages import ROOT, Qdisc
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import PINS, unpin
-from enforce.links.uplink import foreign_root, has_clsact, ifindex_of, remove
+from enforce.links.uplink import foreign_root, has_clsact, ifindex_of, remove, remove_ifb
 
 NAME = "uplinks.json"
 _VERSION = 1
@@ -73,6 +73,8 @@ class SavedUplinks:
         known = self._saved.get(name)
         if known is not None and known.ifindex == ifindex:
             return
+        if known is not None:  # that interface is gone: what was made for it is nobody's
+            remove_ifb(known.ifindex)
         before = Before(ifindex, has_clsact(netlink, ifindex))
         foreign = foreign_root(netlink, name)
         if foreign is not None:
@@ -95,6 +97,8 @@ class SavedUplinks:
                         before=before.root,
                         clsact_was_there=before.clsact_was_there,
                     )
+                else:
+                    remove_ifb(before.ifindex)
                 self._save({one: b for one, b in self._saved.items() if one != name})
             except Exception as error:  # noqa: BLE001 - pyroute2 raises what it likes
                 why = str(error) or type(error).__name__

@@ -248,14 +248,21 @@ def remove(
         return
     with _route() as route:
         _remove_filters(netlink, route, ifindex, clsact_was_there=clsact_was_there)
-        ifb = ifindex_of(ifb_name(ifindex))
-        if ifb:
-            route.link("del", index=ifb)
+    remove_ifb(ifindex)
+    with _route() as route:
         root = netlink.root(ifindex)
         if root is not None and root.is_ours:
             route.tc("del", index=ifindex, parent=ROOT)
     if before is not None and before.ifindex == ifindex:
         _put_back(netlink, before)
+
+
+def remove_ifb(ifindex: int) -> None:
+    """Remove the ifb that was made for an interface of this number, which may be gone itself."""
+    ifb = ifindex_of(ifb_name(ifindex))
+    if ifb:
+        with _route() as route:
+            route.link("del", index=ifb)
 
 
 def _put_back(netlink: ClassSocket, before: Qdisc) -> None:

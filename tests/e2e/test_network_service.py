@@ -19,8 +19,10 @@ ETC, DROP_INS = Path("/etc/tidegate"), Path(f"/etc/systemd/system/{UNIT}.d")
 DROP_IN = Path("/usr/local/lib/tidegate/network.conf")
 HOST = f"""
 [periods]
-tick_s = 0.5
+tick_s = 0.25
 learning_s = 0
+[pace]
+ramp_down_fraction_per_s = 1.0
 [network.{LINK}]
 out_capacity_bytes_per_s = {100 * MBIT}
 in_capacity_bytes_per_s = {100 * MBIT}
@@ -69,7 +71,7 @@ def of_network(problems: list[str]) -> list[str]:
 def test_the_hardened_service_says_what_it_lacks_and_has_it_by_its_drop_in() -> None:
     found = sh(f"tc qdisc show dev {LINK}")
     sh(f"systemctl start {UNIT}")
-    wait_until(problems_are(lambda all_: bool(of_network(all_))), limit_s=40)
+    wait_until(problems_are(lambda all_: bool(of_network(all_))), limit_s=40, pause_s=0.1)
     assert sh(f"tc qdisc show dev {LINK}") == found
     sh(f"systemctl stop {UNIT}")
 
@@ -77,11 +79,14 @@ def test_the_hardened_service_says_what_it_lacks_and_has_it_by_its_drop_in() -> 
     (DROP_INS / "network.conf").write_text(DROP_IN.read_text())
     sh("systemctl daemon-reload")
     sh(f"systemctl start {UNIT}")
-    wait_until(problems_are(lambda all_: not of_network(all_)), limit_s=40)
-    wait_until(is_held, limit_s=40)
+    wait_until(problems_are(lambda all_: not of_network(all_)), limit_s=40, pause_s=0.1)
+    wait_until(is_held, limit_s=40, pause_s=0.1)
     sh(f"systemctl kill --signal=KILL {UNIT}")
     assert is_held()
-    wait_until(problems_are(lambda all_: not of_network(all_)), limit_s=40)  # started again
+    # systemd starts it again, and it adopts what is there.
+    wait_until(
+        problems_are(lambda all_: not of_network(all_)), limit_s=40, pause_s=0.1
+    )  # started again
     sh(f"systemctl stop {UNIT}")
     sh("tidegate release")
     assert sh(f"tc qdisc show dev {LINK}") == found

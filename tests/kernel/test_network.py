@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from traffic import BOX, LINK, MBIT, NAMES, VETH, Traffic, lay_veth, sh
+from traffic import BOX, LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh
 
 from enforce.columns import Changes, ClassControl, NetColumns, Outcomes, Result
 from enforce.links.netlink import ClassSocket
@@ -250,8 +250,23 @@ def test_a_tenant_behind_its_veth_is_held_both_ways(
     assert bench.read().in_ceil[0, 1] == 40 * MBIT
     shaper.close()
     assert [one.why for one in give_back(record)] == ["", ""]
-    assert "htb" not in sh("tc qdisc show")
+    assert "htb" not in sh(f"tc qdisc show dev {VETH}") + sh(f"tc qdisc show dev {LINK}")
     sh(f"ip netns del {BOX}")
+
+
+def test_an_uplink_that_is_made_anew_is_set_up_again_and_leaves_nothing(bench: Bench) -> None:
+    bench.read()
+    gone = ifb_name(ifindex_of(LINK))
+    sh(f"ip link del {LINK}")
+    assert "no interface" in "".join(bench.read().problems)
+    ip(f"link add {LINK} type veth peer name {PEER} netns {NETNS}", f"link set {LINK} up")
+    for _ in range(10):  # what failed is tried again after ten reads
+        bench.read()
+    columns = bench.read()
+    assert columns.problems == ()
+    assert columns.out_ceil.tolist() == [[np.inf, np.inf]]
+    assert ifindex_of(gone) == 0
+    assert ifindex_of(ifb_name(ifindex_of(LINK))) > 0
 
 
 def test_two_uplinks_are_limited_each_by_itself(

@@ -21,7 +21,7 @@ from enforce.links.uplink import ifb_name, ifindex_of
 
 pytestmark = pytest.mark.kernel
 
-TICK_S = 0.5
+TICK_S = 0.25
 OUT, IN = Resource(Kind.NET_OUT, LINK), Resource(Kind.NET_IN, LINK)
 HOST = """
 [host]
@@ -30,11 +30,13 @@ state_dir = "{folder}/state"
 runtime_dir = "{folder}/run"
 cpu_reserve_cores = 0.1
 [periods]
-tick_s = 0.5
+tick_s = 0.25
 step_s = 1
 horizon_s = 5
 refit_s = 10
 learning_s = {learning}
+[pace]
+ramp_down_fraction_per_s = 1.0
 [modes]
 net_out = "strict"
 [network.up0]

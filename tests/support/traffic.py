@@ -42,12 +42,21 @@ def sh(command: str) -> str:
 def lay_link(root: Path) -> None:
     """Lay a link to a peer; make the cgroups of two tenants below `root`."""
     sh(f"ip netns add {NETNS}")
-    sh(f"ip link add {LINK} type veth peer name {PEER} netns {NETNS}")
-    for where, name, address in (("", LINK, OURS), (f"-n {NETNS}", PEER, THEIRS)):
-        sh(f"ip {where} addr add {address}/24 dev {name}")
-        sh(f"ip {where} link set {name} up")
+    ip(
+        f"link add {LINK} type veth peer name {PEER} netns {NETNS}",
+        f"addr add {OURS}/24 dev {LINK}",
+        f"link set {LINK} up",
+    )
+    ip(f"addr add {THEIRS}/24 dev {PEER}", f"link set {PEER} up", netns=NETNS)
     for name in NAMES:
         (root / name).mkdir(exist_ok=True)
+
+
+def ip(*commands: str, netns: str = "") -> None:
+    """Run several commands of ip with one process: starting one takes long in the lab."""
+    where = ["-n", netns] if netns else []
+    text = "\n".join(commands)
+    subprocess.run(["ip", *where, "-batch", "-"], input=text, check=True, text=True)
 
 
 BOX, VETH, INSIDE, BOX_ADDRESS = "box", "ve-bits", "ve-in", "10.8.0.2"
@@ -56,13 +65,18 @@ BOX, VETH, INSIDE, BOX_ADDRESS = "box", "ve-bits", "ve-in", "10.8.0.2"
 def lay_veth() -> None:
     """Put a network namespace behind a veth of this host, and let the peer find the way there."""
     sh(f"ip netns add {BOX}")
-    sh(f"ip link add {VETH} type veth peer name {INSIDE} netns {BOX}")
-    sh(f"ip addr add 10.8.0.1/24 dev {VETH}")
-    sh(f"ip link set {VETH} up")
-    sh(f"ip -n {BOX} addr add {BOX_ADDRESS}/24 dev {INSIDE}")
-    sh(f"ip -n {BOX} link set {INSIDE} up")
-    sh(f"ip -n {BOX} route add default via 10.8.0.1")
-    sh(f"ip -n {NETNS} route add 10.8.0.0/24 via {OURS}")
+    ip(
+        f"link add {VETH} type veth peer name {INSIDE} netns {BOX}",
+        f"addr add 10.8.0.1/24 dev {VETH}",
+        f"link set {VETH} up",
+    )
+    ip(
+        f"addr add {BOX_ADDRESS}/24 dev {INSIDE}",
+        f"link set {INSIDE} up",
+        "route add default via 10.8.0.1",
+        netns=BOX,
+    )
+    ip(f"route add 10.8.0.0/24 via {OURS}", netns=NETNS)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
