@@ -75,7 +75,9 @@ class MemoryStatus(Struct, frozen=True):
 class RateStatus(Struct, frozen=True):
     """One tenant's part of a disk, the network or requests; `unit` is what is counted a second.
 
-    A token is one of the unit.  No ceiling means the host's.
+    A token is one of the unit.  No ceiling means the host's.  What waits in a tenant's queue, is
+    dropped there, and what programs saw (before it was queued, where it is sent) is known of
+    interfaces only.
     """
 
     resource: str
@@ -95,6 +97,9 @@ class RateStatus(Struct, frozen=True):
     limit_per_s: float | None
     balance_tokens: float | None
     burst_tokens: float | None
+    waiting_bytes: float | None
+    dropped_packets_per_s: float | None
+    seen_per_s: float | None
     forecast_quality: ForecastQuality | None
 
 

@@ -29,7 +29,7 @@ from agent.schema import (
     TENANT_KEYS,
     tenant_keys,
 )
-from agent.sections import GROUPS, entitlements, exact_text, supplies
+from agent.sections import GROUPS, entitlements, exact_text, supplies, uplinks
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config, HostSettings, Periods
 from agent.tenant import QosClass, Resource, Tenant
 from agent.units import seconds_text
@@ -222,6 +222,7 @@ def _host_config(
         calendar=calendar,
         log=log,
         qos=_qos_classes(document.get("qos", {}), faults),
+        uplinks=uplinks(document, faults),
     )
 
 
@@ -349,6 +350,7 @@ def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
         is_observed_only=found.get("is_observed_only", False),
         metrics_file=str(metrics["file"]) if "file" in metrics else None,
         regions=found.get("regions", ()),
+        veth=found.get("veth"),
     )
 
 

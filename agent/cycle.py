@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.allocation import Allocation, Claims, Mode, allocate
+from agent.controls import UNCOUNTED, control_of
 from agent.demand import Demand, cpu_demand, memory_demand, rate_demand
 from agent.emergency import EmergencySettings, Grants, host_need
 from agent.holds import first_known, least_of, of_the_same, own_limit, stuck_bytes, unyielding_bytes
@@ -17,13 +18,9 @@ from agent.pools import fair_share
 from agent.profiles import ResourceProfile
 from agent.tenant import Bools, Floats, Ints, Kind, Resource, Roster, Terms, carried_over
 from agent.tokens import Ledger, credit_of, settled
-from agent.usage import Usage, measured, rearranged, usage_between
-from enforce.columns import Control, HostSample
+from agent.usage import Usage, is_queued, measured, rearranged, usage_between
+from enforce.columns import HostSample
 from forecast.profile import Profile
-
-# What limits a resource; of all others limits are decided, and nothing enforces them yet.
-LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_HIGH}
-UNCOUNTED = (Kind.NET_OUT, Kind.NET_IN, Kind.REQUESTS)  # usage is unknown: there is no forecast
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class Policy:
     @property
     def foreseen(self) -> tuple[Resource, ...]:
         """Return what of it is forecast, in the order of the forecaster's series."""
-        return tuple(r for r in self.capacity if r.kind not in self.uncounted)
+        return tuple(r for r in self.capacity if r.device or r.kind not in self.uncounted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +146,10 @@ def _demanded(
         return cpu_demand(usage, ceiling=ceiling, fair=fair, capacity=capacity)
     if resource == Resource.MEMORY:
         return memory_demand(usage, ceiling=ceiling, high=limit)
-    used = measured(resource, usage)
-    return rate_demand(used, limit=limit, ceiling=ceiling, fair=fair, capacity=capacity)
+    used, queued = measured(resource, usage), is_queued(resource, usage)
+    return rate_demand(
+        used, limit=limit, ceiling=ceiling, fair=fair, capacity=capacity, is_queued=queued
+    )
 
 
 def decide(
@@ -185,16 +184,16 @@ def in_force(resource: Resource, sample: HostSample, machine: float) -> Floats:
 
 def _limit_in(sample: HostSample, resource: Resource) -> Floats:
     """Return the kernel's limits; inf is none, as of all that it does not limit."""
-    control = LIMIT_CONTROL.get(resource)
+    control = control_of(resource)
     if control is None:
         return np.full(len(sample.cgroup_id), np.inf)
-    return sample.in_force.of(control)
+    return sample.limit(control)
 
 
 def _profile_of(
     resource: Resource, profile: Profile, roster: Roster, policy: Policy
 ) -> ResourceProfile:
-    if resource.kind in policy.uncounted:
+    if resource not in policy.foreseen:
         return ResourceProfile.unknown(profile.levels, len(roster))
     return ResourceProfile.of(profile, policy.foreseen.index(resource), len(roster))
 
@@ -253,7 +252,7 @@ def _decided(
         is_pool_withheld=bool(host_needs),
     )
     before = in_force(resource, seen.sample, machine)
-    control, is_movable = LIMIT_CONTROL.get(resource), _is_movable(resource, seen, roster)
+    control, is_movable = control_of(resource), _is_movable(resource, seen, roster)
     # The others keep what stands there: of what is divided they take what was decided for them.
     allowed = capacity * allocation.elasticity - float(allocation.limit[~is_movable].sum())
     if policy.modes[resource] is Mode.ELASTIC:
@@ -297,7 +296,7 @@ def _decided(
 
 def _is_movable(resource: Resource, seen: Observation, roster: Roster) -> Bools:
     """Say whose limit can be read and is ours to write: of what nothing limits, nobody's."""
-    is_known = ~np.isnan(_limit_in(seen.sample, resource)) & (resource in LIMIT_CONTROL)
+    is_known = ~np.isnan(_limit_in(seen.sample, resource)) & (control_of(resource) is not None)
     return seen.usage.is_present & is_known & ~roster.is_observed_only
 
 
@@ -316,7 +315,7 @@ def _claims(
     burst = terms.burst_s * rate * resource.is_spent
     ledger = state.ledgers[resource]
     pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
-    least = enforceable(LIMIT_CONTROL.get(resource), np.zeros(len(roster)))
+    least = enforceable(control_of(resource), np.zeros(len(roster)))
     if resource == Resource.MEMORY:
         high, margin_bytes = seen.sample.in_force.memory_high_bytes, policy.memory_margin_bytes
         stuck = _stuck(resource, seen, policy)

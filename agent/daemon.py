@@ -20,12 +20,19 @@ from agent.loading import Loading
 from agent.metric_files import MetricFiles
 from agent.paths import ORIGINALS_NAME
 from agent.persistence import Persistence, unix_now_s
-from agent.policy import calendar_plan, forecast_settings, loop_settings, policy_of, thrift_of
+from agent.policy import (
+    calendar_plan,
+    forecast_settings,
+    loop_settings,
+    policy_of,
+    thrift_of,
+    uplinks_of,
+)
 from agent.ports import Kernel
 from agent.promises import left_alone_text
 from agent.pushed import PushedMetrics
 from agent.record import TickRecord
-from agent.release import left_without_tenants, release_unenforced
+from agent.release import left_without_tenants, release_unenforced, release_uplinks
 from agent.settings import Config
 from agent.sole import AgentRunningError, RootLock, other_agent
 from agent.status import AgentFacts
@@ -37,6 +44,8 @@ from agent.wording import enforcing_text
 from enforce.apply import Applier
 from enforce.cgroup import ensure
 from enforce.disks import disk_number
+from enforce.links.saved import NAME as UPLINKS_NAME
+from enforce.links.shaper import Shaper
 from enforce.originals import Originals
 from enforce.sampler import Sampler
 
@@ -346,12 +355,35 @@ class Daemon:
         self._release_problem = release_unenforced(
             self._originals, host, self._roster, is_locked=is_locked
         )
+        if not uplinks_of(self.config):
+            self._release_problem = self._release_problem or release_uplinks(host)
 
     def _opened_kernel(self, config: Config, roster: Roster) -> Kernel:
         root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes
-        applier = Applier(root, roster.names, self._originals, memory_margin_bytes=margin_bytes)
+        shaper = _shaper(config, roster)
+        applier = Applier(
+            root, roster.names, self._originals, memory_margin_bytes=margin_bytes, shaper=shaper
+        )
         disks = {name: disk_number(name) for name in config.disks}
-        return Kernel(Sampler(root, roster.names, disks=disks), applier)
+        return Kernel(Sampler(root, roster.names, disks=disks, shaper=shaper), applier)
+
+
+def _shaper(config: Config, roster: Roster) -> Shaper | None:
+    """Return what shapes and counts tenants' network, where that is divided."""
+    uplinks, host = uplinks_of(config), config.host
+    if not uplinks:
+        return None
+    is_limited = ~roster.is_observed_only & (not host.is_observing)
+    named = {tenant.name: tenant.veth for tenant in config.tenants}
+    found = ((position, named.get(name)) for position, name in enumerate(roster.names))
+    return Shaper(
+        host.cgroup_root,
+        roster.names,
+        uplinks,
+        is_limited=is_limited.tolist(),
+        record=host.state_dir / UPLINKS_NAME,
+        veths={position: veth for position, veth in found if veth is not None},
+    )
 
 
 def _metric_paths(config: Config) -> dict[str, str]:

@@ -15,6 +15,8 @@ from agent.usage import Usage
 _PROBE = 1.25
 _MEMORY_PROBE = 1.1
 _AT_LIMIT = 0.95
+# A burst may wait for a moment far below the limit.
+_QUEUED_AT = 0.5
 # A busy host hides demand without any throttling: runnable threads wait for their turn.
 _SATURATED = 0.97
 
@@ -46,15 +48,22 @@ def cpu_demand(usage: Usage, *, ceiling: Floats, fair: Floats, capacity: float) 
 
 
 def rate_demand(
-    used: Floats, *, limit: Floats, ceiling: Floats, fair: Floats, capacity: float
+    used: Floats,
+    *,
+    limit: Floats,
+    ceiling: Floats,
+    fair: Floats,
+    capacity: float,
+    is_queued: Bools | bool = False,
 ) -> Demand:
     """Estimate what was demanded of a disk, the network or of requests, per second.
 
-    Only the fact of being held is known: usage stands at the limit, or a device that gives all
-    that it has gives a tenant its weighted share `fair` or more.  The estimate then probes upwards.
+    Only the fact of being held is known: usage stands at the limit, or near it while packets wait
+    (`is_queued`), or a device that gives all that it has gives a tenant its weighted share `fair`
+    or more.  The estimate then probes upwards.
     """
     with np.errstate(invalid="ignore"):
-        is_held = (used > 0) & (used >= _AT_LIMIT * limit)
+        is_held = (used > 0) & (used >= np.where(is_queued, _QUEUED_AT, _AT_LIMIT) * limit)
         saturated = np.nansum(used) >= _SATURATED * capacity
         is_waiting = saturated & (used > 0) & (used >= _AT_LIMIT * fair)
     is_censored = is_held | is_waiting

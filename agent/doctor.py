@@ -8,12 +8,15 @@ import msgspec
 from agent.answers import Finding, Health, Status
 from agent.client import AgentError, get
 from agent.config import ConfigError, load_host
-from agent.cycle import LIMIT_CONTROL
+from agent.controls import control_of
 from agent.host import read_config
+from agent.policy import uplinks_of
+from agent.sections import NETWORK
 from agent.settings import Config, HostSettings
 from agent.tenant import Resource
 from enforce.capability import probe
 from enforce.disks import disk_number
+from enforce.links.probing import probe_links
 from enforce.neighbours import Standing, standing
 from enforce.systemd import weight_under
 
@@ -34,7 +37,7 @@ def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Fi
         *_tenants(socket_path, root),
         *(
             Finding(found.name, str(found.state), found.meaning, found.remedy)
-            for found in probe(root)
+            for found in (*probe(root), *probe_links([] if config is None else uplinks_of(config)))
         ),
     ]
 
@@ -61,15 +64,14 @@ def _configuration(config_path: Path, tenants_dir: Path) -> tuple[Finding, Confi
 def _unenforceable(config: Config | None) -> list[Finding]:
     """Name what is configured to be divided and cannot be limited (rule 8: never silence)."""
     resources = () if config is None else config.resources
-    unlimited = [resource for resource in resources if resource not in LIMIT_CONTROL]
+    unlimited = [resource for resource in resources if control_of(resource) is None]
     places = dict.fromkeys((resource.kind.group, resource.device) for resource in unlimited)
     return [
         Finding(
             f"{group} {device}".strip() + " limits",
             "missing",
             "configured but not enforceable: they are decided and shown, and nothing writes them",
-            f"take [{'.'.join(filter(None, (group, device)))}] out of the host's file, "
-            "or live with what is only shown",
+            _remedy_of_unenforceable(group, device),
         )
         for group, device in places
     ] + [
@@ -77,6 +79,13 @@ def _unenforceable(config: Config | None) -> list[Finding]:
         for name in ([] if config is None else config.disks)
         if disk_number(name) is None
     ]
+
+
+def _remedy_of_unenforceable(group: str, device: str) -> str:
+    if group == NETWORK:
+        return "name the interface that the bytes pass through, as in [network.eth0]"
+    where = ".".join(filter(None, (group, device)))
+    return f"take [{where}] out of the host's file, or live with what is only shown"
 
 
 def _weighed(beside: Standing, config: Config | None) -> Finding:

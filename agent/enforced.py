@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 from agent.answers import ControlValue
+from agent.controls import all_controls
 from agent.record import TickRecord
 from agent.tenant import Floats, Ints
 from agent.units import approximate_bytes, three_digits
-from enforce.columns import Control, Result
+from enforce.columns import AnyControl, ClassControl, Control, Result
 from enforce.limits import text
 
 WOULD_BE_WRITTEN, WOULD_STAY = "would be written", "would stay"
@@ -21,12 +22,12 @@ _RESULT_WORDS = {
 }
 
 
-def control_value(record: TickRecord, control: Control, position: int) -> ControlValue:
+def control_value(record: TickRecord, control: AnyControl, position: int) -> ControlValue:
     """Return what one control file held, what was wanted of it in this tick, what it kept."""
     before = _kernel_text(control, in_force(record, control, position))
     for outcomes in record.outcomes:
         places = np.flatnonzero(outcomes.tenant == position)
-        if outcomes.control is control and len(places):
+        if outcomes.control == control and len(places):
             place = int(places[-1])
             result = _RESULT_WORDS[Result(int(outcomes.result[place]))]
             why = outcomes.why.get(position)
@@ -39,7 +40,7 @@ def control_value(record: TickRecord, control: Control, position: int) -> Contro
             )
     for changes in record.unwritten:
         places = np.flatnonzero(changes.tenant == position)
-        if changes.control is control and len(places):
+        if changes.control == control and len(places):
             wanted = _kernel_text(control, float(changes.after[int(places[-1])]))
             return ControlValue(control.value, before, wanted, before, WOULD_BE_WRITTEN)
     is_observed = bool(record.roster.is_observed_only[position])
@@ -53,12 +54,13 @@ def files_in_force(record: TickRecord, at: Ints) -> list[dict[str, str | None]]:
 
     In the kernel's own words; None where it cannot be read.
     """
-    columns = {control: record.sample.in_force.of(control).copy() for control in Control}
+    controls = all_controls(record.resources)
+    columns = {control: record.sample.limit(control).copy() for control in controls}
     for outcomes in record.outcomes:
         is_read = ~np.isnan(outcomes.kept)
         columns[outcomes.control][outcomes.tenant[is_read]] = outcomes.kept[is_read]
     return [
-        dict(zip(map(str, Control), row, strict=True))
+        dict(zip(map(str, controls), row, strict=True))
         for row in zip(
             *(_words(control, column[at]) for control, column in columns.items()), strict=True
         )
@@ -74,22 +76,24 @@ def files_left_out(record: TickRecord, at: Ints) -> list[dict[str, str]]:
     return [found.get(tenant, {}) for tenant in at.tolist()]
 
 
-def in_force(record: TickRecord, control: Control, position: int) -> float:
+def in_force(record: TickRecord, control: AnyControl, position: int) -> float:
     """Return what a control file held before this tick's writes; NaN where it was not there."""
-    return float(record.sample.in_force.of(control)[position])
+    return float(record.sample.limit(control)[position])
 
 
-def _words(control: Control, values: Floats) -> list[str | None]:
+def _words(control: AnyControl, values: Floats) -> list[str | None]:
     return [None if math.isnan(value) else text(control, value) for value in values.tolist()]
 
 
-def _kernel_text(control: Control, value: float) -> str | None:
+def _kernel_text(control: AnyControl, value: float) -> str | None:
     """Return a value as the kernel writes it, and for a person where that is not the same."""
     if math.isnan(value):
         return None
     kernel = text(control, value)
     if control is Control.CPU_WEIGHT or not math.isfinite(value):
         return kernel
+    if isinstance(control, ClassControl):
+        return f"{kernel} ({approximate_bytes(value)}/s)"
     person = (
         f"{three_digits(value)} cores" if control is Control.CPU_MAX else approximate_bytes(value)
     )

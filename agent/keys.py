@@ -5,6 +5,7 @@
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 from agent.quoting import MOST_SHOWN, cut
 from agent.units import TooLargeError, UnknownUnitError, parse_bytes, parse_seconds
 
+_INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}", re.ASCII)
+INTERFACE_EXPECTATION = "an interface's name, such as eth0 or enp1s0, of at most 15 characters"
 _MAX_SECONDS = 1e9
 _MAX_COUNT = 1_000_000
 
@@ -204,6 +207,22 @@ def choice(names: Sequence[str], what: str = "") -> Kind:
 
     listed = " or ".join(f'"{name}"' for name in names)
     return Kind(f"{what} {listed}".lstrip(), read, tuple(names))
+
+
+def is_interface(name: str) -> bool:
+    """Say whether an interface may be called so, as far as TOML and people can write it."""
+    return _INTERFACE.fullmatch(name) is not None
+
+
+def interface() -> Kind:
+    """Return the kind of names of interfaces."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not is_interface(value):
+            raise ValueError("no name of an interface")
+        return value
+
+    return Kind(INTERFACE_EXPECTATION, read)
 
 
 def absolute_path() -> Kind:

@@ -9,8 +9,8 @@ import numpy as np
 
 from agent.fairness import filled
 from agent.tenant import Bools, Floats
-from enforce.columns import Changes, Control
-from enforce.limits import MIN_QUOTA_US, PERIOD_US
+from enforce.columns import AnyControl, Changes, ClassControl, Control
+from enforce.limits import MIN_QUOTA_US, MIN_RATE_BYTES_PER_S, PERIOD_US
 
 _MIN_CPU_CORES = MIN_QUOTA_US / PERIOD_US
 _MIN_MEMORY_BYTES = 1 << 20
@@ -91,13 +91,13 @@ def _is_worth_a_write(
     return is_large | _largest(np.where(is_large, 0.0, np.maximum(-change, 0.0)), short)
 
 
-def reductions(control: Control, target: Floats, in_force: Floats, may_write: Bools) -> Changes:
+def reductions(control: AnyControl, target: Floats, in_force: Floats, may_write: Bools) -> Changes:
     """Return the values that fall, largest drop first."""
     return changes_of(control, target, in_force, may_write & (target < in_force))
 
 
 def raises(
-    control: Control,
+    control: AnyControl,
     target: Floats,
     in_force: Floats,
     *,
@@ -135,7 +135,7 @@ def headroom(
     return max(allowed - in_force, min(owed, float(before.sum()) - in_force))
 
 
-def changes_of(control: Control, after: Floats, before: Floats, is_changed: Bools) -> Changes:
+def changes_of(control: AnyControl, after: Floats, before: Floats, is_changed: Bools) -> Changes:
     """Return the changes of those that are changed, largest drop first."""
     tenant = np.flatnonzero(is_changed)
     with np.errstate(invalid="ignore"):  # from no limit to none
@@ -150,10 +150,12 @@ def is_outside(wanted: Floats, in_force: Floats, pace: Pace) -> Bools:
     return is_off
 
 
-def enforceable(control: Control | None, limit: Floats) -> Floats:
+def enforceable(control: AnyControl | None, limit: Floats) -> Floats:
     """Return the nearest value at or above `limit` that the kernel can hold, if it limits that."""
     if control is None:
         return limit
+    if isinstance(control, ClassControl):
+        return np.maximum(limit, MIN_RATE_BYTES_PER_S)
     return np.maximum(limit, _MIN_CPU_CORES if control is Control.CPU_MAX else _MIN_MEMORY_BYTES)
 
 

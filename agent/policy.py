@@ -1,11 +1,15 @@
 """From what an operator configured to what the core decides by.  Pure."""
 
+from collections.abc import Mapping
+
 from agent.calendar import CalendarPlan
 from agent.cycle import Policy
 from agent.schedule import Thrift
 from agent.settings import Config
+from agent.tenant import Kind, Resource
 from agent.tick import LoopSettings
 from agent.uplift import Windows
+from enforce.links.uplink import Uplink, directions
 from forecast.settings import ForecastSettings
 
 
@@ -46,6 +50,26 @@ def forecast_settings(config: Config) -> ForecastSettings:
         refit_s=config.periods.refit_s,
         history_steps=config.forecast.history_steps,
     )
+
+
+def uplinks_of(config: Config) -> list[Uplink]:
+    """Return the uplinks whose bytes are divided, or of which one direction is."""
+
+    def part(of: Mapping[Resource, float], kind: Kind, name: str) -> float:
+        return of.get(Resource(kind, name), 0.0)
+
+    found = [
+        Uplink(
+            name,
+            out_bytes_per_s=part(config.total, Kind.NET_OUT, name),
+            in_bytes_per_s=part(config.total, Kind.NET_IN, name),
+            out_reserve_bytes_per_s=part(config.reserve, Kind.NET_OUT, name),
+            others_fraction=settings.others_fraction,
+            may_replace_qdisc=settings.may_replace_qdisc,
+        )
+        for name, settings in config.uplinks.items()
+    ]
+    return [one for one in found if directions(one)]
 
 
 def calendar_plan(config: Config) -> CalendarPlan:

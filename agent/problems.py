@@ -1,35 +1,41 @@
 """Names in words what a tick could not enforce, keep or write.  Pure."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from agent.cycle import LIMIT_CONTROL, UNCOUNTED, Decision
+from agent.controls import UNCOUNTED, all_controls, control_of
+from agent.cycle import Decision
 from agent.shares import lacking_fraction
 from agent.tenant import Floats, Resource
-from enforce.columns import Control, HostSample, Outcomes, Result
+from enforce.columns import HostSample, Outcomes, Result
 
 # A guarantee that is short by less is not worth an alarm.
 _COARSE_FRACTION = 0.02
 
 
-def unenforceable(sample: HostSample) -> tuple[str, ...]:
-    """Name every limit that is configured but cannot be enforced: never silence (rule 8)."""
+def unenforceable(sample: HostSample, resources: Iterable[Resource] = ()) -> tuple[str, ...]:
+    """Name every limit that is configured but cannot be enforced: never silence (rule 8).
+
+    `resources` are those that are divided here.
+    """
     is_present = sample.cgroup_id != 0
     found = []
-    for control in Control:
-        missing = int((is_present & np.isnan(sample.in_force.of(control))).sum())
+    for control in all_controls(resources):
+        missing = int((is_present & np.isnan(sample.limit(control))).sum())
         if missing:
             found.append(f"{control}: configured but not enforceable for {missing} tenant(s)")
     absent = int((~is_present).sum())
     if absent:
         found.append(f"{absent} tenant(s) without a cgroup")
-    return tuple(found)
+    return (*found, *sample.network.problems)
 
 
 def unenforced(decision: Decision, sample: HostSample) -> list[str]:
     """Name what is divided here but not limited: decided, shown, and without effect (rule 8)."""
     found: dict[str, bool] = {}
     for resource in decision.resources:
-        if resource not in LIMIT_CONTROL:
+        if control_of(resource) is None:
             what = " ".join((resource.kind.group, resource.device)).strip()
             found[what] = found.get(what, False) or _is_uncounted(resource, sample)
     return [

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from agent.cycle import LIMIT_CONTROL, Decision, Observation, Policy
+from agent.controls import control_of
+from agent.cycle import Decision, Observation, Policy
 from agent.record import ResourceTick
 from agent.tenant import Floats, Resource
 from agent.usage import measured
@@ -14,7 +15,7 @@ def resource_tick(
     """Return the chain from measurement to limit of one resource; `weight` is cpu.weight's."""
     part, state = decision.resources[resource], decision.state
     allocation, nothing = part.allocation, np.full(len(weight), np.nan)
-    control = LIMIT_CONTROL.get(resource)
+    control = control_of(resource)
     return ResourceTick(
         capacity=policy.capacity[resource],
         emergency_pool=allocation.guarantee.emergency_pool,
@@ -37,7 +38,7 @@ def resource_tick(
         grant_left_s=allocation.grants.grant_left_s,
         cooldown_left_s=allocation.grants.cooldown_left_s,
         limit=allocation.limit,
-        in_force=nothing if control is None else seen.sample.in_force.of(control),
+        in_force=nothing if control is None else seen.sample.limit(control),
         weight=weight if resource == Resource.CPU else nothing,
         balance=state.ledgers[resource].balance if resource.is_spent else nothing,
         allowance=state.ledgers[resource].allowance if resource.is_spent else nothing,

@@ -10,6 +10,8 @@ from agent.settings import HostSettings
 from agent.sole import AgentRunningError, RootLock, sole_agent
 from agent.tenant import Roster
 from enforce.columns import Result
+from enforce.links.saved import NAME as UPLINKS_NAME
+from enforce.links.saved import give_back as put_uplinks_back
 from enforce.originals import ROOT, Originals, Released
 from enforce.systemd import GivenBack, give_back
 
@@ -40,14 +42,29 @@ def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
             host.cgroup_root, memory_margin_bytes=float(host.memory_margin_bytes)
         )
         units = give_back(host.cgroup_root)
+        uplinks = put_uplinks_back(host.state_dir / UPLINKS_NAME)
     values = [
         ReleasedValue(one.cgroup, one.file, one.text, _words(one), one.why) for one in released
     ]
+    for uplink in uplinks:
+        word = _RESULT_WORDS[Result.REFUSED if uplink.why else Result.APPLIED]
+        values.append(ReleasedValue(uplink.uplink, "qdisc", uplink.qdisc, word, uplink.why))
     for unit in units:
         result = Result.REFUSED if unit.why else Result.APPLIED
         word, why = _RESULT_WORDS[result], unit.why or ""
         values.append(ReleasedValue(unit.unit, unit.file, unit.text, word, why))
     return values, originals.problem
+
+
+def release_uplinks(host: HostSettings) -> str | None:
+    """Put uplinks back that are not divided any more; return what could not be."""
+    try:
+        done = put_uplinks_back(host.state_dir / UPLINKS_NAME)
+    except OSError as error:
+        return f"uplinks cannot be put back ({error})"
+    for one in done:
+        log.info("no longer limited", uplink=one.uplink, qdisc=one.qdisc, why=one.why)
+    return "; ".join(f"{one.uplink}: {one.why}" for one in done if one.why) or None
 
 
 def left_without_tenants(originals: Originals) -> str | None:

@@ -17,6 +17,7 @@ from agent.keys import (
     choice,
     count,
     flag,
+    interface,
     number,
     rate,
     seconds,
@@ -105,6 +106,10 @@ SUPPLY_KEYS: Mapping[Kind, tuple[Key, Key]] = {
     )
     for kind, (name, of) in _RATES.items()
 }
+UPLINK_KEYS = (
+    Key("replace_qdisc", flag(), "may_replace_qdisc"),
+    Key("others_fraction", number("a fraction", above=0.0, most=1.0), "others_fraction"),
+)
 TENANT_KEYS: Mapping[Kind, tuple[Key, Key, Key]] = {
     Kind.CPU: (
         Key("floor_cores", _CORES, "floor"),
@@ -152,4 +157,5 @@ def tenant_keys(classes: Sequence[QosClass]) -> tuple[Key, ...]:
         Key("qos", choice(names, "a QoS class,"), "qos", is_required=True),
         Key("observe", flag(), "is_observed_only"),
         Key("regions", regions(), "regions"),
+        Key("veth", interface(), "veth"),
     )

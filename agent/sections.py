@@ -9,11 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.amounts import amount_text, unit_of
-from agent.keys import Faults, Key, dotted, read_table, shown
-from agent.schema import SUPPLY_KEYS, TENANT_KEYS
+from agent.keys import (
+    INTERFACE_EXPECTATION,
+    Faults,
+    Key,
+    dotted,
+    is_interface,
+    read_table,
+    shown,
+)
+from agent.schema import SUPPLY_KEYS, TENANT_KEYS, UPLINK_KEYS
+from agent.settings import UplinkSettings
 from agent.tenant import Entitlement, Kind, Resource
 
-DISK = Kind.DISK_READ.group
+DISK, NETWORK = Kind.DISK_READ.group, Kind.NET_OUT.group
 GROUPS = tuple(dict.fromkeys(kind.group for kind in Kind))
 SUPPLY_GROUPS = tuple(dict.fromkeys(kind.group for kind in SUPPLY_KEYS))
 _DISK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9!._-]{0,62}", re.ASCII)
@@ -39,10 +48,23 @@ def supplies(document: Mapping[str, Any], faults: Faults) -> dict[Resource, Supp
     for group in SUPPLY_GROUPS:
         table = document.get(group, {})
         for device, where, one in _devices(group, table, faults):
-            for kind, settings in _settings(one, SUPPLY_KEYS, where, faults).items():
+            sections = [key.name for key in UPLINK_KEYS] if group == NETWORK and device else []
+            for kind, settings in _settings(one, SUPPLY_KEYS, where, faults, sections).items():
                 supply = _supply(kind, settings, where, faults)
                 if supply is not None:
                     found[Resource(kind, device)] = supply
+    return found
+
+
+def uplinks(document: Mapping[str, Any], faults: Faults) -> dict[str, UplinkSettings]:
+    """Return how each uplink is set up that the host's file names."""
+    names = [key.name for key in UPLINK_KEYS]
+    found = {}
+    for device, where, one in _devices(NETWORK, document.get(NETWORK, {}), Faults()):
+        if device:
+            own = {name: value for name, value in one.items() if name in names}
+            settings = read_table(own, UPLINK_KEYS, where=where, faults=faults)
+            found[device] = UplinkSettings(**settings)
     return found
 
 
@@ -75,6 +97,9 @@ def entitlements(
 
 def _devices(group: str, table: Any, faults: Faults) -> Iterator[tuple[str, str, Any]]:
     """Yield each device that has a table, the name of the table and what it holds."""
+    if group == NETWORK and isinstance(table, Mapping):
+        yield from _links(table, faults)
+        return
     if group != DISK:
         yield "", group, table
         return
@@ -89,6 +114,18 @@ def _devices(group: str, table: Any, faults: Faults) -> Iterator[tuple[str, str,
             faults.add(where, f"expected a table for each disk ([disk.sda]), got {shown(one)}")
         else:
             yield name, where, one
+
+
+def _links(table: Mapping[str, Any], faults: Faults) -> Iterator[tuple[str, str, Any]]:
+    """Yield what the network's table says of no interface, then the table of each."""
+    yield "", NETWORK, {name: one for name, one in table.items() if not isinstance(one, Mapping)}
+    for name, one in table.items():
+        if isinstance(one, Mapping):
+            where = dotted(NETWORK, name)
+            if is_interface(name):
+                yield name, where, one
+            else:
+                faults.add(where, f"expected {INTERFACE_EXPECTATION}")
 
 
 def _settings(

@@ -91,6 +91,14 @@ class CalendarSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class UplinkSettings:
+    """How an uplink is set up, beside what there is of it to divide."""
+
+    may_replace_qdisc: bool = False
+    others_fraction: float = 0.5  # what all that is no tenant's may have at most
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How much is logged."""
 
@@ -124,6 +132,7 @@ class Config:
     forecast: ForecastSettings = ForecastSettings()
     calendar: CalendarSettings = CalendarSettings()
     log: LogSettings = LogSettings()
+    uplinks: Mapping[str, UplinkSettings] = field(default_factory=dict)  # by interface
     events: tuple[EventSource, ...] = ()  # of the host's file, then of the tenants' in name order
     # When they take place, as of when this was read: no part of what was configured.
     expansion: Expansion = field(default_factory=Expansion, compare=False)
@@ -160,4 +169,6 @@ class Config:
     @property
     def disks(self) -> tuple[str, ...]:
         """Return the disks that are told apart."""
-        return tuple(dict.fromkeys(resource.device for resource in self.total if resource.device))
+        disk = Kind.DISK_READ.group
+        named = (one.device for one in self.total if one.device and one.kind.group == disk)
+        return tuple(dict.fromkeys(named))

@@ -7,7 +7,7 @@ import numpy as np
 
 from agent.plan import KERNEL_ROUNDING, changes_of
 from agent.tenant import Bools, Floats
-from enforce.columns import DEFAULT_WEIGHT, Changes, Control
+from enforce.columns import DEFAULT_WEIGHT, Changes, ClassControl, Control
 from enforce.limits import MAX_WEIGHT, MIN_WEIGHT
 
 # Weights and memory.low take nothing from anyone at once: small moves are not worth a write,
@@ -26,6 +26,22 @@ def moved_lows(wanted: Floats, in_force: Floats, may_write: Bools) -> Changes:
         is_short = wanted > in_force * (1.0 + KERNEL_ROUNDING)
         is_beyond = wanted < in_force * (1.0 - SHARE_DEAD_BAND)
     return changes_of(Control.MEMORY_LOW, wanted, in_force, may_write & (is_short | is_beyond))
+
+
+def moved_rates(
+    control: ClassControl, wanted: Floats, in_force: Floats, may_write: Bools, *, capacity: float
+) -> Changes:
+    """Return the changes of HTB rates: each rise, since it is promised, and falls that matter.
+
+    Where rates would add up to more than the capacity without (law 2), every fall matters.
+    """
+    with np.errstate(invalid="ignore"):
+        is_short = wanted > in_force * (1.0 + KERNEL_ROUNDING)
+        is_beyond = wanted < in_force * (1.0 - SHARE_DEAD_BAND)
+        is_moved = may_write & (is_short | is_beyond)
+        if np.nansum(np.where(is_moved, wanted, in_force)) > capacity:
+            is_moved |= may_write & (wanted < in_force)
+    return changes_of(control, wanted, in_force, is_moved)
 
 
 def moved_weights(

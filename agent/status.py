@@ -24,11 +24,11 @@ from agent.answers import (
     TenantStatus,
     TrafficStatus,
 )
+from agent.controls import all_controls
 from agent.enforced import files_in_force, files_left_out
 from agent.record import ResourceTick, TickRecord
 from agent.tenant import BASIC, Bools, Floats, Kind, Resource
-from agent.usage import measured
-from enforce.columns import Control
+from agent.usage import measured, queue_of
 from forecast.profile import Source
 from forecast.quality import Verdict
 
@@ -187,7 +187,8 @@ def _is_poor(tick: ResourceTick) -> Bools:
 
 
 def _is_unenforced(record: TickRecord) -> Bools:
-    in_force = np.stack([record.sample.in_force.of(control) for control in Control])
+    controls = all_controls(record.resources)
+    in_force = np.stack([record.sample.limit(control) for control in controls])
     return np.asarray(np.isnan(in_force).any(axis=0))
 
 
@@ -267,6 +268,7 @@ def _rate_column(record: TickRecord, resource: Resource, at: Positions) -> list[
         _numbers(tick.limit[at]),
         _numbers(tick.balance[at]),
         _numbers(tick.burst[at]),
+        *(_numbers(column[at]) for column in queue_of(resource, record.usage)),
         quality_rows(tick.quality, at),
     )
     return [RateStatus(name, unit, *row) for row in zip(*columns, strict=True)]
@@ -286,7 +288,7 @@ def _rate_pools(resource: Resource, tick: ResourceTick) -> RatePools:
     return RatePools(
         resource=str(resource),
         unit=token_of(resource.kind),
-        is_enforced=bool(np.isfinite(tick.in_force).any()),
+        is_enforced=not np.isnan(tick.in_force).all(),
         capacity_per_s=_rounded(tick.capacity),
         usage_per_s=_known_total(tick.usage),
         guaranteed_per_s=_total(tick.guaranteed),

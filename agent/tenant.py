@@ -105,6 +105,7 @@ class Tenant:
     is_observed_only: bool = False
     metrics_file: str | None = None  # a path
     regions: tuple[str, ...] = ()  # tags: whose events are also its own
+    veth: str | None = None  # the host's end, of a tenant in a network namespace of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from agent.controls import control_of
 from agent.cycle import (
-    LIMIT_CONTROL,
     CoreState,
     Decision,
     Observation,
@@ -25,13 +25,20 @@ from agent.ports import Adjusting, Forecasting, Kernel
 from agent.problems import broken_promises, host_needs, refusals, unenforceable, unenforced
 from agent.record import TickRecord, Totals
 from agent.recorded import resource_tick
-from agent.shares import kernel_weights, moved_lows, moved_weights
+from agent.shares import kernel_weights
+from agent.sideways import rate_changes, share_changes
 from agent.steps import ClosedStep, Step, series_positions
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.tokens import Ledger
 from agent.unwritten import Unwritten
 from agent.usage import measured
-from enforce.columns import DEFAULT_WEIGHT, Changes, Control, HostSample, Outcomes, Result
+from enforce.columns import (
+    AnyControl,
+    Changes,
+    HostSample,
+    Outcomes,
+    Result,
+)
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.profile import Profile
 from forecast.quality import Quality
@@ -92,6 +99,12 @@ class ControlLoop:
     @property
     def _series(self) -> int:
         return len(self.policy.foreseen) * len(self.roster)
+
+    @property
+    def _controls(self) -> dict[Resource, AnyControl]:
+        """Return what limits each resource that something limits."""
+        found = {resource: control_of(resource) for resource in self.policy.resources}
+        return {resource: control for resource, control in found.items() if control is not None}
 
     @property
     def ledgers(self) -> Mapping[Resource, Ledger]:
@@ -205,45 +218,30 @@ class ControlLoop:
     def _enforce(self, decision: Decision, seen: Observation) -> _Enforced:
         """Write reductions, then what takes from nobody, then raises into what was freed."""
         may_write = seen.usage.is_present & ~self.roster.is_observed_only
-        limited = {resource: decision.resources[resource] for resource in LIMIT_CONTROL}
+        controls = self._controls
+        limited = {resource: decision.resources[resource] for resource in controls}
         lowered = [
-            reductions(LIMIT_CONTROL[resource], part.target, part.in_force, part.is_movable)
+            reductions(controls[resource], part.target, part.in_force, part.is_movable)
             for resource, part in limited.items()
         ]
         outcomes = [self._write(changes) for changes in lowered]
         cpu = decision.resources[Resource.CPU]
-        promised, capacity = cpu.allocation.guarantee.amount, self.policy.capacity[Resource.CPU]
-        weight = kernel_weights(cpu.allocation.share, promised, capacity)
-        sideways = self._sideways(decision, seen, may_write, weight)
+        promised, capacity = cpu.allocation.guarantee.amount, self.policy.capacity
+        weight = kernel_weights(cpu.allocation.share, promised, capacity[Resource.CPU])
+        sideways = share_changes(decision, seen, may_write, weight, capacity=capacity)
         self._protect_root(seen.sample.in_force.memory_low_bytes, sideways[1], may_write)
-        outcomes += [self._write(changes) for changes in sideways]
+        rates = rate_changes(decision, seen, may_write, capacity=capacity)
+        outcomes += [self._write(changes) for changes in (*sideways, *rates)]
         raised = [
-            self._raises(resource, part, (outcome.tenant, outcome.kept))
+            self._raises(controls[resource], resource, part, (outcome.tenant, outcome.kept))
             for (resource, part), outcome in zip(
                 limited.items(), outcomes[: len(lowered)], strict=True
             )
         ]
         outcomes += [self._write(changes) for changes in raised]
-        changes = (*lowered, *sideways, *raised)
+        changes = (*lowered, *sideways, *rates, *raised)
         unwritten = self._left_out(decision, seen, weight)
         return _Enforced(weight, changes, tuple(outcomes), unwritten)
-
-    def _sideways(
-        self, decision: Decision, seen: Observation, may_write: Bools, weight: Floats
-    ) -> tuple[Changes, Changes]:
-        """Return changes of cpu.weight and of memory.low."""
-        in_force, parts = seen.sample.in_force, decision.resources
-        low = np.floor(parts[Resource.MEMORY].allocation.guarantee.amount)
-        # A weight that an earlier agent set stands like its limits, until there is history.
-        is_adopted = decision.is_learning & (in_force.cpu_weight != DEFAULT_WEIGHT)
-        weights = moved_weights(
-            weight,
-            in_force.cpu_weight,
-            may_write & ~is_adopted,
-            guaranteed=parts[Resource.CPU].allocation.guarantee.amount,
-            capacity=self.policy.capacity[Resource.CPU],
-        )
-        return weights, moved_lows(low, in_force.memory_low_bytes, may_write)
 
     def _protect_root(self, low_bytes: Floats, lows: Changes, may_write: Bools) -> None:
         """Give the root what its children's memory.low will add up to, before they get it.
@@ -260,6 +258,7 @@ class ControlLoop:
 
     def _raises(
         self,
+        control: AnyControl,
         resource: Resource,
         part: ResourceDecision,
         left: tuple[Ints, Floats],
@@ -282,7 +281,7 @@ class ControlLoop:
             allowed=part.allowed,
         )
         return raises(
-            LIMIT_CONTROL[resource],
+            control,
             np.where(movable, part.target, now),
             now,
             guaranteed=guaranteed,
@@ -305,9 +304,9 @@ class ControlLoop:
         totals = self._totals
         self._totals = replace(totals, **{k: getattr(totals, k) + n for k, n in more.items()})
 
-    def _unbounded(self, control: Control, after: Floats) -> Floats:
+    def _unbounded(self, control: AnyControl, after: Floats) -> Floats:
         """Return what to write: all that the machine has is no limit."""
-        machine = {LIMIT_CONTROL[r]: self.policy.machine[r] for r in LIMIT_CONTROL}
+        machine = {control: self.policy.machine[r] for r, control in self._controls.items()}
         return np.where(after >= machine.get(control, np.inf) * (1 - 1e-9), np.inf, after)
 
     def _left_out(
@@ -318,13 +317,15 @@ class ControlLoop:
         if not is_observed.any():
             return ()
         unwritten = []
-        for resource, control in LIMIT_CONTROL.items():
-            part, found = decision.resources[resource], seen.sample.in_force.of(control)
+        for resource, control in self._controls.items():
+            part, found = decision.resources[resource], seen.sample.limit(control)
             wanted = enforceable(control, part.allocation.limit)
             is_off = is_observed & is_outside(wanted, part.in_force, self.policy.pace)
             wanted = self._unbounded(control, wanted)
             unwritten.append(changes_of(control, wanted, found, is_off & ~np.isnan(found)))
-        unwritten += self._sideways(decision, seen, is_observed, weight)
+        capacity = self.policy.capacity
+        unwritten += share_changes(decision, seen, is_observed, weight, capacity=capacity)
+        unwritten += rate_changes(decision, seen, is_observed, capacity=capacity)
         for one in unwritten:
             self._unwritten, new = self._unwritten.counted(one.control, one.tenant, one.after)
             self._count(would_have=new)
@@ -359,7 +360,7 @@ class ControlLoop:
             forecast_age_s=self._forecast_age_s(),
             totals=self._totals,
             problems=(
-                *unenforceable(seen.sample),
+                *unenforceable(seen.sample, decision.resources),
                 *unenforced(decision, seen.sample),
                 *broken_promises(decision, done.weight, self.policy.capacity[Resource.CPU]),
                 *host_needs(decision),

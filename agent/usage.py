@@ -1,12 +1,13 @@
 """What tenants used between two samples, as rates.  Pure; unknowable is NaN, never 0."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
 from agent.tenant import Bools, Floats, Ints, Kind, Resource, carried_over
-from enforce.columns import COUNTERS, DiskColumns, HostSample, Limits
+from enforce.columns import COUNTERS, DiskColumns, HostSample, Limits, NetColumns
 
 _US_PER_S = 1e6
 _RATED = (
@@ -40,6 +41,7 @@ class Usage:
     net_in_bytes_per_s: Floats
     requests_per_s: Floats
     disks_per_s: DiskColumns = field(default_factory=DiskColumns)
+    network: NetColumns = field(default_factory=NetColumns)  # of counters rates, per second
 
 
 _COLUMN = {
@@ -61,17 +63,52 @@ _DISK_COLUMN = {
 }
 
 
+_NET_COLUMN = {Kind.NET_OUT: "out_bytes", Kind.NET_IN: "in_bytes"}
+_NET_COUNTED = [
+    "out_bytes",
+    "in_bytes",
+    "out_offered_bytes",
+    "out_dropped_packets",
+    "in_dropped_packets",
+]
+
+
 def measured(resource: Resource, usage: Usage) -> Floats:
     """Return what each tenant used of `resource`; NaN where that is unknowable."""
     if not resource.device:
         column: Floats = getattr(usage, _COLUMN[resource.kind])
         return column
+    if resource.kind in _NET_COLUMN:
+        return usage.network.of(_NET_COLUMN[resource.kind], resource.device, len(usage.is_present))
     disks = usage.disks_per_s
     if resource.device not in disks.names:
         return np.full(len(usage.is_present), np.nan)
     table: Floats = getattr(disks, _DISK_COLUMN[resource.kind])
     of_disk: Floats = table[disks.names.index(resource.device)]
     return of_disk
+
+
+def is_queued(resource: Resource, usage: Usage) -> Bools:
+    """Say whose packets waited, or were dropped since they had: only an uplink's classes tell."""
+    waiting, dropped, _ = queue_of(resource, usage)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((waiting > 0) | (dropped > 0))
+
+
+def queue_of(resource: Resource, usage: Usage) -> tuple[Floats, Floats, Floats]:
+    """Return bytes that wait, packets dropped a second, bytes a second that programs saw.
+
+    NaN where no uplink's class tells.
+    """
+    tenants = len(usage.is_present)
+    if resource.kind not in _NET_COLUMN or not resource.device:
+        unknown = np.full(tenants, np.nan)
+        return unknown, unknown, unknown
+    way = _NET_COLUMN[resource.kind].partition("_")[0]
+    offered = "out_offered_bytes" if way == "out" else "in_bytes"
+    names = (f"{way}_backlog_bytes", f"{way}_dropped_packets", offered)
+    waiting, dropped, seen = (usage.network.of(n, resource.device, tenants) for n in names)
+    return waiting, dropped, seen
 
 
 def usage_between(earlier: HostSample, later: HostSample) -> Usage:
@@ -106,6 +143,7 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
         memory_bytes=later.memory_current_bytes,
         memory_high_events=gained(earlier.memory_high_events, later.memory_high_events),
         memory_unreclaimable_bytes=later.memory_unreclaimable_bytes,
+        network=_net_rates(earlier.network, later.network, lambda a, b: gained(a, b) * per_s),
         disks_per_s=_disk_rates(earlier.disks, later.disks, lambda a, b: gained(a, b) * per_s),
         **{f"{name}_per_s": rate(name) for name in _RATED},
     )
@@ -126,6 +164,21 @@ def _disk_rates(
     )
 
 
+def _net_rates(
+    earlier: NetColumns, later: NetColumns, rate: Callable[[Floats, Floats], Floats]
+) -> NetColumns:
+    """Return rates of what each uplink counts, and what stands there now."""
+    if not later.names:
+        return later
+    rates: dict[str, Any] = {}
+    for name in _NET_COUNTED:
+        after = getattr(later, name)
+        is_same = earlier.names == later.names
+        before = getattr(earlier, name) if is_same else np.full_like(after, np.nan)
+        rates[name] = rate(before, after)
+    return replace(later, **rates)
+
+
 def rearranged(sample: HostSample, positions: Ints) -> HostSample:
     """Return `sample` in the order of a new roster; a tenant that was not there is absent."""
     counters = {name: carried_over(getattr(sample, name), positions) for name in COUNTERS}
@@ -140,5 +193,6 @@ def rearranged(sample: HostSample, positions: Ints) -> HostSample:
         in_force=Limits(**limits),
         disks=sample.disks.mapped(lambda column: carried_over(column, positions)),
         vitals=sample.vitals,
+        network=sample.network.mapped(lambda column: carried_over(column, positions)),
         **counters,
     )

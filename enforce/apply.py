@@ -19,9 +19,10 @@ from enforce.cgroup import (
     TenantCgroup,
     name_problem,
 )
-from enforce.columns import Changes, Control, Outcomes, Result
+from enforce.columns import Changes, ClassControl, Control, Outcomes, Result
 from enforce.floor import memory_floor_bytes
 from enforce.limits import PERIOD_US, is_kept
+from enforce.links.shaper import Shaper
 from enforce.lowering import Lowering
 from enforce.originals import BURST, ROOT, Original, Originals
 from enforce.systemd import UnitProtection
@@ -48,8 +49,16 @@ class Applier:
     """
 
     def __init__(
-        self, root: Path, names: Sequence[str], originals: Originals, *, memory_margin_bytes: float
+        self,
+        root: Path,
+        names: Sequence[str],
+        originals: Originals,
+        *,
+        memory_margin_bytes: float,
+        shaper: Shaper | None = None,
     ) -> None:
+        """Take a `shaper`, which is closed with this, where there are uplinks."""
+        self._shaper = shaper
         self._root, self._names, self._originals = root, names, originals
         self._margin_bytes = memory_margin_bytes
         self._lowering = Lowering(margin_bytes=memory_margin_bytes)
@@ -60,19 +69,32 @@ class Applier:
         """Stop lowering; limits stay as they are."""
         self._lowering.close()
         self._units.close()
+        if self._shaper is not None:
+            self._shaper.close()
 
     def apply(self, changes: Changes) -> Outcomes:
         """Write `changes` in their order and say what became of each."""
-        count = len(changes)
-        self._record_newcomers(changes)
+        count, control = len(changes), changes.control
+        if isinstance(control, ClassControl):
+            return self._of_classes(control, changes)
+        self._record_newcomers(control, changes)
         kept, results = np.full(count, np.nan), np.zeros(count, dtype=np.uint8)
         why: dict[int, str] = {}
         for start in range(0, count, _BATCH):
-            for place, outcome in enumerate(self._carried_out(changes, start), start):
+            for place, outcome in enumerate(self._carried_out(control, changes, start), start):
                 kept[place], results[place] = outcome.kept, outcome.result
                 if outcome.why:
                     why[int(changes.tenant[place])] = outcome.why
-        return Outcomes(changes.control, changes.tenant, changes.after, kept, results, why)
+        return Outcomes(control, changes.tenant, changes.after, kept, results, why)
+
+    def _of_classes(self, control: ClassControl, changes: Changes) -> Outcomes:
+        """Write numbers of HTB classes: there is a shaper wherever there are uplinks."""
+        if self._shaper is not None:
+            return self._shaper.apply(changes)
+        refused = np.full(len(changes), Result.REFUSED, dtype=np.uint8)
+        why = dict.fromkeys(changes.tenant.tolist(), f"{control}: no uplink is set up")
+        kept = np.full(len(changes), np.nan)
+        return Outcomes(control, changes.tenant, changes.after, kept, refused, why)
 
     def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None:
         """Give the root the memory.low that its children add up to; return why it cannot be.
@@ -99,20 +121,20 @@ class Applier:
             return str(error)
         return problem
 
-    def _carried_out(self, changes: Changes, start: int) -> list[_Outcome]:
+    def _carried_out(self, control: Control, changes: Changes, start: int) -> list[_Outcome]:
         """Record and write one batch of `changes`; return the outcomes in its order."""
         batch = slice(start, start + _BATCH)
         with ExitStack() as stack:
             cgroups = [self._opened(stack, int(tenant)) for tenant in changes.tenant[batch]]
-            unrecorded = self._record(changes.control, cgroups)
+            unrecorded = self._record(control, cgroups)
             return [
-                unrecorded.get(place) or self._written(cgroup, changes.control, float(value))
+                unrecorded.get(place) or self._written(cgroup, control, float(value))
                 for place, (cgroup, value) in enumerate(
                     zip(cgroups, changes.after[batch], strict=True)
                 )
             ]
 
-    def _record_newcomers(self, changes: Changes) -> None:
+    def _record_newcomers(self, control: Control, changes: Changes) -> None:
         """Record all cgroups that are new to the record at once: each time costs two syncs.
 
         What fails here is tried again, and told, batch by batch.
@@ -120,7 +142,7 @@ class Applier:
         new = [
             int(tenant)
             for tenant in changes.tenant
-            if not self._originals.knows(self._names[tenant], changes.control)
+            if not self._originals.knows(self._names[tenant], control)
         ]
         if len(new) <= _BATCH:
             return
@@ -129,7 +151,7 @@ class Applier:
             with ExitStack() as stack, suppress(CgroupGoneError, LimitRejectedError):
                 cgroup = self._opened(stack, tenant)
                 if not isinstance(cgroup, _Outcome):
-                    originals.append(_original(cgroup, cgroup.path.name, changes.control))
+                    originals.append(_original(cgroup, cgroup.path.name, control))
         with suppress(OSError):
             self._originals.record(originals)
 

@@ -7,12 +7,14 @@ unknowable (absent cgroup, vanished file, missing controller); inf is the kernel
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum, StrEnum
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 DEFAULT_WEIGHT = 100.0  # cpu.weight that every cgroup starts with
@@ -25,6 +27,29 @@ class Control(StrEnum):
     CPU_WEIGHT = "cpu.weight"
     MEMORY_HIGH = "memory.high"
     MEMORY_LOW = "memory.low"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassControl:
+    """A number of the tenants' HTB classes on one uplink, bytes per second; inf is all of it.
+
+    `rate` is what a class has at any time, `ceil` what it may have at most.
+    """
+
+    uplink: str
+    direction: Literal["out", "in"]
+    number: Literal["rate", "ceil"]
+
+    @property
+    def value(self) -> str:
+        """Return its name, as of a control file."""
+        return f"{self.uplink} {self.direction} {self.number}"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+AnyControl = Control | ClassControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +100,53 @@ class DiskColumns:
 
 
 @dataclass(frozen=True, slots=True)
+class NetColumns:
+    """What of each uplink is divided, shape (uplinks, tenants), in the order of `names`.
+
+    Bytes are counted on the wire, Ethernet headers included.  Those `out` have left, or where no
+    class counts them have been offered to the uplink; those `in` have been received.  Drops and
+    backlog are of the tenants' classes; `rate` and `ceil` are in force, inf is all of the uplink.
+    """
+
+    names: tuple[str, ...] = ()
+    out_bytes: Floats = field(default_factory=_nothing)
+    in_bytes: Floats = field(default_factory=_nothing)
+    out_offered_bytes: Floats = field(default_factory=_nothing)
+    out_dropped_packets: Floats = field(default_factory=_nothing)
+    in_dropped_packets: Floats = field(default_factory=_nothing)
+    out_backlog_bytes: Floats = field(default_factory=_nothing)
+    in_backlog_bytes: Floats = field(default_factory=_nothing)
+    out_rate: Floats = field(default_factory=_nothing)
+    out_ceil: Floats = field(default_factory=_nothing)
+    in_rate: Floats = field(default_factory=_nothing)
+    in_ceil: Floats = field(default_factory=_nothing)
+    problems: tuple[str, ...] = ()  # why an uplink is not limited or counted
+
+    @classmethod
+    def unknown(cls, names: tuple[str, ...], tenants: int) -> "NetColumns":
+        """Return columns of which nothing is known."""
+        nothing: dict[str, Any] = {
+            name: np.full((len(names), tenants), np.nan) for name in NET_QUANTITIES
+        }
+        return cls(names, **nothing)
+
+    def mapped(self, change: Callable[[Floats], Floats]) -> "NetColumns":
+        """Return what `change` makes of each quantity."""
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in NET_QUANTITIES}
+        return replace(self, **changed)
+
+    def of(self, quantity: str, uplink: str, tenants: int) -> Floats:
+        """Return one quantity of one uplink, shape (tenants,); NaN where nothing is known of it."""
+        if uplink not in self.names:
+            return np.full(tenants, np.nan)
+        column: Floats = getattr(self, quantity)[self.names.index(uplink)]
+        return column
+
+
+NET_QUANTITIES = tuple(f.name for f in fields(NetColumns) if f.name not in ("names", "problems"))
+
+
+@dataclass(frozen=True, slots=True)
 class Vitals:
     """How the host itself does; NaN is unknown.
 
@@ -97,7 +169,8 @@ class HostSample:
     another inode is another cgroup, whose counters share nothing with the last one's.
     `memory_unreclaimable_bytes` follows at a slower pace (safety rule 4 reads it anew on write), as
     does `populated`: 1 where there is a process, 0 where there is none.
-    The `io_` columns are sums over all devices; nothing counts the network and requests yet.
+    The `io_` columns are sums over all devices, the `net_` columns over the uplinks that are
+    divided; nothing counts requests yet.
     """
 
     taken_at_s: float
@@ -121,21 +194,29 @@ class HostSample:
     in_force: Limits
     disks: DiskColumns = field(default_factory=DiskColumns)
     vitals: Vitals = Vitals()
+    network: NetColumns = field(default_factory=NetColumns)
+
+    def limit(self, control: "AnyControl") -> Floats:
+        """Return the limits in force of one control, shape (tenants,)."""
+        if isinstance(control, Control):
+            return self.in_force.of(control)
+        quantity = f"{control.direction}_{control.number}"
+        return self.network.of(quantity, control.uplink, len(self.cgroup_id))
 
 
 # The counters of a sample that are plain columns, shape (tenants,).
 COUNTERS = tuple(
     one.name
     for one in fields(HostSample)
-    if one.name not in ("taken_at_s", "cgroup_id", "in_force", "disks", "vitals")
+    if one.name not in ("taken_at_s", "cgroup_id", "in_force", "disks", "vitals", "network")
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Values to write to one control file, in writing order; `tenant` holds positions."""
+    """Values to write to one control, in writing order; `tenant` holds positions."""
 
-    control: Control
+    control: AnyControl
     tenant: Ints
     before: Floats
     after: Floats
@@ -158,7 +239,7 @@ class Result(IntEnum):
 class Outcomes:
     """What became of `Changes`: `kept` is the value read back (NaN where there is none)."""
 
-    control: Control
+    control: AnyControl
     tenant: Ints
     wanted: Floats
     kept: Floats

@@ -7,16 +7,18 @@ import math
 
 import numpy as np
 
-from enforce.columns import Control, Floats
+from enforce.columns import AnyControl, ClassControl, Control, Floats
 
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000  # the kernel refuses less
+# Of a class: less would be as good as nothing, and ten thousand of these are 10 Mbit/s.
+MIN_RATE_BYTES_PER_S = 125.0
 MIN_WEIGHT, MAX_WEIGHT = 1, 10_000
 # The kernel counts pages in a signed long: from here on it answers "max".
 _UNLIMITED_BYTES = 2**63 - 2**12
 
 
-def text(control: Control, value: float) -> str:
+def text(control: AnyControl, value: float) -> str:
     """Return what to write to `control` for `value`, moved into the range that the kernel takes.
 
     Raises:
@@ -25,6 +27,8 @@ def text(control: Control, value: float) -> str:
     """
     if math.isnan(value) or value < 0:
         raise ValueError(f"{control}: expected a value of at least 0, got {value}")
+    if isinstance(control, ClassControl):
+        return "max" if math.isinf(value) else str(int(max(value, MIN_RATE_BYTES_PER_S)))
     if control is Control.CPU_MAX:
         return f"{_quota(value)} {PERIOD_US}"
     if control is Control.CPU_WEIGHT:
@@ -32,8 +36,10 @@ def text(control: Control, value: float) -> str:
     return "max" if value >= _UNLIMITED_BYTES else str(int(value))
 
 
-def rounded(control: Control, values: Floats) -> Floats:
+def rounded(control: AnyControl, values: Floats) -> Floats:
     """Return what the kernel is told of each of `values` (at least 0): `text`, as a number."""
+    if isinstance(control, ClassControl):
+        return np.asarray(np.floor(np.maximum(values, MIN_RATE_BYTES_PER_S)), dtype=np.float64)
     if control is Control.CPU_MAX:
         quota_us = np.maximum(np.round(values * PERIOD_US), MIN_QUOTA_US)
         return np.asarray(quota_us / PERIOD_US, dtype=np.float64)

@@ -22,6 +22,7 @@ from enforce.cgroup import (
     remove_made_by_us,
 )
 from enforce.columns import Control, Result
+from enforce.durable import replace_file
 from enforce.floor import memory_floor_bytes
 
 BURST = "cpu.max.burst"
@@ -219,18 +220,7 @@ class Originals:
             raise FileExistsError(errno.EEXIST, self.problem, str(self._path))
         cgroups = {name: {"id": known, "files": files} for name, (known, files) in texts.items()}
         said = {"version": _VERSION, "boot_id": self._boot_id, "cgroups": cgroups}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        new = self._path.with_name(self._path.name + ".new")
-        with open(new, "w", encoding="utf-8") as file:
-            json.dump(said, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self._path, json.dumps(said, indent=1, sort_keys=True))
         self._texts = texts
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 
 from enforce.cgroup import LimitRejectedError, name_problem
-from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Ints, Limits
+from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Ints, Limits, NetColumns
 from enforce.counters import Disk, io_counters, numbers, quotas, table
 from enforce.descriptors import (
     FILES_PER_TENANT,
@@ -26,6 +26,7 @@ from enforce.descriptors import (
     read_once,
 )
 from enforce.floor import swap_room_bytes
+from enforce.links.shaper import Shaper
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
 from enforce.vitals import read_vitals
 
@@ -81,6 +82,7 @@ _IN_TURN = (
 _STAT_BYTES = 8192
 _HELD_BYTES, _HIGH_BYTES = _COLUMN["memory_current_bytes"], _COLUMN["memory_high_bytes"]
 _STUCK_BYTES = _COLUMN["memory_unreclaimable_bytes"]
+_SENT, _RECEIVED = _COLUMN["net_out_bytes"], _COLUMN["net_in_bytes"]
 _USED_US, _POPULATED = _COLUMN["cpu_usage_us"], _COLUMN["populated"]
 # Who holds this part of its memory.high may be held up by it within the tick.
 _CLOSE_TO_HIGH = 0.95
@@ -111,12 +113,15 @@ class Sampler:
         *,
         disks: Mapping[str, Disk | None] = MappingProxyType({}),
         slow_every: int = 10,
+        shaper: Shaper | None = None,
     ) -> None:
         """Open no cgroup yet, which `read` does; raise the limit of open files as far as needed.
 
         `disks` are told apart, by name and number; of one without a number nothing is known.  A
-        `slow_every`-th of the tenants gets its slow columns per read.
+        `slow_every`-th of the tenants gets its slow columns per read.  A `shaper` of the same
+        tenants reads the network, where that is divided; it is closed elsewhere.
         """
+        self._shaper = shaper
         self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0
         self._paths = [f"{root}/{name}" if name_problem(name) is None else None for name in names]
         self._disks = tuple(disks)
@@ -158,6 +163,10 @@ class Sampler:
         return self._sample(taken_at_s, values)
 
     def _sample(self, taken_at_s: float, values: Floats) -> HostSample:
+        network = NetColumns()
+        if self._shaper is not None:
+            network = self._shaper.read(self._cgroup_id.copy())
+            values[_SENT], values[_RECEIVED] = network.out_bytes.sum(0), network.in_bytes.sum(0)
         by_disk = values[len(_COLUMN) :].reshape(len(self._disks), _DISK_COLUMNS, values.shape[1])
         return HostSample(
             taken_at_s=taken_at_s,
@@ -165,6 +174,7 @@ class Sampler:
             in_force=Limits(**{name: values[_COLUMN[name]] for name in _LIMITS}),
             disks=DiskColumns(self._disks, *(by_disk[:, k] for k in range(_DISK_COLUMNS))),
             vitals=read_vitals(),
+            network=network,
             **{name: values[_COLUMN[name]] for name in COUNTERS},
         )
 

@@ -20,12 +20,15 @@ source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
 cp -r agent enforce forecast pyproject.toml README.md LICENSE "$source"
 pip_install --no-deps --no-build-isolation --force-reinstall "$source" || die "pip could not install tidegate"
+$venv/bin/python -Ic 'import enforce.links.programs as p, sys; sys.exit(not p.OBJECT.exists())' ||
+  say "no clang here, and no BPF object beside the sources: no network will be limited"
 install -d /usr/local/bin
 ln -sfn $venv/bin/tidegate /usr/local/bin/tidegate
 
 say "installing units in $units"
 install -Dm644 -t $units systemd/tidegate.service systemd/tidegate-tenants.service systemd/tidegate.slice
 install -Dm755 -t /usr/local/lib/tidegate systemd/tenant
+install -Dm644 -t /usr/local/lib/tidegate systemd/network.conf
 install -d $config/tenants.d
 [ -e $config/tidegate.toml ] || install -m644 docs/examples/tidegate.toml $config/tidegate.toml
 install -m644 docs/examples/tenant.toml $config/tenants.d/NAME.toml.example

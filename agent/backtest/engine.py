@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.backtest.host import Evidence, SimulatedHost
-from agent.cycle import LIMIT_CONTROL, Policy
+from agent.controls import LIMIT_CONTROL
+from agent.cycle import Policy
 from agent.forecaster import State
 from agent.ports import Adjusting, Forecasting, Kernel
 from agent.record import ResourceTick

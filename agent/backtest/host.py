@@ -17,6 +17,7 @@ from enforce.columns import (
     DiskColumns,
     HostSample,
     Limits,
+    NetColumns,
     Outcomes,
     Result,
     Vitals,
@@ -79,6 +80,7 @@ class SimulatedHost:
             ),
             disks=DiskColumns(),
             vitals=Vitals(),
+            network=NetColumns(),
             **dict.fromkeys(COUNTERS, zero),
         )
 
@@ -92,15 +94,18 @@ class SimulatedHost:
             in_force=Limits(*(self._visible(sample.in_force.of(c)) for c in Control)),
             disks=sample.disks,
             vitals=sample.vitals,
+            network=sample.network,
             **{name: self._visible(getattr(sample, name)) for name in COUNTERS},
         )
 
     def apply(self, changes: Changes) -> Outcomes:
         """Put limits in force, as they are: nothing is refused here."""
-        in_force = self._sample.in_force
-        column = in_force.of(changes.control).copy()
+        in_force, control = self._sample.in_force, changes.control
+        if not isinstance(control, Control):
+            raise TypeError(f"{control}: this host has control files only")
+        column = in_force.of(control).copy()
         column[changes.tenant] = changes.after
-        limits = in_force.with_control(changes.control, column)
+        limits = in_force.with_control(control, column)
         self._sample = replace(self._sample, in_force=limits)
         result = np.full(len(changes), Result.APPLIED, dtype=np.uint8)
         return Outcomes(changes.control, changes.tenant, changes.after, changes.after, result)

@@ -29,6 +29,7 @@ from agent.tenant import Entitlement, Kind, Resource, Roster, Tenant
 from agent.tick import ControlLoop
 from enforce.columns import (
     Changes,
+    Control,
     DiskColumns,
     Floats,
     HostSample,
@@ -148,6 +149,8 @@ class World:
     def obey(self, record: TickRecord) -> None:
         """Let the limits that a tick wanted be in force at the next."""
         for changes in record.changes:
+            if not isinstance(changes.control, Control):
+                continue
             column = self.limits.of(changes.control).copy()
             column[changes.tenant] = changes.after
             name = str(changes.control).replace(".", "_") + {

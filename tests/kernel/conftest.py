@@ -6,12 +6,16 @@ that the tests run in (`scripts/check --native` makes one); nothing else is ever
 
 import itertools
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from traffic import LINK, NETNS, Traffic, lay_link, sh
+
+from enforce.links.programs import BPFFS, is_bpffs
 
 MOUNT = Path("/sys/fs/cgroup")
 NEEDED = {"cpu", "memory"}
@@ -43,6 +47,27 @@ def cgroup_root(delegated: Path) -> Iterator[Path]:
     _enable_all(path)
     yield path
     _remove(path)
+
+
+@pytest.fixture
+def link(cgroup_root: Path) -> Iterator[Path]:
+    """Lay a link to a peer, make two tenants' cgroups; return their parent."""
+    if os.environ.get("TIDEGATE_LAB") != "1":
+        pytest.skip("only in the lab: this sets up interfaces and mounts")
+    if not is_bpffs(BPFFS):
+        sh(f"mount -t bpf bpf {BPFFS}")
+    lay_link(cgroup_root)
+    yield cgroup_root
+    sh(f"ip netns del {NETNS}")
+    subprocess.run(["ip", "link", "del", LINK], check=False, capture_output=True)
+
+
+@pytest.fixture
+def traffic(link: Path) -> Iterator[Traffic]:
+    """Return a maker of endless streams, which end with the test."""
+    traffic = Traffic(link)
+    yield traffic
+    traffic.stop()
 
 
 def _own_cgroup() -> str:

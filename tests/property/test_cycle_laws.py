@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 
 from agent.allocation import Mode
-from agent.cycle import LIMIT_CONTROL
+from agent.controls import LIMIT_CONTROL
 from agent.plan import KERNEL_ROUNDING
 from agent.tenant import Resource
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.allocation import Mode
-from agent.cycle import LIMIT_CONTROL
+from agent.controls import LIMIT_CONTROL
 from agent.pools import fair_share
 from agent.tenant import Floats, Resource
 

@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 
 from agent.fairness import levelled
 from agent.plan import KERNEL_ROUNDING
-from agent.shares import kernel_weights, lacking_fraction, moved_lows, moved_weights
+from agent.shares import kernel_weights, lacking_fraction, moved_lows, moved_rates, moved_weights
 from agent.tenant import Floats
+from enforce.columns import ClassControl
 
 from hosts import Host, hosts
 
+RATE = ClassControl("eth0", "out", "rate")
 SEEDS = st.integers(0, 2**32)
 SIZES = st.sampled_from((1, 4, 100, 1000, 3000, 10_000))
 
@@ -76,3 +78,21 @@ def test_no_dead_band_leaves_a_guarantee_short(seed: int, size: int, off: float)
     lows = moved_lows(low, held, may_write)
     held[lows.tenant] = lows.after
     assert np.all(held >= low * (1 - KERNEL_ROUNDING))
+
+
+@given(SEEDS, st.sampled_from((1, 4, 100, 1000)), st.floats(1e3, 1e10))
+def test_rates_keep_every_guarantee_and_add_up_to_at_most_the_capacity(
+    seed: int, size: int, capacity: float
+) -> None:
+    """Whatever is in force, as long as it fitted: the sum never exceeds the capacity on the way."""
+    before, after = (capacity * promises(seed + k, size)[0] for k in range(2))
+    before *= min(1.0, 0.999 * capacity / max(float(before.sum()), 1e-9))
+    everyone = np.ones(size, dtype=np.bool_)
+    changes = moved_rates(RATE, after, before, everyone, capacity=capacity)
+    now = before.copy()
+    for tenant, value in zip(changes.tenant.tolist(), changes.after.tolist(), strict=True):
+        now[tenant] = value
+        assert now.sum() <= capacity * (1 + 1e-9)
+    assert np.all(now >= after * (1 - KERNEL_ROUNDING) - 1e-9)
+    again = moved_rates(RATE, after, now, everyone, capacity=capacity)
+    assert len(again) == 0

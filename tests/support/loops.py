@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from agent.allocation import Mode
 from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
-from agent.cycle import LIMIT_CONTROL, Policy
+from agent.controls import LIMIT_CONTROL
+from agent.cycle import Policy
 from agent.ports import Kernel
 from agent.record import TickRecord
 from agent.tenant import BASIC, Entitlement, Floats, Resource, Roster, Tenant

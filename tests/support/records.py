@@ -17,6 +17,7 @@ from enforce.columns import (
     DiskColumns,
     HostSample,
     Limits,
+    NetColumns,
     Outcomes,
     Result,
     Vitals,
@@ -77,6 +78,7 @@ def sample_of(roster: Roster, in_force: Limits, cgroup_id: Sequence[int]) -> Hos
         in_force=in_force,
         disks=DiskColumns(),
         vitals=Vitals(),
+        network=NetColumns(),
         **counters,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 
 from agent.usage import Usage
-from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Limits, Vitals
+from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Limits, NetColumns, Vitals
 
 NAN, INF = float("nan"), float("inf")
 MIB = float(1 << 20)
@@ -40,6 +40,7 @@ def sample(
         in_force=in_force or limits(size),
         disks=disks or DiskColumns(),
         vitals=Vitals(),
+        network=NetColumns(),
         **counters,
     )
 
@@ -50,12 +51,13 @@ def usage(*, cores: Sequence[float], elapsed_s: float = 1.0, **given: Sequence[f
     rates = {
         f.name: column(*given.get(f.name, [NAN] * size))
         for f in fields(Usage)
-        if f.name not in ("elapsed_s", "is_present", "cpu_cores", "disks_per_s")
+        if f.name not in ("elapsed_s", "is_present", "cpu_cores", "disks_per_s", "network")
     }
     return Usage(
         elapsed_s=elapsed_s,
         is_present=np.ones(size, dtype=np.bool_),
         cpu_cores=column(*cores),
         disks_per_s=DiskColumns(),
+        network=NetColumns(),
         **rates,
     )

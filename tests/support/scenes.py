@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from agent.allocation import Mode
+from agent.controls import LIMIT_CONTROL
 from agent.cycle import (
-    LIMIT_CONTROL,
     CoreState,
     Decision,
     Observation,

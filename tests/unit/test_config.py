@@ -8,9 +8,12 @@ import pytest
 
 from agent.allocation import Mode
 from agent.config import ConfigError, check_reload, load_config, load_host
+from agent.controls import control_of
+from agent.policy import uplinks_of
 from agent.promises import summary, warnings
 from agent.settings import Config, HostSettings
 from agent.tenant import Entitlement, Kind, Resource
+from enforce.links.uplink import Uplink
 
 MIB = 1 << 20
 Loader = Callable[..., Config]
@@ -85,6 +88,32 @@ def test_what_has_a_capacity_is_divided_each_disk_by_itself(load: Loader) -> Non
     assert (config.capacity[SDB], config.machine[requests]) == (50 * MIB, 100.0)
     assert (config.modes[NET_IN], config.modes[SDA]) == (Mode.ELASTIC, Mode.STRICT)
     assert config.disks == ("sda", "sdb")
+
+
+def test_each_uplink_is_divided_by_itself_and_set_up_as_said(load: Loader) -> None:
+    text = """
+        [network]
+        in_capacity_bytes_per_s = "1M"
+        [network.eth0]
+        out_capacity_bytes_per_s = "100M"
+        out_reserve_bytes_per_s = "10M"
+        in_capacity_bytes_per_s = "50M"
+        replace_qdisc = true
+        [network."bond0.7"]
+        out_capacity_bytes_per_s = "5G"
+        others_fraction = 0.1
+    """
+    config = load(text, web="qos = 'gold'\n[network]\nout_floor_bytes_per_s = '2M'")
+    eth0, bond = (Resource(Kind.NET_OUT, name) for name in ("eth0", "bond0.7"))
+    assert config.resources[2:] == (NET_IN, eth0, Resource(Kind.NET_IN, "eth0"), bond)
+    (web,) = config.tenants
+    assert [web.entitlements[one].floor for one in (eth0, bond)] == [2 * MIB, 2 * MIB]
+    assert config.disks == ()
+    assert uplinks_of(config) == [
+        Uplink("eth0", 100 * MIB, 50 * MIB, 10 * MIB, 0.5, may_replace_qdisc=True),
+        Uplink("bond0.7", 5 * 1024 * MIB, others_fraction=0.1),
+    ]
+    assert [control_of(one) is None for one in (NET_IN, eth0)] == [True, False]
 
 
 def test_a_promise_holds_on_each_disk_unless_said_otherwise_of_one(load: Loader) -> None:
@@ -216,6 +245,14 @@ def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader)
             "[network]\nout_capacity_bytes_per_s = '1M'\nout_reserve_bytes_per_s = '1M'",
             "network.out_reserve_bytes_per_s: expected less than the capacity of 1.00M/s, got",
         ),
+        (
+            "[network.'an interface']\nin_capacity_bytes_per_s = 1",
+            "network.'an interface': expected an interface's name, such as eth0 or enp1s0",
+        ),
+        ("[network.eth0]\nreplace_qdisc = 1", "network.eth0.replace_qdisc: expected true or"),
+        ("[network.eth0]\nreplace_qdisk = true", "network.eth0.replace_qdisk: unknown setting"),
+        ("[network]\nreplace_qdisc = true", "network.replace_qdisc: unknown setting"),
+        ("network = 5", "network: expected a table ([network]), got 5"),
         ("[requests]\ncapacity_per_s = 0", "requests.capacity_per_s: expected requests per second"),
         ("a = [", "not valid TOML: "),
         ("a = 1\na = 2", "the last line: this key is set twice"),

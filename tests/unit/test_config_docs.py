@@ -10,9 +10,17 @@ import pytest
 from agent.config import load_config
 from agent.event_sections import CALENDAR_KEYS, EVENT_KEYS
 from agent.keys import Key
-from agent.schema import METRICS_KEYS, MODE_KEYS, QOS_KEYS, SECTIONS, SUPPLY_KEYS, TENANT_KEYS
+from agent.schema import (
+    METRICS_KEYS,
+    MODE_KEYS,
+    QOS_KEYS,
+    SECTIONS,
+    SUPPLY_KEYS,
+    TENANT_KEYS,
+    UPLINK_KEYS,
+)
 from agent.sections import Supply
-from agent.settings import DEFAULT_MODES, DEFAULT_QOS
+from agent.settings import DEFAULT_MODES, DEFAULT_QOS, UplinkSettings
 from agent.tenant import Entitlement, Kind
 from agent.units import parse_bytes
 
@@ -96,6 +104,14 @@ def test_every_key_of_what_is_to_be_divided_is_documented() -> None:
     for name, key in expected.items():
         default = None if key.field == "capacity" else Supply(1.0).reserve
         assert_documented(name, key, default, documented[name])
+
+
+def test_every_key_of_an_uplink_is_documented() -> None:
+    documented = rows("`[network.NAME]`")
+    assert list(documented) == [f"network.NAME.{key.name}" for key in UPLINK_KEYS]
+    for key in UPLINK_KEYS:
+        name = f"network.NAME.{key.name}"
+        assert_documented(name, key, getattr(UplinkSettings(), key.field), documented[name])
 
 
 def test_classes_are_documented_with_their_numbers() -> None:

@@ -108,3 +108,16 @@ def test_on_a_disk_that_gives_all_it_has_those_at_their_share_may_be_waiting() -
 
 def test_with_no_limit_and_nothing_used_nobody_is_held() -> None:
     assert not rates(0.0, 0.0, limit=0.0).is_censored.any()
+
+
+def test_packets_that_wait_show_that_a_tenant_is_held_from_half_of_its_limit_on() -> None:
+    demand = rate_demand(
+        column(60.0, 60.0, 40.0),
+        limit=column(100.0, 100.0, 100.0),
+        ceiling=column(1e3, 1e3, 1e3),
+        fair=column(1e3, 1e3, 1e3),
+        capacity=1e4,
+        is_queued=np.array([True, False, True]),
+    )
+    assert demand.is_censored.tolist() == [True, False, False]
+    assert demand.value == pytest.approx([75.0, 60.0, 40.0])

@@ -2,10 +2,11 @@ import math
 
 import pytest
 
-from enforce.columns import Control
+from enforce.columns import AnyControl, ClassControl, Control
 from enforce.limits import is_kept, parse, text
 
 MIB = 1 << 20
+CEIL = ClassControl("eth0", "out", "ceil")
 
 
 @pytest.mark.parametrize(
@@ -21,9 +22,12 @@ MIB = 1 << 20
         (Control.MEMORY_HIGH, math.inf, "max"),
         (Control.MEMORY_LOW, 2.0**63, "max"),
         (Control.MEMORY_LOW, 0.0, "0"),
+        (CEIL, 1e6 + 0.7, "1000000"),
+        (CEIL, 0.0, "125"),  # as good as nothing
+        (CEIL, math.inf, "max"),
     ],
 )
-def test_values_become_the_kernels_text(control: Control, value: float, expected: str) -> None:
+def test_values_become_the_kernels_text(control: AnyControl, value: float, expected: str) -> None:
     assert text(control, value) == expected
 
 

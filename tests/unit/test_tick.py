@@ -7,12 +7,12 @@ from loops import CORES, Scenario, tenants
 from agent.allocation import Mode
 from agent.backtest.engine import RuleForecaster
 from agent.backtest.host import Evidence, SimulatedHost
-from agent.cycle import LIMIT_CONTROL
+from agent.controls import LIMIT_CONTROL
 from agent.forecaster import State
 from agent.ports import Kernel
 from agent.tenant import BASIC, Floats, Resource
 from agent.tick import ControlLoop
-from enforce.columns import Changes, Control, HostSample
+from enforce.columns import AnyControl, Changes, Control, HostSample
 from enforce.limits import text
 from forecast.profile import BOUNDS, LEVELS, Profile, Source
 from forecast.settings import HORIZONS
@@ -133,7 +133,7 @@ def test_a_decision_that_stays_is_counted_once_however_long_it_is_left_out() -> 
 
 def test_each_change_of_a_decision_that_is_left_out_is_counted() -> None:
     scenario = Scenario(tenants("a", "b"), is_observing=True, step_s=2.0)
-    last: dict[tuple[Control, int], str] = {}
+    last: dict[tuple[AnyControl, int], str] = {}
     changed = 0
     for wanted in ((0.5, 0.5), (3.0, 0.1), (0.1, 2.0)):
         scenario.host.wants_cores[:] = wanted

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from samples import NAN, column, limits, sample
 
-from agent.usage import rearranged, usage_between
-from enforce.columns import DiskColumns
+from agent.tenant import Kind, Resource
+from agent.usage import is_queued, measured, rearranged, usage_between
+from enforce.columns import DiskColumns, NetColumns
 
 
 def test_rates_are_differences_over_the_time_between() -> None:
@@ -99,3 +100,33 @@ def test_a_sample_follows_its_tenants_into_a_new_roster() -> None:
     assert after.cgroup_id.tolist() == [12, 0, 11]
     assert after.cpu_usage_us == pytest.approx(column(2.0, NAN, 1.0), nan_ok=True)
     assert after.in_force.cpu_max_cores == pytest.approx(column(1.0, NAN, 0.5), nan_ok=True)
+
+
+def network(*names: str, sent: float, waiting: float, dropped: float) -> NetColumns:
+    """Return the columns of uplinks with the same counts, of two tenants."""
+    columns = NetColumns.unknown(names, 2)
+    columns.out_bytes[:] = sent
+    columns.out_backlog_bytes[:, 0] = waiting
+    columns.out_dropped_packets[:] = dropped
+    return columns
+
+
+def test_of_each_uplink_counters_become_rates_and_what_waits_stays_as_it_is() -> None:
+    earlier = replace(
+        sample(0.0, cgroup_id=(1, 2)), network=network("a", "b", sent=1e3, waiting=9, dropped=3)
+    )
+    later = replace(
+        sample(2.0, cgroup_id=(1, 5)), network=network("a", "b", sent=5e3, waiting=7, dropped=3)
+    )
+    seen = usage_between(earlier, later)
+    out, unnamed = Resource(Kind.NET_OUT, "b"), Resource(Kind.NET_OUT, "c")
+    assert measured(out, seen) == pytest.approx([2e3, NAN], nan_ok=True)  # one was made anew
+    assert np.isnan(measured(unnamed, seen)).all()
+    assert is_queued(out, seen).tolist() == [True, False]
+    assert not is_queued(Resource(Kind.NET_OUT), seen).any()
+    moved = replace(later, network=network("b", sent=9e3, waiting=0, dropped=3))
+    assert np.isnan(measured(out, usage_between(later, moved))).all()  # others were told apart
+    swapped = rearranged(later, np.array([1, 0, -1])).network
+    assert swapped.out_backlog_bytes == pytest.approx(
+        np.array([[NAN, 7, NAN], [NAN, 7, NAN]]), nan_ok=True
+    )

@@ -1,0 +1,38 @@
+"""What in the kernel limits each resource, and which resources nothing counts.  Pure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from agent.tenant import Kind, Resource
+from enforce.columns import AnyControl, ClassControl, Control
+
+# Of all others limits are decided, and nothing enforces them yet; but see `control_of`.
+LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_HIGH}
+# Usage is unknown and there is no forecast, but where an uplink is named, whose classes count.
+UNCOUNTED = (Kind.NET_OUT, Kind.NET_IN, Kind.REQUESTS)
+_DIRECTION: Mapping[Kind, Literal["out", "in"]] = {Kind.NET_OUT: "out", Kind.NET_IN: "in"}
+
+
+def control_of(resource: Resource) -> AnyControl | None:
+    """Return what limits a resource: of an uplink, the ceil of its classes; None is nothing."""
+    if resource.kind in _DIRECTION and resource.device:
+        return ClassControl(resource.device, _DIRECTION[resource.kind], "ceil")
+    return LIMIT_CONTROL.get(resource)
+
+
+def rate_control_of(resource: Resource) -> ClassControl | None:
+    """Return what promises a resource of an uplink: the rate of its classes."""
+    if resource.kind in _DIRECTION and resource.device:
+        return ClassControl(resource.device, _DIRECTION[resource.kind], "rate")
+    return None
+
+
+def all_controls(resources: Iterable[Resource]) -> list[AnyControl]:
+    """Return every control of a host that divides `resources`: files, then numbers of classes."""
+    of_classes = [
+        control
+        for resource in resources
+        for control in (control_of(resource), rate_control_of(resource))
+        if isinstance(control, ClassControl)
+    ]
+    return [*Control, *of_classes]

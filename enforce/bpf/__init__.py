@@ -1,0 +1,1 @@
+"""The programs that tell the kernel whose packets are whose, and how they are built."""

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Tells the kernel whose packets are whose: one set of programs for all tenants of a host.
+ *
+ * A tenant is the cgroup at depth `tenant_level`; its id is the inode number of its directory.
+ * Nothing here drops, delays or rewrites a packet: programs set skb->priority, which chooses an HTB
+ * class, and count.  No GPL-only helper is used.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define MOST_TENANTS 65536
+#define MOST_LINKS 64
+
+struct tenant {
+	__u32 classid;  /* of HTB, on every uplink and its ifb; 0: leave the packet alone */
+	__u32 is_apart; /* in a network namespace of its own, whose interface numbers mean nothing here */
+};
+
+struct counter_key {
+	__u64 cgroup;
+	__u32 ifindex;
+	__u32 zero;
+};
+
+struct counter { /* bytes as on the wire, without preamble, checksum and gap */
+	__u64 out_bytes, out_packets, in_bytes, in_packets;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MOST_TENANTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct tenant);
+} tenants SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4 * MOST_TENANTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct counter_key);
+	__type(value, struct counter);
+} counters SEC(".maps");
+
+struct { /* interfaces whose packets are counted and classified; the value says nothing */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MOST_LINKS);
+	__type(key, __u32);
+	__type(value, __u32);
+} uplinks SEC(".maps");
+
+struct { /* the host's end of a tenant's veth: interface -> cgroup */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MOST_TENANTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u64);
+} veths SEC(".maps");
+
+const volatile __u32 tenant_level = 1;
+
+/* Headers that each further segment of a large packet repeats, from the network layer on. */
+static __always_inline __u32 repeated_headers(struct __sk_buff *skb)
+{
+	__u8 version = 0, protocol = 0, offset = 0;
+	__u32 network = sizeof(struct ipv6hdr);
+
+	if (bpf_skb_load_bytes(skb, 0, &version, 1) < 0)
+		return 0;
+	if (version >> 4 == 4) {
+		network = (version & 15) * 4;
+		bpf_skb_load_bytes(skb, offsetof(struct iphdr, protocol), &protocol, 1);
+	} else {
+		bpf_skb_load_bytes(skb, offsetof(struct ipv6hdr, nexthdr), &protocol, 1);
+	}
+	if (protocol != IPPROTO_TCP)
+		return network + 8;
+	/* The upper half of byte 12 of a TCP header is its length in words. */
+	bpf_skb_load_bytes(skb, network + 12, &offset, 1);
+	return network + (offset >> 4) * 4;
+}
+
+/* In a cgroup program the packet begins at its network header: the link's is added. */
+static __always_inline __u64 wire_bytes(struct __sk_buff *skb, __u32 segments)
+{
+	__u64 bytes = skb->len + (__u64)segments * ETH_HLEN;
+
+	if (segments > 1)
+		bytes += (__u64)(segments - 1) * repeated_headers(skb);
+	return bytes;
+}
+
+static __always_inline struct counter *counter_of(__u64 cgroup, __u32 ifindex)
+{
+	struct counter_key key = { .cgroup = cgroup, .ifindex = ifindex };
+	struct counter none = {}, *found = bpf_map_lookup_elem(&counters, &key);
+
+	if (found)
+		return found;
+	bpf_map_update_elem(&counters, &key, &none, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&counters, &key);
+}
+
+SEC("cgroup_skb/egress")
+int count_out(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex, segments = skb->gso_segs ? skb->gso_segs : 1;
+	__u64 id = bpf_skb_ancestor_cgroup_id(skb, tenant_level);
+	struct tenant *tenant = bpf_map_lookup_elem(&tenants, &id);
+	struct counter *counter;
+
+	if (!tenant || tenant->is_apart || !bpf_map_lookup_elem(&uplinks, &ifindex))
+		return 1;
+	if (tenant->classid)
+		skb->priority = tenant->classid;
+	counter = counter_of(id, ifindex);
+	if (counter) {
+		__sync_fetch_and_add(&counter->out_bytes, wire_bytes(skb, segments));
+		__sync_fetch_and_add(&counter->out_packets, segments);
+	}
+	return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int count_in(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex, segments = skb->gso_segs ? skb->gso_segs : 1;
+	__u64 id = bpf_skb_ancestor_cgroup_id(skb, tenant_level);
+	struct tenant *tenant = bpf_map_lookup_elem(&tenants, &id);
+	struct counter *counter;
+
+	if (!tenant || tenant->is_apart || !bpf_map_lookup_elem(&uplinks, &ifindex))
+		return 1;
+	counter = counter_of(id, ifindex);
+	if (counter) {
+		__sync_fetch_and_add(&counter->in_bytes, wire_bytes(skb, segments));
+		__sync_fetch_and_add(&counter->in_packets, segments);
+	}
+	return 1;
+}
+
+/* Forwarded packets have no socket any more, and routing resets their priority. */
+SEC("tc")
+int forwarded_out(struct __sk_buff *skb)
+{
+	__u32 from = skb->ingress_ifindex;
+	__u64 *id = from ? bpf_map_lookup_elem(&veths, &from) : 0;
+	struct tenant *tenant = id ? bpf_map_lookup_elem(&tenants, id) : 0;
+
+	if (tenant && tenant->classid)
+		skb->priority = tenant->classid;
+	return TC_ACT_UNSPEC;
+}
+
+/* Fill `tuple` from an IPv4 or IPv6 packet; return its size, 0 where there is nothing to look up.
+ * In packets and in tuples both addresses, and both ports, lie side by side: helpers write them, since
+ * without CAP_PERFMON the verifier refuses stores of our own into what the compiler has spilled. */
+static __always_inline __u32 tuple_of(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
+				      __u8 *protocol)
+{
+	__u32 offset = ETH_HLEN;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		__u8 length = 0;
+		__be16 fragment = 0;
+
+		if (bpf_skb_load_bytes(skb, offset, &length, sizeof(length)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, frag_off), &fragment,
+				       sizeof(fragment)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, protocol), protocol,
+				       sizeof(*protocol)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, saddr),
+				       &tuple->ipv4.saddr, 2 * sizeof(__be32)) < 0)
+			return 0;
+		if (fragment & bpf_htons(0x1fff)) /* no ports in later fragments */
+			return 0;
+		offset += (length & 15) * 4;
+		if (bpf_skb_load_bytes(skb, offset, &tuple->ipv4.sport, 2 * sizeof(__be16)) < 0)
+			return 0;
+		return sizeof(tuple->ipv4);
+	}
+	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, nexthdr), protocol,
+				       sizeof(*protocol)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, saddr),
+				       &tuple->ipv6.saddr, 2 * sizeof(struct in6_addr)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + sizeof(struct ipv6hdr), &tuple->ipv6.sport,
+				       2 * sizeof(__be16)) < 0)
+			return 0;
+		return sizeof(tuple->ipv6);
+	}
+	return 0;
+}
+
+/* Let the packet have its socket already, as early demultiplexing would a little later; say whether.
+ * Never a listener's or a request's: an ACK that is steered to the listener breaks the handshake. */
+static __always_inline int gets_socket(struct __sk_buff *skb)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk = 0;
+	__u8 protocol = 0;
+	__u32 size = tuple_of(skb, &tuple, &protocol);
+	int failed = -1;
+
+	if (!size)
+		return 0;
+	if (protocol == IPPROTO_TCP) {
+		sk = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+		if (!sk)
+			return 0;
+		if (sk->state != BPF_TCP_LISTEN && sk->state != BPF_TCP_NEW_SYN_RECV &&
+		    sk->state != BPF_TCP_TIME_WAIT)
+			failed = bpf_sk_assign(skb, sk, 0);
+		bpf_sk_release(sk);
+	} else if (protocol == IPPROTO_UDP) {
+		sk = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+		if (!sk)
+			return 0;
+		failed = bpf_sk_assign(skb, sk, 0);
+		bpf_sk_release(sk);
+	}
+	return !failed;
+}
+
+/* -1 is a match, whose action redirects to the ifb; 0 leaves a packet alone.  So whatever becomes of
+ * the ifb, the host's own packets never depend on it. */
+SEC("tc")
+int classify_in(struct __sk_buff *skb)
+{
+	struct tenant *tenant;
+	__u64 id;
+
+	if (!gets_socket(skb))
+		return 0;
+	id = bpf_skb_ancestor_cgroup_id(skb, tenant_level);
+	tenant = bpf_map_lookup_elem(&tenants, &id);
+	if (!tenant || tenant->is_apart || !tenant->classid)
+		return 0;
+	skb->priority = tenant->classid;
+	return -1;
+}
+
+char LICENSE[] SEC("license") = "Apache-2.0";

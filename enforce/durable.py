@@ -1,0 +1,25 @@
+"""Replaces a file by one that is on the disk already: whatever happens, one of the two is there."""
+
+import os
+from pathlib import Path
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write `text` to `path`, whose folder is made where it is missing.
+
+    Raises:
+        OSError: The disk did not take it; the file is as it was.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    with open(new, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

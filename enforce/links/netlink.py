@@ -1,0 +1,268 @@
+"""A routing socket for thousands of classes: many requests a send, and dumps read whole."""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from enforce.links.classes import INNER, Classes, Update
+from enforce.links.messages import (
+    ACK,
+    DONE,
+    ERROR,
+    GET_CLASS,
+    GET_FILTER,
+    GET_QDISC,
+    HEADER,
+    NEW_FILTER,
+    NEW_LINK,
+    NEW_QDISC,
+    ROOT,
+    Qdisc,
+    Setting,
+    class_message,
+    classes_in,
+    dump_message,
+    filter_name,
+    get_message,
+    is_up,
+    leaf_message,
+    link_message,
+    messages_in,
+    qdisc_in,
+    qdisc_message,
+    qdisc_removal,
+    removal_message,
+)
+
+Build = Callable[[int], bytes]  # sequence number in, request out
+
+_PER_SEND = 256
+_SEND_BYTES, _RECEIVE_BYTES = 4 << 20, 16 << 20
+_BUFFER_BYTES = 1 << 20
+_SOL_NETLINK, _CAP_ACK, _SO_RCVBUFFORCE = 270, 10, 33
+# A kernel that does not answer for so long will not: the tick must go on.
+_PATIENCE_S = 10
+
+
+class ClassSocket:
+    """Requests about classes and their leaves, in the network namespace of the first request.
+
+    That raises OSError where no such socket can be opened.
+    """
+
+    def __init__(self) -> None:
+        self._opened: socket.socket | None = None
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Close the socket; what was set stays."""
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _socket(self) -> socket.socket:
+        if self._opened is None:
+            self._opened = _opened_socket()
+        return self._opened
+
+    def set_classes(self, ifindex: int, update: Update, *, parent: int = INNER) -> dict[int, int]:
+        """Make or change classes below `parent`; return the errno of each that failed, by place."""
+        settings = [
+            Setting(ifindex, minor, parent, rate, ceil)
+            for minor, rate, ceil in zip(
+                update.minor.tolist(), update.rate.tolist(), update.ceil.tolist(), strict=True
+            )
+        ]
+        return self._batch([_Bound(class_message, setting) for setting in settings])
+
+    def add_leaves(self, ifindex: int, minors: Sequence[int], flows: int) -> dict[int, int]:
+        """Put a queue of its own below each class; return the errno of each that failed."""
+        return self._batch([_Bound(leaf_message, ifindex, minor, flows) for minor in minors])
+
+    def remove_classes(self, ifindex: int, minors: Sequence[int]) -> dict[int, int]:
+        """Remove classes; return the errno of each that failed, by place."""
+        return self._batch([_Bound(removal_message, ifindex, minor) for minor in minors])
+
+    def classes(self, ifindex: int) -> Classes:
+        """Return all classes of our HTB on one link; none where there is no such link or HTB.
+
+        Raises:
+            OSError: The kernel refused, or did not answer.
+
+        """
+        return classes_in(self._dump(GET_CLASS, ifindex))
+
+    def some_classes(self, ifindex: int, minors: Sequence[int]) -> Classes:
+        """Return those of `minors` that are there: cheaper than all, where they are few.
+
+        Raises:
+            OSError: As `classes`.
+
+        """
+        buffers: list[bytes] = []
+        for start in range(0, len(minors), _PER_SEND):
+            part, first = minors[start : start + _PER_SEND], self._sequence + 1
+            requests = [get_message(first + k, ifindex, minor) for k, minor in enumerate(part)]
+            self._sequence += len(part)
+            self._socket.send(b"".join(requests))
+            left = set(range(first, self._sequence + 1))
+            while left:
+                buffer = self._socket.recv(_BUFFER_BYTES)
+                buffers.append(buffer)
+                left -= {sequence for _, _, _, sequence in messages_in(buffer)}
+        return classes_in(buffers)
+
+    def qdiscs(self, ifindex: int) -> list[Qdisc]:
+        """Return the qdiscs of one link, its root's and those below.
+
+        Raises:
+            OSError: As `classes`.
+
+        """
+        found = self._told(GET_QDISC, NEW_QDISC, ifindex)
+        return [one for one in map(qdisc_in, found) if one.ifindex == ifindex]
+
+    def root(self, ifindex: int) -> Qdisc | None:
+        """Return the qdisc that all of a link's packets out pass through, None without a link.
+
+        Raises:
+            OSError: As `classes`.
+
+        """
+        return next((one for one in self.qdiscs(ifindex) if one.parent == ROOT), None)
+
+    def filters(self, ifindex: int, parent: int) -> list[str]:
+        """Return the name of each filter below `parent`, "" where it is no BPF program's.
+
+        Raises:
+            OSError: As `classes`.
+
+        """
+        return [filter_name(one) for one in self._told(GET_FILTER, NEW_FILTER, ifindex, parent)]
+
+    def is_up(self, ifindex: int) -> bool:
+        """Say whether there is such a link, and it is up.
+
+        Raises:
+            OSError: As `classes`.
+
+        """
+        self._sequence += 1
+        self._socket.send(link_message(self._sequence, ifindex))
+        while True:
+            buffer = self._socket.recv(_BUFFER_BYTES)
+            for offset, length, kind, sequence in messages_in(buffer):
+                if sequence == self._sequence:
+                    return kind == NEW_LINK and is_up(buffer[offset : offset + length])
+
+    def put_back(self, qdisc: Qdisc) -> None:
+        """Put a root qdisc there as it was found, in the place of what is there now.
+
+        Raises:
+            OSError: The kernel refused.
+
+        """
+        there = self.root(qdisc.ifindex)
+        if there is not None and not there.is_default:  # of some kinds not all can be changed
+            self._ask(_Bound(qdisc_removal, there))
+        self._ask(_Bound(qdisc_message, qdisc))
+
+    def _ask(self, request: Build) -> None:
+        for code in self._batch([request]).values():
+            _raise(code)
+
+    def _told(self, get: int, new: int, ifindex: int, parent: int = 0) -> list[bytes]:
+        return [
+            buffer[offset : offset + length]
+            for buffer in self._dump(get, ifindex, parent)
+            for offset, length, kind, _ in messages_in(buffer)
+            if kind == new
+        ]
+
+    def _dump(self, get: int, ifindex: int, parent: int = 0) -> list[bytes]:
+        self._sequence += 1
+        self._socket.send(dump_message(self._sequence, get, ifindex, parent))
+        buffers = []
+        while True:
+            buffer = self._socket.recv(_BUFFER_BYTES)
+            buffers.append(buffer)
+            for offset, _, kind, sequence in messages_in(buffer):
+                if sequence != self._sequence:
+                    continue
+                if kind == ERROR:
+                    _raise(_errno_at(buffer, offset))
+                if kind in (DONE, ERROR):
+                    return buffers
+
+    def _batch(self, builds: Sequence[Build]) -> dict[int, int]:
+        """Send requests, many at a time; return the errno of each that failed, by place.
+
+        Errors come of each request, success only of the last of a send.
+        """
+        failed: dict[int, int] = {}
+        for start in range(0, len(builds), _PER_SEND):
+            part, first = builds[start : start + _PER_SEND], self._sequence + 1
+            requests = [build(first + place) for place, build in enumerate(part)]
+            self._sequence += len(part)
+            self._socket.send(b"".join([*requests[:-1], _with_ack(requests[-1])]))
+            for place, code in self._answers(first).items():
+                failed[start + place] = code
+        return failed
+
+    def _answers(self, first: int) -> dict[int, int]:
+        failed: dict[int, int] = {}
+        while True:
+            buffer = self._socket.recv(_BUFFER_BYTES)
+            for offset, _, kind, sequence in messages_in(buffer):
+                if kind != ERROR or sequence < first:
+                    continue
+                code = _errno_at(buffer, offset)
+                if code:
+                    failed[sequence - first] = code
+                if sequence == self._sequence:
+                    return failed
+
+
+def _opened_socket() -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    try:
+        opened.bind((0, 0))
+        opened.settimeout(_PATIENCE_S)
+        opened.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)  # errors without the request in them
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+        with suppress(PermissionError):  # without it the default has to do
+            opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+class _Bound:
+    """A request that still lacks its sequence number."""
+
+    __slots__ = ("_build", "_words")
+
+    def __init__(self, build: Callable[..., bytes], *words: object) -> None:
+        self._build, self._words = build, words
+
+    def __call__(self, sequence: int) -> bytes:
+        return self._build(sequence, *self._words)
+
+
+def _with_ack(request: bytes) -> bytes:
+    length, kind, flags, sequence, port = HEADER.unpack_from(request)
+    return HEADER.pack(length, kind, flags | ACK, sequence, port) + request[HEADER.size :]
+
+
+def _errno_at(buffer: bytes, offset: int) -> int:
+    (code,) = struct.unpack_from("=i", buffer, offset + HEADER.size)
+    return -int(code)
+
+
+def _raise(code: int) -> None:
+    if code not in (0, errno.ENODEV):
+        raise OSError(code, f"netlink: {os.strerror(code)}")

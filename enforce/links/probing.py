@@ -1,0 +1,104 @@
+"""What this kernel can and cannot do for tenants' network, found by looking; nothing is changed."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from enforce.capability import Capability
+from enforce.links.libbpf import LIBRARY, BpfError, Library
+from enforce.links.netlink import ClassSocket
+from enforce.links.programs import BPFFS, OBJECT, is_bpffs
+from enforce.links.uplink import Uplink, UplinkError, foreign_root, ifindex_of
+
+_MODULES = {
+    "sch_htb": "classes: nothing can be limited",
+    "cls_bpf": "filters that run programs: bytes in and forwarded bytes cannot be limited",
+    "sch_ingress": "clsact: bytes in cannot be limited",
+    "act_mirred": "redirection: bytes in cannot be limited",
+    "ifb": "the interface that bytes in pass through: they cannot be limited",
+    "sch_fq_codel": "fq_codel: the packets of a tenant share one queue",
+}
+_OPTIONAL = {"sch_fq_codel"}
+_NOT_ENFORCED = "network limits are configured, but not enforceable"
+
+
+def probe_links(uplinks: Sequence[Uplink]) -> list[Capability]:
+    """Look at what `uplinks` need, and at each of them; nothing where there is none."""
+    if not uplinks:
+        return []
+    return [_libbpf(), _object(), _file_system(), *_modules(), *map(_uplink, uplinks)]
+
+
+def _libbpf() -> Capability:
+    try:
+        Library()
+    except BpfError as error:
+        meaning = f"{error.strerror}: {_NOT_ENFORCED}, and bytes are not counted"
+        return Capability("libbpf", "missing", meaning, "apt-get install libbpf1")
+    return Capability("libbpf", "ok", f"{LIBRARY} is there")
+
+
+def _object() -> Capability:
+    name = "BPF programs"
+    if OBJECT.exists():
+        return Capability(name, "ok", f"{OBJECT.name} came with this installation")
+    meaning = f"{OBJECT.name} is not part of this installation: {_NOT_ENFORCED}"
+    remedy = "install clang and libbpf-dev and tidegate again, or a wheel built with them"
+    return Capability(name, "missing", meaning, remedy)
+
+
+def _file_system() -> Capability:
+    name = "BPF file system"
+    if is_bpffs(BPFFS):
+        return Capability(name, "ok", f"mounted at {BPFFS}: programs outlive the agent")
+    remedy = f"mount -t bpf bpf {BPFFS} (systemd does so at boot)"
+    return Capability(name, "missing", f"none at {BPFFS}: {_NOT_ENFORCED}", remedy)
+
+
+def _modules() -> list[Capability]:
+    """Name the kernel modules that are missing; nothing where no list of them is there."""
+    folder = Path("/lib/modules") / os.uname().release
+    lists = [path for path in (folder / "modules.dep", folder / "modules.builtin") if path.exists()]
+    if not lists:
+        return []
+    known = "\n".join(path.read_text(errors="replace") for path in lists)
+    missing = [one for one in _MODULES if f"/{one}.ko" not in known and not _is_loaded(one)]
+    if not missing:
+        return [Capability("network modules", "ok", f"{', '.join(_MODULES)} are there")]
+    return [
+        Capability(
+            f"kernel module {one}",
+            "degraded" if one in _OPTIONAL else "missing",
+            f"no {_MODULES[one]}",
+            "install the kernel's modules, or one that has them",
+        )
+        for one in missing
+    ]
+
+
+def _is_loaded(module: str) -> bool:
+    return (Path("/sys/module") / module).exists()
+
+
+def _uplink(uplink: Uplink) -> Capability:
+    """Say what qdisc an uplink has, and what becomes of it."""
+    name, netlink = f"uplink {uplink.name}", ClassSocket()
+    try:
+        foreign = foreign_root(netlink, uplink.name)
+        root = netlink.root(ifindex_of(uplink.name))
+    except UplinkError as error:
+        return Capability(name, "missing", f"{error}: {_NOT_ENFORCED}", "ip link")
+    except OSError as error:
+        return Capability(name, "missing", f"cannot be examined ({error.strerror})", "run as root")
+    finally:
+        netlink.close()
+    if foreign is None:
+        whose = "tidegate's" if root is not None and root.is_ours else "the kernel's own"
+        return Capability(name, "ok", f"its qdisc is {whose}")
+    if uplink.may_replace_qdisc:
+        meaning = f"its qdisc {foreign.kind} is replaced at start, and put back by `release`"
+        return Capability(name, "ok", meaning)
+    meaning = f"its qdisc {foreign.kind} is someone's, and stays: {_NOT_ENFORCED}"
+    where = uplink.name
+    remedy = f"[network.{where}] replace_qdisc = true, or: tc qdisc del dev {where} root"
+    return Capability(name, "missing", meaning, remedy)

@@ -1,0 +1,268 @@
+"""The tenants' programs and maps: loaded, attached to their parent cgroup, pinned, and adopted.
+
+Pins outlive the agent, and with them classification and counting.  An agent that starts again takes
+the pinned maps as they are and puts its programs in the place of the attached ones.
+"""
+
+import errno
+import os
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from enforce.columns import Ints
+from enforce.links.libbpf import BpfError, Library
+
+BPFFS = Path("/sys/fs/bpf")
+PINS = BPFFS / "tidegate"
+OBJECT = Path(__file__).parent.parent / "bpf" / "tenants.bpf.o"
+MAPS = ("tenants", "counters", "uplinks", "veths")
+FORWARDED_OUT, CLASSIFY_IN = "forwarded_out", "classify_in"
+_ATTACH = {"count_in": 0, "count_out": 1}  # BPF_CGROUP_INET_INGRESS, BPF_CGROUP_INET_EGRESS
+_ID, _INTERFACE, _TENANT = struct.Struct("=Q"), struct.Struct("=I"), struct.Struct("=II")
+_COUNTER_KEY = np.dtype([("cgroup", "u8"), ("ifindex", "u4"), ("zero", "u4")])
+_COUNTER = np.dtype(
+    [(name, "u8") for name in ("out_bytes", "out_packets", "in_bytes", "in_packets")]
+)
+_LINK_INFO = struct.Struct("=III4xQI")  # struct bpf_link_info, of a cgroup
+_LINK_INFO_BYTES = 128
+# Of a pinned map that another version of tidegate made.
+_UNFIT = (errno.EINVAL, errno.EEXIST)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What the kernel is told of one tenant: its class, 0 for none, and where its sockets are."""
+
+    classid: int
+    is_apart: bool = False  # its interfaces are in a network namespace of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What programs have counted, a row for each tenant and uplink that saw a packet."""
+
+    cgroup: NDArray[np.uint64]
+    ifindex: NDArray[np.uint32]
+    value: NDArray[np.void]  # fields out_bytes, out_packets, in_bytes, in_packets
+
+    def of(self, field: str, ids: Ints, ifindex: int) -> NDArray[np.float64]:
+        """Return one count of the cgroups `ids` on one uplink: 0 where nothing was seen."""
+        is_its = self.ifindex == ifindex
+        cgroup, count = self.cgroup[is_its], self.value[field][is_its]
+        order = np.argsort(cgroup)
+        cgroup, count = cgroup[order], count[order]
+        if not len(cgroup):
+            return np.zeros(len(ids))
+        wanted = ids.astype(np.uint64)
+        place = np.minimum(np.searchsorted(cgroup, wanted), len(cgroup) - 1)
+        return np.where(cgroup[place] == wanted, count[place], 0).astype(np.float64)
+
+
+class Programs:
+    """The loaded programs of one parent cgroup, whose children are the tenants.
+
+    Raises:
+        BpfError: They cannot be loaded here, and the error says why.
+
+    """
+
+    def __init__(self, level: int, *, pins: Path = PINS, library: Library | None = None) -> None:
+        """Load the programs for tenants at depth `level` below the hierarchy's root."""
+        self._library, self._pins = library or Library(), pins
+        if not OBJECT.exists():
+            raise BpfError(errno.ENOENT, f"{OBJECT} was not built: see docs/network.md")
+        if not is_bpffs(pins.parent):
+            raise BpfError(errno.ENOENT, f"no BPF file system at {pins.parent}")
+        pins.mkdir(mode=0o700, exist_ok=True)
+        self._object = self._loaded(level)
+        self._maps = {name: self._library.map(self._object, name) for name in MAPS}
+        self._attached: dict[str, int] = {}  # program -> id of the program that is attached
+
+    def close(self) -> None:
+        """Let go of everything; what is attached goes on."""
+        if self._object:  # libbpf takes no object twice
+            self._library.close(self._object)
+        self._object = 0
+
+    def program(self, name: str) -> int:
+        """Return the descriptor of a loaded program, for a filter of an interface."""
+        return self._library.program(self._object, name)
+
+    def attach(self, parent: Path) -> None:
+        """Attach to `parent` what is not yet attached there: to be called each tick.
+
+        Raises:
+            BpfError: The kernel refused.
+            OSError: There is no such cgroup.
+
+        """
+        directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            cgroup_id = os.fstat(directory).st_ino
+            for name, kind in _ATTACH.items():
+                if not self._is_attached(name, cgroup_id):
+                    self._attach(name, kind, directory, cgroup_id)
+        finally:
+            os.close(directory)
+
+    def tell(self, tenants: Mapping[int, Tenant]) -> None:
+        """Tell the kernel of tenants by cgroup id; of others it is to know nothing more."""
+        known = self.tenants()
+        for cgroup_id, tenant in tenants.items():
+            if known.get(cgroup_id) != tenant:
+                value = _TENANT.pack(tenant.classid, tenant.is_apart)
+                self._library.put(self._maps["tenants"], _ID.pack(cgroup_id), value)
+        for cgroup_id in known.keys() - tenants.keys():
+            self._library.drop(self._maps["tenants"], _ID.pack(cgroup_id))
+
+    def tenants(self) -> dict[int, Tenant]:
+        """Return what the kernel knows of tenants, by cgroup id."""
+        rows = self._library.rows(self._maps["tenants"], _ID.size, _TENANT.size)
+        ids = (one for (one,) in _ID.iter_unpack(rows.keys))
+        values = _TENANT.iter_unpack(rows.values)
+        return {one: Tenant(c, bool(apart)) for one, (c, apart) in zip(ids, values, strict=True)}
+
+    def watch(self, name: str, interfaces: Mapping[int, int]) -> None:
+        """Set the map `uplinks` or `veths` to these interfaces and values, and no others."""
+        size = _ID.size if name == "veths" else _INTERFACE.size
+        rows = self._library.rows(self._maps[name], _INTERFACE.size, size)
+        known = [one for (one,) in _INTERFACE.iter_unpack(rows.keys)]
+        values = [
+            int.from_bytes(rows.values[k * size : (k + 1) * size], "little")
+            for k in range(len(known))
+        ]
+        for ifindex in known:
+            if ifindex not in interfaces:
+                self._library.drop(self._maps[name], _INTERFACE.pack(ifindex))
+        before = dict(zip(known, values, strict=True))
+        for ifindex, value in interfaces.items():
+            if before.get(ifindex) != value:
+                content = value.to_bytes(size, "little")
+                self._library.put(self._maps[name], _INTERFACE.pack(ifindex), content)
+
+    def counters(self) -> Counters:
+        """Return all counters, thousands with one call."""
+        rows = self._library.rows(self._maps["counters"], _COUNTER_KEY.itemsize, _COUNTER.itemsize)
+        keys = np.frombuffer(rows.keys, dtype=_COUNTER_KEY)
+        return Counters(keys["cgroup"], keys["ifindex"], np.frombuffer(rows.values, dtype=_COUNTER))
+
+    def forget(self, counters: Counters, ids: set[int]) -> None:
+        """Remove the counters of cgroups that are none of `ids`: those that vanished."""
+        is_left = np.isin(counters.cgroup, np.array(sorted(ids), dtype=np.uint64), invert=True)
+        for cgroup_id, ifindex in zip(
+            counters.cgroup[is_left].tolist(), counters.ifindex[is_left].tolist(), strict=True
+        ):
+            key = np.array((cgroup_id, ifindex, 0), dtype=_COUNTER_KEY).tobytes()
+            self._library.drop(self._maps["counters"], key)
+
+    def _loaded(self, level: int) -> int:
+        """Load the object with the pinned maps, or with new ones where those do not fit."""
+        try:
+            return self._load(level)
+        except BpfError as error:
+            if error.errno not in _UNFIT or not any((self._pins / name).exists() for name in MAPS):
+                raise
+            for name in MAPS:
+                (self._pins / name).unlink(missing_ok=True)
+        return self._load(level)
+
+    def _load(self, level: int) -> int:
+        handle = self._library.opened(OBJECT)
+        try:
+            for name in MAPS:
+                self._library.pin_map(handle, name, self._pins / name)
+            self._library.set_constants(handle, struct.pack("=I", level))
+            self._library.load(handle)
+        except BaseException:
+            self._library.close(handle)
+            raise
+        return handle
+
+    def _is_attached(self, name: str, cgroup_id: int) -> bool:
+        """Say whether the pinned link still ties our own program to this very cgroup."""
+        try:
+            link = self._library.pinned(self._pins / _pin(name))
+        except BpfError:
+            return False
+        try:
+            _, _, program_id, where, _ = _LINK_INFO.unpack_from(
+                self._library.info(link, _LINK_INFO_BYTES)
+            )
+        finally:
+            os.close(link)
+        return bool(where == cgroup_id and program_id == self._attached.get(name))
+
+    def _attach(self, name: str, kind: int, directory: int, cgroup_id: int) -> None:
+        pin, program = self._pins / _pin(name), self.program(name)
+        if not self._is_replaced(pin, program, cgroup_id):
+            pin.unlink(missing_ok=True)
+            self._library.attach(program, directory, kind, pin)
+        link = self._library.pinned(pin)
+        try:
+            info = _LINK_INFO.unpack_from(self._library.info(link, _LINK_INFO_BYTES))
+        finally:
+            os.close(link)
+        self._attached[name] = info[2]
+
+    def _is_replaced(self, pin: Path, program: int, cgroup_id: int) -> bool:
+        """Put our program in the place of an earlier agent's, if that is attached here."""
+        try:
+            link = self._library.pinned(pin)
+        except BpfError:
+            return False
+        try:
+            info = _LINK_INFO.unpack_from(self._library.info(link, _LINK_INFO_BYTES))
+            if info[3] != cgroup_id:
+                return False
+            self._library.update_link(link, program)
+        except BpfError:  # its cgroup is gone
+            return False
+        finally:
+            os.close(link)
+        return True
+
+
+def is_bpffs(path: Path) -> bool:
+    """Say whether a BPF file system is mounted at `path`."""
+    with suppress(OSError):
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        return any(line.split()[1:3] == [str(path), "bpf"] for line in mounts)
+    return False
+
+
+def unpin(pins: Path = PINS) -> str | None:
+    """Remove all pins, which ends classification and counting; return why that fails."""
+    try:
+        for name in (*map(_pin, _ATTACH), *MAPS):
+            (pins / name).unlink(missing_ok=True)
+        if pins.exists():
+            pins.rmdir()
+    except OSError as error:
+        return f"{pins}: {error.strerror}"
+    return None
+
+
+def depth_of(cgroup: Path) -> int:
+    """Return how deep a cgroup lies below the hierarchy's root, as the kernel counts.
+
+    Raises:
+        OSError: It is in no cgroup v2 hierarchy that is mounted here.
+
+    """
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    for line in mounts:
+        words = line.split()
+        if words[words.index("-") + 1] == "cgroup2" and cgroup.is_relative_to(words[4]):
+            below = cgroup.relative_to(words[4]).parts
+            return len(Path(words[3]).parts) - 1 + len(below)
+    raise OSError(errno.ENODEV, f"{cgroup} is in no cgroup v2 hierarchy")
+
+
+def _pin(program: str) -> str:
+    return f"link_{program}"

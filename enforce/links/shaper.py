@@ -1,0 +1,316 @@
+"""All tenants on all uplinks: makes what is missing, reads what is counted, writes limits.
+
+A tenant's class is made with all of the uplink as its ceil, as a new cgroup has no limit: what it
+is then set to is decided elsewhere.  One that was lost comes back as it was.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from enforce.columns import Changes, ClassControl, Floats, Ints, NetColumns, Outcomes, Result
+from enforce.links.classes import MAJOR, minors_for
+from enforce.links.netlink import ClassSocket
+from enforce.links.programs import Counters, Programs, Tenant, depth_of
+from enforce.links.saved import SavedUplinks
+from enforce.links.tree import Tree
+from enforce.links.uplink import Direction, Port, Uplink, UplinkError, directions
+from enforce.links.veths import Veths
+
+# What cannot be set up is tried again after so many reads: loading programs takes 40 ms.
+_RETRY_EVERY = 10
+# Maps are compared with what they should hold where a cgroup is new, and this often besides.
+_TELL_EVERY = 10
+
+
+class _Sent:
+    """What tenants have sent on one uplink: as their classes count, else as programs do.
+
+    The two differ by what was dropped, and a class that is made anew starts at nothing: what comes
+    between two reads is added up, by whichever of them knew both times.
+    """
+
+    def __init__(self) -> None:
+        self._total: Floats | None = None
+        self._left = self._offered = np.empty(0)
+
+    def after(self, left: Floats, offered: Floats) -> Floats:
+        """Return all that was sent so far, given both counts now; NaN is unknown."""
+        if self._total is None:
+            self._total = np.where(np.isnan(left), np.nan_to_num(offered), left)
+        else:
+            by_class, by_program = left - self._left, offered - self._offered
+            with np.errstate(invalid="ignore"):
+                gained = np.where(by_class >= 0, by_class, np.where(by_program >= 0, by_program, 0))
+            self._total = self._total + gained
+        self._left, self._offered = left, offered
+        return np.where(np.isnan(left) & np.isnan(offered), np.nan, self._total)
+
+
+class Shaper:
+    """Classes of the cgroups `names` directly below `root`; positions as in `names`.
+
+    Those that are not `is_limited` are only counted: they have no class, and without any that has
+    one uplinks are left or put back as they were.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        names: Sequence[str],
+        uplinks: Sequence[Uplink],
+        *,
+        is_limited: Sequence[bool],
+        record: Path,
+        veths: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
+        """Open nothing yet: the kernel is changed by the first `read`, which says what fails."""
+        self._root, self._count = root, len(names)
+        self._limited = np.flatnonzero(np.array(is_limited, dtype=np.bool_))
+        self._netlink, self._saved = ClassSocket(), SavedUplinks(record)
+        self._ports = [Port(uplink, self._netlink) for uplink in uplinks]
+        self._names = tuple(uplink.name for uplink in uplinks)
+        self._trees: dict[tuple[str, str], Tree] = {}  # by uplink and direction
+        self._sent = [_Sent() for _ in uplinks]
+        self._veth_names = veths
+        self._veths: Veths | None = None
+        self._apart = np.array(sorted(veths), dtype=np.int64)
+        self._programs: Programs | None = None
+        self._minors: Ints | None = None
+        self._told: Ints | None = None
+        self._made: set[str] = set()
+        self._reads = -1
+        self._failed: dict[str, tuple[int, str]] = {}  # what, when last tried, and why it failed
+
+    def close(self) -> None:
+        """Let go of everything; classes, programs and limits stay."""
+        self._netlink.close()
+        if self._programs is not None:
+            self._programs.close()
+
+    def read(self, cgroup_id: Ints) -> NetColumns:
+        """Make what is missing for the tenants with these cgroups (0: none), and read all."""
+        self._reads += 1
+        columns = NetColumns.unknown(self._names, self._count)
+        if not self._try("programs", lambda: self._settle_programs(cgroup_id)):
+            return replace(columns, problems=self._problems())
+        self._try("other uplinks", self._leave_others)
+        counters = self._counted(cgroup_id)
+        for place, port in enumerate(self._ports):
+            self._fill_counted(columns, place, counters, cgroup_id)
+            self._fill_unlimited(columns, place, cgroup_id)
+            if len(self._limited) and self._try(port.uplink.name, partial(self._settle, port)):
+                for way in directions(port.uplink):
+                    fill = partial(self._fill_classes, columns, place, way, cgroup_id)
+                    self._try(f"{port.uplink.name} {way}", fill)
+            if port is self._receiving:
+                self._read_veths(columns, place, cgroup_id)
+            left = columns.out_bytes[place].copy()
+            columns.out_bytes[place] = self._sent[place].after(
+                left, columns.out_offered_bytes[place]
+            )
+        return replace(columns, problems=self._problems())
+
+    def apply(self, changes: Changes) -> Outcomes:
+        """Write changes of one number of one tree, in their order, and read each back."""
+        control, count = changes.control, len(changes)
+        if not isinstance(control, ClassControl):
+            raise TypeError(f"{control} is no number of a class")
+        nothing = np.full(count, np.nan), np.full(count, Result.REFUSED, dtype=np.uint8)
+        if not count:
+            return Outcomes(control, changes.tenant, changes.after, *nothing)
+        why = "not set up"
+        tree = self._trees.get((control.uplink, control.direction))
+        if tree is not None:
+            try:
+                port = self._ports[self._names.index(control.uplink)]
+                return self._written(port, tree, control, changes)
+            except OSError as error:
+                why = str(error)
+        said = dict.fromkeys(changes.tenant.tolist(), f"{control}: {why}")
+        return Outcomes(control, changes.tenant, changes.after, *nothing, said)
+
+    def _settle_programs(self, cgroup_id: Ints) -> None:
+        """Load, attach, and tell the kernel whose cgroups are whose."""
+        if self._programs is None:
+            self._programs = Programs(depth_of(self._root) + 1)
+        programs = self._programs
+        programs.attach(self._root)
+        is_new = self._told is None or not np.array_equal(self._told, cgroup_id)
+        if self._minors is None:
+            self._minors = self._adopted_minors(programs, cgroup_id)
+            self._veths = self._made_veths(self._minors)
+            self._trees = {
+                (port.uplink.name, way): Tree(self._netlink, capacity, self._minors)
+                for port in self._ports
+                for way, capacity in directions(port.uplink).items()
+            }
+        if is_new or self._reads % _TELL_EVERY == 0:
+            classids = np.where(self._minors > 0, self._minors | MAJOR << 16, 0)
+            programs.tell(
+                {
+                    one: Tenant(classid, place in self._veth_names)
+                    for place, (one, classid) in enumerate(
+                        zip(cgroup_id.tolist(), classids.tolist(), strict=True)
+                    )
+                    if one
+                }
+            )
+            ifindexes = (port.ifindex for port in self._ports)
+            programs.watch("uplinks", {ifindex: 1 for ifindex in ifindexes if ifindex})
+            self._told = cgroup_id.copy()
+
+    def _adopted_minors(self, programs: Programs, cgroup_id: Ints) -> Ints:
+        """Return each limited tenant's class, as an earlier agent left it; 0 for all others."""
+        known = programs.tenants()
+        ids = cgroup_id[self._limited].tolist()
+        before = [known[one].classid & 0xFFFF if one in known else None for one in ids]
+        minors = np.zeros(self._count, dtype=np.int64)
+        minors[self._limited] = minors_for(before)
+        return minors
+
+    def _made_veths(self, minors: Ints) -> Veths | None:
+        port = self._receiving
+        if port is None or not self._veth_names:
+            return None
+        names, capacity = self._veth_names, port.uplink.in_bytes_per_s
+        return Veths(self._netlink, self._saved, names, minors=minors, capacity=capacity)
+
+    def _leave_others(self) -> None:
+        """Put uplinks back that are not to be limited any more."""
+        limited = [name for one, name in self._veth_names.items() if one in self._limited]
+        wanted = (*self._names, *limited) if len(self._limited) else ()
+        if set(self._saved.names) <= set(wanted):
+            return
+        failed = [one for one in self._saved.put_back(self._netlink, keep=wanted) if one.why]
+        if failed:
+            raise UplinkError(f"{failed[0].uplink} cannot be put back: {failed[0].why}")
+
+    def _settle(self, port: Port) -> None:
+        """See to it that an uplink has qdiscs and filters: all anew at first, then what lacks."""
+        name, programs = port.uplink.name, self._programs
+        if programs is None or (name in self._made and port.is_complete()):
+            return
+        self._made.discard(name)
+        port.check()
+        self._saved.record(self._netlink, name)
+        port.make(programs)
+        self._made.add(name)
+        self._told = None  # its number may be another one now
+
+    def _fill_classes(
+        self, columns: NetColumns, place: int, way: Direction, cgroup_id: Ints
+    ) -> None:
+        """Make the classes that are missing in one tree, and read them all."""
+        port, at = self._ports[place], self._limited
+        tree, ifindex = self._trees[port.uplink.name, way], port.ifindex_of(way)
+        found = self._netlink.classes(ifindex)
+        port.keep_own_classes(found, way)
+        mine = tree.complete(ifindex, found, cgroup_id != 0)
+        getattr(columns, f"{way}_rate")[place, at] = mine.rate[at]
+        getattr(columns, f"{way}_ceil")[place, at] = tree.shown_ceil(mine.ceil)[at]
+        getattr(columns, f"{way}_dropped_packets")[place, at] = mine.drops[at]
+        getattr(columns, f"{way}_backlog_bytes")[place, at] = mine.backlog_bytes[at]
+        if way == "out":
+            columns.out_bytes[place, at] = mine.bytes[at]
+
+    def _written(self, port: Port, tree: Tree, control: ClassControl, changes: Changes) -> Outcomes:
+        done = tree.write(port.ifindex_of(control.direction), control, changes)
+        if port is self._receiving and control.direction == "in":
+            self._write_veths(control, changes, done)
+        return done
+
+    @property
+    def _receiving(self) -> Port | None:
+        """Return the uplink whose share of bytes in holds at tenants' veths: the first such."""
+        return next((port for port in self._ports if "in" in directions(port.uplink)), None)
+
+    def _read_veths(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
+        """Make what is missing on the veths of limited tenants, and read their classes there."""
+        if self._veths is None or self._programs is None:
+            return
+        there = self._veths.present()
+        owners = {ifindex: int(cgroup_id[position]) for position, ifindex in there.items()}
+        self._try("veths", partial(self._programs.watch, "veths", owners))
+        for position in set(self._apart.tolist()) & set(self._limited.tolist()):
+            for name in ("in_rate", "in_ceil", "in_dropped_packets", "in_backlog_bytes"):
+                getattr(columns, name)[place, position] = np.nan
+            if position in there and cgroup_id[position]:
+                fill = partial(self._fill_veth, columns, place, position, there[position])
+                self._try(f"veth {self._veth_names[position]}", fill)
+
+    def _fill_veth(self, columns: NetColumns, place: int, position: int, ifindex: int) -> None:
+        assert self._veths is not None  # noqa: S101 - its caller has looked
+        mine = self._veths.read(position, ifindex)
+        tree = self._trees[self._names[place], "in"]
+        columns.in_rate[place, position] = mine.rate[0]
+        columns.in_ceil[place, position] = tree.shown_ceil(mine.ceil)[0]
+        columns.in_dropped_packets[place, position] = mine.drops[0]
+        columns.in_backlog_bytes[place, position] = mine.backlog_bytes[0]
+        columns.in_bytes[place, position] = mine.bytes[0]
+
+    def _write_veths(self, control: ClassControl, changes: Changes, done: Outcomes) -> None:
+        """Write what concerns tenants behind a veth there, which is where it holds."""
+        for place in np.flatnonzero(np.isin(changes.tenant, self._apart)).tolist():
+            position = int(changes.tenant[place])
+            if self._veths is not None:
+                one = self._veths.write(position, control, float(changes.after[place]))
+                done.kept[place], done.result[place] = one.kept[0], one.result[0]
+                done.why.pop(position, None)
+                for why in one.why.values():
+                    done.why[position] = why
+
+    def _fill_unlimited(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
+        """Say of those who have no class that nothing limits them."""
+        is_free = cgroup_id != 0
+        is_free[self._limited] = False
+        for way in directions(self._ports[place].uplink):
+            getattr(columns, f"{way}_rate")[place, is_free] = 0.0
+            getattr(columns, f"{way}_ceil")[place, is_free] = np.inf
+
+    def _counted(self, cgroup_id: Ints) -> Counters | None:
+        """Return what programs have counted, and let them forget who is gone."""
+        if self._programs is None:
+            return None
+        try:
+            counters = self._programs.counters()
+            self._programs.forget(counters, {one for one in cgroup_id.tolist() if one})
+        except OSError as error:
+            self._failed["counters"] = (self._reads, str(error))
+            return None
+        self._failed.pop("counters", None)
+        return counters
+
+    def _fill_counted(
+        self, columns: NetColumns, place: int, counters: Counters | None, cgroup_id: Ints
+    ) -> None:
+        ifindex = self._ports[place].ifindex
+        if counters is None or not ifindex:
+            return
+        for name, field in (("out_offered_bytes", "out_bytes"), ("in_bytes", "in_bytes")):
+            count = counters.of(field, cgroup_id, ifindex)
+            getattr(columns, name)[place] = np.where(cgroup_id != 0, count, np.nan)
+            getattr(columns, name)[place, self._apart] = np.nan  # programs cannot tell theirs
+
+    def _try(self, what: str, act: Callable[[], None]) -> bool:
+        """Do something unless it failed a short while ago; return whether it went well."""
+        tried, _ = self._failed.get(what, (-_RETRY_EVERY, ""))
+        if self._reads - tried < _RETRY_EVERY and what in self._failed:
+            return False
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - pyroute2 raises what it likes, ticks go on
+            self._failed[what] = (self._reads, str(error) or type(error).__name__)
+            return False
+        self._failed.pop(what, None)
+        return True
+
+    def _problems(self) -> tuple[str, ...]:
+        found = [f"network: {why}" for _, why in self._failed.values()]
+        if not all(tree.has_leaves for tree in self._trees.values()):
+            found.append("network: no fq_codel here: the packets of a tenant share one queue")
+        return tuple(dict.fromkeys(found))

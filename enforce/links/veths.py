@@ -1,0 +1,71 @@
+"""Tenants in a network namespace of their own: what they receive passes the host's end of a veth.
+
+Everything that goes that way is one tenant's, so each such end has an HTB with that one class.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from enforce.columns import Changes, ClassControl, Ints, Outcomes
+from enforce.links.classes import Classes
+from enforce.links.netlink import ClassSocket
+from enforce.links.saved import SavedUplinks
+from enforce.links.tree import Tree
+from enforce.links.uplink import UplinkError, foreign_root, ifindex_of, make_single
+
+_ONE = np.ones(1, dtype=np.bool_)
+_FIRST = np.zeros(1, dtype=np.int64)
+
+
+class Veths:
+    """The veths of some tenants, by position; `capacity` is what the uplink can receive."""
+
+    def __init__(
+        self,
+        netlink: ClassSocket,
+        saved: SavedUplinks,
+        names: Mapping[int, str],
+        *,
+        minors: Ints,
+        capacity: float,
+    ) -> None:
+        self._netlink, self._saved, self._names, self._capacity = netlink, saved, names, capacity
+        self._minors = {position: int(minors[position]) for position in names}
+        self._trees = {position: Tree(netlink, capacity, minors[[position]]) for position in names}
+
+    def present(self) -> dict[int, int]:
+        """Return the number of each veth that is there, by the tenant's position."""
+        found = {position: ifindex_of(name) for position, name in self._names.items()}
+        return {position: ifindex for position, ifindex in found.items() if ifindex}
+
+    def read(self, position: int, ifindex: int) -> Classes:
+        """Make what is missing on one veth, and return the tenant's class there.
+
+        Raises:
+            UplinkError: Someone else has set a qdisc on it.
+            OSError: The kernel refused.
+
+        """
+        name = self._names[position]
+        root = self._netlink.root(ifindex)
+        found = self._netlink.classes(ifindex)
+        if root is None or not root.is_ours or len(found.minor) == 0:
+            foreign = foreign_root(self._netlink, name)
+            if foreign is not None:
+                raise UplinkError(f"{name} has a qdisc {foreign.kind} that is not tidegate's")
+            self._saved.record(self._netlink, name)
+            make_single(self._netlink, ifindex, self._minors[position], self._capacity)
+            found = self._netlink.classes(ifindex)
+        return self._trees[position].complete(ifindex, found, _ONE)
+
+    def write(self, position: int, control: ClassControl, value: float) -> Outcomes:
+        """Set one number of a tenant's class on its veth, and read it back.
+
+        Raises:
+            OSError: The kernel did not tell what there is.
+
+        """
+        ifindex = ifindex_of(self._names[position])
+        changes = Changes(control, _FIRST, np.full(1, np.nan), np.full(1, value))
+        return self._trees[position].write(ifindex, control, changes)

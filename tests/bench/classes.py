@@ -1,0 +1,105 @@
+"""What it costs to plan and make changes of HTB classes: classes.py RESULT CLASSES.
+
+To be run in a network namespace of its own (unshare --net), where it lays a link.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from agent.plan import Pace, Standing, headroom, raises, reductions, stepped
+from enforce.columns import Changes, ClassControl, Floats
+from enforce.links.classes import INNER, MAJOR, Update
+from enforce.links.netlink import ClassSocket
+from enforce.links.tree import Tree
+from enforce.links.uplink import ifindex_of
+
+CAPACITY = 1.25e9
+ROUNDS = 20
+CEIL = ClassControl("bench0", "out", "ceil")
+
+
+def set_up(count: int) -> tuple[ClassSocket, Tree, int, float]:
+    """Lay a link with an HTB and as many classes; return how long making them took, too."""
+    for command in (
+        "ip link add bench0 type veth peer name bench1",
+        f"tc qdisc add dev bench0 root handle {MAJOR:x}: htb default 2",
+    ):
+        subprocess.run(command.split(), check=True)
+    netlink, ifindex = ClassSocket(), ifindex_of("bench0")
+    inner = Update(np.array([INNER]), np.array([CAPACITY]), np.array([CAPACITY]))
+    netlink.set_classes(ifindex, inner, parent=0)
+    tree = Tree(netlink, CAPACITY, np.arange(0x10, 0x10 + count))
+    began_s = time.perf_counter()
+    is_missing = True
+    while is_missing:
+        found = tree.complete(ifindex, netlink.classes(ifindex), np.ones(count, np.bool_))
+        is_missing = bool(np.isnan(found.rate).any())
+    return netlink, tree, ifindex, time.perf_counter() - began_s
+
+
+def one_tick(tree: Tree, ifindex: int, in_force: Floats, wanted: Floats) -> Floats:
+    """Plan the way from what is in force to what is wanted, write it, and return what is then."""
+    standing = Standing(
+        in_force=in_force,
+        guaranteed=wanted,
+        ceiling=np.full(len(wanted), CAPACITY),
+        in_use=in_force,
+        is_hit=np.zeros(len(wanted), dtype=np.bool_),
+        least=np.zeros(len(wanted)),
+        own=in_force,
+    )
+    free = CAPACITY - float(in_force.sum())
+    target = stepped(wanted, standing, free=free, elapsed_s=1.0, pace=Pace())
+    movable = np.ones(len(wanted), dtype=np.bool_)
+    lowered = reductions(CEIL, target, in_force, movable)
+    now = in_force.copy()
+    done = tree.write(ifindex, CEIL, lowered)
+    now[done.tenant] = done.kept
+    room = headroom(target, in_force, now, guaranteed=wanted, allowed=CAPACITY)
+    least = np.zeros(len(wanted))
+    raised = raises(CEIL, target, now, guaranteed=wanted, least=least, headroom=room)
+    done = tree.write(ifindex, CEIL, raised)
+    now[done.tenant] = done.kept
+    if len(lowered) + len(raised) != len(wanted):
+        raise SystemExit(f"{len(lowered)} + {len(raised)} changes, not {len(wanted)}")
+    return now
+
+
+def measured(count: int) -> dict[str, float]:
+    """Return milliseconds of wall time."""
+    netlink, tree, ifindex, made_s = set_up(count)
+    split = np.where(np.arange(count) % 2, 0.5, 1.5) * CAPACITY / count
+    split = np.floor(split * CAPACITY / split.sum())
+    in_force = one_tick_from_none(tree, ifindex, split)
+    times_s, dumps_s = [], []
+    for number in range(ROUNDS):
+        wanted = split[::-1] if number % 2 == 0 else split
+        began_s = time.perf_counter()
+        in_force = one_tick(tree, ifindex, in_force, wanted)
+        times_s.append(time.perf_counter() - began_s)
+        began_s = time.perf_counter()
+        netlink.classes(ifindex)
+        dumps_s.append(time.perf_counter() - began_s)
+    return {
+        "classes": count,
+        "made_ms": 1e3 * made_s,
+        "changes_ms": 1e3 * statistics.median(times_s),
+        "dump_ms": 1e3 * statistics.median(dumps_s),
+    }
+
+
+def one_tick_from_none(tree: Tree, ifindex: int, wanted: Floats) -> Floats:
+    """Set the first limits of all."""
+    tenants = np.arange(len(wanted))
+    done = tree.write(ifindex, CEIL, Changes(CEIL, tenants, wanted, wanted))
+    return done.kept
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(json.dumps(measured(int(sys.argv[2]))))

@@ -1,0 +1,296 @@
+"""Tenants' network limits: real packets between two network namespaces, real HTB, BPF and ifb.
+
+What is set up here changes interfaces and the BPF file system: only in the lab.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from traffic import BOX, LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh
+
+from enforce.columns import Changes, ClassControl, NetColumns, Outcomes, Result
+from enforce.links.netlink import ClassSocket
+from enforce.links.programs import BPFFS, PINS
+from enforce.links.saved import give_back
+from enforce.links.shaper import Shaper
+from enforce.links.uplink import Uplink, ifb_name, ifindex_of
+
+pytestmark = pytest.mark.kernel
+
+CAPACITY = 4_000 * MBIT
+
+
+@dataclass
+class Bench:
+    """A shaper and what reads and writes through it."""
+
+    root: Path
+    record: Path
+    shaper: Shaper
+
+    def ids(self) -> np.ndarray:
+        paths = [self.root / name for name in NAMES]
+        return np.array([p.stat().st_ino if p.exists() else 0 for p in paths], dtype=np.int64)
+
+    def read(self) -> NetColumns:
+        return self.shaper.read(self.ids())
+
+    def set(self, way: str, number: str, *values: float) -> Outcomes:
+        control = ClassControl(LINK, way, number)  # type: ignore[arg-type]
+        at, nothing = np.arange(len(values)), np.full(len(values), np.nan)
+        return self.shaper.apply(Changes(control, at, nothing, np.array(values)))
+
+
+def started(root: Path, record: Path, *, may_replace: bool = False, limited: bool = True) -> Bench:
+    uplink = Uplink(LINK, CAPACITY, CAPACITY, may_replace_qdisc=may_replace)
+    shaper = Shaper(root, NAMES, [uplink], is_limited=[limited] * len(NAMES), record=record)
+    return Bench(root, record, shaper)
+
+
+@pytest.fixture
+def bench(link: Path, tmp_path: Path) -> Iterator[Bench]:
+    """Return a shaper of two tenants on one uplink, which is put back afterwards."""
+    bench = started(link, tmp_path / "uplinks.json")
+    yield bench
+    bench.shaper.close()
+    assert [one.why for one in give_back(bench.record)] == [""]
+    assert not PINS.exists()
+
+
+def rate(bench: Bench, way: str, seconds: float) -> float:
+    """Return what left the first tenant's class a second, as the class itself counts."""
+    ifindex = ifindex_of(LINK)
+    netlink = ClassSocket()
+    where = ifindex if way == "out" else ifindex_of(ifb_name(ifindex))
+    minor = np.array([0x10])
+    before, began_s = netlink.classes(where).of(minor).bytes[0], time.monotonic()
+    time.sleep(seconds)
+    after, elapsed_s = netlink.classes(where).of(minor).bytes[0], time.monotonic() - began_s
+    netlink.close()
+    return float(after - before) / elapsed_s
+
+
+@pytest.mark.parametrize("way", ["out", "in"])
+def test_a_tenant_has_its_ceil_to_three_per_cent_from_8_to_800_mbit_per_s(
+    bench: Bench, traffic: Traffic, way: str
+) -> None:
+    bench.read()
+    # At low rates a window must hold many packets; at high ones most find the machine too busy.
+    for limit, window_s in ((8 * MBIT, 2.0), (80 * MBIT, 1.0), (800 * MBIT, 0.5)):
+        assert list(bench.set(way, "ceil", limit).result) == [Result.APPLIED]
+        traffic.stream("acme", way)
+        time.sleep(0.7)
+        before, began_s = bench.read(), time.monotonic()
+        measured = 0.0
+        for _ in range(12):
+            measured = rate(bench, way, window_s)
+            assert measured < 1.03 * limit
+            if measured > 0.97 * limit:
+                break
+        else:
+            pytest.fail(f"{way}: {measured / limit:.3f} of {limit / MBIT:.0f} Mbit/s")
+        after, elapsed_s = bench.read(), time.monotonic() - began_s
+        traffic.stop()
+        counted = getattr(after, f"{way}_bytes") - getattr(before, f"{way}_bytes")
+        # What programs count of received bytes comes in bursts of whole backlogs.
+        assert 0.8 * limit < counted[0, 0] / elapsed_s < 1.1 * limit
+        assert counted[0, 1] == 0
+        assert after.problems == ()
+
+
+def test_what_is_missing_is_back_at_the_next_read(bench: Bench, traffic: Traffic) -> None:
+    bench.read()
+    bench.set("out", "ceil", 80 * MBIT, 8 * MBIT)
+    bench.set("in", "ceil", 40 * MBIT, 4 * MBIT)
+    ifindex = ifindex_of(LINK)
+    for harm in (
+        f"tc class del dev {LINK} classid 7d6e:11",
+        f"tc qdisc del dev {LINK} root",
+        f"tc filter del dev {LINK} ingress",
+        f"tc qdisc del dev {LINK} clsact",
+        f"ip link set {ifb_name(ifindex)} down",
+        f"ip link del {ifb_name(ifindex)}",
+        f"rm {PINS}/link_count_out",
+    ):
+        sh(harm)
+        seen = bench.read()
+        assert seen.problems == (), harm
+        assert seen.out_ceil.tolist() == [[80 * MBIT, 8 * MBIT]], harm
+        assert seen.in_ceil.tolist() == [[40 * MBIT, 4 * MBIT]], harm
+    traffic.stream("acme", "out")
+    time.sleep(0.5)
+    assert rate(bench, "out", 1.0) == pytest.approx(80 * MBIT, rel=0.1)
+    # A change of ours is what is in force until someone else's is read.
+    sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 1kbit ceil 16mbit")
+    assert bench.read().out_ceil[0, 0] == 16 * MBIT
+
+
+def test_a_cgroup_made_anew_keeps_its_class(bench: Bench, traffic: Traffic) -> None:
+    bench.read()
+    bench.set("out", "ceil", 8 * MBIT)
+    before = bench.ids()[0]
+    (bench.root / "acme").rmdir()
+    assert np.isnan(bench.read().out_bytes[0, 0]) or bench.ids()[0] == 0
+    (bench.root / "acme").mkdir()
+    assert bench.ids()[0] != before
+    assert bench.read().out_ceil[0, 0] == 8 * MBIT
+    traffic.stream("acme", "out")
+    time.sleep(0.5)
+    assert rate(bench, "out", 1.0) == pytest.approx(8 * MBIT, rel=0.1)
+
+
+def test_a_restart_adopts_classes_and_counters(bench: Bench, traffic: Traffic) -> None:
+    bench.read()
+    bench.set("out", "ceil", 80 * MBIT, 8 * MBIT)
+    bench.set("out", "rate", 10 * MBIT, 1 * MBIT)
+    traffic.stream("bits", "out")
+    time.sleep(0.5)
+    before = bench.read()
+    bench.shaper.close()  # as at kill -9: nothing is taken back
+    bench.shaper = started(bench.root, bench.record).shaper
+    after = bench.read()
+    assert after.problems == ()
+    assert after.out_ceil.tolist() == [[80 * MBIT, 8 * MBIT]]
+    assert after.out_rate.tolist() == [[10 * MBIT, 1 * MBIT]]
+    assert after.out_bytes[0, 1] >= before.out_bytes[0, 1] > 0
+    gained = after.out_offered_bytes[0, 1] - before.out_offered_bytes[0, 1]
+    assert 0 <= gained < 8 * MBIT
+
+
+def test_a_rate_above_34_gbit_per_s_is_what_it_says(bench: Bench) -> None:
+    bench.read()
+    # The uplink's own capacity bounds it: a wider one is asked for.
+    bench.shaper.close()
+    wide = Uplink(LINK, 12.5e9, 12.5e9)
+    bench.shaper = Shaper(bench.root, NAMES, [wide], is_limited=[True] * 2, record=bench.record)
+    bench.read()
+    outcome = bench.set("out", "ceil", 6.25e9)
+    assert outcome.kept.tolist() == [6.25e9]
+    assert bench.set("out", "rate", 5e9).kept.tolist() == [5e9]
+    assert "rate 40Gbit ceil 50Gbit" in sh(f"tc class show dev {LINK} classid 7d6e:10")
+
+
+@pytest.mark.parametrize(
+    "qdisc",
+    ["fq_codel limit 77 flows 32 noecn", "sfq perturb 9", "cake bandwidth 9mbit", "pfifo limit 7"],
+)
+def test_a_qdisc_of_anothers_stays_until_it_may_go_and_comes_back_as_it_was(
+    link: Path, tmp_path: Path, qdisc: str
+) -> None:
+    sh(f"tc qdisc add dev {LINK} root handle 55: {qdisc}")
+    found = sh(f"tc qdisc show dev {LINK}")
+    bench = started(link, tmp_path / "refused.json")
+    columns = bench.read()
+    assert qdisc.split(maxsplit=1)[0] in columns.problems[0]
+    assert np.isnan(columns.out_ceil).all()
+    assert sh(f"tc qdisc show dev {LINK}") == found
+    bench.shaper.close()
+    bench = started(link, tmp_path / "replaced.json", may_replace=True)
+    assert bench.read().problems == ()
+    assert "htb 7d6e: root" in sh(f"tc qdisc show dev {LINK}")
+    bench.shaper.close()
+    assert [(one.uplink, one.why) for one in give_back(bench.record)] == [(LINK, "")]
+    assert sh(f"tc qdisc show dev {LINK}") == found
+    assert not PINS.exists()
+
+
+def test_who_is_only_observed_is_counted_and_nothing_is_set_up(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    found = sh("tc qdisc show")
+    bench = started(link, tmp_path / "uplinks.json", limited=False)
+    bench.read()
+    traffic.stream("acme", "out")
+    time.sleep(0.3)
+    columns = bench.read()
+    assert columns.out_bytes[0, 0] > 1e6
+    assert columns.out_ceil.tolist() == [[np.inf, np.inf]]
+    assert sh("tc qdisc show") == found
+    bench.shaper.close()
+    assert give_back(bench.record) == []
+
+
+def test_without_a_bpf_file_system_it_is_said(link: Path, tmp_path: Path) -> None:
+    sh(f"umount {BPFFS}")
+    bench = started(link, tmp_path / "uplinks.json")
+    columns = bench.read()
+    bench.shaper.close()
+    sh(f"mount -t bpf bpf {BPFFS}")
+    assert columns.problems == (f"network: [Errno 2] no BPF file system at {BPFFS}",)
+    assert np.isnan(columns.out_ceil).all()
+
+
+def test_a_tenant_behind_its_veth_is_held_both_ways(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    lay_veth()
+    uplink, record = Uplink(LINK, CAPACITY, CAPACITY), tmp_path / "uplinks.json"
+    shaper = Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: VETH})
+    bench = Bench(link, record, shaper)
+    assert bench.read().problems == ()
+    for way in ("out", "in"):
+        done = bench.set(way, "ceil", 400 * MBIT, 40 * MBIT)
+        assert done.kept.tolist() == [400 * MBIT, 40 * MBIT]
+        assert done.why == {}
+        traffic.stream_of_box(way)
+        time.sleep(0.5)
+        before, began_s = bench.read(), time.monotonic()
+        time.sleep(1.5)
+        after, elapsed_s = bench.read(), time.monotonic() - began_s
+        traffic.stop()
+        used = (getattr(after, f"{way}_bytes") - getattr(before, f"{way}_bytes"))[0]
+        assert used[1] / elapsed_s == pytest.approx(40 * MBIT, rel=0.05)
+        assert not used[0] > 0
+        assert getattr(after, f"{way}_ceil")[0].tolist() == [400 * MBIT, 40 * MBIT]
+    sh(f"tc qdisc del dev {VETH} root")
+    assert bench.read().in_ceil[0, 1] == 40 * MBIT
+    shaper.close()
+    assert [one.why for one in give_back(record)] == ["", ""]
+    assert "htb" not in sh(f"tc qdisc show dev {VETH}") + sh(f"tc qdisc show dev {LINK}")
+    sh(f"ip netns del {BOX}")
+
+
+def test_an_uplink_that_is_made_anew_is_set_up_again_and_leaves_nothing(bench: Bench) -> None:
+    bench.read()
+    gone = ifb_name(ifindex_of(LINK))
+    sh(f"ip link del {LINK}")
+    assert "no interface" in "".join(bench.read().problems)
+    ip(f"link add {LINK} type veth peer name {PEER} netns {NETNS}", f"link set {LINK} up")
+    for _ in range(10):  # what failed is tried again after ten reads
+        bench.read()
+    columns = bench.read()
+    assert columns.problems == ()
+    assert columns.out_ceil.tolist() == [[np.inf, np.inf]]
+    assert ifindex_of(gone) == 0
+    assert ifindex_of(ifb_name(ifindex_of(LINK))) > 0
+
+
+def test_two_uplinks_are_limited_each_by_itself(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    sh("ip link add up2 type veth peer name up3")
+    uplinks, record = [Uplink("up2", CAPACITY), Uplink(LINK, CAPACITY)], tmp_path / "uplinks.json"
+    shaper = Shaper(link, NAMES, uplinks, is_limited=[True] * 2, record=record)
+    bench = Bench(link, record, shaper)
+    bench.read()
+    bench.set("out", "ceil", 80 * MBIT, 8 * MBIT)
+    traffic.stream("bits", "out")
+    time.sleep(0.3)
+    columns = bench.read()
+    assert columns.problems == ()
+    assert columns.out_ceil.tolist() == [[np.inf, np.inf], [80 * MBIT, 8 * MBIT]]
+    assert columns.out_bytes[0].tolist() == [0.0, 0.0]
+    assert columns.out_bytes[1, 1] > 10_000
+    assert np.isnan(columns.in_ceil).all()
+    # One is left: only the other is limited from now on.
+    shaper.close()
+    bench.shaper = Shaper(link, NAMES, uplinks[1:], is_limited=[True] * 2, record=record)
+    assert bench.read().out_ceil.tolist() == [[80 * MBIT, 8 * MBIT]]
+    assert "htb" not in sh("tc qdisc show dev up2")
+    bench.shaper.close()
+    assert [one.why for one in give_back(record)] == [""]
+    sh("ip link del up2")

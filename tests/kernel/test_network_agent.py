@@ -1,0 +1,174 @@
+"""The whole agent on a link: it divides, holds, follows, adopts and gives back the network."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from traffic import LINK, MBIT, NAMES, Traffic, sh
+
+from agent.cli import main
+from agent.daemon import Daemon
+from agent.host import read_config
+from agent.record import TickRecord
+from agent.status import status
+from agent.tenant import Kind, Resource
+from enforce.links.programs import PINS
+from enforce.links.uplink import ifb_name, ifindex_of
+
+pytestmark = pytest.mark.kernel
+
+TICK_S = 0.25
+OUT, IN = Resource(Kind.NET_OUT, LINK), Resource(Kind.NET_IN, LINK)
+HOST = """
+[host]
+cgroup_root = "{root}"
+state_dir = "{folder}/state"
+runtime_dir = "{folder}/run"
+cpu_reserve_cores = 0.1
+[periods]
+tick_s = 0.25
+step_s = 1
+horizon_s = 5
+refit_s = 10
+learning_s = {learning}
+[pace]
+ramp_down_fraction_per_s = 1.0
+[modes]
+net_out = "strict"
+[network.up0]
+out_capacity_bytes_per_s = {capacity}
+in_capacity_bytes_per_s = {capacity}
+"""
+TENANT = """
+qos = "silver"
+[network]
+out_floor_bytes_per_s = {floor}
+out_ceiling_bytes_per_s = {ceiling}
+in_ceiling_bytes_per_s = {ceiling}
+"""
+
+
+class Agent:
+    """A daemon ticked by the test."""
+
+    def __init__(self, root: Path, folder: Path, *, learning_s: int = 0) -> None:
+        self.path, self._tenants = folder / "tidegate.toml", folder / "tenants.d"
+        self._tenants.mkdir(exist_ok=True)
+        (folder / "state").mkdir(exist_ok=True)
+        self.path.write_text(
+            HOST.format(root=root, folder=folder, capacity=100 * MBIT, learning=learning_s)
+        )
+        text = TENANT.format(floor=10 * MBIT, ceiling=80 * MBIT)
+        for name in NAMES:
+            (self._tenants / f"{name}.toml").write_text(text)
+        self.daemon = Daemon(
+            read_config(self.path, self._tenants),
+            lambda accepted: read_config(self.path, self._tenants, accepted),
+        )
+
+    def close(self) -> None:
+        self.daemon.close()
+
+    def tick(self, count: int = 1) -> TickRecord:
+        for _ in range(count):
+            time.sleep(TICK_S)
+            self.daemon.tick(time.monotonic(), 0)
+        assert self.daemon.failed_ticks == 0
+        assert self.daemon.record is not None
+        return self.daemon.record
+
+
+@pytest.fixture
+def agent(link: Path, tmp_path: Path) -> Iterator[Agent]:
+    with closing(Agent(link, tmp_path)) as agent:
+        yield agent
+
+
+def test_an_uplink_is_divided_and_its_limits_held(agent: Agent, traffic: Traffic) -> None:
+    record = agent.tick(3)
+    assert not any("network" in problem or LINK in problem for problem in record.problems)
+    traffic.stream("acme", "out")
+    traffic.stream("bits", "in")
+    record = agent.tick(8)
+    sent, received = record.resources[OUT], record.resources[IN]
+    # acme alone wants to send: it has its ceiling, and bits what is left of the capacity.
+    assert sent.limit[0] == pytest.approx(80 * MBIT, rel=0.01)
+    assert sent.limit.sum() <= 100 * MBIT * (1 + 1e-9)
+    assert sent.usage[0] == pytest.approx(80 * MBIT, rel=0.1)
+    assert received.usage[1] == pytest.approx(80 * MBIT, rel=0.15)
+    assert sent.is_censored.tolist() == [True, False]
+    network = record.sample.network
+    assert network.out_ceil[0] == pytest.approx(sent.limit, rel=0.05)
+    assert network.out_rate.sum() <= 100 * MBIT
+    assert (network.out_rate[0] >= 0.999 * 10 * MBIT).all()  # both have their floor at any time
+    row = status(record, agent.daemon.facts(), now_s=time.monotonic()).tenants[0]
+    assert {rate.resource: rate.limit_per_s for rate in row.rates}[str(OUT)] == 80 * MBIT
+    assert f"{LINK} out ceil" in row.in_force
+    (out,) = (rate for rate in row.rates if rate.resource == str(OUT))
+    assert out.waiting_bytes is not None
+    assert out.waiting_bytes > 0
+    assert out.seen_per_s == pytest.approx(80 * MBIT, rel=0.15)
+
+
+def test_what_others_change_or_remove_is_back_at_the_next_tick(
+    agent: Agent, traffic: Traffic
+) -> None:
+    agent.tick()
+    traffic.stream("acme", "out")
+    traffic.stream("bits", "in")
+    agent.tick(6)
+    sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 1kbit ceil 1mbit")
+    sh(f"ip link del {ifb_name(ifindex_of(LINK))}")
+    record = agent.tick()
+    assert record.sample.network.out_ceil[0, 0] == 1 * MBIT  # as it was found
+    assert "ceil 80Mbit" in sh(f"tc class show dev {LINK} classid 7d6e:10")
+    assert "ceil 80Mbit" in sh(f"tc class show dev {ifb_name(ifindex_of(LINK))} classid 7d6e:11")
+
+
+def test_limits_outlive_the_agent_until_they_are_released(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    found = sh("tc qdisc show") + sh("ip -o link show")
+    with closing(Agent(link, tmp_path)) as agent:
+        traffic.stream("acme", "out")
+        agent.tick(8)
+    left = limits_of(LINK)
+    assert any("7d6e:10 " in line and "ceil 100Mbit" not in line for line in left)
+    with closing(Agent(link, tmp_path, learning_s=60)) as agent:
+        agent.daemon.tick(time.monotonic(), 0)
+        assert limits_of(LINK) == left  # no jump: nothing is known of demand yet
+    traffic.stop()
+    result = CliRunner().invoke(main, ["release", "--json", "--config", str(agent.path)])
+    assert result.exit_code == 0, result.output
+    released = {one["cgroup"]: one["result"] for one in json.loads(result.output)}
+    assert released[LINK] == "restored"
+    assert sh("tc qdisc show") + sh("ip -o link show") == found
+    assert not PINS.exists()
+
+
+def limits_of(link: str) -> list[str]:
+    """Return each class with its rate and ceil."""
+    lines = sh(f"tc class show dev {link}").splitlines()
+    return sorted(line.partition(" burst")[0] for line in lines if " htb " in line)
+
+
+def test_a_qdisc_of_anothers_is_a_problem_that_status_and_doctor_name(
+    link: Path, tmp_path: Path
+) -> None:
+    sh(f"tc qdisc add dev {LINK} root handle 1: pfifo limit 9")
+    with closing(Agent(link, tmp_path)) as agent:
+        problems = agent.tick().problems
+        path = str(agent.path)
+    assert any("qdisc pfifo that is not tidegate's" in problem for problem in problems)
+    assert f"{LINK} out ceil: configured but not enforceable for 2 tenant(s)" in problems
+    folder, socket = tmp_path / "tenants.d", tmp_path / "none.sock"
+    words = ["doctor", "--json", "--config", path, "--tenants-dir", str(folder)]
+    result = CliRunner().invoke(main, [*words, "--socket", str(socket)])
+    states = {one["name"]: one["state"] for one in json.loads(result.output)}
+    assert states[f"uplink {LINK}"] == "missing"
+    assert (states["libbpf"], states["BPF programs"]) == ("ok", "ok")
+    assert "pfifo 1: root" in sh(f"tc qdisc show dev {LINK}")

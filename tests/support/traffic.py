@@ -1,0 +1,123 @@
+"""A link to a peer in a network namespace of its own, and endless streams over it."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+MBIT = 125_000.0
+LINK, PEER, NETNS, OURS, THEIRS, PORT = "up0", "up1", "peer", "10.7.0.1", "10.7.0.2", 5000
+NAMES = ("acme", "bits")
+SERVER = """
+import socket, sys
+open(sys.argv[1], "w").write(str(__import__("os").getpid())) if sys.argv[1] else None
+listener = socket.create_server((sys.argv[2], int(sys.argv[3])))
+print("ready", flush=True)
+while True:
+    connection = listener.accept()[0]
+    try:
+        while connection.recv(1 << 20):
+            pass
+    except OSError:
+        pass
+"""
+CLIENT = """
+import socket, sys
+open(sys.argv[1], "w").write(str(__import__("os").getpid())) if sys.argv[1] else None
+connection = socket.create_connection((sys.argv[2], int(sys.argv[3])))
+print("ready", flush=True)
+chunk = bytes(1 << 18)
+try:
+    while True:
+        connection.sendall(chunk)
+except OSError:
+    pass
+"""
+
+
+def sh(command: str) -> str:
+    return subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
+
+
+def lay_link(root: Path) -> None:
+    """Lay a link to a peer; make the cgroups of two tenants below `root`."""
+    sh(f"ip netns add {NETNS}")
+    ip(
+        f"link add {LINK} type veth peer name {PEER} netns {NETNS}",
+        f"addr add {OURS}/24 dev {LINK}",
+        f"link set {LINK} up",
+    )
+    ip(f"addr add {THEIRS}/24 dev {PEER}", f"link set {PEER} up", netns=NETNS)
+    for name in NAMES:
+        (root / name).mkdir(exist_ok=True)
+
+
+def ip(*commands: str, netns: str = "") -> None:
+    """Run several commands of ip with one process: starting one takes long in the lab."""
+    where = ["-n", netns] if netns else []
+    text = "\n".join(commands)
+    subprocess.run(["ip", *where, "-batch", "-"], input=text, check=True, text=True)
+
+
+BOX, VETH, INSIDE, BOX_ADDRESS = "box", "ve-bits", "ve-in", "10.8.0.2"
+
+
+def lay_veth() -> None:
+    """Put a network namespace behind a veth of this host, and let the peer find the way there."""
+    sh(f"ip netns add {BOX}")
+    ip(
+        f"link add {VETH} type veth peer name {INSIDE} netns {BOX}",
+        f"addr add 10.8.0.1/24 dev {VETH}",
+        f"link set {VETH} up",
+    )
+    ip(
+        f"addr add {BOX_ADDRESS}/24 dev {INSIDE}",
+        f"link set {INSIDE} up",
+        "route add default via 10.8.0.1",
+        netns=BOX,
+    )
+    ip(f"route add 10.8.0.0/24 via {OURS}", netns=NETNS)
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+
+class Traffic:
+    """TCP streams between tenants and the peer."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._processes, self._port = root, [], PORT  # type: ignore[var-annotated]
+
+    def stream(self, tenant: str, way: str) -> None:
+        """Let a tenant send to the peer or receive from it from now on."""
+        self._between(str(self._root / tenant / "cgroup.procs"), OURS, way)
+
+    def stream_of_box(self, way: str) -> None:
+        """Let a process in the box behind the veth send to the peer, or receive from it."""
+        self._between(BOX, BOX_ADDRESS, way)
+
+    def _between(self, where: str, address: str, way: str) -> None:
+        self._port += 1
+        ours = [where, THEIRS if way == "out" else address]
+        theirs = [NETNS, ours[1]]
+        server, client = (theirs, ours) if way == "out" else (ours, theirs)
+        self._start(SERVER, server)
+        self._start(CLIENT, client)
+
+    def _start(self, program: str, words: list[str]) -> None:
+        """Run a program in a network namespace, or in a cgroup by its file of processes."""
+        place, *rest = words
+        where = [] if "/" in place else ["ip", "netns", "exec", place]
+        procs = place if "/" in place else ""
+        argv = [*where, sys.executable, "-c", program, procs, *rest, str(self._port)]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        self._processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+
+    def stop(self) -> None:
+        """End all streams."""
+        for process in self._processes:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self._processes.clear()
