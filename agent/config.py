@@ -200,7 +200,7 @@ def _host_config(
 ) -> Config:
     for name in (name for name in document if name not in SECTION_NAMES):
         faults.unknown(dotted("", name), "section", name, SECTION_NAMES)
-    host, periods, emergency, pace, forecast, calendar, log = (
+    host, periods, emergency, pace, forecast, calendar, drift, log = (
         made(**read_table(document.get(name, {}), keys, where=name, faults=faults))
         for name, (made, keys) in SECTIONS.items()
     )
@@ -220,6 +220,7 @@ def _host_config(
         pace=pace,
         forecast=forecast,
         calendar=calendar,
+        drift=drift,
         log=log,
         qos=_qos_classes(document.get("qos", {}), faults),
     )

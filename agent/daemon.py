@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import structlog
 
-from agent.audit import log_grants
+from agent.audit import log_drift, log_grants
 from agent.calendar import Calendar
 from agent.config import ConfigError, check_reload
+from agent.drift import DriftWatch
 from agent.expanding import expanded
 from agent.forecaster import Forecaster
 from agent.host import read_machine
@@ -20,6 +21,7 @@ from agent.loading import Loading
 from agent.metric_files import MetricFiles
 from agent.paths import ORIGINALS_NAME
 from agent.persistence import Persistence, unix_now_s
+from agent.pinboard import PinBoard
 from agent.policy import calendar_plan, forecast_settings, loop_settings, policy_of, thrift_of
 from agent.ports import Kernel
 from agent.promises import left_alone_text
@@ -69,8 +71,7 @@ class Daemon:
         if self._originals.problem is not None:
             log.warning("originals damaged", problem=self._originals.problem)
         self._roster = Roster.of(config.tenants, config.resources)
-        self._had_tenants = bool(config.tenants)
-        self._unmade: dict[str, str] = {}
+        self._had_tenants, self._unmade = bool(config.tenants), dict[str, str]()
         self._release_unenforced()
         self._make_cgroups(self._roster.names)
         self._kernel = self._opened_kernel(config, self._roster)
@@ -86,6 +87,7 @@ class Daemon:
             forecaster=self._forecaster,
             ledgers=self._kept.ledgers(self._roster),
         )
+        self._loop.drift = DriftWatch(self._loop.roster, config.drift, self._kept.pins)
         self.pushed, self._metric_files = PushedMetrics(), MetricFiles(_metric_paths(config))
         self._indicators = LeadingIndicators(
             self._roster, self._loop.policy.foreseen, (self._metric_files, self.pushed)
@@ -113,6 +115,11 @@ class Daemon:
         if self._root_lock is not None:
             self._root_lock.close()
 
+    @property
+    def pins(self) -> PinBoard:
+        """Return what keeps pins; threads may use it."""
+        return self._kept.pins
+
     def facts(self) -> AgentFacts:
         """Return what the daemon knows of itself, for the control socket."""
         return AgentFacts(
@@ -130,6 +137,7 @@ class Daemon:
             originals_problem=self._originals.problem,
             release_problem=self._release_problem,
             thrift_problem=self.thrift.problem,
+            pins_problem=self.pins.problem,
             metrics_problem=self._metric_files.problem or self._indicators.problem,
             horizons_s=self._horizons_s,
         )
@@ -165,6 +173,7 @@ class Daemon:
             )
             before, self.record = self.record, record
             log_grants(before, self.record)
+            log_drift(self.record)
             log_verdicts(before, self.record)
             if self._loop.steps_closed != self._steps_saved:
                 self._follow_machine()
@@ -272,6 +281,7 @@ class Daemon:
         self._had_tenants |= bool(config.tenants)
         policy = policy_of(config.on(self._machine))
         self._calendar.replan(calendar_plan(config))
+        self._loop.drift.settings = config.drift
         self._loop.reconfigure(roster, policy, self._loop_settings(), kernel=kernel)
         self._metric_files.reconfigure(_metric_paths(config))
         old.close()

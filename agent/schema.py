@@ -24,6 +24,7 @@ from agent.keys import (
 from agent.plan import Pace
 from agent.settings import (
     CalendarSettings,
+    DriftSettings,
     ForecastSettings,
     HostSettings,
     LogSettings,
@@ -80,6 +81,10 @@ FORECAST_KEYS = (
     Key("hung_after_s", _PERIOD, "hung_after_s"),
 )
 CALENDAR_KEYS = (Key("lead_s", seconds(), "lead_s"),)
+DRIFT_KEYS = (
+    Key("policy", choice(("pin", "restore")), "policy"),
+    Key("pin_s", _PERIOD, "pin_s"),
+)
 LOG_KEYS = (Key("level", choice(("debug", "info", "warning", "error")), "level"),)
 MODE_KEYS = tuple(Key(kind, choice([mode.value for mode in Mode]), kind) for kind in Kind)
 QOS_KEYS = (
@@ -134,6 +139,7 @@ SECTIONS: Mapping[str, tuple[type, Sequence[Key]]] = {
     "pace": (Pace, PACE_KEYS),
     "forecast": (ForecastSettings, FORECAST_KEYS),
     "calendar": (CalendarSettings, CALENDAR_KEYS),
+    "drift": (DriftSettings, DRIFT_KEYS),
     "log": (LogSettings, LOG_KEYS),
 }
 SECTION_NAMES = (

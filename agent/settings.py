@@ -91,6 +91,14 @@ class CalendarSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftSettings:
+    """What becomes of a control file that somebody else changed."""
+
+    policy: str = "pin"  # or "restore"
+    pin_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How much is logged."""
 
@@ -123,6 +131,7 @@ class Config:
     pace: Pace = field(default_factory=Pace)
     forecast: ForecastSettings = ForecastSettings()
     calendar: CalendarSettings = CalendarSettings()
+    drift: DriftSettings = DriftSettings()
     log: LogSettings = LogSettings()
     events: tuple[EventSource, ...] = ()  # of the host's file, then of the tenants' in name order
     # When they take place, as of when this was read: no part of what was configured.

@@ -20,18 +20,27 @@ from agent.cycle import (
     in_force,
     observed,
 )
+from agent.drift import DriftWatch
 from agent.plan import changes_of, enforceable, headroom, is_outside, raises, reductions
 from agent.ports import Adjusting, Forecasting, Kernel
-from agent.problems import broken_promises, host_needs, refusals, unenforceable, unenforced
+from agent.problems import (
+    broken_promises,
+    host_needs,
+    insisted,
+    refusals,
+    unenforceable,
+    unenforced,
+)
+from agent.promised import sideways
 from agent.record import TickRecord, Totals
 from agent.recorded import resource_tick
-from agent.shares import kernel_weights, moved_lows, moved_weights
+from agent.shares import kernel_weights
 from agent.steps import ClosedStep, Step, series_positions
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.tokens import Ledger
 from agent.unwritten import Unwritten
 from agent.usage import measured
-from enforce.columns import DEFAULT_WEIGHT, Changes, Control, HostSample, Outcomes, Result
+from enforce.columns import Changes, Control, HostSample, Outcomes, Result
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.profile import Profile
 from forecast.quality import Quality
@@ -76,6 +85,7 @@ class ControlLoop:
         self.roster, self.policy, self.settings = _seen_by(settings, roster), policy, settings
         self._kernel, self._forecaster = kernel, forecaster
         self.adjusting: Sequence[Adjusting] = ()  # of the series that the roster has now
+        self.drift = DriftWatch(self.roster)
         fresh = CoreState.fresh(len(roster), policy)
         self._state = replace(fresh, ledgers={**fresh.ledgers, **ledgers})
         self._step = Step.begun(self._series)
@@ -115,6 +125,7 @@ class ControlLoop:
         self._forecaster.rearrange(series)
         self._unwritten = self._unwritten.rearranged(positions)
         self._rule = self._said = None
+        self.drift.rearrange(self.roster)
         for one in self.adjusting:
             one.rearrange(roster, policy.foreseen, series)
 
@@ -126,15 +137,17 @@ class ControlLoop:
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""
         sample = self._kernel.sampler.read(now_s)
+        pins = self.drift.seen(sample, self._kernel.applier.lowered(), now_s)
         if self._is_after_pause(sample):
             self._state = replace(self._state, sample=None)
         seen = observed(self._state, sample, roster=self.roster, policy=self.policy)
         closed_before = self.steps_closed
         profile = self._said = self._forecast(seen, now_s)
-        seen = replace(seen, is_foreseen=self._is_foreseen(profile, closed_before))
+        seen = replace(seen, pins=pins, is_foreseen=self._is_foreseen(profile, closed_before))
         decision = decide(self._state, seen, profile, roster=self.roster, policy=self.policy)
         self._state = decision.state
         done = self._enforce(decision, seen)
+        self.drift.left(sample, done.outcomes)
         self._number += 1
         return self._record(decision, seen, done, late_ticks, now_s)
 
@@ -232,18 +245,7 @@ class ControlLoop:
         self, decision: Decision, seen: Observation, may_write: Bools, weight: Floats
     ) -> tuple[Changes, Changes]:
         """Return changes of cpu.weight and of memory.low."""
-        in_force, parts = seen.sample.in_force, decision.resources
-        low = np.floor(parts[Resource.MEMORY].allocation.guarantee.amount)
-        # A weight that an earlier agent set stands like its limits, until there is history.
-        is_adopted = decision.is_learning & (in_force.cpu_weight != DEFAULT_WEIGHT)
-        weights = moved_weights(
-            weight,
-            in_force.cpu_weight,
-            may_write & ~is_adopted,
-            guaranteed=parts[Resource.CPU].allocation.guarantee.amount,
-            capacity=self.policy.capacity[Resource.CPU],
-        )
-        return weights, moved_lows(low, in_force.memory_low_bytes, may_write)
+        return sideways(decision, seen, may_write, weight, self.policy.capacity[Resource.CPU])
 
     def _protect_root(self, low_bytes: Floats, lows: Changes, may_write: Bools) -> None:
         """Give the root what its children's memory.low will add up to, before they get it.
@@ -358,12 +360,14 @@ class ControlLoop:
             forecaster=self._forecaster.state(now_s),
             forecast_age_s=self._forecast_age_s(),
             totals=self._totals,
+            drift=self.drift.tick,
             problems=(
                 *unenforceable(seen.sample),
                 *unenforced(decision, seen.sample),
                 *broken_promises(decision, done.weight, self.policy.capacity[Resource.CPU]),
                 *host_needs(decision),
                 *refusals(done.outcomes),
+                *insisted(self.drift.tick, self.roster),
                 *self._own_problems(now_s),
             ),
         )

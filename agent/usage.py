@@ -140,5 +140,6 @@ def rearranged(sample: HostSample, positions: Ints) -> HostSample:
         in_force=Limits(**limits),
         disks=sample.disks.mapped(lambda column: carried_over(column, positions)),
         vitals=sample.vitals,
+        anew=sample.anew,
         **counters,
     )

@@ -74,6 +74,14 @@ class Applier:
                     why[int(changes.tenant[place])] = outcome.why
         return Outcomes(changes.control, changes.tenant, changes.after, kept, results, why)
 
+    def lowered(self) -> dict[int, set[float]]:
+        """Return each memory.high that was written beside the ticks since this was last asked."""
+        written = self._lowering.written()
+        if not written:
+            return {}
+        at = {self._root / name: position for position, name in enumerate(self._names)}
+        return {at[path]: values for path, values in written.items() if path in at}
+
     def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None:
         """Give the root the memory.low that its children add up to; return why it cannot be.
 
@@ -208,7 +216,7 @@ class Applier:
         if not is_raise and self._lowering.is_resting(cgroup.path):
             why = f"{usage / _MIB:.1f} MiB in use, which reclaim could not lower just now"
             return _Outcome(Result.HELD_BACK, in_force, why)
-        self._lowering.offer(cgroup.path, cgroup.cgroup_id, value)
+        self._lowering.offer(cgroup.path, cgroup.cgroup_id, value, found_bytes=in_force)
         how = "raised" if is_raise else "lowered in steps"
         why = f"{usage / _MIB:.1f} MiB in use: {how}, beside the tick"
         return _Outcome(Result.PENDING, in_force, why)

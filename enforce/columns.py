@@ -121,13 +121,14 @@ class HostSample:
     in_force: Limits
     disks: DiskColumns = field(default_factory=DiskColumns)
     vitals: Vitals = Vitals()
+    anew: frozenset[int] = frozenset()  # positions whose files were opened anew: see Sampler
 
 
 # The counters of a sample that are plain columns, shape (tenants,).
 COUNTERS = tuple(
     one.name
     for one in fields(HostSample)
-    if one.name not in ("taken_at_s", "cgroup_id", "in_force", "disks", "vitals")
+    if one.name not in ("taken_at_s", "cgroup_id", "in_force", "disks", "vitals", "anew")
 )
 
 

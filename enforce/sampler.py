@@ -1,9 +1,10 @@
 """Reads the counters and the limits in force of all tenants: kernel files in, columns out.
 
 Three paces: what each tick needs is read each tick; event counters when the kernel signals them;
-the rest in turns, but for tenants close to their memory.high: what of theirs is unreclaimable is
-read each tick.  Whether a tenant has a process is only asked, in its turn, where it used no cpu
-since the last one.  No rates are made here.
+the rest in turns, but for limits that were written since the last tick and for tenants close to
+their memory.high: what of theirs is unreclaimable is read each tick.  Whether a tenant has a
+process is only asked, in its turn, where it used no cpu since the last one.  No rates are made
+here.
 """
 
 import os
@@ -28,6 +29,7 @@ from enforce.descriptors import (
 from enforce.floor import swap_room_bytes
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
 from enforce.vitals import read_vitals
+from enforce.writes import WriteWatch
 
 Parse = Callable[[Sequence[bytes]], Floats]
 
@@ -78,6 +80,8 @@ _IN_TURN = (
     _Source("cpu.weight", 64, numbers, ("cpu_weight",)),
     _Source("memory.low", 64, numbers, ("memory_low_bytes",)),
 )
+# What of it, once written, is read in the next tick: cpu.weight has a second name.
+_WATCHED = ("cpu.weight", "cpu.weight.nice", "memory.low")
 _STAT_BYTES = 8192
 _HELD_BYTES, _HIGH_BYTES = _COLUMN["memory_current_bytes"], _COLUMN["memory_high_bytes"]
 _STUCK_BYTES = _COLUMN["memory_unreclaimable_bytes"]
@@ -123,9 +127,11 @@ class Sampler:
         self._sources = (*_EVERY_TICK, _disk_source(list(disks.values())))
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in self._sources]
         self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in _ON_SIGNAL]
+        self._writes = WriteWatch(_WATCHED)
         self._missing = {place for place, path in enumerate(self._paths) if path is not None}
         self._visited: set[int] = set()  # for whom no descriptors are left to keep
         self._fresh: set[int] = set()  # slow columns not read since the cgroup was opened
+        self._anew: set[int] = set()  # opened anew by the read that is under way
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
         n_columns = len(_COLUMN) + _DISK_COLUMNS * len(disks)
         self._lasting = np.full((n_columns, len(names)), np.nan)
@@ -136,11 +142,13 @@ class Sampler:
 
     def close(self) -> None:
         """Let go of all descriptors."""
+        self._writes.close()
         for files in (*self._each, *self._polled):
             files.close_all()
 
     def read(self, taken_at_s: float) -> HostSample:
         """Return the counters and limits of all tenants as of `taken_at_s` (CLOCK_MONOTONIC)."""
+        self._anew.clear()
         self._notice_controllers()
         for position in list(self._missing - self._visited):
             self._keep(position)
@@ -149,6 +157,7 @@ class Sampler:
         self._read_visited(values)
         present = np.flatnonzero(self._cgroup_id)
         turn = set(present[present % self._slow_every == self._turn].tolist()) | self._fresh
+        self._read_limits((self._writes.written() & set(present.tolist())) - turn)
         self._read_in_turn(turn, values)
         self._read_unreclaimable(turn | set(self._close_to_high(values)))
         self._turn = (self._turn + 1) % self._slow_every
@@ -165,6 +174,7 @@ class Sampler:
             in_force=Limits(**{name: values[_COLUMN[name]] for name in _LIMITS}),
             disks=DiskColumns(self._disks, *(by_disk[:, k] for k in range(_DISK_COLUMNS))),
             vitals=read_vitals(),
+            anew=frozenset(self._anew),
             **{name: values[_COLUMN[name]] for name in COUNTERS},
         )
 
@@ -203,11 +213,16 @@ class Sampler:
     def _read_in_turn(self, turn: set[int], values: Floats) -> None:
         """Read the slow columns of `turn`, but for what memory is unreclaimable."""
         self._fresh -= turn
+        self._read_limits(turn)
         positions = sorted(turn)
+        self._read_populated(positions, values[_USED_US, positions])
+
+    def _read_limits(self, wanted: set[int]) -> None:
+        """Read the limits that are not read each tick."""
+        positions = sorted(wanted)
         for source in _IN_TURN:
             rows = self._rows_below(positions, source.file, source.size_bytes)
             self._lasting[source.places, positions] = source.parse(rows).T
-        self._read_populated(positions, values[_USED_US, positions])
 
     def _read_populated(self, positions: Sequence[int], used_us: Floats) -> None:
         """Say who has a process: who used cpu since its last turn did, the others are asked."""
@@ -298,6 +313,8 @@ class Sampler:
             self._forget(position)
             self._cgroup_id[position] = cgroup_id
             self._fresh.add(position)
+            self._anew.add(position)
+            self._writes.watch(position, dir_fd)
         self._missing.discard(position)
         for files in (*self._each, *self._polled):
             files.open(position, dir_fd)
@@ -310,6 +327,7 @@ class Sampler:
     def _forget(self, position: int) -> None:
         """Let go of one tenant's cgroup; what was known of it is unknowable now."""
         self._close_files(position)
+        self._writes.forget(position)
         self._fresh.discard(position)
         self._missing.add(position)
         self._cgroup_id[position] = 0

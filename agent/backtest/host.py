@@ -79,6 +79,7 @@ class SimulatedHost:
             ),
             disks=DiskColumns(),
             vitals=Vitals(),
+            anew=frozenset(),
             **dict.fromkeys(COUNTERS, zero),
         )
 
@@ -92,6 +93,7 @@ class SimulatedHost:
             in_force=Limits(*(self._visible(sample.in_force.of(c)) for c in Control)),
             disks=sample.disks,
             vitals=sample.vitals,
+            anew=sample.anew,
             **{name: self._visible(getattr(sample, name)) for name in COUNTERS},
         )
 
@@ -104,6 +106,10 @@ class SimulatedHost:
         self._sample = replace(self._sample, in_force=limits)
         result = np.full(len(changes), Result.APPLIED, dtype=np.uint8)
         return Outcomes(changes.control, changes.tenant, changes.after, changes.after, result)
+
+    def lowered(self) -> dict[int, set[float]]:
+        """Have written nothing beside the ticks."""
+        return {}
 
     def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None:
         """Have no ancestors whose protection could be too small."""

@@ -142,6 +142,10 @@ class World:
         after = changes.after
         return Outcomes(changes.control, changes.tenant, after, after, result)
 
+    def lowered(self) -> dict[int, set[float]]:
+        """Have written nothing beside the ticks."""
+        return {}
+
     def protect_root(self, *_: object, **__: object) -> None:
         """Protect nothing: there is no root."""
 

@@ -77,6 +77,7 @@ def sample_of(roster: Roster, in_force: Limits, cgroup_id: Sequence[int]) -> Hos
         in_force=in_force,
         disks=DiskColumns(),
         vitals=Vitals(),
+        anew=frozenset(),
         **counters,
     )
 

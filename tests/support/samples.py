@@ -40,6 +40,7 @@ def sample(
         in_force=in_force or limits(size),
         disks=disks or DiskColumns(),
         vitals=Vitals(),
+        anew=frozenset(),
         **counters,
     )
 
