@@ -24,6 +24,7 @@ from agent.exits import (
 )
 from agent.forecast_command import forecast
 from agent.history_command import history
+from agent.membership_command import attach, exec_command
 from agent.options import config_options, fault_lines, json_option, socket_option, tenants_dir_of
 from agent.output import print_json, print_lines, print_value, prose_width, terminal_width
 from agent.pin_command import pin, unpin
@@ -317,6 +318,8 @@ def events(socket_path: Path, as_json: bool) -> None:
 
 main.add_command(backtest)
 main.add_command(forecast)
+main.add_command(attach)
+main.add_command(exec_command)
 main.add_command(history)
 main.add_command(pin)
 main.add_command(unpin)

@@ -48,7 +48,7 @@ _TOML_TWICE = {  # what tomllib says, and what it means
     "Cannot declare (": "this table is there twice",
     "Cannot mutate immutable namespace (": "this table is there already, and closed",
 }
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _NAME_EXPECTATION = "a-z, 0-9, '_' and '-', beginning with a letter or digit, at most 63 long"
 
 
@@ -282,10 +282,10 @@ def _qos_classes(table: Any, faults: Faults) -> tuple[QosClass, ...]:
     for name, settings in table.items():
         where = dotted("qos", name)
         is_new = name not in built_in
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             faults.add(where, f"expected a class name of {_NAME_EXPECTATION}")
         found = read_table(settings, QOS_KEYS, where=where, faults=faults, is_complete=is_new)
-        if is_new and not _NAME.fullmatch(name):
+        if is_new and not NAME.fullmatch(name):
             continue  # tenants' faults would name it, whatever it does to a terminal
         stem = built_in.get(name, QosClass(name, 1.0, 0.0, 0, 0.0))
         classes[name] = replace(stem, **found)
@@ -328,7 +328,7 @@ def _check_overridden(overridden: Iterable[str], names: Sequence[str], faults: F
 def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
     """Return the tenant that a file describes, or None and the file's faults."""
     name, faults = file.path.name.removesuffix(_SUFFIX), file.faults
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         faults.add("", f"expected a file name of {_NAME_EXPECTATION}, and then .toml")
     before = len(faults.lines)
     document = _document(file)
