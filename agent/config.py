@@ -16,6 +16,7 @@ from agent.allocation import Mode
 from agent.event import EventSource
 from agent.event_sections import EVENT_GROUPS, Reading, event_sources
 from agent.expanding import calendar_reading, expanded
+from agent.homes import nested
 from agent.keys import Faults, Kind, dotted, read_table, shown
 from agent.overrides import Override, by_tenant, of_host, overridden
 from agent.reading import regular_file
@@ -117,6 +118,8 @@ def load_config(
     config = replace(config, tenants=tenants, left_alone=left_alone)
     config = _with_events(config, [host_file, *files])
     _check_floors(config, folder.faults)
+    for name, fault in nested(tenants):
+        folder.faults.add(f"{name}.toml", fault)
     problems = [line for file in (host_file, folder, *files) for line in file.problems()]
     if problems:
         raise ConfigError(problems)
@@ -341,6 +344,8 @@ def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
     metrics = read_table(document.get(METRICS, {}), METRICS_KEYS, where=METRICS, faults=faults)
     file.events.extend(event_sources(document, faults, tenant=name, read=read))
     promised = entitlements(document, config.resources, faults)
+    if "unit" in found and "cgroup" in found:
+        faults.add("cgroup", "expected nothing beside unit, which says where the tenant lives")
     if faults.lines:
         return None
     return Tenant(
@@ -350,6 +355,8 @@ def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
         is_observed_only=found.get("is_observed_only", False),
         metrics_file=str(metrics["file"]) if "file" in metrics else None,
         regions=found.get("regions", ()),
+        unit=found.get("unit", ""),
+        cgroup=found.get("cgroup", ""),
     )
 
 

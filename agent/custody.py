@@ -17,13 +17,16 @@ _PUT_BACK_MOST = 3  # times, of which one is forgotten in each of these periods
 _FORGOTTEN_AFTER_S = 200.0
 
 
+Beside = Mapping[Control, Mapping[int, Collection[float]]]  # values by position
+
+
 @dataclass(frozen=True, slots=True)
 class Custody:
     """What was left in each file, and how often it had to be put back of late."""
 
     cgroup_id: Ints
     left: Mapping[Control, Floats]
-    lowered: Mapping[int, Collection[float]]  # memory.high: written beside the ticks, of late
+    beside: Beside  # written beside the ticks, of late
     is_theirs: Mapping[Control, Bools]  # somebody else changed it last
     was_put_back: Mapping[Control, Bools]  # they had, and it was written since
     insistence: Mapping[Control, Floats]  # how often they did so again
@@ -34,7 +37,7 @@ class Custody:
         return cls(
             cgroup_id=np.zeros(tenants, dtype=np.int64),
             left={control: np.full(tenants, np.nan) for control in Control},
-            lowered={},
+            beside={},
             is_theirs={control: np.zeros(tenants, dtype=np.bool_) for control in Control},
             was_put_back={control: np.zeros(tenants, dtype=np.bool_) for control in Control},
             insistence={control: np.zeros(tenants) for control in Control},
@@ -43,15 +46,16 @@ class Custody:
     def rearranged(self, positions: Ints) -> "Custody":
         """Return the state in the order of a new roster; position -1 is a newcomer.
 
-        Who is being lowered beside the ticks may get one more step from the worker that goes.
+        What is written beside the ticks may get one more write from the worker that goes.
         """
         left = {control: column.copy() for control, column in self.left.items()}
-        left[Control.MEMORY_HIGH][list(self.lowered)] = np.nan
+        for control, written in self.beside.items():
+            left[control][list(written)] = np.nan
         ids = carried_over(self.cgroup_id.astype(np.float64), positions, 0.0)
         return Custody(
             cgroup_id=ids.astype(np.int64),
             left={control: carried_over(left[control], positions) for control in Control},
-            lowered={},
+            beside={},
             is_theirs=_moved(self.is_theirs, positions),
             was_put_back=_moved(self.was_put_back, positions),
             insistence={
@@ -60,13 +64,11 @@ class Custody:
             },
         )
 
-    def changed(
-        self, sample: HostSample, lowered: Mapping[int, Collection[float]]
-    ) -> dict[Control, Bools]:
+    def changed(self, sample: HostSample, beside: Beside) -> dict[Control, Bools]:
         """Say which files hold another value than the one that was left in them.
 
         A cgroup that was made anew, and files that went and came with their controller, hold what
-        the kernel put there, not somebody.  `lowered` are the values that were written beside the
+        the kernel put there, not somebody.  `beside` are the values that were written beside the
         ticks since the last time.
         """
         is_same = (self.cgroup_id == sample.cgroup_id) & (sample.cgroup_id != 0)
@@ -76,16 +78,15 @@ class Custody:
             now = sample.in_force.of(control)
             is_known = is_same & ~np.isnan(left) & ~np.isnan(now)
             found[control] = is_known & ~_is_equal(left, now)
-        high, now = found[Control.MEMORY_HIGH], sample.in_force.of(Control.MEMORY_HIGH)
-        for position in np.flatnonzero(high).tolist():
-            ours = (*self.lowered.get(position, ()), *lowered.get(position, ()))
-            high[position] = float(now[position]) not in ours
+            for position in {*self.beside.get(control, ()), *beside.get(control, ())}:
+                ours = (*_at(self.beside, control, position), *_at(beside, control, position))
+                found[control][position] &= float(now[position]) not in ours
         return found
 
     def noticed(
         self,
         changed: Mapping[Control, Bools],
-        lowered: Mapping[int, Collection[float]],
+        beside: Beside,
         *,
         elapsed_s: float,
     ) -> "Custody":
@@ -94,7 +95,7 @@ class Custody:
         again = {c: is_changed & self.was_put_back[c] for c, is_changed in changed.items()}
         return replace(
             self,
-            lowered=lowered,
+            beside=beside,
             is_theirs={c: self.is_theirs[c] | changed[c] for c in Control},
             was_put_back={c: self.was_put_back[c] & ~changed[c] for c in Control},
             insistence={
@@ -128,6 +129,10 @@ class Custody:
             is_theirs=theirs,
             was_put_back=put_back,
         )
+
+
+def _at(beside: Beside, control: Control, position: int) -> Collection[float]:
+    return beside.get(control, {}).get(position, ())
 
 
 def _moved(flags: Mapping[Control, Bools], positions: Ints) -> dict[Control, Bools]:

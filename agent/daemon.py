@@ -15,6 +15,7 @@ from agent.config import ConfigError, check_reload
 from agent.drift import DriftWatch
 from agent.expanding import expanded
 from agent.forecaster import Forecaster
+from agent.homestead import Homestead
 from agent.host import read_machine
 from agent.indicators import LeadingIndicators
 from agent.loading import Loading
@@ -60,8 +61,7 @@ class Daemon:
         self.reload_problem: str | None = None
         self._reloads_begun = self._reloads_ended = 0
         self._release_problem: str | None = None
-        self.failed_ticks = 0
-        self._tick_cost_s = float("nan")
+        self.failed_ticks, self._tick_cost_s = 0, float("nan")
         self.thrift, self._ticked_at_s = thrift_of(config), float("inf")
         self._root_lock: RootLock | None = None
         self._root_lock = self._lock_for(config)
@@ -72,9 +72,10 @@ class Daemon:
             log.warning("originals damaged", problem=self._originals.problem)
         self._roster = Roster.of(config.tenants, config.resources)
         self._had_tenants, self._unmade = bool(config.tenants), dict[str, str]()
+        self._homestead = Homestead(config, self._roster)
         self._release_unenforced()
         self._make_cgroups(self._roster.names)
-        self._kernel = self._opened_kernel(config, self._roster)
+        self._kernel = self._opened_kernel(config, self._roster, self._homestead)
         self._loading: Loading | None = None
         self._forecaster = Forecaster(
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
@@ -138,6 +139,7 @@ class Daemon:
             release_problem=self._release_problem,
             thrift_problem=self.thrift.problem,
             pins_problem=self.pins.problem,
+            places_problem=self._homestead.problem,
             metrics_problem=self._metric_files.problem or self._indicators.problem,
             horizons_s=self._horizons_s,
         )
@@ -166,7 +168,7 @@ class Daemon:
         thread_began_s = time.thread_time()
         try:
             self._keep_root_lock()
-            self._make_cgroups(self._absent())
+            self._tend_cgroups()
             record = self._loop.tick(now_s, late_ticks=late_ticks)
             record = replace(
                 record, indicators=self._indicators.tick(), agenda=self._calendar.agenda
@@ -269,12 +271,14 @@ class Daemon:
 
         """
         roster, old = Roster.of(config.tenants, config.resources), self._kernel
+        homestead = Homestead(config, roster)
         with ExitStack() as undo:
-            kernel = self._opened_kernel(config, roster)
+            kernel = self._opened_kernel(config, roster, homestead)
             undo.callback(kernel.close)
             lock = self._lock_for(config)
             undo.pop_all()
         self.config, self._roster, self._kernel = config, roster, kernel
+        self._homestead = homestead
         configure(config.log.level)
         self._make_cgroups(roster.names)
         self.thrift = self.thrift.under(thrift_of(config))
@@ -323,15 +327,26 @@ class Daemon:
             self._root_lock.close()
             self._root_lock = lock
 
+    def _tend_cgroups(self) -> None:
+        """See to tenants' cgroups before a tick: ours are made, units' get their files."""
+        self._make_cgroups(self._absent())
+        if (roster := self._homestead.capped()) is not None:
+            self._loop.cap(roster)
+        if self.record is not None and self.record.roster.names is self._roster.names:
+            self._homestead.open_up(self.record, self._kernel.applier)
+
     def _absent(self) -> tuple[str, ...]:
         """Return the tenants whose cgroup the last tick did not find."""
-        if self.record is None or self.record.roster is not self._roster:
+        if self.record is None or self.record.roster.names is not self._roster.names:
             return ()
         absent = np.flatnonzero(self.record.sample.cgroup_id == 0)
         return tuple(self._roster.names[position] for position in absent)
 
     def _make_cgroups(self, names: Sequence[str]) -> None:
-        """Make the cgroups that are missing, except where the agent only observes."""
+        """Make our own cgroups that are missing, except where the agent only observes."""
+        places, roster = self._homestead.places, self._roster
+        others = {n for at, n in enumerate(roster.names) if places.is_elsewhere(at)}
+        names = [name for name in names if name not in others]
         if self.config.host.is_observing or not names:
             return
         problems = ensure(self.config.host.cgroup_root, names)
@@ -354,14 +369,17 @@ class Daemon:
             return
         is_locked = not host.is_observing or self._root_lock is not None
         self._release_problem = release_unenforced(
-            self._originals, host, self._roster, is_locked=is_locked
+            self._originals, host, self._roster, self._homestead.places, is_locked=is_locked
         )
 
-    def _opened_kernel(self, config: Config, roster: Roster) -> Kernel:
+    def _opened_kernel(self, config: Config, roster: Roster, homestead: Homestead) -> Kernel:
         root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes
-        applier = Applier(root, roster.names, self._originals, memory_margin_bytes=margin_bytes)
+        names, places = roster.names, homestead.places
+        applier = Applier(
+            root, names, self._originals, memory_margin_bytes=margin_bytes, places=places
+        )
         disks = {name: disk_number(name) for name in config.disks}
-        return Kernel(Sampler(root, roster.names, disks=disks), applier)
+        return Kernel(Sampler(root, names, disks=disks, places=places), applier)
 
 
 def _metric_paths(config: Config) -> dict[str, str]:

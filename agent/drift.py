@@ -3,12 +3,12 @@
 Owns what the last tick left in each file; who keeps pins for the next agent is a port.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
 
-from agent.custody import Custody
+from agent.custody import Beside, Custody
 from agent.pins import Origin, Pin, Pins
 from agent.ports import PinKeeping
 from agent.record import Drift, DriftTick
@@ -54,17 +54,15 @@ class DriftWatch:
         self._custody = self._custody.rearranged(roster.positions_in(self._roster))
         self._roster = roster
 
-    def seen(
-        self, sample: HostSample, lowered: Mapping[int, Collection[float]], now_s: float
-    ) -> Pins:
+    def seen(self, sample: HostSample, beside: Beside, now_s: float) -> Pins:
         """Return the pins that hold at `now_s`, those for what has been changed among them.
 
-        `lowered` is what was written beside the ticks since the last one: memory.high.
+        `beside` is what was written beside the ticks since the last one.
         """
-        changed = self._custody.changed(sample, lowered)
+        changed = self._custody.changed(sample, beside)
         changes = tuple(chain.from_iterable(self._changes(c, sample, changed[c]) for c in Control))
         elapsed_s = max(now_s - self._seen_at_s, 0.0)
-        self._custody = self._custody.noticed(changed, lowered, elapsed_s=elapsed_s)
+        self._custody = self._custody.noticed(changed, beside, elapsed_s=elapsed_s)
         self._seen_at_s = now_s
         self._drop_void(self._board.pins(self._roster, now_s), sample)
         if changes:

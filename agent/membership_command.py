@@ -4,6 +4,7 @@ import difflib
 import os
 import signal
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,7 +105,19 @@ def _home(tenant: str, config: Path, tenants_dir: Path | None) -> Path:
         near = difflib.get_close_matches(tenant, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"each has a file in {folder}"
         fail([f"there is no tenant {tenant!r}", hint])
+    if place := _elsewhere(folder / f"{tenant}.toml"):
+        hint = "start it there: systemctl start, systemd-run --slice=, or the container's own tool"
+        fail([f"tenant {tenant} is {place}: who is in it is not tidegate's to say", hint])
     try:
         return load_host(config).cgroup_root / tenant
     except ConfigError as error:
         fail(fault_lines(error.problems))
+
+
+def _elsewhere(path: Path) -> str:
+    """Return where a tenant lives by its file, "" where that is below tidegate's own cgroup."""
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""  # of which `check-config` tells
+    return str(found.get("unit") or found.get("cgroup") or "")

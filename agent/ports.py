@@ -1,12 +1,13 @@
 """What the control loop needs of the outside: a kernel and a forecaster, real or simulated."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.custody import Beside
 from agent.forecaster import State
 from agent.pins import Pin, Pins
 from agent.tenant import Floats, Ints, Resource, Roster
@@ -25,7 +26,8 @@ class Applying(Protocol):
     """Carries changes out and says what became of each."""
 
     def apply(self, changes: Changes) -> Outcomes: ...  # noqa: D102
-    def lowered(self) -> Mapping[int, Collection[float]]: ...  # noqa: D102
+    def open_up(self, tenant: int) -> None: ...  # noqa: D102
+    def written_beside(self) -> Beside: ...  # noqa: D102
     def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 

@@ -13,18 +13,28 @@ from enforce.columns import DEFAULT_WEIGHT, Changes, Control
 
 
 def sideways(
-    decision: Decision, seen: Observation, may_write: Bools, weight: Floats, capacity_cores: float
+    decision: Decision,
+    seen: Observation,
+    may_write: Bools,
+    weight: Floats,
+    capacity_cores: float,
+    *,
+    is_elsewhere: Bools,
 ) -> tuple[Changes, Changes]:
-    """Return changes of cpu.weight, which was decided to be `weight`, and of memory.low."""
+    """Return changes of cpu.weight, which was decided to be `weight`, and of memory.low.
+
+    Weights compare siblings only: of tenants elsewhere they would take from who is none of ours.
+    """
     cpu, memory = (decision.resources[r].allocation.guarantee for r in BASIC)
     in_force, pins = seen.sample.in_force, seen.pins
     # A weight that an earlier agent set stands like its limits, until there is history.
     is_adopted = decision.is_learning & (in_force.cpu_weight != DEFAULT_WEIGHT)
-    least = _least_weight(cpu.floor, in_force.cpu_weight, capacity_cores)
-    is_pinned = pins.stands(Control.CPU_WEIGHT, in_force.cpu_weight, least=least)
+    now = np.where(is_elsewhere, np.nan, in_force.cpu_weight)
+    least = _least_weight(cpu.floor, now, capacity_cores)
+    is_pinned = pins.stands(Control.CPU_WEIGHT, now, least=least)
     weights = moved_weights(
         weight,
-        in_force.cpu_weight,
+        now,
         may_write & ~is_adopted & ~is_pinned,
         guaranteed=cpu.amount,
         capacity=capacity_cores,

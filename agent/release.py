@@ -11,6 +11,7 @@ from agent.sole import AgentRunningError, RootLock, sole_agent
 from agent.tenant import Roster
 from enforce.columns import Result
 from enforce.originals import ROOT, Originals, Released
+from enforce.places import Places
 from enforce.systemd import GivenBack, give_back
 
 log = structlog.get_logger()
@@ -67,7 +68,12 @@ def left_without_tenants(originals: Originals) -> str | None:
 
 
 def release_unenforced(
-    originals: Originals, host: HostSettings, roster: Roster, *, is_locked: bool
+    originals: Originals,
+    host: HostSettings,
+    roster: Roster,
+    places: Places,
+    *,
+    is_locked: bool,
 ) -> str | None:
     """Put back what files held whose limits are not to be set any more; return what could not be.
 
@@ -77,7 +83,11 @@ def release_unenforced(
     """
     root, margin_bytes = host.cgroup_root, float(host.memory_margin_bytes)
     names = zip(roster.names, roster.is_observed_only, strict=True)
-    enforced = {ROOT, *(name for name, is_observed_only in names if not is_observed_only)}
+    enforced = {ROOT}
+    for position, (name, is_observed_only) in enumerate(names):
+        if not is_observed_only:
+            path = places.path(position)
+            enforced.add(name if path is None else places.key(path))
     units: list[GivenBack] = []
     try:
         with ExitStack() as held:

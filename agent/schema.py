@@ -14,12 +14,14 @@ from agent.keys import (
     absolute_path,
     byte_count,
     byte_rate,
+    cgroup_path,
     choice,
     count,
     flag,
     number,
     rate,
     seconds,
+    unit_name,
 )
 from agent.plan import Pace
 from agent.settings import (
@@ -158,4 +160,6 @@ def tenant_keys(classes: Sequence[QosClass]) -> tuple[Key, ...]:
         Key("qos", choice(names, "a QoS class,"), "qos", is_required=True),
         Key("observe", flag(), "is_observed_only"),
         Key("regions", regions(), "regions"),
+        Key("unit", unit_name(), "unit"),
+        Key("cgroup", cgroup_path(), "cgroup"),
     )

@@ -59,6 +59,7 @@ class AgentFacts:
     thrift_problem: str | None = None
     metrics_problem: str | None = None
     pins_problem: str | None = None
+    places_problem: str | None = None
     horizons_s: tuple[float, ...] = ()  # of forecasts: the bounds of a maximum are over these
 
     def problems(self) -> tuple[str, ...]:
@@ -73,6 +74,7 @@ class AgentFacts:
             "control files not put back": self.release_problem,
             "ticks are left out": self.thrift_problem,
             "metrics not used": self.metrics_problem,
+            "tenants elsewhere": self.places_problem,
             "pins will not outlive the agent": self.pins_problem,
         }
         return tuple(f"{what}: {problem}" for what, problem in told.items() if problem)

@@ -129,6 +129,10 @@ class ControlLoop:
         for one in self.adjusting:
             one.rearrange(roster, policy.foreseen, series)
 
+    def cap(self, roster: Roster) -> None:
+        """Go on with the same tenants under other floors and ceilings: ancestors were limited."""
+        self.roster = _seen_by(self.settings, roster)
+
     def adapt(self, policy: Policy) -> None:
         """Go on dividing the same resources on a machine that has more or less of them by now."""
         own = CoreState.fresh(len(self.roster), policy).own  # no limit counts as all that it had
@@ -137,7 +141,7 @@ class ControlLoop:
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""
         sample = self._kernel.sampler.read(now_s)
-        pins = self.drift.seen(sample, self._kernel.applier.lowered(), now_s)
+        pins = self.drift.seen(sample, self._kernel.applier.written_beside(), now_s)
         if self._is_after_pause(sample):
             self._state = replace(self._state, sample=None)
         seen = observed(self._state, sample, roster=self.roster, policy=self.policy)
@@ -245,7 +249,8 @@ class ControlLoop:
         self, decision: Decision, seen: Observation, may_write: Bools, weight: Floats
     ) -> tuple[Changes, Changes]:
         """Return changes of cpu.weight and of memory.low."""
-        return sideways(decision, seen, may_write, weight, self.policy.capacity[Resource.CPU])
+        capacity, elsewhere = self.policy.capacity[Resource.CPU], self.roster.is_elsewhere
+        return sideways(decision, seen, may_write, weight, capacity, is_elsewhere=elsewhere)
 
     def _protect_root(self, low_bytes: Floats, lows: Changes, may_write: Bools) -> None:
         """Give the root what its children's memory.low will add up to, before they get it.
@@ -256,6 +261,7 @@ class ControlLoop:
         if not self.settings.is_observing:
             after = np.nan_to_num(low_bytes, nan=0.0, posinf=self.policy.machine[Resource.MEMORY])
             after[lows.tenant] = lows.after
+            after[self.roster.is_elsewhere] = 0.0  # not its children
             applier, is_enforcing = self._kernel.applier, bool(may_write.any())
             problem = applier.protect_root(float(after.sum()), is_enforcing=is_enforcing)
             self._root_problem = problem

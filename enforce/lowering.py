@@ -8,6 +8,7 @@ thread's own lock are shared with it.
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +50,14 @@ class Offer:
 class Lowering:
     """A worker that carries offers out, one step at a time, round and round."""
 
-    def __init__(self, *, margin_bytes: float) -> None:
-        self._margin_bytes = margin_bytes
+    def __init__(
+        self,
+        *,
+        margin_bytes: float,
+        write: Callable[[TenantCgroup, float], None] | None = None,
+    ) -> None:
+        """Write memory.high by `write`, where that is not to be done directly."""
+        self._margin_bytes, self._put = margin_bytes, write or _put
         self._changed = threading.Condition()
         self._offers: dict[Path, Offer] = {}
         self._busy: Path | None = None
@@ -178,7 +185,7 @@ class Lowering:
         with self._changed:
             self._written.setdefault(cgroup.path, set()).add(kept)
             self._last[cgroup.path] = kept
-        cgroup.memory_high = value
+        self._put(cgroup, value)
 
     def _give_up(self, cgroup: TenantCgroup, value: float) -> None:
         """Lift the limit off a tenant that cannot shrink: below its usage it would only crawl."""
@@ -211,3 +218,7 @@ class Lowering:
         """Leave at least half of a core to others, whatever is offered meanwhile."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed, max(worked_s, MIN_PAUSE_S))
+
+
+def _put(cgroup: TenantCgroup, value: float) -> None:
+    cgroup.memory_high = value

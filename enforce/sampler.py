@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from enforce.cgroup import LimitRejectedError, name_problem
+from enforce.cgroup import LimitRejectedError
 from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Ints, Limits
 from enforce.counters import Disk, io_counters, numbers, quotas, table
 from enforce.descriptors import (
@@ -28,6 +28,7 @@ from enforce.descriptors import (
 )
 from enforce.floor import swap_room_bytes
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
+from enforce.places import Places
 from enforce.vitals import read_vitals
 from enforce.writes import WriteWatch
 
@@ -96,6 +97,10 @@ _LASTING = [  # columns that keep their value until they are read again
 ]
 
 
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
 def _disk_source(disks: Sequence[Disk | None]) -> _Source:
     parse = partial(io_counters, disks=disks)
     return _Source("io.stat", 4096, parse, _IO_COLUMNS, _DISK_COLUMNS * len(disks))
@@ -115,6 +120,7 @@ class Sampler:
         *,
         disks: Mapping[str, Disk | None] = MappingProxyType({}),
         slow_every: int = 10,
+        places: Places | None = None,
     ) -> None:
         """Open no cgroup yet, which `read` does; raise the limit of open files as far as needed.
 
@@ -122,13 +128,18 @@ class Sampler:
         `slow_every`-th of the tenants gets its slow columns per read.
         """
         self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0
-        self._paths = [f"{root}/{name}" if name_problem(name) is None else None for name in names]
+        self._places = places or Places(root, names)
+        self._paths = [_text(self._places.path(place)) for place in range(len(names))]
         self._disks = tuple(disks)
         self._sources = (*_EVERY_TICK, _disk_source(list(disks.values())))
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in self._sources]
         self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in _ON_SIGNAL]
         self._writes = WriteWatch(_WATCHED)
-        self._missing = {place for place, path in enumerate(self._paths) if path is not None}
+        self._missing = {
+            place
+            for place, path in enumerate(self._paths)
+            if path is not None or self._places.is_elsewhere(place)
+        }
         self._visited: set[int] = set()  # for whom no descriptors are left to keep
         self._fresh: set[int] = set()  # slow columns not read since the cgroup was opened
         self._anew: set[int] = set()  # opened anew by the read that is under way
@@ -150,6 +161,7 @@ class Sampler:
         """Return the counters and limits of all tenants as of `taken_at_s` (CLOCK_MONOTONIC)."""
         self._anew.clear()
         self._notice_controllers()
+        self._notice_files_elsewhere()
         for position in list(self._missing - self._visited):
             self._keep(position)
         values = np.full(self._lasting.shape, np.nan)
@@ -273,9 +285,13 @@ class Sampler:
         """Read one file of each, or nothing where its controller is known to be missing."""
         controller = file.partition(".")[0]
         is_of_all = controller == "cgroup" or self._controllers is None
-        if not is_of_all and controller not in (self._controllers or ""):
-            return [b""] * len(positions)
-        return [read_once(f"{self._paths[position]}/{file}", size_bytes) for position in positions]
+        is_known_missing = not is_of_all and controller not in (self._controllers or "")
+        return [
+            b""
+            if is_known_missing and not self._places.is_elsewhere(position)
+            else read_once(f"{self._paths[position]}/{file}", size_bytes)
+            for position in positions
+        ]
 
     def _reopen(self, gone: set[int], values: Floats) -> None:
         """Drop removed cgroups, and read those that are there again under their new identity."""
@@ -300,8 +316,11 @@ class Sampler:
 
     def _open(self, position: int) -> None:
         """Open one tenant's cgroup, if it is there; a symbolic link is not followed."""
+        if self._places.is_elsewhere(position):
+            self._paths[position] = _text(self._places.path(position))
         path = self._paths[position]
         if path is None:
+            self._forget(position)
             return
         try:
             dir_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -342,6 +361,15 @@ class Sampler:
         self._controllers = controllers
         for position in np.flatnonzero(self._cgroup_id).tolist():
             self._forget(position)
+
+    def _notice_files_elsewhere(self) -> None:
+        """Open files anew that have come to a cgroup elsewhere: its controllers are not ours."""
+        for position in np.flatnonzero(self._cgroup_id).tolist():
+            if not self._places.is_elsewhere(position):
+                continue
+            missing = [files.name for files in self._each if position not in files]
+            if any(Path(f"{self._paths[position]}/{name}").exists() for name in missing):
+                self._forget(position)
 
     def _controllers_of_children(self) -> str | None:
         try:

@@ -107,9 +107,12 @@ class SimulatedHost:
         result = np.full(len(changes), Result.APPLIED, dtype=np.uint8)
         return Outcomes(changes.control, changes.tenant, changes.after, changes.after, result)
 
-    def lowered(self) -> dict[int, set[float]]:
+    def written_beside(self) -> dict[Control, dict[int, set[float]]]:
         """Have written nothing beside the ticks."""
         return {}
+
+    def open_up(self, tenant: int) -> None:
+        """Have all files already."""
 
     def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None:
         """Have no ancestors whose protection could be too small."""

@@ -29,6 +29,7 @@ from agent.tenant import Entitlement, Kind, Resource, Roster, Tenant
 from agent.tick import ControlLoop
 from enforce.columns import (
     Changes,
+    Control,
     DiskColumns,
     Floats,
     HostSample,
@@ -142,9 +143,12 @@ class World:
         after = changes.after
         return Outcomes(changes.control, changes.tenant, after, after, result)
 
-    def lowered(self) -> dict[int, set[float]]:
+    def written_beside(self) -> dict[Control, dict[int, set[float]]]:
         """Have written nothing beside the ticks."""
         return {}
+
+    def open_up(self, tenant: int) -> None:
+        """Have all files already."""
 
     def protect_root(self, *_: object, **__: object) -> None:
         """Protect nothing: there is no root."""
