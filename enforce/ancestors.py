@@ -52,9 +52,12 @@ class Ancestors:
 def caps(places: Places, tenants: int, mount: Path = MOUNT) -> tuple[Floats, Floats]:
     """Return the most cores and bytes that ancestors leave each tenant, shape (tenants,)."""
     known: dict[Path, tuple[float, float]] = {}
-    cores, most_bytes = np.full(tenants, np.inf), np.full(tenants, np.inf)
-    for position in range(tenants):
+    is_below = mount in places.root.parents
+    own = _cap_of(places.root, mount, known) if is_below else (np.inf, np.inf)
+    cores, most_bytes = np.full(tenants, own[0]), np.full(tenants, own[1])
+    for position in places.elsewhere:
         path = places.path(position)
+        cores[position] = most_bytes[position] = np.inf
         if path is not None and mount in path.parents:
             cores[position], most_bytes[position] = _cap_of(path.parent, mount, known)
     return cores, most_bytes

@@ -4,7 +4,7 @@ Nothing here writes.  Who owns a cgroup decides how its files are set: see `enfo
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -47,6 +47,16 @@ class Places:
         self._asks_left = dict.fromkeys(self._elsewhere, 0)
         self.problems: dict[int, str] = {}
 
+    @property
+    def elsewhere(self) -> Collection[int]:
+        """Return who lives outside of the root."""
+        return self._elsewhere.keys()
+
+    @property
+    def root(self) -> Path:
+        """Return where the others live."""
+        return self._root
+
     def is_elsewhere(self, position: int) -> bool:
         """Say whether a tenant lives outside of the root."""
         return position in self._elsewhere
@@ -73,7 +83,7 @@ class Places:
 
     def key(self, path: Path) -> str:
         """Return how originals of a cgroup are kept: by name below the root, else by path."""
-        return path.name if path.parent == self._root else str(path)
+        return path.name if path in self._own_at else str(path)
 
     def _looked_up(self, position: int, place: Elsewhere) -> Path | None:
         self._found.pop(position, None)

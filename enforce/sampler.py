@@ -364,8 +364,8 @@ class Sampler:
 
     def _notice_files_elsewhere(self) -> None:
         """Open files anew that have come to a cgroup elsewhere: its controllers are not ours."""
-        for position in np.flatnonzero(self._cgroup_id).tolist():
-            if not self._places.is_elsewhere(position):
+        for position in self._places.elsewhere:
+            if self._cgroup_id[position] == 0:
                 continue
             missing = [files.name for files in self._each if position not in files]
             if any(Path(f"{self._paths[position]}/{name}").exists() for name in missing):
