@@ -115,6 +115,22 @@ class TrafficStatus(Struct, frozen=True):
     requests_per_s: float | None
 
 
+class PinStatus(Struct, frozen=True):
+    """A control file that is pinned, in the kernel's words, by an operator or by who wrote it."""
+
+    control: str
+    value: str
+    left_s: float
+    set_by: str
+
+
+class TenantPins(Struct, frozen=True):
+    """The answer to POST /v1/tenants/NAME/pin and unpin: what is pinned from the next tick on."""
+
+    tenant: str
+    pins: tuple[PinStatus, ...]
+
+
 class TenantStatus(Struct, frozen=True):
     """One tenant; `states` is never empty, `rates` are of what the host divides of its own.
 
@@ -133,6 +149,7 @@ class TenantStatus(Struct, frozen=True):
     memory: MemoryStatus
     traffic: TrafficStatus
     rates: tuple[RateStatus, ...]
+    pins: tuple[PinStatus, ...]
 
 
 class CpuPools(Struct, frozen=True):
@@ -186,7 +203,8 @@ class RatePools(Struct, frozen=True):
 class HostStatus(Struct, frozen=True):
     """The agent and the host as of its last tick; `age_s` is how long ago that was.
 
-    Totals count writes since the start; `would_have_total` those left out while observing.
+    Totals count writes since the start; `would_have_total` those left out while observing, and
+    `drift_total` changes by somebody else.
     `observed_tenants` of all `tenants` are only observed: all, where the host `is_observing`.
     """
 
@@ -204,6 +222,7 @@ class HostStatus(Struct, frozen=True):
     written_total: int
     held_back_total: int
     refused_total: int
+    drift_total: int
     would_have_total: int
     cpu: CpuPools
     memory: MemoryPools

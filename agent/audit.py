@@ -1,4 +1,4 @@
-"""The audit trail of emergency pools: one line, with its numbers, when a grant begins or ends.
+"""The audit trail: emergency grants that begin or end, and what somebody else changed.
 
 Lines go to the log, which is only ever appended to.  Nothing here decides.
 """
@@ -6,12 +6,16 @@ Lines go to the log, which is only ever appended to.  Nothing here decides.
 from collections.abc import Iterator
 
 import numpy as np
+import structlog
 
 from agent.log_events import Event
 from agent.record import ResourceTick, TickRecord, positions_before
 from agent.tenant import Floats, Ints, Resource, carried_over
+from enforce.limits import text
 
 _DIGITS = 6
+_MOST_LOGGED = 50
+_log = structlog.get_logger()
 
 
 def log_grants(before: TickRecord | None, after: TickRecord) -> None:
@@ -22,6 +26,26 @@ def log_grants(before: TickRecord | None, after: TickRecord) -> None:
     observed = {"only_observed": True} if after.is_observing else {}
     for one in grant_events(before, after):
         one.log(**observed)
+
+
+def log_drift(record: TickRecord) -> None:
+    """Log what somebody else was seen to have changed, of very many changes only the first."""
+    drift = record.drift
+    if drift is None or not drift.changes:
+        return
+    for one in drift.changes[:_MOST_LOGGED]:
+        is_pinned = bool(drift.pins.is_foreign[one.control][one.tenant])
+        _log.warning(
+            "somebody else changed a control file",
+            tick=record.number,
+            tenant=record.roster.names[one.tenant],
+            control=str(one.control),
+            before=text(one.control, one.before),
+            after=text(one.control, one.after),
+            becomes="a pin" if is_pinned else "put back",
+        )
+    if (more := len(drift.changes) - _MOST_LOGGED) > 0:
+        _log.warning("somebody else changed more control files", tick=record.number, changes=more)
 
 
 def grant_events(before: TickRecord | None, after: TickRecord) -> Iterator[Event]:

@@ -24,8 +24,10 @@ from agent.exits import (
 )
 from agent.forecast_command import forecast
 from agent.history_command import history
+from agent.membership_command import attach, exec_command
 from agent.options import config_options, fault_lines, json_option, socket_option, tenants_dir_of
 from agent.output import print_json, print_lines, print_value, prose_width, terminal_width
+from agent.pin_command import pin, unpin
 from agent.render import (
     explanation_lines,
     finding_lines,
@@ -74,6 +76,8 @@ STATE, the most important first (+n: n more, all are in --json):
   unenforced  some limit of it cannot be enforced on this kernel
   emergency   holds a grant from the emergency pool
   observed    decided for, but nothing is written
+  pinned      an operator pinned a limit of it, or somebody else set one
+              (`tidegate explain` says which, and for how long)
   empty       there is no process in it (looked at every tenth tick)
   debt        has overspent its tokens
   throttled   the kernel throttles its cpu
@@ -314,7 +318,11 @@ def events(socket_path: Path, as_json: bool) -> None:
 
 main.add_command(backtest)
 main.add_command(forecast)
+main.add_command(attach)
+main.add_command(exec_command)
 main.add_command(history)
+main.add_command(pin)
+main.add_command(unpin)
 main.add_command(trace)
 
 

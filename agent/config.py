@@ -16,6 +16,7 @@ from agent.allocation import Mode
 from agent.event import EventSource
 from agent.event_sections import EVENT_GROUPS, Reading, event_sources
 from agent.expanding import calendar_reading, expanded
+from agent.homes import nested
 from agent.keys import Faults, Kind, dotted, read_table, shown
 from agent.overrides import Override, by_tenant, of_host, overridden
 from agent.reading import regular_file
@@ -48,7 +49,7 @@ _TOML_TWICE = {  # what tomllib says, and what it means
     "Cannot declare (": "this table is there twice",
     "Cannot mutate immutable namespace (": "this table is there already, and closed",
 }
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _NAME_EXPECTATION = "a-z, 0-9, '_' and '-', beginning with a letter or digit, at most 63 long"
 
 
@@ -117,6 +118,8 @@ def load_config(
     config = replace(config, tenants=tenants, left_alone=left_alone)
     config = _with_events(config, [host_file, *files])
     _check_floors(config, folder.faults)
+    for name, fault in nested(tenants):
+        folder.faults.add(f"{name}.toml", fault)
     problems = [line for file in (host_file, folder, *files) for line in file.problems()]
     if problems:
         raise ConfigError(problems)
@@ -200,7 +203,7 @@ def _host_config(
 ) -> Config:
     for name in (name for name in document if name not in SECTION_NAMES):
         faults.unknown(dotted("", name), "section", name, SECTION_NAMES)
-    host, periods, emergency, pace, forecast, calendar, log = (
+    host, periods, emergency, pace, forecast, calendar, drift, log = (
         made(**read_table(document.get(name, {}), keys, where=name, faults=faults))
         for name, (made, keys) in SECTIONS.items()
     )
@@ -220,6 +223,7 @@ def _host_config(
         pace=pace,
         forecast=forecast,
         calendar=calendar,
+        drift=drift,
         log=log,
         qos=_qos_classes(document.get("qos", {}), faults),
         uplinks=uplinks(document, faults),
@@ -282,10 +286,10 @@ def _qos_classes(table: Any, faults: Faults) -> tuple[QosClass, ...]:
     for name, settings in table.items():
         where = dotted("qos", name)
         is_new = name not in built_in
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             faults.add(where, f"expected a class name of {_NAME_EXPECTATION}")
         found = read_table(settings, QOS_KEYS, where=where, faults=faults, is_complete=is_new)
-        if is_new and not _NAME.fullmatch(name):
+        if is_new and not NAME.fullmatch(name):
             continue  # tenants' faults would name it, whatever it does to a terminal
         stem = built_in.get(name, QosClass(name, 1.0, 0.0, 0, 0.0))
         classes[name] = replace(stem, **found)
@@ -328,7 +332,7 @@ def _check_overridden(overridden: Iterable[str], names: Sequence[str], faults: F
 def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
     """Return the tenant that a file describes, or None and the file's faults."""
     name, faults = file.path.name.removesuffix(_SUFFIX), file.faults
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         faults.add("", f"expected a file name of {_NAME_EXPECTATION}, and then .toml")
     before = len(faults.lines)
     document = _document(file)
@@ -341,6 +345,8 @@ def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
     metrics = read_table(document.get(METRICS, {}), METRICS_KEYS, where=METRICS, faults=faults)
     file.events.extend(event_sources(document, faults, tenant=name, read=read))
     promised = entitlements(document, config.resources, faults)
+    if "unit" in found and "cgroup" in found:
+        faults.add("cgroup", "expected nothing beside unit, which says where the tenant lives")
     if faults.lines:
         return None
     return Tenant(
@@ -351,6 +357,8 @@ def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
         metrics_file=str(metrics["file"]) if "file" in metrics else None,
         regions=found.get("regions", ()),
         veth=found.get("veth"),
+        unit=found.get("unit", ""),
+        cgroup=found.get("cgroup", ""),
     )
 
 

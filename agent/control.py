@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,8 @@ from agent.answers import Health, Refusal, TenantMetrics
 from agent.event_words import events_answer
 from agent.explain import explain
 from agent.metrics import MetricError
+from agent.pinboard import PinBoard
+from agent.pinning import PinError, pin, unpin
 from agent.quoting import quoted
 from agent.record import TickRecord
 from agent.status import AgentFacts, health, status
@@ -48,8 +51,14 @@ _MAX_HEADER_BYTES = 16 << 10
 _MAX_BODY_BYTES = 1 << 10
 _TENANT_PREFIX, _FORECAST_PREFIX = "/v1/tenants/", "/v1/forecasts/"
 _METRICS = "metrics"
+_POSTED = {
+    _METRICS: "a JSON object of numbers",
+    "pin": "a JSON object of limits and for_s",
+    "unpin": "a JSON object of resources",
+}
 
 Answer = tuple[HTTPStatus, msgspec.Struct]
+Taker = Callable[[TickRecord, str, bytes], msgspec.Struct]  # of what is posted for a tenant
 Push = Callable[[str, Mapping[str, float]], dict[str, float]]  # raises MetricError
 
 
@@ -62,9 +71,11 @@ class ControlApp:
         facts: Callable[[], AgentFacts] = AgentFacts,
         *,
         push: Push | None = None,
+        pins: PinBoard | None = None,
         allowed_uids: Iterable[int] = (0,),
     ) -> None:
-        self._record, self._facts, self._push = record, facts, push
+        self._record, self._facts = record, facts
+        self._takers = {**_pin_takers(pins), **_metrics_taker(push)}
         self._allowed_uids = frozenset(allowed_uids)
 
     def __call__(
@@ -89,27 +100,26 @@ class ControlApp:
         path = unquote(environ["REQUEST_URI"].partition("?")[0])
         if path.startswith(_TENANT_PREFIX):
             name, slash, rest = path.removeprefix(_TENANT_PREFIX).rpartition("/")
-            if slash and rest == _METRICS:  # a tenant may have that very name
-                return self._pushed(name, environ)
+            if slash and rest in _POSTED:  # a tenant may have that very name
+                return self._posted(name, rest, environ)
         if environ["REQUEST_METHOD"] != "GET":
             return HTTPStatus.METHOD_NOT_ALLOWED, Refusal("only GET is understood")
         return self._routed(path)
 
-    def _pushed(self, name: str, environ: dict[str, Any]) -> Answer:
-        """Take in metrics that were pushed for a tenant, the body a JSON object of numbers."""
+    def _posted(self, name: str, what: str, environ: dict[str, Any]) -> Answer:
+        """Take in what was posted for a tenant, in JSON."""
         record = self._record()
         if environ["REQUEST_METHOD"] != "POST":
             return HTTPStatus.METHOD_NOT_ALLOWED, Refusal("only POST is understood")
-        if record is None or self._push is None:
+        if record is None or what not in self._takers:
             return HTTPStatus.SERVICE_UNAVAILABLE, Refusal("the agent is starting: no tick yet")
         if name not in record.roster.names:
             return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {quoted(name)}")
         try:
-            values = msgspec.json.decode(_body(environ), type=dict[str, float])
-            return HTTPStatus.OK, TenantMetrics(name, self._push(name, values))
+            return HTTPStatus.OK, self._takers[what](record, name, _body(environ))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return HTTPStatus.BAD_REQUEST, Refusal(f"expected a JSON object of numbers: {error}")
-        except MetricError as error:
+            return HTTPStatus.BAD_REQUEST, Refusal(f"expected {_POSTED[what]}: {error}")
+        except (MetricError, PinError) as error:
             return HTTPStatus.BAD_REQUEST, Refusal(str(error))
 
     def _routed(self, path: str) -> Answer:
@@ -132,6 +142,21 @@ class ControlApp:
         if found is None:
             return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {quoted(name)}")
         return HTTPStatus.OK, found
+
+
+def _metrics_taker(push: Push | None) -> dict[str, Taker]:
+    if push is None:
+        return {}
+
+    def take(_record: TickRecord, name: str, body: bytes) -> msgspec.Struct:
+        values = msgspec.json.decode(body, type=dict[str, float])
+        return TenantMetrics(name, push(name, values))
+
+    return {_METRICS: take}
+
+
+def _pin_takers(pins: PinBoard | None) -> dict[str, Taker]:
+    return {} if pins is None else {"pin": partial(pin, pins), "unpin": partial(unpin, pins)}
 
 
 def _body(environ: dict[str, Any]) -> bytes:
@@ -267,11 +292,12 @@ class ControlServer:
         facts: Callable[[], AgentFacts] = AgentFacts,
         *,
         push: Push | None = None,
+        pins: PinBoard | None = None,
     ) -> None:
         self._path = path
         self._server = _UnixServer(
             str(path),
-            ControlApp(record, facts, push=push, allowed_uids=(0, os.geteuid())),
+            ControlApp(record, facts, push=push, pins=pins, allowed_uids=(0, os.geteuid())),
             numthreads=_THREADS,
             max=_THREADS,
             request_queue_size=_QUEUED_CONNECTIONS,

@@ -12,7 +12,16 @@ from agent.allocation import Allocation, Claims, Mode, allocate
 from agent.controls import UNCOUNTED, control_of
 from agent.demand import Demand, cpu_demand, memory_demand, rate_demand
 from agent.emergency import EmergencySettings, Grants, host_need
-from agent.holds import first_known, least_of, of_the_same, own_limit, stuck_bytes, unyielding_bytes
+from agent.holds import (
+    first_known,
+    least_of,
+    of_the_same,
+    own_limit,
+    standing_while_learning,
+    stuck_bytes,
+    unyielding_bytes,
+)
+from agent.pins import Pins
 from agent.plan import Pace, Standing, enforceable, stepped
 from agent.pools import fair_share
 from agent.profiles import ResourceProfile
@@ -100,6 +109,7 @@ class Observation:
     sample: HostSample
     usage: Usage
     demands: Mapping[Resource, Demand]
+    pins: Pins
     is_foreseen: bool = False  # the forecast at hand has already seen it
 
 
@@ -134,7 +144,7 @@ def observed(
     """Return usage since the last cycle and the demand behind it."""
     usage = usage_between(state.sample or sample, sample)
     demands = {r: _demanded(r, usage, sample, roster, policy) for r in policy.resources}
-    return Observation(sample, usage, demands)
+    return Observation(sample, usage, demands, Pins.none(len(roster)))
 
 
 def _demanded(
@@ -252,15 +262,18 @@ def _decided(
         is_pool_withheld=bool(host_needs),
     )
     before = in_force(resource, seen.sample, machine)
+    floor, stuck = allocation.guarantee.floor, _stuck(resource, seen, policy)
+    least = least_of(floor, stuck, before, margin_bytes=policy.memory_margin_bytes)
     control, is_movable = control_of(resource), _is_movable(resource, seen, roster)
+    is_movable &= ~seen.pins.stands(control, before, least=least)
     # The others keep what stands there: of what is divided they take what was decided for them.
     allowed = capacity * allocation.elasticity - float(allocation.limit[~is_movable].sum())
     if policy.modes[resource] is Mode.ELASTIC:
         # Elastic limits follow demand: where some stay in the dead-band, others need not wait.
         allowed /= 1.0 - policy.pace.dead_band_fraction
-    own, least = own_limit(state.own[resource], before, machine), np.zeros(len(roster))
+    own = own_limit(state.own[resource], before, machine)
     if control is None:
-        own = state.own[resource]
+        own, least = state.own[resource], np.zeros(len(roster))
         return ResourceDecision(
             profile, allocation, burst, before, before, own, least, is_movable, allowed, host_needs
         )
@@ -269,8 +282,7 @@ def _decided(
         return np.where(is_movable, column, 0.0)
 
     usage = measured(resource, seen.usage)
-    floor, stuck = allocation.guarantee.floor, _stuck(resource, seen, policy)
-    least = moved(least_of(floor, stuck, before, margin_bytes=policy.memory_margin_bytes))
+    least = moved(least)
     target = stepped(
         moved(enforceable(control, allocation.limit)),
         Standing(
@@ -314,7 +326,14 @@ def _claims(
     rate = _entitled_rate(terms, ceiling=ceiling, fair=fair)
     burst = terms.burst_s * rate * resource.is_spent
     ledger = state.ledgers[resource]
-    pinned, hold = _pinned(state, resource, ceiling, terms, demand, fair)
+    is_learning = (state.learning_left_s > 0) & np.isfinite(state.adopted[resource])
+    most = np.maximum(fair, demand.value) if resource == Resource.MEMORY else fair
+    relief = np.where(demand.is_censored, most, 0.0)
+    pinned, hold = standing_while_learning(
+        state.adopted[resource], is_learning, floor=terms.floor, relief=relief, ceiling=ceiling
+    )
+    pin = seen.pins.limits(control_of(resource), least=terms.floor, most=ceiling)
+    pinned, hold = (np.where(np.isnan(pin), column, pin) for column in (pinned, hold))
     least = enforceable(control_of(resource), np.zeros(len(roster)))
     if resource == Resource.MEMORY:
         high, margin_bytes = seen.sample.in_force.memory_high_bytes, policy.memory_margin_bytes
@@ -348,28 +367,6 @@ def _stuck(resource: Resource, seen: Observation, policy: Policy) -> Floats:
         return np.zeros_like(seen.usage.memory_bytes)
     margin_bytes, machine_bytes = policy.memory_margin_bytes, policy.machine[resource]
     return stuck_bytes(seen.usage, margin_bytes=margin_bytes, machine_bytes=machine_bytes)
-
-
-def _pinned(
-    state: CoreState,
-    resource: Resource,
-    ceiling: Floats,
-    terms: Terms,
-    demand: Demand,
-    fair: Floats,
-) -> tuple[Floats, Floats]:
-    """Return ceiling and hold: while learning, both stand at the limit that was adopted.
-
-    No jump at a restart: until there is history a limit neither falls nor rises, but for a
-    tenant that is held at it, which may rise to its fair share (of memory also to what it asks
-    for: reclaim may be at it without end), and for floors and ceilings.
-    """
-    is_learning = (state.learning_left_s > 0) & np.isfinite(state.adopted[resource])
-    adopted = np.where(is_learning, state.adopted[resource], 0.0)
-    most = np.maximum(fair, demand.value) if resource == Resource.MEMORY else fair
-    relief = np.where(demand.is_censored, most, 0.0)
-    pinned = np.minimum(np.maximum.reduce([adopted, terms.floor, relief]), ceiling)
-    return np.where(is_learning, pinned, ceiling), np.minimum(adopted, ceiling)
 
 
 def _raised(state: CoreState, resource: Resource, limit: Floats) -> Floats:

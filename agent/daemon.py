@@ -9,17 +9,20 @@ from dataclasses import replace
 import numpy as np
 import structlog
 
-from agent.audit import log_grants
+from agent.audit import log_drift, log_grants
 from agent.calendar import Calendar
 from agent.config import ConfigError, check_reload
+from agent.drift import DriftWatch
 from agent.expanding import expanded
 from agent.forecaster import Forecaster
+from agent.homestead import Homestead
 from agent.host import read_machine
 from agent.indicators import LeadingIndicators
 from agent.loading import Loading
 from agent.metric_files import MetricFiles
 from agent.paths import ORIGINALS_NAME
 from agent.persistence import Persistence, unix_now_s
+from agent.pinboard import PinBoard
 from agent.policy import (
     calendar_plan,
     forecast_settings,
@@ -67,8 +70,7 @@ class Daemon:
         self.reload_problem: str | None = None
         self._reloads_begun = self._reloads_ended = 0
         self._release_problem: str | None = None
-        self.failed_ticks = 0
-        self._tick_cost_s = float("nan")
+        self.failed_ticks, self._tick_cost_s = 0, float("nan")
         self.thrift, self._ticked_at_s = thrift_of(config), float("inf")
         self._root_lock: RootLock | None = None
         self._root_lock = self._lock_for(config)
@@ -78,11 +80,11 @@ class Daemon:
         if self._originals.problem is not None:
             log.warning("originals damaged", problem=self._originals.problem)
         self._roster = Roster.of(config.tenants, config.resources)
-        self._had_tenants = bool(config.tenants)
-        self._unmade: dict[str, str] = {}
+        self._had_tenants, self._unmade = bool(config.tenants), dict[str, str]()
+        self._homestead = Homestead(config, self._roster)
         self._release_unenforced()
         self._make_cgroups(self._roster.names)
-        self._kernel = self._opened_kernel(config, self._roster)
+        self._kernel = self._opened_kernel(config, self._roster, self._homestead)
         self._loading: Loading | None = None
         self._forecaster = Forecaster(
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
@@ -95,6 +97,7 @@ class Daemon:
             forecaster=self._forecaster,
             ledgers=self._kept.ledgers(self._roster),
         )
+        self._loop.drift = DriftWatch(self._loop.roster, config.drift, self._kept.pins)
         self.pushed, self._metric_files = PushedMetrics(), MetricFiles(_metric_paths(config))
         self._indicators = LeadingIndicators(
             self._roster, self._loop.policy.foreseen, (self._metric_files, self.pushed)
@@ -122,6 +125,11 @@ class Daemon:
         if self._root_lock is not None:
             self._root_lock.close()
 
+    @property
+    def pins(self) -> PinBoard:
+        """Return what keeps pins; threads may use it."""
+        return self._kept.pins
+
     def facts(self) -> AgentFacts:
         """Return what the daemon knows of itself, for the control socket."""
         return AgentFacts(
@@ -139,6 +147,8 @@ class Daemon:
             originals_problem=self._originals.problem,
             release_problem=self._release_problem,
             thrift_problem=self.thrift.problem,
+            pins_problem=self.pins.problem,
+            places_problem=self._homestead.problem,
             metrics_problem=self._metric_files.problem or self._indicators.problem,
             horizons_s=self._horizons_s,
         )
@@ -167,13 +177,14 @@ class Daemon:
         thread_began_s = time.thread_time()
         try:
             self._keep_root_lock()
-            self._make_cgroups(self._absent())
+            self._tend_cgroups()
             record = self._loop.tick(now_s, late_ticks=late_ticks)
             record = replace(
                 record, indicators=self._indicators.tick(), agenda=self._calendar.agenda
             )
             before, self.record = self.record, record
             log_grants(before, self.record)
+            log_drift(self.record)
             log_verdicts(before, self.record)
             if self._loop.steps_closed != self._steps_saved:
                 self._follow_machine()
@@ -269,18 +280,21 @@ class Daemon:
 
         """
         roster, old = Roster.of(config.tenants, config.resources), self._kernel
+        homestead = Homestead(config, roster)
         with ExitStack() as undo:
-            kernel = self._opened_kernel(config, roster)
+            kernel = self._opened_kernel(config, roster, homestead)
             undo.callback(kernel.close)
             lock = self._lock_for(config)
             undo.pop_all()
         self.config, self._roster, self._kernel = config, roster, kernel
+        self._homestead = homestead
         configure(config.log.level)
         self._make_cgroups(roster.names)
         self.thrift = self.thrift.under(thrift_of(config))
         self._had_tenants |= bool(config.tenants)
         policy = policy_of(config.on(self._machine))
         self._calendar.replan(calendar_plan(config))
+        self._loop.drift.settings = config.drift
         self._loop.reconfigure(roster, policy, self._loop_settings(), kernel=kernel)
         self._metric_files.reconfigure(_metric_paths(config))
         old.close()
@@ -322,15 +336,26 @@ class Daemon:
             self._root_lock.close()
             self._root_lock = lock
 
+    def _tend_cgroups(self) -> None:
+        """See to tenants' cgroups before a tick: ours are made, units' get their files."""
+        self._make_cgroups(self._absent())
+        if (roster := self._homestead.capped()) is not None:
+            self._loop.cap(roster)
+        if self.record is not None and self.record.roster.names is self._roster.names:
+            self._homestead.open_up(self.record, self._kernel.applier)
+
     def _absent(self) -> tuple[str, ...]:
         """Return the tenants whose cgroup the last tick did not find."""
-        if self.record is None or self.record.roster is not self._roster:
+        if self.record is None or self.record.roster.names is not self._roster.names:
             return ()
         absent = np.flatnonzero(self.record.sample.cgroup_id == 0)
         return tuple(self._roster.names[position] for position in absent)
 
     def _make_cgroups(self, names: Sequence[str]) -> None:
-        """Make the cgroups that are missing, except where the agent only observes."""
+        """Make our own cgroups that are missing, except where the agent only observes."""
+        places, roster = self._homestead.places, self._roster
+        others = {n for at, n in enumerate(roster.names) if places.is_elsewhere(at)}
+        names = [name for name in names if name not in others]
         if self.config.host.is_observing or not names:
             return
         problems = ensure(self.config.host.cgroup_root, names)
@@ -353,19 +378,24 @@ class Daemon:
             return
         is_locked = not host.is_observing or self._root_lock is not None
         self._release_problem = release_unenforced(
-            self._originals, host, self._roster, is_locked=is_locked
+            self._originals, host, self._roster, self._homestead.places, is_locked=is_locked
         )
         if not uplinks_of(self.config):
             self._release_problem = self._release_problem or release_uplinks(host)
 
-    def _opened_kernel(self, config: Config, roster: Roster) -> Kernel:
+    def _opened_kernel(self, config: Config, roster: Roster, homestead: Homestead) -> Kernel:
         root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes
-        shaper = _shaper(config, roster)
+        names, places, shaper = roster.names, homestead.places, _shaper(config, roster)
         applier = Applier(
-            root, roster.names, self._originals, memory_margin_bytes=margin_bytes, shaper=shaper
+            root,
+            names,
+            self._originals,
+            memory_margin_bytes=margin_bytes,
+            shaper=shaper,
+            places=places,
         )
         disks = {name: disk_number(name) for name in config.disks}
-        return Kernel(Sampler(root, roster.names, disks=disks, shaper=shaper), applier)
+        return Kernel(Sampler(root, names, disks=disks, shaper=shaper, places=places), applier)
 
 
 def _shaper(config: Config, roster: Roster) -> Shaper | None:

@@ -9,16 +9,20 @@ from agent.answers import Finding, Health, Status
 from agent.client import AgentError, get
 from agent.config import ConfigError, load_host
 from agent.controls import control_of
+from agent.homes import elsewhere_of
 from agent.host import read_config
 from agent.policy import uplinks_of
 from agent.sections import NETWORK
 from agent.settings import Config, HostSettings
 from agent.tenant import Resource
+from enforce.ancestors import weakest
 from enforce.capability import probe
 from enforce.disks import disk_number
 from enforce.links.probing import probe_links
 from enforce.neighbours import Standing, standing
+from enforce.places import Places, unit_of
 from enforce.systemd import weight_under
+from enforce.units import persistent_settings
 
 _SEVERITIES = ("ok", "degraded", "missing")
 _MOST_NAMED = 5
@@ -32,6 +36,7 @@ def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Fi
     return [
         configuration,
         *_unenforceable(config),
+        *_owners(config),
         *([] if beside is None else [_weighed(beside, config)]),
         _agent(socket_path),
         *_tenants(socket_path, root),
@@ -86,6 +91,51 @@ def _remedy_of_unenforceable(group: str, device: str) -> str:
         return "name the interface that the bytes pass through, as in [network.eth0]"
     where = ".".join(filter(None, (group, device)))
     return f"take [{where}] out of the host's file, or live with what is only shown"
+
+
+def _owners(config: Config | None) -> list[Finding]:
+    """Say whose cgroups tenants live in, and so who is asked to set their limits."""
+    if config is None or not config.tenants:
+        return []
+    names = tuple(tenant.name for tenant in config.tenants)
+    elsewhere = elsewhere_of(config.tenants)
+    places = Places(config.host.cgroup_root, names, elsewhere)
+    own = len(names) - len(elsewhere)
+    meaning = f"{own} tenant(s) below {config.host.cgroup_root}, written directly"
+    return [
+        Finding("owner", "ok", meaning, ""),
+        *(
+            _owner(name, places.path(at), elsewhere[name].text, places.problems.get(at, ""))
+            for at, name in enumerate(names)
+            if name in elsewhere
+        ),
+    ]
+
+
+def _owner(name: str, path: Path | None, said: str, problem: str) -> Finding:
+    """Say who owns one tenant's cgroup that is elsewhere, and what that takes from it."""
+    if path is None:
+        remedy = f"start it, or correct {name}.toml"
+        return Finding(f"owner of {name}", "degraded", problem or f"{said} is not there", remedy)
+    unit = unit_of(path)
+    how = f"systemd's unit {unit}, asked over D-Bus" if unit else "written directly"
+    meaning = f"{path}: {how}; its cpu.weight is left alone, and no burst is set"
+    persistent = [] if unit is None else persistent_settings(unit)
+    if persistent:
+        remedy = f"systemctl revert {unit}, or set these in the unit's own file"
+        return Finding(
+            f"owner of {name}",
+            "degraded",
+            f"{meaning}; {', '.join(persistent)} outranks "
+            "what is set, whenever systemd loads its units anew",
+            remedy,
+        )
+    least = weakest(path)
+    if least is not None and least[1] <= 0:
+        remedy = f"MemoryLow= of {least[0].name}, as much as is to be kept"
+        meaning += f"; its memory.low is without effect: {least[0]} protects 0 bytes"
+        return Finding(f"owner of {name}", "degraded", meaning, remedy)
+    return Finding(f"owner of {name}", "ok", meaning, "")
 
 
 def _weighed(beside: Standing, config: Config | None) -> Finding:

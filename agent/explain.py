@@ -16,6 +16,7 @@ from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStat
 from agent.enforced import control_value, in_force
 from agent.event_words import raise_sentence
 from agent.indicated import indicator_text, indicators_of
+from agent.pin_words import pin_sentences
 from agent.record import TickRecord
 from agent.shares import SHARE_DEAD_BAND
 from agent.status import tenant_rows
@@ -50,6 +51,7 @@ _UNKNOWN_SINCE = {
     "disk": "the kernel does not count it here (is the io controller on, and the disk there?)",
 }
 _UNCOUNTED = "nothing counts it yet"
+_UNWRITTEN = "configured but not enforceable: this limit is decided, and nothing writes it."
 
 
 def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | None:
@@ -185,13 +187,11 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
     ]
     if case.resource.is_spent:
         steps.append(Sentence("balance", _balance(case)))
-    steps += [
-        Sentence("kernel", _kernel(case, value, in_force(record, control, position)))
-        for control, value in zip(names, controls, strict=True)
-    ]
+    steps += pin_sentences(record, names, position)
+    for name, value in zip(names, controls, strict=True):
+        steps.append(Sentence("kernel", _kernel(case, value, in_force(record, name, position))))
     if not names:
-        unwritten = "configured but not enforceable: this limit is decided, and nothing writes it."
-        steps.append(Sentence("kernel", unwritten))
+        steps.append(Sentence("kernel", _UNWRITTEN))
     return Chain(str(case.resource), tuple(steps), controls, indicators)
 
 

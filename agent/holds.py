@@ -6,7 +6,7 @@ All columns have shape (tenants,).
 import numpy as np
 
 from agent.plan import KERNEL_ROUNDING, least_in_force
-from agent.tenant import Floats
+from agent.tenant import Bools, Floats
 from agent.usage import Usage
 from enforce.columns import HostSample
 
@@ -65,3 +65,17 @@ def of_the_same(column: Floats, earlier: HostSample | None, later: HostSample) -
 def first_known(adopted: Floats, limit: Floats) -> Floats:
     """Remember the first limit seen of each tenant; inf is none, which nobody is held to."""
     return np.where(np.isnan(adopted), limit, adopted)
+
+
+def standing_while_learning(
+    adopted: Floats, is_learning: Bools, *, floor: Floats, relief: Floats, ceiling: Floats
+) -> tuple[Floats, Floats]:
+    """Return ceiling and hold: while learning, both stand at the limit that was adopted.
+
+    No jump at a restart: until there is history a limit neither falls nor rises, but for a
+    tenant that is held at it, which may rise to `relief` (its fair share; of memory also what it
+    asks for: reclaim may be at it without end), and for floors and ceilings.
+    """
+    standing = np.where(is_learning, adopted, 0.0)
+    pinned = np.minimum(np.maximum.reduce([standing, floor, relief]), ceiling)
+    return np.where(is_learning, pinned, ceiling), np.minimum(standing, ceiling)

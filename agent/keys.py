@@ -18,6 +18,8 @@ _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}", re.ASCII)
 INTERFACE_EXPECTATION = "an interface's name, such as eth0 or enp1s0, of at most 15 characters"
 _MAX_SECONDS = 1e9
 _MAX_COUNT = 1_000_000
+_UNIT = re.compile(r"[A-Za-z0-9:_.@\\-]{1,240}\.(service|slice|scope)", re.ASCII)
+_TOP_UNITS = ("-.slice", "init.scope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,32 @@ def absolute_path() -> Kind:
         return path
 
     return Kind("an absolute path", read)
+
+
+def unit_name() -> Kind:
+    """Return the kind of names of systemd's units that have a cgroup."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not _UNIT.fullmatch(value) or value in _TOP_UNITS:
+            raise ValueError("no unit")
+        if value.startswith("tidegate"):
+            raise ValueError("ours")
+        return value
+
+    return Kind('a unit such as "acme.service" or "acme.slice", not tidegate\'s own', read)
+
+
+def cgroup_path() -> Kind:
+    """Return the kind of paths of cgroups below the mount, without steps upwards."""
+
+    def read(value: Any) -> str:
+        path = value.removeprefix("/sys/fs/cgroup/") if isinstance(value, str) else ""
+        parts = path.split("/")
+        if not path.isprintable() or not {"", ".", ".."}.isdisjoint(parts):
+            raise ValueError("no path")
+        return path
+
+    return Kind('a path below /sys/fs/cgroup, such as "machine.slice/vm.scope"', read)
 
 
 def _meant(value: Any, known: Sequence[str]) -> str:

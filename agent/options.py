@@ -16,7 +16,7 @@ from agent.units import parse_seconds
 if TYPE_CHECKING:
     from agent.tenant import Resource
 
-_LONGEST_S = 3650 * 86400.0
+LONGEST_S = 3650 * 86400.0
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -79,7 +79,7 @@ def duration(_context: click.Context, _option: click.Parameter, text: str | None
         value_s = parse_seconds(text)
     except ValueError as error:
         raise click.BadParameter(f"{error}; expected for example 30m, 3h or 7d") from error
-    if not 0 < value_s <= _LONGEST_S:
+    if not 0 < value_s <= LONGEST_S:
         raise click.BadParameter("must be above 0, and at most ten years")
     return value_s
 

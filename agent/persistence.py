@@ -11,6 +11,7 @@ from agent.cycle import Policy
 from agent.forecaster import Forecaster
 from agent.history import HISTORY_NAME, names_of
 from agent.learned_store import EVENTS_NAME, LearnedStore
+from agent.pinboard import PINS_NAME, PinBoard
 from agent.recorder import Recorder
 from agent.steps import ClosedStep
 from agent.store import Store
@@ -24,11 +25,12 @@ STATE_NAME = "state.db"
 
 
 class Persistence:
-    """Three files of the state folder: a damaged history costs no balances."""
+    """Four files of the state folder: a damaged history costs no balances."""
 
     def __init__(self, folder: Path) -> None:
         self._store = Store(folder / STATE_NAME)
         self._recorder = Recorder(folder / HISTORY_NAME)
+        self.pins = PinBoard(folder / PINS_NAME, unix_now_s=unix_now_s)
         self.learned = LearnedStore(folder / EVENTS_NAME)
 
     @property
@@ -79,6 +81,7 @@ class Persistence:
         self._store.close()
         self._recorder.close()
         self.learned.close()
+        self.pins.close()
 
 
 def unix_now_s() -> float:

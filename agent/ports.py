@@ -1,15 +1,17 @@
 """What the control loop needs of the outside: a kernel and a forecaster, real or simulated."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.custody import Beside
 from agent.forecaster import State
+from agent.pins import Pin, Pins
 from agent.tenant import Floats, Ints, Resource, Roster
-from enforce.columns import Changes, HostSample, Outcomes
+from enforce.columns import Changes, Control, HostSample, Outcomes
 from forecast.profile import Profile
 
 
@@ -24,6 +26,8 @@ class Applying(Protocol):
     """Carries changes out and says what became of each."""
 
     def apply(self, changes: Changes) -> Outcomes: ...  # noqa: D102
+    def open_up(self, tenant: int) -> None: ...  # noqa: D102
+    def written_beside(self) -> Beside: ...  # noqa: D102
     def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
@@ -55,6 +59,19 @@ class Adjusting(Protocol):
 
     def rearrange(self, roster: Roster, foreseen: Sequence[Resource], positions: Ints) -> None:
         """Go on with other series: those of `foreseen`, tenants within; -1 is a newcomer."""
+
+
+class PinKeeping(Protocol):
+    """Keeps pins, also for the next agent."""
+
+    def pins(self, roster: Roster, now_s: float) -> Pins:
+        """Return the pins of these tenants that hold at `now_s` (CLOCK_MONOTONIC)."""
+
+    def put(self, pins: Iterable[Pin]) -> None:
+        """Put pins in place of those of the same files."""
+
+    def drop(self, pins: Iterable[tuple[str, Control]]) -> None:
+        """Forget pins, by tenant and file, without a word."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ import numpy as np
 
 from agent.controls import UNCOUNTED, all_controls, control_of
 from agent.cycle import Decision
+from agent.record import DriftTick
 from agent.shares import lacking_fraction
-from agent.tenant import Floats, Resource
+from agent.tenant import Floats, Resource, Roster
 from enforce.columns import HostSample, Outcomes, Result
 
 # A guarantee that is short by less is not worth an alarm.
@@ -90,4 +91,17 @@ def refusals(outcomes: tuple[Outcomes, ...]) -> list[str]:
         if len(refused):
             why = outcome.why.get(int(refused[0]), "no reason given")
             found.append(f"{outcome.control}: refused for {len(refused)} tenant(s): {why}")
+    return found
+
+
+def insisted(drift: DriftTick, roster: Roster) -> list[str]:
+    """Name each control whose files somebody else keeps changing back, and one tenant of them."""
+    found = []
+    for control, is_insisting in drift.pins.is_insisting.items():
+        if count := int(is_insisting.sum()):
+            name = roster.names[int(np.flatnonzero(is_insisting)[0])]
+            found.append(
+                f"{control}: somebody else keeps changing it back for {count} tenant(s), such as "
+                f"{name}: it is left as they set it, whatever was promised"
+            )
     return found

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.agenda import Agenda
+from agent.pins import Pins
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.usage import Usage
-from enforce.columns import Changes, HostSample, Outcomes
+from enforce.columns import Changes, Control, HostSample, Outcomes
 from forecast.profile import shown_bound
 from forecast.quality import Quality
 
@@ -87,6 +88,26 @@ class IndicatorTick:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """A control file that somebody else changed; a value of inf is none."""
+
+    control: Control
+    tenant: int  # position in the roster
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftTick:
+    """Pins that hold in a tick, and what somebody else was seen to have changed."""
+
+    pins: Pins
+    changes: tuple[Drift, ...] = ()
+    is_put_back: bool = False  # what others change, as configured
+    total: int = 0  # changes since the agent's start
+
+
+@dataclass(frozen=True, slots=True)
 class TickRecord:
     """One whole tick."""
 
@@ -109,6 +130,7 @@ class TickRecord:
     forecast_age_s: float = float("nan")  # since the last step that the forecast knows
     unwritten: tuple[Changes, ...] = ()  # would be written for tenants that are only observed
     indicators: IndicatorTick | None = None  # None where nobody reports a metric
+    drift: DriftTick | None = None  # None where nobody looks
 
 
 def positions_before(before: TickRecord | None, after: TickRecord) -> Ints:

@@ -13,6 +13,7 @@ from enforce.columns import Result
 from enforce.links.saved import NAME as UPLINKS_NAME
 from enforce.links.saved import give_back as put_uplinks_back
 from enforce.originals import ROOT, Originals, Released
+from enforce.places import Places
 from enforce.systemd import GivenBack, give_back
 
 log = structlog.get_logger()
@@ -84,7 +85,12 @@ def left_without_tenants(originals: Originals) -> str | None:
 
 
 def release_unenforced(
-    originals: Originals, host: HostSettings, roster: Roster, *, is_locked: bool
+    originals: Originals,
+    host: HostSettings,
+    roster: Roster,
+    places: Places,
+    *,
+    is_locked: bool,
 ) -> str | None:
     """Put back what files held whose limits are not to be set any more; return what could not be.
 
@@ -94,7 +100,11 @@ def release_unenforced(
     """
     root, margin_bytes = host.cgroup_root, float(host.memory_margin_bytes)
     names = zip(roster.names, roster.is_observed_only, strict=True)
-    enforced = {ROOT, *(name for name, is_observed_only in names if not is_observed_only)}
+    enforced = {ROOT}
+    for position, (name, is_observed_only) in enumerate(names):
+        if not is_observed_only:
+            path = places.path(position)
+            enforced.add(name if path is None else places.key(path))
     units: list[GivenBack] = []
     try:
         with ExitStack() as held:

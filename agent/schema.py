@@ -14,6 +14,7 @@ from agent.keys import (
     absolute_path,
     byte_count,
     byte_rate,
+    cgroup_path,
     choice,
     count,
     flag,
@@ -21,10 +22,12 @@ from agent.keys import (
     number,
     rate,
     seconds,
+    unit_name,
 )
 from agent.plan import Pace
 from agent.settings import (
     CalendarSettings,
+    DriftSettings,
     ForecastSettings,
     HostSettings,
     LogSettings,
@@ -81,6 +84,10 @@ FORECAST_KEYS = (
     Key("hung_after_s", _PERIOD, "hung_after_s"),
 )
 CALENDAR_KEYS = (Key("lead_s", seconds(), "lead_s"),)
+DRIFT_KEYS = (
+    Key("policy", choice(("pin", "restore")), "policy"),
+    Key("pin_s", _PERIOD, "pin_s"),
+)
 LOG_KEYS = (Key("level", choice(("debug", "info", "warning", "error")), "level"),)
 MODE_KEYS = tuple(Key(kind, choice([mode.value for mode in Mode]), kind) for kind in Kind)
 QOS_KEYS = (
@@ -139,6 +146,7 @@ SECTIONS: Mapping[str, tuple[type, Sequence[Key]]] = {
     "pace": (Pace, PACE_KEYS),
     "forecast": (ForecastSettings, FORECAST_KEYS),
     "calendar": (CalendarSettings, CALENDAR_KEYS),
+    "drift": (DriftSettings, DRIFT_KEYS),
     "log": (LogSettings, LOG_KEYS),
 }
 SECTION_NAMES = (
@@ -158,4 +166,6 @@ def tenant_keys(classes: Sequence[QosClass]) -> tuple[Key, ...]:
         Key("observe", flag(), "is_observed_only"),
         Key("regions", regions(), "regions"),
         Key("veth", interface(), "veth"),
+        Key("unit", unit_name(), "unit"),
+        Key("cgroup", cgroup_path(), "cgroup"),
     )

@@ -45,7 +45,11 @@ def run(path: Path, tenants_dir: Path) -> None:
         held.enter_context(sole_agent(config.host.runtime_dir))
         daemon = held.enter_context(closing(Daemon(config, reread)))
         server = ControlServer(
-            config.host.socket_path, lambda: daemon.record, daemon.facts, push=daemon.pushed.push
+            config.host.socket_path,
+            lambda: daemon.record,
+            daemon.facts,
+            push=daemon.pushed.push,
+            pins=daemon.pins,
         )
         try:
             held.enter_context(server)

@@ -99,6 +99,14 @@ class UplinkSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftSettings:
+    """What becomes of a control file that somebody else changed."""
+
+    policy: str = "pin"  # or "restore"
+    pin_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How much is logged."""
 
@@ -131,6 +139,7 @@ class Config:
     pace: Pace = field(default_factory=Pace)
     forecast: ForecastSettings = ForecastSettings()
     calendar: CalendarSettings = CalendarSettings()
+    drift: DriftSettings = DriftSettings()
     log: LogSettings = LogSettings()
     uplinks: Mapping[str, UplinkSettings] = field(default_factory=dict)  # by interface
     events: tuple[EventSource, ...] = ()  # of the host's file, then of the tenants' in name order

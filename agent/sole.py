@@ -5,7 +5,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+
+import psutil
 
 from agent.paths import LOCK_NAME
 from enforce.cgroup import make_root
@@ -21,7 +24,8 @@ class AgentRunningError(Exception):
     def __init__(self, pid: int | None, where: str = "") -> None:
         self.pid = pid
         who = "another process" if pid is None else f"process {pid}"
-        super().__init__(f"the agent is running already ({who}{where})")
+        since = "" if pid is None else _since(pid)
+        super().__init__(f"the agent is running already ({who}{where}{since})")
 
 
 @contextmanager
@@ -118,6 +122,14 @@ def _lock(descriptor: int) -> None:
     except BlockingIOError as error:
         said = os.pread(descriptor, _MAX_PID_BYTES, 0).strip()
         raise AgentRunningError(int(said) if said.isdigit() else None) from error
+
+
+def _since(pid: int) -> str:
+    """Say when a process began, if that can be seen."""
+    with suppress(psutil.Error):
+        began = datetime.fromtimestamp(psutil.Process(pid).create_time(), UTC)
+        return f"; since {began:%Y-%m-%d %H:%M:%S} UTC"
+    return ""
 
 
 def _holder(descriptor: int) -> int | None:

@@ -26,6 +26,7 @@ from agent.answers import (
 )
 from agent.controls import all_controls
 from agent.enforced import files_in_force, files_left_out
+from agent.pin_words import pin_rows
 from agent.record import ResourceTick, TickRecord
 from agent.tenant import BASIC, Bools, Floats, Kind, Resource
 from agent.usage import measured, queue_of
@@ -57,6 +58,8 @@ class AgentFacts:
     release_problem: str | None = None
     thrift_problem: str | None = None
     metrics_problem: str | None = None
+    pins_problem: str | None = None
+    places_problem: str | None = None
     horizons_s: tuple[float, ...] = ()  # of forecasts: the bounds of a maximum are over these
 
     def problems(self) -> tuple[str, ...]:
@@ -71,6 +74,8 @@ class AgentFacts:
             "control files not put back": self.release_problem,
             "ticks are left out": self.thrift_problem,
             "metrics not used": self.metrics_problem,
+            "tenants elsewhere": self.places_problem,
+            "pins will not outlive the agent": self.pins_problem,
         }
         return tuple(f"{what}: {problem}" for what, problem in told.items() if problem)
 
@@ -100,6 +105,7 @@ def host_status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> HostS
         written_total=record.totals.written,
         held_back_total=record.totals.held_back,
         refused_total=record.totals.refused,
+        drift_total=0 if record.drift is None else record.drift.total,
         would_have_total=record.totals.would_have,
         cpu=_cpu_pools(record.resources[Resource.CPU]),
         memory=_memory_pools(record.resources[Resource.MEMORY]),
@@ -141,6 +147,7 @@ def tenant_rows(record: TickRecord, positions: Iterable[int]) -> tuple[TenantSta
             _memory_rows(record, at),
             _traffic_rows(record, at),
             _rate_rows(record, at),
+            pin_rows(record, at),
             strict=True,
         )
     )
@@ -156,6 +163,7 @@ def _states(record: TickRecord, at: Positions) -> list[tuple[str, ...]]:
         "unenforced": ~is_absent & _is_unenforced(record),
         "emergency": np.any([tick.emergency > 0 for tick in every], axis=0),
         "observed": _is_observed(record),
+        "pinned": _is_pinned(record),
         "empty": (record.sample.populated == 0) & ~(cpu.usage > 0),  # that is older than this
         "debt": np.any([tick.balance < 0 for tick in every], axis=0),
         "throttled": record.throttled_fraction > 0,
@@ -170,6 +178,13 @@ def _states(record: TickRecord, at: Positions) -> list[tuple[str, ...]]:
         tuple(name for name, holds in zip(names, row, strict=True) if holds) or ("live",)
         for row in rows
     ]
+
+
+def _is_pinned(record: TickRecord) -> Bools:
+    if record.drift is None:
+        return np.zeros(len(record.roster), dtype=np.bool_)
+    values = record.drift.pins.value.values()
+    return np.asarray(np.any([~np.isnan(column) for column in values], axis=0))
 
 
 def _is_observed(record: TickRecord) -> Bools:

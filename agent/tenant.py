@@ -106,6 +106,13 @@ class Tenant:
     metrics_file: str | None = None  # a path
     regions: tuple[str, ...] = ()  # tags: whose events are also its own
     veth: str | None = None  # the host's end, of a tenant in a network namespace of its own
+    unit: str = ""  # of systemd's, where it lives in one
+    cgroup: str = ""  # a path below the mount, where it lives in another's
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Say whether it lives outside of tidegate's own cgroup."""
+        return bool(self.unit or self.cgroup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,7 @@ class Roster:
     qos_names: tuple[str, ...]
     is_observed_only: Bools
     terms: Mapping[Resource, Terms]
+    is_elsewhere: Bools  # not below tidegate's own cgroup
 
     def __len__(self) -> int:
         return len(self.names)
@@ -151,11 +159,27 @@ class Roster:
             qos_names=tuple(tenant.qos.name for tenant in ordered),
             is_observed_only=np.array([t.is_observed_only for t in ordered], dtype=np.bool_),
             terms={resource: _terms(ordered, resource) for resource in resources},
+            is_elsewhere=np.array([t.is_elsewhere for t in ordered], dtype=np.bool_),
         )
 
     def all_observed(self) -> "Roster":
         """Return the same tenants, none of whom is more than observed."""
         return replace(self, is_observed_only=np.ones(len(self), dtype=np.bool_))
+
+    def capped(self, caps: Mapping[Resource, Floats]) -> "Roster":
+        """Return the same tenants, none of whom may have more than `caps`, nor is promised more.
+
+        `caps` are what ancestors of their cgroups are limited to, shape (tenants,); inf is nothing.
+        """
+        terms = {
+            resource: replace(
+                one,
+                ceiling=np.minimum(one.ceiling, caps.get(resource, np.inf)),
+                floor=np.minimum(one.floor, caps.get(resource, np.inf)),
+            )
+            for resource, one in self.terms.items()
+        }
+        return replace(self, terms=terms)
 
     def positions_in(self, other: "Roster") -> Ints:
         """Return each tenant's position in `other`, -1 where it is not there."""

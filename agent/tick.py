@@ -20,13 +20,21 @@ from agent.cycle import (
     in_force,
     observed,
 )
+from agent.drift import DriftWatch
 from agent.plan import changes_of, enforceable, headroom, is_outside, raises, reductions
 from agent.ports import Adjusting, Forecasting, Kernel
-from agent.problems import broken_promises, host_needs, refusals, unenforceable, unenforced
+from agent.problems import (
+    broken_promises,
+    host_needs,
+    insisted,
+    refusals,
+    unenforceable,
+    unenforced,
+)
+from agent.promised import rate_changes, sideways
 from agent.record import TickRecord, Totals
 from agent.recorded import resource_tick
 from agent.shares import kernel_weights
-from agent.sideways import rate_changes, share_changes
 from agent.steps import ClosedStep, Step, series_positions
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.tokens import Ledger
@@ -83,6 +91,7 @@ class ControlLoop:
         self.roster, self.policy, self.settings = _seen_by(settings, roster), policy, settings
         self._kernel, self._forecaster = kernel, forecaster
         self.adjusting: Sequence[Adjusting] = ()  # of the series that the roster has now
+        self.drift = DriftWatch(self.roster)
         fresh = CoreState.fresh(len(roster), policy)
         self._state = replace(fresh, ledgers={**fresh.ledgers, **ledgers})
         self._step = Step.begun(self._series)
@@ -128,8 +137,13 @@ class ControlLoop:
         self._forecaster.rearrange(series)
         self._unwritten = self._unwritten.rearranged(positions)
         self._rule = self._said = None
+        self.drift.rearrange(self.roster)
         for one in self.adjusting:
             one.rearrange(roster, policy.foreseen, series)
+
+    def cap(self, roster: Roster) -> None:
+        """Go on with the same tenants under other floors and ceilings: ancestors were limited."""
+        self.roster = _seen_by(self.settings, roster)
 
     def adapt(self, policy: Policy) -> None:
         """Go on dividing the same resources on a machine that has more or less of them by now."""
@@ -139,15 +153,17 @@ class ControlLoop:
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""
         sample = self._kernel.sampler.read(now_s)
+        pins = self.drift.seen(sample, self._kernel.applier.written_beside(), now_s)
         if self._is_after_pause(sample):
             self._state = replace(self._state, sample=None)
         seen = observed(self._state, sample, roster=self.roster, policy=self.policy)
         closed_before = self.steps_closed
         profile = self._said = self._forecast(seen, now_s)
-        seen = replace(seen, is_foreseen=self._is_foreseen(profile, closed_before))
+        seen = replace(seen, pins=pins, is_foreseen=self._is_foreseen(profile, closed_before))
         decision = decide(self._state, seen, profile, roster=self.roster, policy=self.policy)
         self._state = decision.state
         done = self._enforce(decision, seen)
+        self.drift.left(sample, done.outcomes)
         self._number += 1
         return self._record(decision, seen, done, late_ticks, now_s)
 
@@ -228,10 +244,10 @@ class ControlLoop:
         cpu = decision.resources[Resource.CPU]
         promised, capacity = cpu.allocation.guarantee.amount, self.policy.capacity
         weight = kernel_weights(cpu.allocation.share, promised, capacity[Resource.CPU])
-        sideways = share_changes(decision, seen, may_write, weight, capacity=capacity)
-        self._protect_root(seen.sample.in_force.memory_low_bytes, sideways[1], may_write)
+        beside = self._sideways(decision, seen, may_write, weight)
+        self._protect_root(seen.sample.in_force.memory_low_bytes, beside[1], may_write)
         rates = rate_changes(decision, seen, may_write, capacity=capacity)
-        outcomes += [self._write(changes) for changes in (*sideways, *rates)]
+        outcomes += [self._write(changes) for changes in (*beside, *rates)]
         raised = [
             self._raises(controls[resource], resource, part, (outcome.tenant, outcome.kept))
             for (resource, part), outcome in zip(
@@ -239,9 +255,16 @@ class ControlLoop:
             )
         ]
         outcomes += [self._write(changes) for changes in raised]
-        changes = (*lowered, *sideways, *rates, *raised)
+        changes = (*lowered, *beside, *rates, *raised)
         unwritten = self._left_out(decision, seen, weight)
         return _Enforced(weight, changes, tuple(outcomes), unwritten)
+
+    def _sideways(
+        self, decision: Decision, seen: Observation, may_write: Bools, weight: Floats
+    ) -> tuple[Changes, Changes]:
+        """Return changes of cpu.weight and of memory.low."""
+        capacity, elsewhere = self.policy.capacity[Resource.CPU], self.roster.is_elsewhere
+        return sideways(decision, seen, may_write, weight, capacity, is_elsewhere=elsewhere)
 
     def _protect_root(self, low_bytes: Floats, lows: Changes, may_write: Bools) -> None:
         """Give the root what its children's memory.low will add up to, before they get it.
@@ -252,6 +275,7 @@ class ControlLoop:
         if not self.settings.is_observing:
             after = np.nan_to_num(low_bytes, nan=0.0, posinf=self.policy.machine[Resource.MEMORY])
             after[lows.tenant] = lows.after
+            after[self.roster.is_elsewhere] = 0.0  # not its children
             applier, is_enforcing = self._kernel.applier, bool(may_write.any())
             problem = applier.protect_root(float(after.sum()), is_enforcing=is_enforcing)
             self._root_problem = problem
@@ -324,7 +348,7 @@ class ControlLoop:
             wanted = self._unbounded(control, wanted)
             unwritten.append(changes_of(control, wanted, found, is_off & ~np.isnan(found)))
         capacity = self.policy.capacity
-        unwritten += share_changes(decision, seen, is_observed, weight, capacity=capacity)
+        unwritten += self._sideways(decision, seen, is_observed, weight)
         unwritten += rate_changes(decision, seen, is_observed, capacity=capacity)
         for one in unwritten:
             self._unwritten, new = self._unwritten.counted(one.control, one.tenant, one.after)
@@ -359,12 +383,14 @@ class ControlLoop:
             forecaster=self._forecaster.state(now_s),
             forecast_age_s=self._forecast_age_s(),
             totals=self._totals,
+            drift=self.drift.tick,
             problems=(
                 *unenforceable(seen.sample, decision.resources),
                 *unenforced(decision, seen.sample),
                 *broken_promises(decision, done.weight, self.policy.capacity[Resource.CPU]),
                 *host_needs(decision),
                 *refusals(done.outcomes),
+                *insisted(self.drift.tick, self.roster),
                 *self._own_problems(now_s),
             ),
         )

@@ -194,5 +194,6 @@ def rearranged(sample: HostSample, positions: Ints) -> HostSample:
         disks=sample.disks.mapped(lambda column: carried_over(column, positions)),
         vitals=sample.vitals,
         network=sample.network.mapped(lambda column: carried_over(column, positions)),
+        anew=sample.anew,
         **counters,
     )

@@ -1,11 +1,17 @@
-"""Which cgroup above the tenants' parent undoes their memory.low: protection counts no further.
+"""What cgroups above tenants' do to them: undo their memory.low, or limit them all the same.
 
-Our own units do not count: the agent has systemd give them what tenants need.
+Protection counts no further than an ancestor's; there our own units do not count: the agent has
+systemd give them what tenants need.  What an ancestor is limited to, none below it exceeds.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
+from enforce.columns import Floats
+from enforce.places import MOUNT, Places
 from enforce.systemd import own_units
 
 _MIB = 1 << 20
@@ -41,6 +47,46 @@ class Ancestors:
             f"{path} protects {low_bytes / _MIB:.0f} MiB of the {needed_bytes / _MIB:.0f} MiB that "
             "tenants are guaranteed: its memory.low is another's to set"
         )
+
+
+def caps(places: Places, tenants: int, mount: Path = MOUNT) -> tuple[Floats, Floats]:
+    """Return the most cores and bytes that ancestors leave each tenant, shape (tenants,)."""
+    known: dict[Path, tuple[float, float]] = {}
+    is_below = mount in places.root.parents
+    own = _cap_of(places.root, mount, known) if is_below else (np.inf, np.inf)
+    cores, most_bytes = np.full(tenants, own[0]), np.full(tenants, own[1])
+    for position in places.elsewhere:
+        path = places.path(position)
+        cores[position] = most_bytes[position] = np.inf
+        if path is not None and mount in path.parents:
+            cores[position], most_bytes[position] = _cap_of(path.parent, mount, known)
+    return cores, most_bytes
+
+
+def _cap_of(path: Path, mount: Path, known: dict[Path, tuple[float, float]]) -> tuple[float, float]:
+    """Return what a cgroup and those above it are limited to, the least of each."""
+    if path == mount:
+        return np.inf, np.inf
+    if path not in known:
+        above = _cap_of(path.parent, mount, known)
+        own = _limits_of(path)
+        known[path] = min(above[0], own[0]), min(above[1], own[1])
+    return known[path]
+
+
+def _limits_of(path: Path) -> tuple[float, float]:
+    cores = most_bytes = np.inf
+    try:
+        with TenantCgroup(path) as cgroup:
+            with suppress(LimitRejectedError):
+                cores = cgroup.cpu_max
+            for file in ("memory.high", "memory.max"):
+                with suppress(LimitRejectedError, ValueError):
+                    text = cgroup.text(file)
+                    most_bytes = min(most_bytes, np.inf if text == "max" else float(int(text)))
+    except (CgroupGoneError, LimitRejectedError):
+        pass
+    return cores, most_bytes
 
 
 def _memory_low(path: Path) -> float | None:

@@ -4,7 +4,7 @@ Values arrive decided and ordered; here they meet the kernel and safety rules 1,
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,16 @@ from enforce.cgroup import (
     CgroupGoneError,
     LimitRejectedError,
     TenantCgroup,
-    name_problem,
 )
 from enforce.columns import Changes, ClassControl, Control, Outcomes, Result
 from enforce.floor import memory_floor_bytes
 from enforce.limits import PERIOD_US, is_kept
 from enforce.links.shaper import Shaper
 from enforce.lowering import Lowering
-from enforce.originals import BURST, ROOT, Original, Originals
+from enforce.originals import BURST, ROOT, Original, Originals, incarnation
+from enforce.places import Places, unit_of
 from enforce.systemd import UnitProtection
+from enforce.units import Bus, UnitWriter, held_by_systemd
 
 _MIB = 1 << 20
 # Each cgroup of a batch takes a descriptor, of which a process may have few.
@@ -42,7 +43,9 @@ class _Outcome:
 
 
 class Applier:
-    """Writes limits of the cgroups `names` directly below `root`; positions as in `names`.
+    """Writes limits of the tenants `names`, who live where `places` says; positions as in `names`.
+
+    That is below `root`, unless it is elsewhere.  Limits of a unit systemd is asked to set.
 
     The value that a file held before its first write is on disk before that write.  A file whose
     value cannot be recorded (full disk) is not written.
@@ -56,18 +59,24 @@ class Applier:
         *,
         memory_margin_bytes: float,
         shaper: Shaper | None = None,
+        places: Places | None = None,
     ) -> None:
         """Take a `shaper`, which is closed with this, where there are uplinks."""
         self._shaper = shaper
-        self._root, self._names, self._originals = root, names, originals
+        self._root, self._originals = root, originals
+        self._places = places or Places(root, names)
         self._margin_bytes = memory_margin_bytes
-        self._lowering = Lowering(margin_bytes=memory_margin_bytes)
+        self._bus = Bus()
+        self._writer = UnitWriter(self._bus)
+        self._lowering = Lowering(margin_bytes=memory_margin_bytes, write=self._put_memory_high)
         self._units = UnitProtection(root)
         self._ancestors = Ancestors(root)
 
     def close(self) -> None:
         """Stop lowering; limits stay as they are."""
         self._lowering.close()
+        self._writer.close()
+        self._bus.close()
         self._units.close()
         if self._shaper is not None:
             self._shaper.close()
@@ -95,6 +104,18 @@ class Applier:
         why = dict.fromkeys(changes.tenant.tolist(), f"{control}: no uplink is set up")
         kept = np.full(len(changes), np.nan)
         return Outcomes(control, changes.tenant, changes.after, kept, refused, why)
+
+    def written_beside(self) -> dict[Control, dict[int, set[float]]]:
+        """Return what was written beside the ticks since this was last asked, by position."""
+        written = self._writer.written()
+        high = written.setdefault(Control.MEMORY_HIGH, {})
+        for path, values in self._lowering.written().items():
+            high.setdefault(path, set()).update(values)
+        return {control: self._by_position(paths) for control, paths in written.items() if paths}
+
+    def _by_position(self, paths: Mapping[Path, set[float]]) -> dict[int, set[float]]:
+        at = {path: self._places.position_of(path) for path in paths}
+        return {place: paths[path] for path, place in at.items() if place is not None}
 
     def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None:
         """Give the root the memory.low that its children add up to; return why it cannot be.
@@ -139,11 +160,7 @@ class Applier:
 
         What fails here is tried again, and told, batch by batch.
         """
-        new = [
-            int(tenant)
-            for tenant in changes.tenant
-            if not self._originals.knows(self._names[tenant], control)
-        ]
+        new = [int(tenant) for tenant in changes.tenant if not self._knows(int(tenant), control)]
         if len(new) <= _BATCH:
             return
         originals: list[Original] = []
@@ -151,17 +168,18 @@ class Applier:
             with ExitStack() as stack, suppress(CgroupGoneError, LimitRejectedError):
                 cgroup = self._opened(stack, tenant)
                 if not isinstance(cgroup, _Outcome):
-                    originals.append(_original(cgroup, cgroup.path.name, control))
+                    originals.append(self._original(cgroup, control))
         with suppress(OSError):
             self._originals.record(originals)
 
     def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | _Outcome:
         """Open a tenant's cgroup, or say what becomes of its change where that fails."""
-        name = self._names[tenant]
-        if name_problem(name):
-            return _Outcome(Result.GONE, why="no such cgroup")
+        path = self._places.path(tenant)
+        if path is None:
+            why = self._places.problems.get(tenant, "no such cgroup")
+            return _Outcome(Result.GONE, why=why)
         try:
-            return stack.enter_context(TenantCgroup(self._root / name))
+            return stack.enter_context(TenantCgroup(path))
         except (CgroupGoneError, LimitRejectedError) as error:
             return _failure(error)
 
@@ -175,7 +193,7 @@ class Applier:
             if isinstance(cgroup, _Outcome) or self._holds(cgroup, control):
                 continue
             try:
-                originals[place] = _original(cgroup, cgroup.path.name, control)
+                originals[place] = self._original(cgroup, control)
             except (CgroupGoneError, LimitRejectedError) as error:
                 failed[place] = _failure(error)
         if not originals:
@@ -187,8 +205,16 @@ class Applier:
             failed.update({place: _Outcome(Result.REFUSED, why=why) for place in originals})
         return failed
 
+    def _knows(self, tenant: int, file: str) -> bool:
+        path = self._places.path(tenant)
+        return path is not None and self._originals.knows(self._places.key(path), file)
+
     def _holds(self, cgroup: TenantCgroup, file: str) -> bool:
-        return self._originals.holds(cgroup.path.name, cgroup.cgroup_id, file)
+        key = self._places.key(cgroup.path)
+        return self._originals.holds(key, incarnation(cgroup, key), file)
+
+    def _original(self, cgroup: TenantCgroup, file: str) -> Original:
+        return _original(cgroup, self._places.key(cgroup.path), file)
 
     def _written(self, cgroup: TenantCgroup | _Outcome, control: Control, value: float) -> _Outcome:
         if isinstance(cgroup, _Outcome):
@@ -196,6 +222,8 @@ class Applier:
         try:
             if control is Control.MEMORY_HIGH:
                 return self._memory_high(cgroup, value)
+            if unit_of(cgroup.path):
+                return self._asked(cgroup, control, value)
             if control is Control.CPU_MAX:
                 self._make_room_for_quota(cgroup, value)
             return _Outcome(Result.APPLIED, cgroup.set_limit(control, value))
@@ -212,6 +240,8 @@ class Applier:
             return self._set_later(cgroup, value, usage)
         self._lowering.withdraw(cgroup.path, value)
         kept = cgroup.memory_high
+        if unit_of(cgroup.path):
+            return self._asked(cgroup, Control.MEMORY_HIGH, value)
         if not is_kept(Control.MEMORY_HIGH, value, kept, page_bytes=PAGE_BYTES):
             kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
         if value <= wanted:
@@ -230,10 +260,39 @@ class Applier:
         if not is_raise and self._lowering.is_resting(cgroup.path):
             why = f"{usage / _MIB:.1f} MiB in use, which reclaim could not lower just now"
             return _Outcome(Result.HELD_BACK, in_force, why)
-        self._lowering.offer(cgroup.path, cgroup.cgroup_id, value)
+        self._lowering.offer(cgroup.path, cgroup.cgroup_id, value, found_bytes=in_force)
         how = "raised" if is_raise else "lowered in steps"
         why = f"{usage / _MIB:.1f} MiB in use: {how}, beside the tick"
         return _Outcome(Result.PENDING, in_force, why)
+
+    def open_up(self, tenant: int) -> None:
+        """Have systemd give a unit the files of its limits: without need it hands down no cpu."""
+        path = self._places.path(tenant)
+        if path is None or not unit_of(path):
+            return
+        with suppress(CgroupGoneError, LimitRejectedError), TenantCgroup(path) as cgroup:
+            self._writer.offer(cgroup, Control.CPU_MAX, math.inf)
+
+    def _asked(self, cgroup: TenantCgroup, control: Control, value: float) -> _Outcome:
+        """Have systemd set a unit's value, beside the tick; what it holds already costs no call."""
+        value, in_force = held_by_systemd(control, value), cgroup.limit(control)
+        if is_kept(control, value, in_force, page_bytes=PAGE_BYTES):
+            return _Outcome(Result.APPLIED, in_force)
+        if control is Control.CPU_MAX and cgroup.has(BURST):
+            burst_us = cgroup.cpu_max_burst_us
+            if burst_us > value * PERIOD_US:
+                why = f"{BURST} of {burst_us} us is above it, and systemd sets none: set it to 0"
+                return _Outcome(Result.REFUSED, in_force, why)
+        self._writer.offer(cgroup, control, value)
+        why = f"systemd is asked to set it for {cgroup.path.name}"
+        return _Outcome(Result.PENDING, in_force, why)
+
+    def _put_memory_high(self, cgroup: TenantCgroup, value: float) -> None:
+        """Write memory.high in a worker's thread, or have systemd do so."""
+        if unit_of(cgroup.path):
+            self._writer.put(cgroup, {Control.MEMORY_HIGH: value})
+        else:
+            cgroup.memory_high = value
 
     def _make_room_for_quota(self, cgroup: TenantCgroup, cores: float) -> None:
         """Lower a burst that someone set above the quota to come: the kernel refuses that pair.
@@ -250,14 +309,14 @@ class Applier:
             return
         if not self._holds(cgroup, BURST):
             try:
-                self._originals.record([_original(cgroup, cgroup.path.name, BURST)])
+                self._originals.record([self._original(cgroup, BURST)])
             except OSError as error:
                 raise LimitRejectedError(f"{BURST}: cannot be recorded ({error})") from error
         cgroup.cpu_max_burst_us = quota_us
 
 
 def _original(cgroup: TenantCgroup, name: str, file: str) -> Original:
-    return Original(name, cgroup.cgroup_id, str(file), cgroup.text(file))
+    return Original(name, incarnation(cgroup, name), str(file), cgroup.text(file))
 
 
 def _failure(error: Exception) -> _Outcome:

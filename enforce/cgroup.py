@@ -232,7 +232,7 @@ def ensure(root: Path, names: Iterable[str]) -> dict[str, str]:
     if problem:
         problems[str(root)] = problem
     for name in names:
-        problem = name_problem(name) or _make(root / name)
+        problem = name_problem(name) or make_marked(root / name)
         if problem:
             problems[name] = problem
     return problems
@@ -285,7 +285,8 @@ def _enable_controllers(parent: TenantCgroup) -> str | None:
     return "; ".join(problems) or None
 
 
-def _make(path: Path) -> str | None:
+def make_marked(path: Path) -> str | None:
+    """Make a cgroup where there is none, marked as ours; return why it cannot be."""
     try:
         path.mkdir()
     except FileExistsError:
@@ -314,6 +315,10 @@ def _is_made_by_us(path: Path) -> bool:
 
 
 def _remove(path: Path) -> str | None:
+    """Remove a cgroup with what was made in it and is empty; return why it has to stay."""
+    for group in filter(_is_made_by_us, _children(path)):
+        with suppress(OSError):
+            group.rmdir()
     try:
         path.rmdir()
     except OSError as error:

@@ -195,6 +195,7 @@ class HostSample:
     disks: DiskColumns = field(default_factory=DiskColumns)
     vitals: Vitals = Vitals()
     network: NetColumns = field(default_factory=NetColumns)
+    anew: frozenset[int] = frozenset()  # positions whose files were opened anew: see Sampler
 
     def limit(self, control: "AnyControl") -> Floats:
         """Return the limits in force of one control, shape (tenants,)."""
@@ -208,7 +209,7 @@ class HostSample:
 COUNTERS = tuple(
     one.name
     for one in fields(HostSample)
-    if one.name not in ("taken_at_s", "cgroup_id", "in_force", "disks", "vitals", "network")
+    if one.name not in ("taken_at_s", "cgroup_id", "in_force", "disks", "vitals", "network", "anew")
 )
 
 

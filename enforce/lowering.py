@@ -5,14 +5,16 @@ bound for dirty pages), so such a write has no place in the tick.  Only this fil
 thread's own lock are shared with it.
 """
 
+import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
+from enforce.cgroup import PAGE_BYTES, CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.floor import memory_floor_bytes
 
 log = structlog.get_logger()
@@ -32,29 +34,44 @@ _TROUBLES = (CgroupGoneError, LimitRejectedError, OSError, ValueError)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Bring memory.high of the cgroup `cgroup_id` at `path` to `target_bytes`, below usage."""
+    """Bring memory.high of the cgroup `cgroup_id` at `path` to `target_bytes`, below usage.
+
+    `found_bytes` was in force then: another value than that, or than one written here since, is
+    somebody else's, and is left alone.
+    """
 
     path: Path
     cgroup_id: int
     target_bytes: float
+    found_bytes: float
     until_s: float
 
 
 class Lowering:
     """A worker that carries offers out, one step at a time, round and round."""
 
-    def __init__(self, *, margin_bytes: float) -> None:
-        self._margin_bytes = margin_bytes
+    def __init__(
+        self,
+        *,
+        margin_bytes: float,
+        write: Callable[[TenantCgroup, float], None] | None = None,
+    ) -> None:
+        """Write memory.high by `write`, where that is not to be done directly."""
+        self._margin_bytes, self._put = margin_bytes, write or _put
         self._changed = threading.Condition()
         self._offers: dict[Path, Offer] = {}
         self._busy: Path | None = None
         self._overrides: dict[Path, float] = {}  # raises that came while their cgroup was busy
         self._rests_until_s: dict[Path, float] = {}
+        self._written: dict[Path, set[float]] = {}  # since they were last asked for
+        self._last: dict[Path, float] = {}  # written here last
         self._is_closed = False
         self._thread: threading.Thread | None = None
         self._fault = ""  # what ended the last thread, which none of `_TROUBLES` does
 
-    def offer(self, path: Path, cgroup_id: int, target_bytes: float) -> None:
+    def offer(
+        self, path: Path, cgroup_id: int, target_bytes: float, *, found_bytes: float = math.inf
+    ) -> None:
         """Ask for a lower memory.high; the newest offer for a cgroup replaces the last one.
 
         Raises:
@@ -69,7 +86,7 @@ class Lowering:
                 self._overrides.clear()
                 self._thread = self._started()
             until_s = time.monotonic() + LIFETIME_S
-            self._offers[path] = Offer(path, cgroup_id, target_bytes, until_s)
+            self._offers[path] = Offer(path, cgroup_id, target_bytes, found_bytes, until_s)
             self._changed.notify()
         if was_lost:
             raise LimitRejectedError(f"memory.high: lowering ended by {self._fault}; begun anew")
@@ -83,6 +100,12 @@ class Lowering:
             self._offers.pop(path, None)
             if self._busy == path:
                 self._overrides[path] = value
+
+    def written(self) -> dict[Path, set[float]]:
+        """Return what was written here since this was last asked, what is being written now too."""
+        with self._changed:
+            written, self._written = self._written, {}
+            return written
 
     def is_resting(self, path: Path) -> bool:
         """Say whether reclaim of this cgroup got nowhere a short while ago."""
@@ -144,19 +167,29 @@ class Lowering:
             before = cgroup.memory_current
             goal = max(offer.target_bytes, floor)
             in_force = cgroup.memory_high
+            if in_force not in (offer.found_bytes, self._last.get(offer.path)):
+                return True
             value = goal if goal >= in_force else max(goal, before - STEP_BYTES)
             if goal < in_force <= value:
                 return False  # usage has yet to come down to what is in force
-            cgroup.memory_high = value
+            self._write(cgroup, value)
             after = cgroup.memory_current
             if after - value > max(before - value, self._margin_bytes) / 2:
                 self._give_up(cgroup, in_force if in_force >= after else after + self._margin_bytes)
                 return True
             return value <= goal
 
+    def _write(self, cgroup: TenantCgroup, value: float) -> None:
+        """Write, having said so before: whoever reads the file meanwhile must know whose it is."""
+        kept = value // PAGE_BYTES * PAGE_BYTES if math.isfinite(value) else value
+        with self._changed:
+            self._written.setdefault(cgroup.path, set()).add(kept)
+            self._last[cgroup.path] = kept
+        self._put(cgroup, value)
+
     def _give_up(self, cgroup: TenantCgroup, value: float) -> None:
         """Lift the limit off a tenant that cannot shrink: below its usage it would only crawl."""
-        cgroup.memory_high = value
+        self._write(cgroup, value)
         with self._changed:
             self._rests_until_s[cgroup.path] = time.monotonic() + REST_S
 
@@ -177,7 +210,7 @@ class Lowering:
         try:
             with TenantCgroup(offer.path) as cgroup:
                 if cgroup.cgroup_id == offer.cgroup_id:
-                    cgroup.memory_high = value
+                    self._write(cgroup, value)
         except _TROUBLES:
             return
 
@@ -185,3 +218,7 @@ class Lowering:
         """Leave at least half of a core to others, whatever is offered meanwhile."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed, max(worked_s, MIN_PAUSE_S))
+
+
+def _put(cgroup: TenantCgroup, value: float) -> None:
+    cgroup.memory_high = value

@@ -1,7 +1,8 @@
 """What control files held before tidegate first wrote them, on disk, and how it is put back.
 
 An entry is written and synced before the first write to its file, so that no kill in between can
-lose the value.  Entries belong to one incarnation of a cgroup in one boot; others are dropped.
+lose the value.  Entries belong to one incarnation of a cgroup in one boot, those of a unit of
+systemd's to all of them; others are dropped.
 """
 
 import errno
@@ -10,7 +11,8 @@ import json
 import os
 import stat
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enforce import limits
@@ -24,11 +26,15 @@ from enforce.cgroup import (
 from enforce.columns import Control, Result
 from enforce.durable import replace_file
 from enforce.floor import memory_floor_bytes
+from enforce.places import unit_of
+from enforce.units import Bus, BusError, UnitWriter
 
 BURST = "cpu.max.burst"
 ROOT = "."  # the name of the root itself, whose memory.low may be ours
 _Entry = tuple[int, dict[str, str]]  # cgroup id, text by file
 _VERSION = 1
+_ANY_INCARNATION = 0  # of a unit: systemd gives the next one what the last one had
+_OK = Result.APPLIED
 # What reading a file of anyone's making can raise.
 _UNUSABLE = (
     IsADirectoryError,
@@ -224,6 +230,12 @@ class Originals:
         self._texts = texts
 
 
+def incarnation(cgroup: TenantCgroup, key: str) -> int:
+    """Return which cgroup of a name original values are of; a key elsewhere is a path."""
+    is_units = key.startswith("/") and unit_of(cgroup.path)
+    return _ANY_INCARNATION if is_units else cgroup.cgroup_id
+
+
 def _read(path: Path) -> bytes:
     """Read a regular file; reading anything else may wait for ever.
 
@@ -245,8 +257,8 @@ def _read(path: Path) -> bytes:
 
 def _checked(name: str, entry: object) -> _Entry:
     """Return one cgroup's entry, or raise ValueError: a wrong value would be restored one day."""
-    if name != ROOT and name_problem(name):
-        raise ValueError(f"{name!r}: {name_problem(name)}")
+    if name != ROOT and (problem := _key_problem(name)):
+        raise ValueError(f"{name!r}: {problem}")
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
         raise TypeError(f"{name!r}: expected an id and files")
     files = {str(file): str(text) for file, text in entry["files"].items()}
@@ -260,7 +272,10 @@ def _put_back(
 ) -> list[Released]:
     """Write one cgroup's recorded values, each by itself."""
     try:
-        with TenantCgroup(root if name == ROOT else root / name) as cgroup:
+        path = root if name == ROOT else root / name  # or a path of its own
+        if cgroup_id == _ANY_INCARNATION:
+            return _put_back_unit(path, name, files, bound)
+        with TenantCgroup(path) as cgroup:
             if cgroup.cgroup_id == cgroup_id:
                 order = sorted(files, key=_place)
                 return [_restored(cgroup, name, f, files[f], bound) for f in order]
@@ -270,6 +285,48 @@ def _put_back(
     except CgroupGoneError:
         pass
     return [Released(name, file, text, Result.GONE) for file, text in files.items()]
+
+
+def _key_problem(name: str) -> str | None:
+    """Say why this is no cgroup below the root, nor the path of one elsewhere."""
+    if not name.startswith("/"):
+        return name_problem(name)
+    parts = name.split("/")[1:]
+    return "expected a path" if ".." in parts or "" in parts else None
+
+
+def _put_back_unit(path: Path, name: str, files: dict[str, str], bound: _Bound) -> list[Released]:
+    """Have systemd put one unit's recorded values back, in one call a file: it may refuse one.
+
+    Also those of a unit that is stopped: it would have them again once it is started.
+    """
+    with closing(Bus()) as bus:
+        return [
+            _restored_unit(
+                UnitWriter(bus), bus, path, Released(name, file, files[file], _OK), bound
+            )
+            for file in sorted(files, key=_place)
+        ]
+
+
+def _restored_unit(
+    writer: UnitWriter, bus: Bus, path: Path, entry: Released, bound: _Bound
+) -> Released:
+    control = Control(entry.file)
+    value = limits.parse(control, entry.text)
+    try:
+        with TenantCgroup(path) as cgroup:
+            floor = _floor(cgroup, entry.file, entry.text, bound)
+            writer.put(cgroup, {control: value if floor is None else floor})
+        return entry if floor is None else replace(entry, result=Result.HELD_BACK)
+    except CgroupGoneError:
+        try:
+            bus.set(path.name, {control: value})
+        except BusError as error:
+            return replace(entry, result=Result.GONE, why=str(error))
+    except LimitRejectedError as error:
+        return replace(entry, result=Result.REFUSED, why=str(error))
+    return entry
 
 
 def _place(file: str) -> int:

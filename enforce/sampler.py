@@ -1,9 +1,10 @@
 """Reads the counters and the limits in force of all tenants: kernel files in, columns out.
 
 Three paces: what each tick needs is read each tick; event counters when the kernel signals them;
-the rest in turns, but for tenants close to their memory.high: what of theirs is unreclaimable is
-read each tick.  Whether a tenant has a process is only asked, in its turn, where it used no cpu
-since the last one.  No rates are made here.
+the rest in turns, but for limits that were written since the last tick and for tenants close to
+their memory.high: what of theirs is unreclaimable is read each tick.  Whether a tenant has a
+process is only asked, in its turn, where it used no cpu since the last one.  No rates are made
+here.
 """
 
 import os
@@ -15,7 +16,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from enforce.cgroup import LimitRejectedError, name_problem
+from enforce.cgroup import LimitRejectedError
 from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Ints, Limits, NetColumns
 from enforce.counters import Disk, io_counters, numbers, quotas, table
 from enforce.descriptors import (
@@ -28,7 +29,9 @@ from enforce.descriptors import (
 from enforce.floor import swap_room_bytes
 from enforce.links.shaper import Shaper
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
+from enforce.places import Places
 from enforce.vitals import read_vitals
+from enforce.writes import WriteWatch
 
 Parse = Callable[[Sequence[bytes]], Floats]
 
@@ -79,6 +82,8 @@ _IN_TURN = (
     _Source("cpu.weight", 64, numbers, ("cpu_weight",)),
     _Source("memory.low", 64, numbers, ("memory_low_bytes",)),
 )
+# What of it, once written, is read in the next tick: cpu.weight has a second name.
+_WATCHED = ("cpu.weight", "cpu.weight.nice", "memory.low")
 _STAT_BYTES = 8192
 _HELD_BYTES, _HIGH_BYTES = _COLUMN["memory_current_bytes"], _COLUMN["memory_high_bytes"]
 _STUCK_BYTES = _COLUMN["memory_unreclaimable_bytes"]
@@ -92,6 +97,10 @@ _LASTING = [  # columns that keep their value until they are read again
     _STUCK_BYTES,
     _POPULATED,
 ]
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _disk_source(disks: Sequence[Disk | None]) -> _Source:
@@ -114,6 +123,7 @@ class Sampler:
         disks: Mapping[str, Disk | None] = MappingProxyType({}),
         slow_every: int = 10,
         shaper: Shaper | None = None,
+        places: Places | None = None,
     ) -> None:
         """Open no cgroup yet, which `read` does; raise the limit of open files as far as needed.
 
@@ -123,14 +133,21 @@ class Sampler:
         """
         self._shaper = shaper
         self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0
-        self._paths = [f"{root}/{name}" if name_problem(name) is None else None for name in names]
+        self._places = places or Places(root, names)
+        self._paths = [_text(self._places.path(place)) for place in range(len(names))]
         self._disks = tuple(disks)
         self._sources = (*_EVERY_TICK, _disk_source(list(disks.values())))
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in self._sources]
         self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in _ON_SIGNAL]
-        self._missing = {place for place, path in enumerate(self._paths) if path is not None}
+        self._writes = WriteWatch(_WATCHED)
+        self._missing = {
+            place
+            for place, path in enumerate(self._paths)
+            if path is not None or self._places.is_elsewhere(place)
+        }
         self._visited: set[int] = set()  # for whom no descriptors are left to keep
         self._fresh: set[int] = set()  # slow columns not read since the cgroup was opened
+        self._anew: set[int] = set()  # opened anew by the read that is under way
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
         n_columns = len(_COLUMN) + _DISK_COLUMNS * len(disks)
         self._lasting = np.full((n_columns, len(names)), np.nan)
@@ -141,12 +158,15 @@ class Sampler:
 
     def close(self) -> None:
         """Let go of all descriptors."""
+        self._writes.close()
         for files in (*self._each, *self._polled):
             files.close_all()
 
     def read(self, taken_at_s: float) -> HostSample:
         """Return the counters and limits of all tenants as of `taken_at_s` (CLOCK_MONOTONIC)."""
+        self._anew.clear()
         self._notice_controllers()
+        self._notice_files_elsewhere()
         for position in list(self._missing - self._visited):
             self._keep(position)
         values = np.full(self._lasting.shape, np.nan)
@@ -154,6 +174,7 @@ class Sampler:
         self._read_visited(values)
         present = np.flatnonzero(self._cgroup_id)
         turn = set(present[present % self._slow_every == self._turn].tolist()) | self._fresh
+        self._read_limits((self._writes.written() & set(present.tolist())) - turn)
         self._read_in_turn(turn, values)
         self._read_unreclaimable(turn | set(self._close_to_high(values)))
         self._turn = (self._turn + 1) % self._slow_every
@@ -175,6 +196,7 @@ class Sampler:
             disks=DiskColumns(self._disks, *(by_disk[:, k] for k in range(_DISK_COLUMNS))),
             vitals=read_vitals(),
             network=network,
+            anew=frozenset(self._anew),
             **{name: values[_COLUMN[name]] for name in COUNTERS},
         )
 
@@ -213,11 +235,16 @@ class Sampler:
     def _read_in_turn(self, turn: set[int], values: Floats) -> None:
         """Read the slow columns of `turn`, but for what memory is unreclaimable."""
         self._fresh -= turn
+        self._read_limits(turn)
         positions = sorted(turn)
+        self._read_populated(positions, values[_USED_US, positions])
+
+    def _read_limits(self, wanted: set[int]) -> None:
+        """Read the limits that are not read each tick."""
+        positions = sorted(wanted)
         for source in _IN_TURN:
             rows = self._rows_below(positions, source.file, source.size_bytes)
             self._lasting[source.places, positions] = source.parse(rows).T
-        self._read_populated(positions, values[_USED_US, positions])
 
     def _read_populated(self, positions: Sequence[int], used_us: Floats) -> None:
         """Say who has a process: who used cpu since its last turn did, the others are asked."""
@@ -268,9 +295,13 @@ class Sampler:
         """Read one file of each, or nothing where its controller is known to be missing."""
         controller = file.partition(".")[0]
         is_of_all = controller == "cgroup" or self._controllers is None
-        if not is_of_all and controller not in (self._controllers or ""):
-            return [b""] * len(positions)
-        return [read_once(f"{self._paths[position]}/{file}", size_bytes) for position in positions]
+        is_known_missing = not is_of_all and controller not in (self._controllers or "")
+        return [
+            b""
+            if is_known_missing and not self._places.is_elsewhere(position)
+            else read_once(f"{self._paths[position]}/{file}", size_bytes)
+            for position in positions
+        ]
 
     def _reopen(self, gone: set[int], values: Floats) -> None:
         """Drop removed cgroups, and read those that are there again under their new identity."""
@@ -295,8 +326,11 @@ class Sampler:
 
     def _open(self, position: int) -> None:
         """Open one tenant's cgroup, if it is there; a symbolic link is not followed."""
+        if self._places.is_elsewhere(position):
+            self._paths[position] = _text(self._places.path(position))
         path = self._paths[position]
         if path is None:
+            self._forget(position)
             return
         try:
             dir_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -308,6 +342,8 @@ class Sampler:
             self._forget(position)
             self._cgroup_id[position] = cgroup_id
             self._fresh.add(position)
+            self._anew.add(position)
+            self._writes.watch(position, dir_fd)
         self._missing.discard(position)
         for files in (*self._each, *self._polled):
             files.open(position, dir_fd)
@@ -320,6 +356,7 @@ class Sampler:
     def _forget(self, position: int) -> None:
         """Let go of one tenant's cgroup; what was known of it is unknowable now."""
         self._close_files(position)
+        self._writes.forget(position)
         self._fresh.discard(position)
         self._missing.add(position)
         self._cgroup_id[position] = 0
@@ -334,6 +371,15 @@ class Sampler:
         self._controllers = controllers
         for position in np.flatnonzero(self._cgroup_id).tolist():
             self._forget(position)
+
+    def _notice_files_elsewhere(self) -> None:
+        """Open files anew that have come to a cgroup elsewhere: its controllers are not ours."""
+        for position in self._places.elsewhere:
+            if self._cgroup_id[position] == 0:
+                continue
+            missing = [files.name for files in self._each if position not in files]
+            if any(Path(f"{self._paths[position]}/{name}").exists() for name in missing):
+                self._forget(position)
 
     def _controllers_of_children(self) -> str | None:
         try:

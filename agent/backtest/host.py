@@ -81,6 +81,7 @@ class SimulatedHost:
             disks=DiskColumns(),
             vitals=Vitals(),
             network=NetColumns(),
+            anew=frozenset(),
             **dict.fromkeys(COUNTERS, zero),
         )
 
@@ -95,6 +96,7 @@ class SimulatedHost:
             disks=sample.disks,
             vitals=sample.vitals,
             network=sample.network,
+            anew=sample.anew,
             **{name: self._visible(getattr(sample, name)) for name in COUNTERS},
         )
 
@@ -109,6 +111,13 @@ class SimulatedHost:
         self._sample = replace(self._sample, in_force=limits)
         result = np.full(len(changes), Result.APPLIED, dtype=np.uint8)
         return Outcomes(changes.control, changes.tenant, changes.after, changes.after, result)
+
+    def written_beside(self) -> dict[Control, dict[int, set[float]]]:
+        """Have written nothing beside the ticks."""
+        return {}
+
+    def open_up(self, tenant: int) -> None:
+        """Have all files already."""
 
     def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None:
         """Have no ancestors whose protection could be too small."""

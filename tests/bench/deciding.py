@@ -143,6 +143,13 @@ class World:
         after = changes.after
         return Outcomes(changes.control, changes.tenant, after, after, result)
 
+    def written_beside(self) -> dict[Control, dict[int, set[float]]]:
+        """Have written nothing beside the ticks."""
+        return {}
+
+    def open_up(self, tenant: int) -> None:
+        """Have all files already."""
+
     def protect_root(self, *_: object, **__: object) -> None:
         """Protect nothing: there is no root."""
 

@@ -3,13 +3,14 @@
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from agents import TENANT, TICK_S, Agent, memory_high, quota_cores
 from tenants import (
     HOLD_ANON,
     MIB,
@@ -25,96 +26,16 @@ from tenants import (
 )
 
 from agent.daemon import Daemon
-from agent.host import read_config
-from agent.record import TickRecord
-from agent.settings import Config
 from agent.sole import AgentRunningError, RootLock
 from agent.tenant import Kind, Resource
 
 pytestmark = pytest.mark.kernel
-
-TICK_S = 0.5
-HOST = """
-[host]
-observe = {observe}
-cgroup_root = "{root}"
-state_dir = "{state}"
-cpu_capacity_cores = {cores}
-cpu_reserve_cores = 0.1
-[periods]
-tick_s = {tick}
-step_s = 1
-horizon_s = 5
-refit_s = 10
-learning_s = {learning}
-[modes]
-cpu = "{mode}"
-"""
-TENANT = 'qos = "silver"\n[cpu]\nfloor_cores = 0.1\n'
-
-
-class Agent:
-    """A daemon ticked by the test, on a schedule of its own."""
-
-    def __init__(
-        self, folder: Path, root: Path, *, learning_s: float, observe: str = "false"
-    ) -> None:
-        self._path, self._tenants = folder / "tidegate.toml", folder / "tenants.d"
-        self._tenants.mkdir(exist_ok=True, parents=True)
-        state = folder / "state"
-        state.mkdir(exist_ok=True)
-        self._settings = {
-            "root": root,
-            "state": state,
-            "tick": TICK_S,
-            "learning": learning_s,
-            "cores": 1.0,
-            "mode": "strict",
-        }
-        self.write_host(observe=observe)
-        for name in ("calm", "spiky"):
-            (self._tenants / f"{name}.toml").write_text(TENANT)
-        self.daemon = Daemon(self.reread(), self.reread)
-
-    def write_host(self, *, observe: str = "false", more: str = "", **changed: object) -> None:
-        self._path.write_text(HOST.format(**self._settings | changed, observe=observe) + more)
-
-    def close(self) -> None:
-        self.daemon.close()
-
-    def reread(self, accepted: Mapping[Resource, float] | None = None) -> Config:
-        return read_config(self._path, self._tenants, accepted)
-
-    def reload_problem(self) -> str | None:
-        self.daemon.begin_reload(lambda: None)
-        wait_until(lambda: self.daemon.has_loaded)
-        self.daemon.end_reload()
-        return self.daemon.reload_problem
-
-    def tick(self, count: int = 1) -> TickRecord:
-        for _ in range(count):
-            time.sleep(TICK_S)
-            self.daemon.tick(time.monotonic(), 0)
-        assert self.daemon.failed_ticks == 0
-        record = self.daemon.record
-        assert record is not None
-        return record
 
 
 @pytest.fixture
 def agent(cgroup_root: Path, tmp_path: Path) -> Iterator[Agent]:
     with closing(Agent(tmp_path, cgroup_root, learning_s=0)) as agent:
         yield agent
-
-
-def quota_cores(cgroup: Path) -> float:
-    quota, period = (cgroup / "cpu.max").read_text().split()
-    return math.inf if quota == "max" else int(quota) / int(period)
-
-
-def memory_high(cgroup: Path) -> float:
-    text = (cgroup / "memory.high").read_text().strip()
-    return math.inf if text == "max" else int(text)
 
 
 def open_files() -> int:

@@ -46,13 +46,21 @@ class Host(SimulatedHost):
         self.wants_cores = np.full(size, 0.5)
         self.is_asleep = False  # tenants stand still while time passes
         self._last_s: float | None = None
+        self._anew: frozenset[int] = frozenset()
 
     def read(self, taken_at_s: float) -> HostSample:
         """Let the time since the last reading pass, and return the counters."""
         if self._last_s is not None and not self.is_asleep:
             self.run(self.wants_cores, taken_at_s - self._last_s)
         self._last_s = taken_at_s
-        return super().read(taken_at_s)
+        anew, self._anew = self._anew, frozenset()
+        return replace(super().read(taken_at_s), anew=anew)
+
+    def reset(self, control: Control) -> None:
+        """Let the controller go from all tenants and come back: no limit is left of it."""
+        size = len(self.wants_cores)
+        self.apply(Changes(control, np.arange(size), np.zeros(size), np.full(size, np.inf)))
+        self._anew = frozenset(range(size))
 
     def suffers(self, vitals: Vitals) -> None:
         """Let the host itself do so from now on."""

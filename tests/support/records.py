@@ -79,6 +79,7 @@ def sample_of(roster: Roster, in_force: Limits, cgroup_id: Sequence[int]) -> Hos
         disks=DiskColumns(),
         vitals=Vitals(),
         network=NetColumns(),
+        anew=frozenset(),
         **counters,
     )
 

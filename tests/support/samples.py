@@ -41,6 +41,7 @@ def sample(
         disks=disks or DiskColumns(),
         vitals=Vitals(),
         network=NetColumns(),
+        anew=frozenset(),
         **counters,
     )
 

@@ -22,6 +22,7 @@ from agent.cycle import (
     observed,
 )
 from agent.emergency import EmergencySettings
+from agent.pins import Pins
 from agent.plan import Pace, headroom, raises, reductions
 from agent.tenant import BASIC, Entitlement, Floats, Ints, Kind, Resource, Roster, Tenant
 from enforce.columns import Changes, Control, DiskColumns, HostSample, Limits
@@ -71,6 +72,7 @@ class Scene:
     story: tuple[tuple[Moment, ...], ...]  # by tick, by tenant
     has_history: bool = True
     adopted: tuple[float, ...] = ()  # limits in force at start, as parts of what the machine has
+    pins: Pins | None = None
 
     @property
     def roster(self) -> Roster:
@@ -232,6 +234,7 @@ def played(scene: Scene, kernel: Kernel | None = None) -> Iterator[Played]:
     for elapsed_s, moments in zip(scene.elapsed_s, scene.story, strict=True):
         sample = kernel.pass_time(elapsed_s, moments)
         seen = observed(state, sample, roster=roster, policy=policy)
+        seen = replace(seen, pins=scene.pins or seen.pins)
         decision = decide(state, seen, profile, roster=roster, policy=policy)
         state = decision.state
         sums = {

@@ -18,6 +18,7 @@ from records import record
 
 from agent.cli import main
 from agent.control import ControlServer
+from agent.pinboard import PinBoard
 from agent.pushed import PushedMetrics
 from agent.sole import RootLock, sole_agent
 from agent.status import AgentFacts
@@ -373,3 +374,27 @@ def test_what_is_no_metric_is_refused_before_anybody_is_asked(
     result = ran("metric", "web", word, "--socket", tmp_path / "nothing")
     assert result.exit_code == 1
     assert why in result.stderr
+
+
+def test_a_limit_is_pinned_and_unpinned_on_the_command_line(tmp_path: Path) -> None:
+    path, board = tmp_path / "control.sock", PinBoard(tmp_path / "pins.db", unix_now_s=lambda: 1e9)
+    with ControlServer(path, record, pins=board):
+        told = ran("pin", "web", "cpu=1.5", "memory=512M", "--for", "30m", "--socket", path)
+        assert told.output.splitlines() == [
+            "web: cpu.max pinned to 150000 100000 for 30m (operator)",
+            "web: memory.high pinned to 536870912 for 30m (operator)",
+        ]
+        told = ran("unpin", "web", "cpu", "--socket", path, "--json")
+        assert [one["control"] for one in json.loads(told.output)["pins"]] == ["memory.high"]
+        assert ran("unpin", "web", "--socket", path).output == "web: nothing is pinned\n"
+        again = ran("unpin", "web", "--socket", path)
+        assert (again.exit_code, "nothing of web is pinned" in again.stderr) == (1, True)
+        low = ran("pin", "web", "cpu=0.001", "--socket", path)
+        assert (low.exit_code, "its floor" in low.stderr) == (1, True)
+    board.close()
+
+
+@pytest.mark.parametrize("word", ["cpu", "cpu=", "cpu=many", "memory=x", "=1"])
+def test_what_is_no_pin_is_refused_before_anybody_is_asked(tmp_path: Path, word: str) -> None:
+    result = ran("pin", "web", word, "--socket", tmp_path / "nothing")
+    assert result.exit_code == (3 if word == "=1" else 1)

@@ -182,7 +182,7 @@ def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader)
         ("[hots]", "hots: unknown section (did you mean 'host'?)"),
         (
             "x = 1",
-            "x: unknown section (known: host, periods, emergency, pace, forecast, calendar, log, ",
+            "x: unknown section (known: host, periods, emergency, pace, forecast, calendar, ",
         ),
         ("[host]\ncgroup_rot = '/x'", "host.cgroup_rot: unknown setting (did you mean"),
         ("host = 3", "host: expected a table ([host]), got 3"),

@@ -7,6 +7,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from records import crowd, record, with_quality, with_rates
 from scarcity import few_descriptors
 from structlog.testing import capture_logs
 
-from agent.answers import Explanation, HorizonBounds, Status, TenantForecast
-from agent.client import AgentRefusedError, AgentUnreachableError, get, named
+from agent.answers import Explanation, HorizonBounds, Status, TenantForecast, TenantPins
+from agent.client import AgentRefusedError, AgentUnreachableError, get, named, post
 from agent.control import ControlApp, ControlServer
+from agent.pinboard import PinBoard
 from agent.record import TickRecord
 from agent.status import AgentFacts
+from enforce.columns import Control
 
 
 @pytest.fixture
@@ -282,3 +285,66 @@ def test_somebody_else_is_not_let_in_even_where_the_mode_allows_it(served: Path)
     os.close(writer)
     assert os.read(reader, 100) == b"only root may ask"
     os.close(reader)
+
+
+@pytest.fixture
+def pinned(path: Path, tmp_path: Path) -> Iterator[PinBoard]:
+    """Serve the standard record, and take in pins."""
+    board = PinBoard(tmp_path / "pins.db", unix_now_s=lambda: 1e9)
+    with ControlServer(path, record, pins=board):
+        yield board
+    board.close()
+
+
+def test_a_pin_is_taken_in_said_back_and_ended(path: Path, pinned: PinBoard) -> None:
+    body = b'{"limits": {"cpu": 1.5, "memory": 536870912}, "for_s": 60}'
+    answer = msgspec.json.decode(post(path, "/v1/tenants/web/pin", body), type=TenantPins)
+    said = [(one.control, one.value, one.set_by) for one in answer.pins]
+    assert said == [
+        ("cpu.max", "150000 100000", "operator"),
+        ("memory.high", "536870912", "operator"),
+    ]
+    assert all(50 < one.left_s <= 60 for one in answer.pins)
+    assert {one.control for one in pinned.of("web")} == {Control.CPU_MAX, Control.MEMORY_HIGH}
+    post(path, "/v1/tenants/web/unpin", b'{"resources": ["cpu"]}')
+    assert {one.control for one in pinned.of("web")} == {Control.MEMORY_HIGH}
+    answer = msgspec.json.decode(post(path, "/v1/tenants/web/unpin", b""), type=TenantPins)
+    assert answer.pins == ()
+    assert pinned.of("web") == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "reason"),
+    [
+        ("nobody/pin", b"{}", "there is no tenant 'nobody'"),
+        ("web/pin", b"", "expected a JSON object of limits and for_s"),
+        ("web/pin", b'{"limits": {"cpu": 1}, "for_s": 60, "x": 1}', "expected a JSON object"),
+        ("web/pin", b'{"limits": {"cpu": "1"}, "for_s": 60}', "expected a JSON object"),
+        ("web/pin", b'{"limits": {}, "for_s": 60}', "at least one of cpu and memory"),
+        ("web/pin", b'{"limits": {"disk": 1}, "for_s": 60}', "cpu or memory, got 'disk'"),
+        ("web/pin", b'{"limits": {"cpu": 1}, "for_s": 0}', "a time above 0"),
+        ("web/pin", b'{"limits": {"cpu": 1}, "for_s": 1e12}', "at most ten years"),
+        ("web/pin", b'{"limits": {"cpu": 0.01}, "for_s": 60}', "its floor"),
+        ("web/pin", b'{"limits": {"cpu": -1}, "for_s": 60}', "its floor"),
+        ("web/pin", b'{"limits": {"cpu": 1e300}, "for_s": 60}', "got"),
+        ("web/pin", b'{"limits": {"memory": 4096}, "for_s": 60}', "its floor"),
+        ("web/unpin", b"{}", "nothing of web is pinned"),
+        ("web/unpin", b'{"resources": ["x"]}', "cpu or memory, got 'x'"),
+    ],
+)
+def test_what_is_no_pin_of_a_tenant_is_refused_with_the_reason(
+    path: Path, pinned: PinBoard, target: str, body: bytes, reason: str
+) -> None:
+    with pytest.raises(AgentRefusedError, match=reason):
+        post(path, f"/v1/tenants/{target}", body)
+    assert pinned.of("web") == ()
+
+
+def test_no_limit_of_a_tenant_that_is_only_observed_is_pinned(path: Path, tmp_path: Path) -> None:
+    board = PinBoard(tmp_path / "pins.db", unix_now_s=lambda: 1e9)
+    with (
+        ControlServer(path, lambda: replace(record(), is_observing=True), pins=board),
+        pytest.raises(AgentRefusedError, match="only observed"),
+    ):
+        post(path, "/v1/tenants/web/pin", b'{"limits": {"cpu": 1}, "for_s": 60}')
+    board.close()

@@ -134,12 +134,43 @@ def test_slow_columns_follow_in_turn_and_all_come_with_the_first_read(tmp_path: 
     make(tmp_path, *names)
     sampler = Sampler(tmp_path, names, slow_every=2)
     assert sampler.read(0.0).in_force.cpu_weight.tolist() == [100] * 4
-    make(tmp_path, *names, **{"cpu.weight": "200\n", "memory.high": "8192\n"})
+    stat = FILES["memory.stat"].replace("anon 100", "anon 200")
+    make(tmp_path, *names, **{"memory.stat": stat, "memory.high": "8192\n"})
     second, third = sampler.read(1.0), sampler.read(2.0)
     sampler.close()
     assert second.in_force.memory_high_bytes.tolist() == [8192] * 4, "read each time"
-    assert second.in_force.cpu_weight.tolist() == [100, 200, 100, 200]
-    assert third.in_force.cpu_weight.tolist() == [200] * 4
+    assert second.memory_unreclaimable_bytes.tolist() == [100, 200, 100, 200]
+    assert third.memory_unreclaimable_bytes.tolist() == [200] * 4
+
+
+@pytest.mark.parametrize("file", ["cpu.weight", "memory.low"])
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_a_limit_that_anybody_wrote_is_read_with_the_next_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, is_watched: bool
+) -> None:
+    """Also where the kernel has no watch left: then these files are read each time."""
+    if not is_watched:
+        monkeypatch.setattr("enforce.writes._IN_ONLYDIR", -1)  # the kernel refuses such a watch
+    names = ["a", "b", "c", "d"]
+    make(tmp_path, *names)
+    sampler = Sampler(tmp_path, names, slow_every=4)
+    for number in range(6):
+        place = (number + 2) % len(names)  # not whose turn it is
+        (tmp_path / names[place] / file).write_text(f"{200 + number}\n")
+        assert sampler.read(float(number)).in_force.of(Control(file))[place] == 200 + number
+    sampler.close()
+
+
+def test_files_that_were_opened_anew_are_told(tmp_path: Path) -> None:
+    make(tmp_path, "a", "b")
+    sampler = Sampler(tmp_path, ["a", "b"])
+    assert sampler.read(0.0).anew == {0, 1}
+    assert sampler.read(1.0).anew == frozenset()
+    shutil.rmtree(tmp_path / "b")
+    (tmp_path / "cgroup.subtree_control").write_text("cpu memory\n")
+    make(tmp_path, "b")
+    assert sampler.read(2.0).anew == {0, 1}
+    sampler.close()
 
 
 def test_who_has_a_process_is_asked_in_turn_where_no_cpu_was_used_since(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent.paths import LOCK_NAME
@@ -53,11 +56,17 @@ def other_process(program: str, *arguments: Path) -> Iterator["subprocess.Popen[
             holder.kill()
 
 
+SINCE = r"; since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+
+
 def test_a_second_agent_is_refused_and_told_the_firsts_process(tmp_path: Path) -> None:
     with sole_agent(tmp_path), pytest.raises(AgentRunningError) as caught, sole_agent(tmp_path):
         pass
     assert caught.value.pid == os.getpid()
-    assert str(caught.value) == f"the agent is running already (process {os.getpid()})"
+    began = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
+    since = f"since {began:%Y-%m-%d %H:%M:%S} UTC"
+    said = f"the agent is running already (process {os.getpid()}; {since})"
+    assert str(caught.value) == said
 
 
 def test_the_lock_is_free_again_when_its_holder_was_killed(tmp_path: Path) -> None:
@@ -89,7 +98,7 @@ def test_a_root_has_one_agent_whatever_their_runtime_folders(tmp_path: Path) -> 
         holder.wait()
         RootLock(root).close()
     who = f"process {holder.pid} of {other}, which sets the limits below {root}"
-    assert str(caught.value) == f"the agent is running already ({who})"
+    assert re.sub(SINCE, "", str(caught.value)) == f"the agent is running already ({who})"
 
 
 def test_a_root_in_a_tenant_of_another_agent_is_refused_and_that_agent_named(
@@ -102,7 +111,7 @@ def test_a_root_in_a_tenant_of_another_agent_is_refused_and_that_agent_named(
         assert not (root / "tenant").exists()
         RootLock(tmp_path / "beside").close()
     who = f"process {holder.pid} of {other}, which sets the limits below {root}"
-    assert str(caught.value) == f"the agent is running already ({who})"
+    assert re.sub(SINCE, "", str(caught.value)) == f"the agent is running already ({who})"
 
 
 def test_a_folder_above_that_no_agent_has_locked_is_no_hindrance(tmp_path: Path) -> None:

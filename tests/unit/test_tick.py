@@ -297,29 +297,28 @@ def test_a_reload_that_divides_a_disk_too_keeps_what_is_known_of_the_rest() -> N
 
 
 @pytest.mark.parametrize("resource", BASIC)
-def test_a_limit_that_another_took_off_is_back_at_the_next_tick(resource: Resource) -> None:
+def test_a_limit_that_went_with_its_controller_is_back_at_the_next_tick(resource: Resource) -> None:
     """And no ramp counts from all that the machine has: the others would wait for it."""
     scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT)
     scenario.host.wants_cores[:] = (1.0, 2.0)
     scenario.tick(30)
     control = LIMIT_CONTROL[resource]
     before = scenario.host.limits()[control].copy()
-    none = np.full(2, np.inf)
-    scenario.host.apply(Changes(control, np.arange(2), before, none))
+    scenario.host.reset(control)
     scenario.tick()
     after = scenario.host.limits()[control]
     np.testing.assert_allclose(after, before, rtol=0.03)
     assert after.sum() <= scenario.policy.capacity[resource] * (1 + 1e-9)
 
 
-def test_a_limit_that_is_taken_off_during_a_reload_that_divides_a_disk_is_back_too() -> None:
+def test_a_limit_that_goes_during_a_reload_that_divides_a_disk_is_back_too() -> None:
     scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT)
     scenario.host.wants_cores[:] = (1.0, 2.0)
     scenario.tick(30)
     control = LIMIT_CONTROL[CPU]
     before = scenario.host.limits()[control].copy()
     policy = with_rates(scenario.policy, disk=10.0, net=1.0)
-    scenario.host.apply(Changes(control, np.arange(2), before, np.full(2, np.inf)))
+    scenario.host.reset(control)
     scenario.loop.reconfigure(
         tenants("a", "b", resources=policy.resources),
         policy,

@@ -1,0 +1,77 @@
+"""What the daemon knows of where tenants live: ancestors' limits, and what stands in the way.
+
+Looked at at a slow pace: others change it seldom.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from agent.amounts import amount_text
+from agent.homes import elsewhere_of
+from agent.ports import Applying
+from agent.record import TickRecord
+from agent.settings import Config
+from agent.tenant import Bools, Floats, Kind, Resource, Roster
+from enforce.ancestors import caps
+from enforce.places import Places, unit_of
+from enforce.units import persistent_settings
+
+TICKS_BETWEEN = 10
+_MOST_NAMED = 3
+
+
+class Homestead:
+    """The places of one roster's tenants."""
+
+    def __init__(self, config: Config, roster: Roster) -> None:
+        self._roster = roster
+        elsewhere = elsewhere_of(config.tenants)
+        self.places = Places(config.host.cgroup_root, roster.names, elsewhere)
+        self._caps: tuple[Floats, Floats] | None = None
+        self._ticks_left = 0
+        self.problem: str | None = None
+
+    def capped(self) -> Roster | None:
+        """Return the roster under what ancestors are limited to, None where that is as before."""
+        self._ticks_left -= 1
+        if self._ticks_left >= 0:
+            return None
+        self._ticks_left = TICKS_BETWEEN - 1
+        before, self._caps = self._caps, caps(self.places, len(self._roster))
+        self.problem = "; ".join(self._problems(*self._caps)) or None
+        if before is not None and all(map(np.array_equal, before, self._caps)):
+            return None
+        cores, most_bytes = self._caps
+        return self._roster.capped({Resource.CPU: cores, Resource.MEMORY: most_bytes})
+
+    def open_up(self, record: TickRecord, applier: Applying) -> None:
+        """Have units of systemd's get the files of their limits, where they have none."""
+        roster, sample = record.roster, record.sample
+        is_closed = np.isnan(sample.in_force.cpu_max_cores) & (sample.cgroup_id != 0)
+        is_closed &= roster.is_elsewhere
+        for position in np.flatnonzero(is_closed & ~roster.is_observed_only).tolist():
+            applier.open_up(position)
+
+    def _problems(self, cores: Floats, most_bytes: Floats) -> Iterator[str]:
+        names, terms = self._roster.names, self._roster.terms
+        for position in np.flatnonzero(self._roster.is_elsewhere).tolist():
+            path = self.places.path(position)
+            if path is None:
+                why = self.places.problems.get(position, "there is no such cgroup now")
+                yield f"{names[position]}: {why}"
+            elif unit := unit_of(path):
+                for setting in persistent_settings(unit):
+                    yield f"{names[position]}: {setting} outranks what is set, at daemon-reload"
+        for resource, cap in ((Resource.CPU, cores), (Resource.MEMORY, most_bytes)):
+            yield from self._short(terms[resource].floor > cap, resource.kind, cap)
+
+    def _short(self, is_short: Bools, kind: Kind, cap: Floats) -> Iterator[str]:
+        """Name tenants whose floor is above what an ancestor of theirs is limited to."""
+        short = np.flatnonzero(is_short).tolist()
+        for position in short[:_MOST_NAMED]:
+            most = amount_text(kind, float(cap[position]))
+            name = self._roster.names[position]
+            yield f"{name}: its floor of {kind} is cut to the {most} that is above it in the tree"
+        if len(short) > _MOST_NAMED:
+            yield f"and {len(short) - _MOST_NAMED} more whose floor of {kind} is cut so"

@@ -1,0 +1,123 @@
+"""The commands `exec` and `attach`: programs and processes put into a tenant."""
+
+import difflib
+import os
+import signal
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from agent.exits import EXIT_CODES, fail
+from agent.options import config_options, fault_lines, tenants_dir_of
+
+_GROUPS = ("critical", "normal", "background")  # those of enforce.membership, which is heavy
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as of env(1)
+_CODES = (
+    EXIT_CODES
+    + "\n  126  (exec) the command cannot be executed\n  127  (exec) there is no such command"
+    + "\n\n`exec` becomes the command: from then on its exit status is the command's own."
+)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_group_option = click.option(
+    "--group",
+    type=click.Choice(_GROUPS),
+    help="A group of the tenant: they share its limit as 1000 to 100 to 10.",
+)
+
+
+@click.command(
+    "exec",
+    epilog=_CODES,
+    short_help="Run a command in a tenant.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@_group_option
+@config_options
+@click.argument("tenant")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_command(
+    tenant: str, command: tuple[str, ...], group: str | None, config: Path, tenants_dir: Path | None
+) -> None:
+    """Become COMMAND in TENANT: with this terminal, these signals, and its own exit status.
+
+    Nothing runs through a shell, and all that the command starts is in the tenant too.
+    """
+    from enforce.membership import MembershipError, enter
+
+    command = command[1:] if command[0] == "--" else command
+    if not command:
+        raise click.UsageError("expected a command behind --")
+    home = _home(tenant, config, tenants_dir)
+    try:
+        enter(home, group)
+    except MembershipError as error:
+        fail([str(error), error.hint])
+    sys.stdout.flush()
+    for changed in (signal.SIGPIPE, signal.SIGXFSZ):  # by Python, and a program would inherit it
+        signal.signal(changed, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - no shell is meant to come between
+    except OSError as error:
+        code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
+        fail([f"{command[0]}: {error.strerror}"], code)
+    except ValueError as error:
+        fail([f"{command[0]!a}: {error}"], _NOT_EXECUTABLE)
+
+
+@click.command(epilog=EXIT_CODES, short_help="Move processes into a tenant.")
+@_group_option
+@config_options
+@click.argument("tenant")
+@click.argument("pids", nargs=-1, required=True, type=int, metavar="PID...")
+def attach(
+    tenant: str, pids: tuple[int, ...], group: str | None, config: Path, tenants_dir: Path | None
+) -> None:
+    """Move processes into TENANT, each with all its threads.
+
+    Children that a process has already stay where they are: name them too.  What a process holds in
+    memory by now stays on the account of where it was; what it takes from now on is the tenant's.
+    """
+    from enforce.membership import MembershipError
+    from enforce.membership import attach as attach_process
+
+    home, failed = _home(tenant, config, tenants_dir), []
+    for pid in dict.fromkeys(pids):
+        try:
+            attach_process(home, pid, group)
+        except MembershipError as error:
+            failed += [str(error), error.hint]
+    if failed:
+        fail(failed)
+
+
+def _home(tenant: str, config: Path, tenants_dir: Path | None) -> Path:
+    """Return the tenant's cgroup, or end the command with why it has none to be put into."""
+    from agent.config import NAME, ConfigError, load_host
+
+    folder = tenants_dir_of(config, tenants_dir)
+    if not (NAME.fullmatch(tenant) and (folder / f"{tenant}.toml").is_file()):
+        known = sorted(path.stem for path in folder.glob("*.toml"))
+        near = difflib.get_close_matches(tenant, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"each has a file in {folder}"
+        fail([f"there is no tenant {tenant!r}", hint])
+    if place := _elsewhere(folder / f"{tenant}.toml"):
+        hint = "start it there: systemctl start, systemd-run --slice=, or the container's own tool"
+        fail([f"tenant {tenant} is {place}: who is in it is not tidegate's to say", hint])
+    try:
+        return load_host(config).cgroup_root / tenant
+    except ConfigError as error:
+        fail(fault_lines(error.problems))
+
+
+def _elsewhere(path: Path) -> str:
+    """Return where a tenant lives by its file, "" where that is below tidegate's own cgroup."""
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""  # of which `check-config` tells
+    return str(found.get("unit") or found.get("cgroup") or "")

@@ -1,0 +1,84 @@
+"""Pins for people and programs: what is pinned, by whom, for how long.  Pure.
+
+Every number was in the record; nothing here decides.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from agent.answers import PinStatus, Sentence
+from agent.pins import Origin, Pins
+from agent.record import TickRecord
+from agent.tenant import Ints
+from agent.units import approximate_bytes, seconds_text, three_digits
+from enforce.columns import Control
+from enforce.limits import text
+
+
+def pin_rows(record: TickRecord, at: Ints) -> list[tuple[PinStatus, ...]]:
+    """Return the pins of each of the tenants at `at`."""
+    if record.drift is None:
+        return [()] * len(at)
+    pins, now_s = record.drift.pins, record.taken_at_s
+    has_any = np.any([~np.isnan(column) for column in pins.value.values()], axis=0)
+    return [pins_at(pins, place, now_s) if has_any[place] else () for place in at.tolist()]
+
+
+def pins_at(pins: Pins, place: int, now_s: float) -> tuple[PinStatus, ...]:
+    """Return one tenant's pins as of `now_s` (CLOCK_MONOTONIC)."""
+    return tuple(
+        PinStatus(
+            control=str(control),
+            value=text(control, float(column[place])),
+            left_s=round(max(float(pins.until_s[control][place]) - now_s, 0.0), 3),
+            set_by=_origin(pins, control, place),
+        )
+        for control, column in pins.value.items()
+        if not np.isnan(column[place])
+    )
+
+
+def pin_sentences(record: TickRecord, controls: Sequence[Control], place: int) -> list[Sentence]:
+    """Say of each of these control files that it is pinned, if it is."""
+    if record.drift is None:
+        return []
+    pins, name = record.drift.pins, record.roster.names[place]
+    return [
+        Sentence(
+            "pin", _words(record, pins, control, place) + f"; `tidegate unpin {name}` ends it."
+        )
+        for control in controls
+        if not np.isnan(pins.value[control][place])
+    ]
+
+
+def amount_of(control: Control, value: float) -> str:
+    """Return what a control file is set to, for a person."""
+    if not np.isfinite(value):
+        return "no limit"
+    if control is Control.CPU_WEIGHT:
+        return f"{value:.0f}"
+    return (
+        f"{three_digits(value)} cores" if control is Control.CPU_MAX else approximate_bytes(value)
+    )
+
+
+def _words(record: TickRecord, pins: Pins, control: Control, place: int) -> str:
+    value = amount_of(control, float(pins.value[control][place]))
+    left = seconds_text(float(np.ceil(pins.until_s[control][place] - record.taken_at_s)))
+    origin = _origin(pins, control, place)
+    if origin is Origin.OPERATOR:
+        return f"pinned to {value} by an operator for another {left}, within floor and ceiling"
+    if origin is Origin.INSISTING:
+        return f"somebody else keeps setting {control} to {value}: left to them for another {left}"
+    return (
+        f"somebody else set {control} to {value}: left so for another {left}, unless that is less "
+        "than its floor or than memory that it cannot give back"
+    )
+
+
+def _origin(pins: Pins, control: Control, place: int) -> Origin:
+    if pins.is_insisting[control][place]:
+        return Origin.INSISTING
+    return Origin.ANOTHER if pins.is_foreign[control][place] else Origin.OPERATOR

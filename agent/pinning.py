@@ -1,0 +1,109 @@
+"""Pins that are asked for at the control socket: checked, then kept.
+
+Nothing here decides what a pin does to a limit.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from agent.amounts import amount_text
+from agent.answers import TenantPins
+from agent.options import LONGEST_S
+from agent.pin_words import pins_at
+from agent.pinboard import PinBoard
+from agent.pins import Pin
+from agent.record import TickRecord
+from agent.tenant import BASIC, Resource
+from enforce.columns import Control
+
+_LIMIT = {"cpu": Control.CPU_MAX, "memory": Control.MEMORY_HIGH}
+_FILES: Mapping[str, tuple[Control, ...]] = {
+    "cpu": (Control.CPU_MAX, Control.CPU_WEIGHT),
+    "memory": (Control.MEMORY_HIGH, Control.MEMORY_LOW),
+}
+
+
+class PinError(Exception):
+    """A pin cannot be as it was asked for."""
+
+
+class PinRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """What to pin: limits by resource, in cores or bytes, and for how many seconds."""
+
+    limits: dict[str, float]
+    for_s: float
+
+
+class UnpinRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """What to unpin; no resource is all of them."""
+
+    resources: tuple[str, ...] = ()
+
+
+def pin(board: PinBoard, record: TickRecord, name: str, body: bytes) -> TenantPins:
+    """Pin limits of the tenant `name`, who exists, from the next tick on.
+
+    Raises:
+        PinError: A limit is outside of what the tenant may have, or it is only observed.
+        msgspec.DecodeError: The body is no such request.
+
+    """
+    wanted, place = msgspec.json.decode(body, type=PinRequest), record.roster.names.index(name)
+    if record.is_observing or record.roster.is_observed_only[place]:
+        raise PinError(f"{name} is only observed: no limit of it is written")
+    if not wanted.limits:
+        raise PinError("expected at least one of cpu and memory")
+    if not 0 < wanted.for_s <= LONGEST_S:
+        raise PinError("expected a time above 0, and at most ten years")
+    for resource, value in wanted.limits.items():
+        _check(record, place, _known(resource), value)
+    until_s = time.monotonic() + wanted.for_s
+    board.put(Pin(name, _LIMIT[r], value, until_s) for r, value in wanted.limits.items())
+    return _answer(board, record, name)
+
+
+def unpin(board: PinBoard, record: TickRecord, name: str, body: bytes) -> TenantPins:
+    """End pins of the tenant `name`, whoever set them; its files are tidegate's again.
+
+    Raises:
+        PinError: Nothing of it is pinned, or there is no such resource.
+        msgspec.DecodeError: The body is no such request.
+
+    """
+    asked = msgspec.json.decode(body or b"{}", type=UnpinRequest).resources or tuple(_FILES)
+    files = {control for resource in asked for control in _FILES[_known(resource).kind]}
+    found = [(one.tenant, one.control) for one in board.of(name) if one.control in files]
+    if not found:
+        raise PinError(f"nothing of {name} is pinned ({', '.join(asked)})")
+    board.drop(found)
+    return _answer(board, record, name)
+
+
+def _known(resource: str) -> Resource:
+    if resource not in _LIMIT:
+        raise PinError(f"expected cpu or memory, got {resource!r}")
+    return next(one for one in BASIC if str(one) == resource)
+
+
+def _check(record: TickRecord, place: int, resource: Resource, value: float) -> None:
+    """Refuse what would break a promise, or could never be in force."""
+    terms, tick = record.roster.terms[resource], record.resources[resource]
+    kind, floor, ceiling = resource.kind, terms.floor[place], terms.ceiling[place]
+    smallest = 0.01 if resource == Resource.CPU else float(1 << 20)
+    least, most = max(float(floor), smallest), min(float(ceiling), tick.capacity)
+    if not (math.isfinite(value) and least <= value <= most):
+        least_is = "its floor" if floor >= smallest else "the least that the kernel takes"
+        most_is = "its ceiling" if ceiling <= tick.capacity else "what the host divides"
+        raise PinError(
+            f"{resource}: expected {amount_text(kind, least)} ({least_is}) to "
+            f"{amount_text(kind, most)} ({most_is}), got {amount_text(kind, value)}"
+        )
+
+
+def _answer(board: PinBoard, record: TickRecord, name: str) -> TenantPins:
+    place = record.roster.names.index(name)
+    now_s = time.monotonic()
+    return TenantPins(name, pins_at(board.pins(record.roster, now_s), place, now_s))

@@ -1,0 +1,74 @@
+"""Changes of what keeps promises in a contest: cpu.weight, memory.low, rates of uplinks.  Pure.
+
+Values that somebody else has set stay as they are, unless they break what a floor promises.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from agent.allocation import LEAST_SHARES
+from agent.controls import rate_control_of
+from agent.cycle import Decision, Observation
+from agent.plan import enforceable
+from agent.shares import moved_lows, moved_rates, moved_weights
+from agent.tenant import BASIC, Bools, Floats, Resource
+from enforce.columns import DEFAULT_WEIGHT, Changes, Control
+
+
+def sideways(
+    decision: Decision,
+    seen: Observation,
+    may_write: Bools,
+    weight: Floats,
+    capacity_cores: float,
+    *,
+    is_elsewhere: Bools,
+) -> tuple[Changes, Changes]:
+    """Return changes of cpu.weight, which was decided to be `weight`, and of memory.low.
+
+    Weights compare siblings only: of tenants elsewhere they would take from who is none of ours.
+    """
+    cpu, memory = (decision.resources[r].allocation.guarantee for r in BASIC)
+    in_force, pins = seen.sample.in_force, seen.pins
+    # A weight that an earlier agent set stands like its limits, until there is history.
+    is_adopted = decision.is_learning & (in_force.cpu_weight != DEFAULT_WEIGHT)
+    now = np.where(is_elsewhere, np.nan, in_force.cpu_weight)
+    least = _least_weight(cpu.floor, now, capacity_cores)
+    is_pinned = pins.stands(Control.CPU_WEIGHT, now, least=least)
+    weights = moved_weights(
+        weight,
+        now,
+        may_write & ~is_adopted & ~is_pinned,
+        guaranteed=cpu.amount,
+        capacity=capacity_cores,
+    )
+    lows, floors = in_force.memory_low_bytes, np.floor(memory.floor)
+    is_pinned = pins.stands(Control.MEMORY_LOW, lows, least=floors)
+    return weights, moved_lows(np.floor(memory.amount), lows, may_write & ~is_pinned)
+
+
+def rate_changes(
+    decision: Decision,
+    seen: Observation,
+    may_write: Bools,
+    *,
+    capacity: Mapping[Resource, float],
+) -> tuple[Changes, ...]:
+    """Return changes of the rates that classes of uplinks have at any time."""
+    found = []
+    for resource, part in decision.resources.items():
+        control = rate_control_of(resource)
+        if control is not None:
+            wanted = np.floor(enforceable(control, part.allocation.guarantee.amount))
+            in_force, most = seen.sample.limit(control), capacity[resource]
+            found.append(moved_rates(control, wanted, in_force, may_write, capacity=most))
+    return tuple(found)
+
+
+def _least_weight(floor: Floats, weight: Floats, capacity_cores: float) -> Floats:
+    """Return the cpu.weight that keeps each floor, or a least share, beside what all have now."""
+    present = np.isfinite(weight)
+    each = LEAST_SHARES / max(int(present.sum()), 1)
+    part = np.maximum(floor / capacity_cores if capacity_cores > 0 else 0.0, each)
+    return np.asarray(part * float(weight[present].sum()), dtype=np.float64)

@@ -1,0 +1,81 @@
+"""Says who wrote a tenant's control files since the last look, by inotify: no file has to be read.
+
+The kernel tells of writes to control files as of any others.  Where it cannot be asked (no watch is
+left), that is said, and the files have to be read.
+"""
+
+import ctypes
+import os
+import struct
+from collections.abc import Collection
+
+_IN_MODIFY, _IN_IGNORED, _IN_Q_OVERFLOW = 0x2, 0x8000, 0x4000
+_IN_ONLYDIR = 0x1000000
+_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # inotify's own flags are the same
+_HEADER = struct.Struct("iIII")  # watch, mask, cookie, length of the name
+_BUFFER_BYTES = 1 << 16
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class WriteWatch:
+    """Watches directories, each by its tenant's position, for writes to `files` in them."""
+
+    def __init__(self, files: Collection[str]) -> None:
+        self._files = frozenset(file.encode() for file in files)
+        self._fd = _LIBC.inotify_init1(_FLAGS)
+        self._position: dict[int, int] = {}
+        self._watch: dict[int, int] = {}
+        self.unwatched: set[int] = set()  # whose writes nobody tells of
+
+    def watch(self, position: int, dir_fd: int) -> None:
+        """Begin to watch an open directory, in place of the tenant's last one."""
+        self.forget(position)
+        path = f"/proc/self/fd/{dir_fd}".encode()
+        watch = _LIBC.inotify_add_watch(self._fd, path, _IN_MODIFY | _IN_ONLYDIR)
+        if watch < 0:
+            self.unwatched.add(position)
+            return
+        self._watch[position], self._position[watch] = watch, position
+
+    def forget(self, position: int) -> None:
+        """Watch a tenant's directory no more."""
+        self.unwatched.discard(position)
+        watch = self._watch.pop(position, None)
+        if watch is not None and self._position.pop(watch, None) is not None:
+            _LIBC.inotify_rm_watch(self._fd, watch)  # fails where the directory is gone
+
+    def written(self) -> set[int]:
+        """Return the positions to look at: written since the last time, or not watched."""
+        found = set(self.unwatched)
+        while events := self._read():
+            found |= self._positions_in(events)
+        return found
+
+    def close(self) -> None:
+        """Let go of all directories."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _read(self) -> bytes:
+        if self._fd < 0:
+            return b""
+        try:
+            return os.read(self._fd, _BUFFER_BYTES)
+        except BlockingIOError:
+            return b""
+
+    def _positions_in(self, events: bytes) -> set[int]:
+        """Return whose files these events tell of: all, where some were lost."""
+        found, at = set(), 0
+        while at < len(events):
+            watch, mask, _, length = _HEADER.unpack_from(events, at)
+            at += _HEADER.size + length
+            name = events[at - length : at].rstrip(b"\0")
+            if mask & _IN_Q_OVERFLOW:
+                return set(self._watch)
+            if mask & _IN_IGNORED:  # the directory is gone, and its number may come again
+                self._position.pop(watch, None)
+            elif name in self._files and watch in self._position:
+                found.add(self._position[watch])
+        return found

@@ -1,0 +1,192 @@
+"""Tenants that live elsewhere: systemd's own units, set over D-Bus, and another's cgroups."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from agents import Agent, quota_cores
+
+from agent.doctor import _owners
+from agent.release import release
+from enforce.cgroup import LimitRejectedError, TenantCgroup
+from enforce.columns import Control
+from enforce.elsewhere import Elsewhere
+from enforce.places import Places, unit_cgroup
+from enforce.units import Bus, UnitWriter
+
+pytestmark = pytest.mark.e2e
+MOUNT = Path("/sys/fs/cgroup")
+ROOT = MOUNT / "tidegate.slice/tidegate-tenants.service"
+ACME = MOUNT / "cust.slice/acme.service"
+BOX = MOUNT / "boxes/box"
+TICK_S, PATIENCE_S = 0.2, 30.0
+UNIT = "[Service]\nExecStart=/bin/sleep 10000\nSlice=cust.slice\n"
+TENANT = 'qos = "silver"\n{place}\n[cpu]\nfloor_cores = 0.1\nceiling_cores = 0.6\n'
+FILES = ("cpu.max", "cpu.weight", "memory.high", "memory.low")
+AT_ONCE = "[pace]\nramp_down_fraction_per_s = 1.0\n"
+
+
+def systemctl(*arguments: str) -> str:
+    return subprocess.run(
+        ["systemctl", *arguments], check=True, timeout=60, capture_output=True, text=True
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def acme(installed: Path) -> Iterator[Path]:
+    """A unit of systemd's, which is no business of tidegate's, and a cgroup of nobody's."""
+    assert installed.is_dir()
+    systemctl("start", ROOT.name)
+    Path("/etc/systemd/system/acme.service").write_text(UNIT)
+    systemctl("daemon-reload")
+    systemctl("start", "acme.service")
+    BOX.mkdir(parents=True)
+    for folder in (BOX.parents[1], BOX.parent):
+        for name in ("cpu", "memory"):
+            (folder / "cgroup.subtree_control").write_text(f"+{name}")
+    yield ACME
+    systemctl("stop", "acme.service")
+
+
+def files(cgroup: Path) -> dict[str, str]:
+    """Return what is in force; a controller that nobody needs has no files, and limits nothing."""
+    unlimited = dict(zip(FILES, ("max 100000", "100", "max", "0"), strict=True))
+    there = [name for name in FILES if (cgroup / name).exists()]
+    return unlimited | {name: (cgroup / name).read_text().strip() for name in there}
+
+
+def unit_agent(folder: Path, **places: str) -> Agent:
+    """Return an agent over the two tenants of `Agent`, and these elsewhere."""
+    (folder / "tenants.d").mkdir()
+    for name, place in places.items():
+        (folder / "tenants.d" / f"{name}.toml").write_text(TENANT.format(place=place))
+    return Agent(folder, ROOT, learning_s=0, tick_s=TICK_S, more=AT_ONCE)
+
+
+def limit(cgroup: Path) -> float:
+    return quota_cores(cgroup) if (cgroup / "cpu.max").exists() else float("inf")
+
+
+def until(agent: Agent, is_true: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not is_true():
+        assert time.monotonic() < deadline_s, agent.daemon.facts().places_problem
+        agent.tick()
+
+
+def total(agent: Agent) -> int:
+    record = agent.tick()
+    assert record.drift is not None
+    return record.drift.total
+
+
+def test_a_unit_is_limited_by_systemd_itself_and_is_as_it_was_once_released(
+    acme: Path, tmp_path: Path
+) -> None:
+    before = files(acme)
+    with closing(unit_agent(tmp_path, acme='unit = "acme.service"')) as agent:
+        until(agent, lambda: limit(acme) < 0.6 + 1e-9 and agent.tick().totals.written > 4)
+        agent.tick(15)
+        now = files(acme)
+        assert 0.1 <= quota_cores(acme) <= 0.6
+        assert now["memory.high"] != "max"
+        shown = systemctl("show", "-p", "CPUQuotaPerSecUSec,MemoryHigh", "acme.service")
+        assert f"CPUQuotaPerSecUSec={1000 * quota_cores(acme):.0f}ms" in shown
+        assert f"MemoryHigh={now['memory.high']}" in shown
+        # Weights compare siblings: acme's are none of tidegate's tenants.
+        assert now["cpu.weight"] == before["cpu.weight"]
+        systemctl("daemon-reload")
+        assert files(acme) == now, "what systemd keeps outlives a daemon-reload"
+        findings = _owners(agent.daemon.config)
+        (found,) = [one for one in findings if one.name == "owner of acme"]
+        assert "systemd's unit acme.service" in found.meaning
+        assert "cust.slice protects 0 bytes" in found.meaning
+        systemctl("restart", "acme.service")
+        agent.tick(3)
+        assert files(acme)["cpu.max"] == now["cpu.max"]
+        assert total(agent) == 0, "nobody else changed anything"
+    host = agent.daemon.config.host
+    released, problem = release(host)
+    assert problem is None
+    assert {one.result for one in released if one.cgroup == str(acme)} == {"restored"}
+    assert files(acme) == before
+
+
+def test_what_an_operator_sets_of_a_unit_is_a_pin_and_what_outranks_ours_is_named(
+    acme: Path, tmp_path: Path
+) -> None:
+    with closing(unit_agent(tmp_path, acme='unit = "acme.service"')) as agent:
+        until(agent, lambda: limit(acme) < 0.6 + 1e-9)
+        agent.tick(10)
+        systemctl("set-property", "--runtime", "acme.service", "CPUQuota=23%")
+        assert total(agent) == 1
+        agent.tick(10)
+        assert quota_cores(acme) == pytest.approx(0.23)
+        systemctl("set-property", "acme.service", "CPUQuota=31%")
+        try:
+            until(agent, lambda: "system.control" in (agent.daemon.facts().places_problem or ""))
+            assert "CPUQuota=" in (agent.daemon.facts().places_problem or "")
+            assert quota_cores(acme) == pytest.approx(0.31)
+        finally:
+            systemctl("revert", "acme.service")
+            systemctl("daemon-reload")
+    release(agent.daemon.config.host)
+
+
+def test_an_ancestors_limit_is_a_ceiling_and_a_floor_above_it_is_named(
+    acme: Path, tmp_path: Path
+) -> None:
+    with closing(unit_agent(tmp_path, acme='unit = "acme.service"')) as agent:
+        until(agent, lambda: limit(acme) < 0.6 + 1e-9)
+        systemctl("set-property", "--runtime", "cust.slice", "CPUQuota=5%")
+        try:
+            until(agent, lambda: limit(acme) <= 0.05 + 1e-9)
+            assert "floor of cpu is cut" in (agent.daemon.facts().places_problem or "")
+        finally:
+            systemctl("set-property", "--runtime", "cust.slice", "CPUQuota=")
+        until(agent, lambda: quota_cores(acme) >= 0.1 - 1e-9)
+    release(agent.daemon.config.host)
+
+
+def test_another_s_cgroup_is_written_directly_and_nested_tenants_are_not(
+    acme: Path, tmp_path: Path
+) -> None:
+    before = files(BOX)
+    places = {"box": 'cgroup = "boxes/box"', "inner": 'unit = "acme.service"', "outer": ""}
+    places["outer"] = 'unit = "cust.slice"'
+    with closing(unit_agent(tmp_path, **places)) as agent:
+        until(agent, lambda: quota_cores(BOX) < 0.6 + 1e-9)
+        agent.tick(12)
+        problem = agent.daemon.facts().places_problem or ""
+        assert "outer: cust.slice" in problem
+        assert f"one with, in, or around {acme}" in problem
+        assert (acme.parent / "cpu.max").read_text() == "max 100000\n"
+    release(agent.daemon.config.host)
+    assert files(BOX) == before
+
+
+def test_what_systemd_takes_and_the_kernel_does_not_is_told(acme: Path) -> None:
+    """It says yes, and its file says so; the kernel refuses a quota below the burst."""
+    bus = Bus()
+    writer = UnitWriter(bus)
+    with closing(bus), TenantCgroup(acme) as cgroup:
+        writer.put(cgroup, {Control.CPU_MAX: 0.5})
+        cgroup.cpu_max_burst_us = 40_000
+        try:
+            with pytest.raises(LimitRejectedError, match="systemd took CPUQuotaPerSecUSec, but"):
+                writer.put(cgroup, {Control.CPU_MAX: 0.2})
+        finally:
+            cgroup.cpu_max_burst_us = 0
+            writer.put(cgroup, {Control.CPU_MAX: float("inf")})
+    writer.close()
+
+
+def test_a_unit_is_found_in_whatever_slice_it_runs(acme: Path) -> None:
+    assert unit_cgroup("acme.service") == acme
+    assert unit_cgroup("no-such.service") is None
+    assert unit_cgroup("a-b-c.slice") == MOUNT / "a.slice/a-b.slice/a-b-c.slice"
+    places = Places(ROOT, ["acme"], {"acme": Elsewhere(unit="acme.service")})
+    assert (places.path(0), places.key(acme)) == (acme, str(acme))

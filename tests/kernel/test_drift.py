@@ -1,0 +1,178 @@
+"""What somebody else writes to tenants' control files, and pins, on a real kernel."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from agents import TENANT, Agent, memory_high, quota_cores
+from tenants import HOLD_ANON, MIB, READ_DISK, is_done, living_in, order, scratch_disk, tell
+
+from agent.pins import Origin, Pin
+from agent.record import TickRecord
+from enforce.columns import Control
+
+pytestmark = pytest.mark.kernel
+
+FLOOR_CORES = 0.1
+TICK_S = 0.1
+AT_ONCE = "[pace]\nramp_down_fraction_per_s = 1.0\n"
+
+
+def agent_on(root: Path, folder: Path) -> Agent:
+    return Agent(folder, root, learning_s=0, tick_s=TICK_S, more=AT_ONCE)
+
+
+@pytest.fixture
+def agent(cgroup_root: Path, tmp_path: Path) -> Iterator[Agent]:
+    with closing(agent_on(cgroup_root, tmp_path)) as agent:
+        yield agent
+
+
+def changes(record: TickRecord) -> list[tuple[str, str]]:
+    assert record.drift is not None
+    names = record.roster.names
+    return [(names[one.tenant], str(one.control)) for one in record.drift.changes]
+
+
+def total(record: TickRecord) -> int:
+    assert record.drift is not None
+    return record.drift.total
+
+
+def goes_on(agent: Agent, process: "subprocess.Popen[str]", *, most_ticks: int) -> None:
+    """Tick until the process has what it was told to hold: nobody is frozen by us."""
+    for _ in range(most_ticks):
+        agent.tick()
+        if is_done(process):
+            return
+    pytest.fail("it stands still")
+
+
+def test_every_file_that_another_writes_is_noticed_in_a_tick_and_left_as_it_is(
+    agent: Agent, cgroup_root: Path
+) -> None:
+    assert total(agent.tick(12)) == 0, "what the agent writes itself is no drift"
+    calm = cgroup_root / "calm"
+    texts = {
+        "cpu.max": "max 100000",
+        "cpu.weight": "777",
+        "memory.high": "536870912",
+        "memory.low": "33554432",
+    }
+    for number, (file, text) in enumerate(texts.items(), start=1):
+        (calm / file).write_text(text)
+        record = agent.tick()
+        assert changes(record) == [("calm", file)]
+        assert total(record) == number
+    # By another name, which the kernel has for the same weight.
+    (cgroup_root / "spiky" / "cpu.weight.nice").write_text("-5")
+    assert changes(agent.tick()) == [("spiky", "cpu.weight")]
+    agent.tick(6)
+    assert {file: (calm / file).read_text().strip() for file in texts} == texts
+    # Ended, they are the agent's again.
+    agent.daemon.pins.drop([("calm", control) for control in Control])
+    agent.tick(16)
+    assert quota_cores(calm) < 1
+    assert (calm / "cpu.weight").read_text().strip() != "777"
+    assert total(agent.tick()) == 5
+
+
+def test_what_goes_with_a_controller_is_no_drift(agent: Agent, cgroup_root: Path) -> None:
+    agent.tick(12)
+    for _ in range(2):
+        for sign in "-+":
+            (cgroup_root / "cgroup.subtree_control").write_text(f"{sign}cpu {sign}memory")
+        record = agent.tick(2)
+        assert total(record) == 0
+        assert quota_cores(cgroup_root / "calm") < 1
+
+
+def test_a_foreign_limit_below_the_floor_or_what_is_held_freezes_nobody(
+    agent: Agent, cgroup_root: Path
+) -> None:
+    """Nor is there a war with who insists: it is theirs then, and said."""
+    agent.tick(4)
+    calm = cgroup_root / "calm"
+    with living_in(calm, HOLD_ANON) as process:
+        order(process, 48)
+        agent.tick(2)
+        (calm / "cpu.max").write_text("1000 100000")
+        (calm / "memory.high").write_text(str(4 * MIB))
+        agent.tick()
+        assert quota_cores(calm) == pytest.approx(FLOOR_CORES)
+        assert memory_high(calm) >= 48 * MIB + 12 * MIB
+        tell(process, 24)  # beyond what was held, at a tenth of a core: it goes on all the same
+        goes_on(agent, process, most_ticks=80)
+        left, record = 0, agent.tick()
+        for _ in range(8):
+            (calm / "cpu.max").write_text("5000 100000")
+            record = agent.tick()
+            left += quota_cores(calm) == pytest.approx(0.05)
+        assert left >= 4
+        assert any("keeps changing it back" in problem for problem in record.problems)
+        # The kernel holds only what they wrote by now; memory is still above what is held.
+        assert memory_high(calm) >= 72 * MIB
+
+
+def test_a_pin_is_reached_outlives_a_kill_and_ends(cgroup_root: Path, tmp_path: Path) -> None:
+    calm = cgroup_root / "calm"
+    with closing(agent_on(cgroup_root, tmp_path)) as first:
+        first.tick(8)
+        pin = Pin("calm", Control.CPU_MAX, 0.2, time.monotonic() + 4.0)
+        first.daemon.pins.put([pin])
+        first.tick(8)
+        assert quota_cores(calm) == pytest.approx(0.2)
+    with closing(agent_on(cgroup_root, tmp_path)) as second:
+        record = second.tick()
+        for _ in range(2):
+            assert quota_cores(calm) == pytest.approx(0.2)
+            record = second.tick()
+        assert record.drift is not None
+        assert not record.drift.pins.is_foreign[Control.CPU_MAX].any()
+        deadline_s = pin.until_s + 10.0
+        while quota_cores(calm) < 0.3:
+            second.tick()
+            assert time.monotonic() < deadline_s
+        assert time.monotonic() >= pin.until_s
+
+
+def test_a_pin_of_memory_below_what_is_held_waits_for_the_tenant_to_let_go(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    calm = cgroup_root / "calm"
+    (tmp_path / "tenants.d" / "calm.toml").write_text(TENANT)
+    with living_in(calm, HOLD_ANON) as process:
+        order(process, 48)
+        agent.tick(4)
+        pin = Pin("calm", Control.MEMORY_HIGH, 8.0 * MIB, time.monotonic() + 60.0)
+        agent.daemon.pins.put([pin])
+        agent.tick(8)
+        assert memory_high(calm) >= 60 * MIB
+        tell(process, 16)
+        goes_on(agent, process, most_ticks=40)
+
+
+def test_a_lowering_beside_the_ticks_is_no_drift_and_another_ends_it(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    calm, disk = cgroup_root / "calm", scratch_disk(tmp_path)
+    agent.tick(2)
+    with living_in(calm, READ_DISK, disk) as process:
+        order(process, 160)  # of page cache, which can be given back
+        agent.tick(2)
+        pin = Pin("calm", Control.MEMORY_HIGH, 64.0 * MIB, time.monotonic() + 60.0)
+        agent.daemon.pins.put([pin])
+        before = memory_high(calm)
+        record = agent.tick(24)
+        assert memory_high(calm) <= 80 * MIB < before
+        assert total(record) == 0
+        (calm / "memory.high").write_text(str(200 * MIB))
+        record = agent.tick()
+        assert changes(record) == [("calm", "memory.high")]
+        agent.tick(4)
+        assert memory_high(calm) == 200 * MIB
+        pins = agent.daemon.pins.of("calm")
+        assert [one.origin for one in pins] == [Origin.ANOTHER], "the last word counts"

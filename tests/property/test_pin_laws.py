@@ -1,0 +1,97 @@
+"""Laws 2, 3 and 6 and safety rules 4 and 6 with pins, through the core that the daemon runs."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.controls import LIMIT_CONTROL
+from agent.pins import Origin, Pin, Pins
+from agent.plan import KERNEL_ROUNDING
+
+from hosts import NUMBERS, ROUNDING, mixed
+from scenes import RESOURCES, SMALLEST, Scene, played, scenes
+
+_PARTS = (0.0, 0.01, 0.3, 1.0, float("inf"))
+_ORIGINS = (None, *Origin)
+
+
+@st.composite
+def pinned_scenes(draw: st.DrawFn) -> Scene:
+    """Draw a scene whose tenants are pinned, by an operator or by somebody else, at anything."""
+    scene = draw(scenes(least=1))
+    roster, number, found = scene.roster, mixed(draw(NUMBERS)), []
+    for name in roster.names:
+        for resource in RESOURCES:
+            number, part = divmod(number, len(_PARTS))
+            number, origin = divmod(number, len(_ORIGINS))
+            if (who := _ORIGINS[origin]) is not None:
+                value = _PARTS[part] * scene.policy.machine[resource]
+                found.append(Pin(name, LIMIT_CONTROL[resource], value, 1e9, who))
+    return replace(scene, pins=Pins.of(found, roster))
+
+
+@settings(max_examples=3 * settings().max_examples)  # few pins meet what a tenant must have
+@given(pinned_scenes())
+def test_no_pin_takes_a_tenants_floor_or_what_it_cannot_give_back(scene: Scene) -> None:
+    """Unless somebody insists: that would be a war."""
+    assert scene.pins is not None
+    for tick in played(scene):
+        may_move = tick.seen.usage.is_present & ~scene.roster.is_observed_only
+        for resource in RESOURCES:
+            part, left = tick.decision.resources[resource], tick.left[resource]
+            at = may_move & ~scene.pins.is_insisting[LIMIT_CONTROL[resource]]
+            floor = part.allocation.guarantee.floor
+            assert np.all(left[at] >= floor[at] * (1 - KERNEL_ROUNDING))
+            if not resource.is_spent:
+                stuck = np.nan_to_num(tick.seen.usage.memory_unreclaimable_bytes)
+                stuck = stuck + 0.75 * scene.policy.memory_margin_bytes
+                stuck = np.minimum(stuck, scene.policy.machine[resource])
+                assert np.all(left[at] >= stuck[at])
+
+
+@settings(max_examples=5 * settings().max_examples)  # fewer still, where somebody insists
+@given(pinned_scenes())
+def test_what_somebody_else_set_is_never_written_but_up_to_what_a_tenant_must_have(
+    scene: Scene,
+) -> None:
+    assert scene.pins is not None
+    for tick in played(scene):
+        for resource in RESOURCES:
+            part, control = tick.decision.resources[resource], LIMIT_CONTROL[resource]
+            is_theirs = scene.pins.is_foreign[control] & (part.in_force >= part.least)
+            is_theirs |= scene.pins.is_insisting[control]
+            assert np.array_equal(part.target[is_theirs], part.in_force[is_theirs])
+
+
+@given(pinned_scenes())
+def test_an_operators_pin_is_a_ceiling_and_what_is_decided_as_far_as_it_fits(
+    scene: Scene,
+) -> None:
+    """Law 3: of memory only what cannot be taken back outranks it."""
+    assert scene.pins is not None
+    for tick in played(scene):
+        for resource in RESOURCES:
+            allocation = tick.decision.resources[resource].allocation
+            terms, most = scene.roster.terms[resource], scene.policy.total[resource]
+            pin = scene.pins.value[LIMIT_CONTROL[resource]]
+            at = tick.seen.usage.is_present & ~np.isnan(pin)
+            top = np.maximum(np.minimum(pin, terms.ceiling), terms.floor)
+            top = np.maximum(np.minimum(top, most), tick.stuck(resource, scene.policy))
+            top = np.maximum(top, SMALLEST[resource])
+            assert np.all(allocation.limit[at] <= top[at] * (1 + ROUNDING))
+            if allocation.limit.sum() < scene.policy.capacity[resource] * (1 - ROUNDING):
+                wanted = np.minimum(np.minimum(pin, terms.ceiling), most)
+                assert np.all(allocation.limit[at] >= wanted[at] * (1 - ROUNDING))
+
+
+@given(pinned_scenes())
+def test_pins_break_no_promise_to_others(scene: Scene) -> None:
+    for tick in played(scene):
+        for resource, sums in tick.sums.items():
+            part = tick.decision.resources[resource]
+            must = np.maximum(part.least - part.in_force, 0.0) * part.is_movable
+            assert max(sums) <= (max(sums[0], part.allowed) + must.sum()) * (1 + ROUNDING)
+            promised = part.allocation.guarantee.amount.sum()
+            assert promised <= scene.policy.capacity[resource] * (1 + ROUNDING)

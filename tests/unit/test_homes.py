@@ -1,0 +1,109 @@
+"""Where tenants live that are not below tidegate's own cgroup, as configured."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.config import ConfigError, load_config
+from enforce.elsewhere import Elsewhere, slice_path
+from enforce.places import Places
+
+
+def problems(folder: Path, **places: str) -> list[str]:
+    (folder / "tenants.d").mkdir()
+    (folder / "tidegate.toml").write_text("")
+    for name, place in places.items():
+        (folder / "tenants.d" / f"{name}.toml").write_text('qos = "gold"\n' + place)
+    try:
+        load_config(folder / "tidegate.toml", folder / "tenants.d", cores=4, memory_bytes=1 << 34)
+    except ConfigError as error:
+        return list(error.problems)
+    return []
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        'unit = "acme.service"',
+        'unit = "a-b.slice"',
+        'unit = "x@1:2.service"',
+        'cgroup = "machine.slice/vm.scope"',
+        'cgroup = "/sys/fs/cgroup/docker/0123"',
+    ],
+)
+def test_a_place_elsewhere_is_taken(tmp_path: Path, place: str) -> None:
+    assert problems(tmp_path, a=place) == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        'unit = "acme"',
+        'unit = "../acme.service"',
+        'unit = "a/b.service"',
+        'unit = "-.slice"',
+        'unit = "tidegate.service"',
+        'unit = "acme.service; reboot"',
+        "unit = 1",
+        'cgroup = ""',
+        'cgroup = "/"',
+        'cgroup = "a/../b"',
+        'cgroup = "a//b"',
+        'cgroup = "a\\nb"',
+        'unit = "acme.service"\ncgroup = "b"',
+    ],
+)
+def test_what_is_no_place_is_refused(tmp_path: Path, place: str) -> None:
+    assert len(problems(tmp_path, a=place)) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('unit = "a.service"', 'unit = "a.service"'),
+        ('unit = "a.slice"', 'unit = "a-b.slice"'),
+        ('unit = "a-b.slice"', 'cgroup = "a.slice"'),
+        ('cgroup = "x/y"', 'cgroup = "x/y/z"'),
+        ('cgroup = "a.slice/b"', 'unit = "a.slice"'),
+    ],
+)
+def test_tenants_in_one_another_are_refused(tmp_path: Path, one: str, other: str) -> None:
+    (found,) = problems(tmp_path, a=one, b=other)
+    assert "one with, in, or around that of tenant a" in found
+
+
+def test_tenants_beside_one_another_are_not(tmp_path: Path) -> None:
+    assert problems(tmp_path, a='cgroup = "x/y"', b='cgroup = "x/yz"', c='unit = "x.slice"') == []
+
+
+def test_a_slice_is_in_the_slices_that_its_name_says() -> None:
+    assert slice_path("a.slice") == "a.slice"
+    assert slice_path("a-b-c.slice") == "a.slice/a-b.slice/a-b-c.slice"
+
+
+def test_places_are_found_when_they_come_and_lost_when_they_go(tmp_path: Path) -> None:
+    root = tmp_path / "tidegate.slice"
+    (root / "own").mkdir(parents=True)
+    elsewhere = {"acme": Elsewhere(unit="acme.service"), "box": Elsewhere(cgroup="pods/box")}
+    places = Places(root, ["acme", "box", "own"], elsewhere, mount=tmp_path)
+    assert [places.path(at) for at in range(3)] == [None, None, root / "own"]
+    assert "no such cgroup now" in places.problems[0]
+    unit = tmp_path / "cust.slice/cust-a.slice/acme.service"
+    unit.mkdir(parents=True)
+    found = [places.path(0) for _ in range(10)]  # it is not looked for each time
+    assert found[0] is None
+    assert found[-1] == unit
+    assert (places.position_of(unit), places.key(unit)) == (0, str(unit))
+    assert (places.position_of(root / "own"), places.key(root / "own")) == (2, "own")
+    unit.rmdir()
+    assert places.path(0) is None
+
+
+def test_a_symbolic_link_is_no_place_and_one_inside_the_root_neither(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "web").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path)
+    elsewhere = {"a": Elsewhere(cgroup="link"), "b": Elsewhere(cgroup="root/web")}
+    places = Places(root, ["a", "b"], elsewhere, mount=tmp_path)
+    assert [places.path(0), places.path(1)] == [None, None]
+    assert "one with, in, or around" in places.problems[1]
