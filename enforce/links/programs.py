@@ -33,6 +33,7 @@ _COUNTER = np.dtype(
 )
 _LINK_INFO = struct.Struct("=III4xQI")  # struct bpf_link_info, of a cgroup
 _LINK_INFO_BYTES = 128
+_PATIENCE = 64
 # Of a pinned map that another version of tidegate made.
 _UNFIT = (errno.EINVAL, errno.EEXIST)
 
@@ -105,22 +106,44 @@ class Programs:
         finally:
             os.close(directory)
 
-    def tell(self, cgroup_id: Ints, classid: Ints, is_apart: Bools) -> None:
+    def tell(self, cgroup_id: Ints, classid: Ints, is_apart: Bools) -> int:
         """Tell the kernel each tenant's class (0: none) by cgroup (0: none), and of nobody else.
 
         To be called each tick: what others changed is put right.
+
+        Returns:
+            Of how many it could not be told yet: the next call goes on with them.
+
         """
         wanted = _rows_of(cgroup_id, classid, is_apart)
         found = self._tenant_rows()
         if np.array_equal(wanted, found):
-            return
-        known = {row.tobytes() for row in found}
-        for row in wanted:
-            if row.tobytes() not in known:
-                key, value = row["cgroup"].tobytes(), row[["classid", "apart"]]
-                self._library.put(self._maps["tenants"], key, _TENANT.pack(*value.tolist()))
+            return 0
         for one in np.setdiff1d(found["cgroup"], wanted["cgroup"]):
             self._library.drop(self._maps["tenants"], one.tobytes())
+        known = {row.tobytes() for row in found}
+        new = [row for row in wanted if row.tobytes() not in known]
+        for place, row in enumerate(new):
+            value = _TENANT.pack(int(row["classid"]), int(row["apart"]))
+            if not self._told(row["cgroup"].tobytes(), value):
+                return len(new) - place
+        return 0
+
+    def _told(self, key: bytes, value: bytes) -> bool:
+        """Put one entry; say whether there was room for it.
+
+        The kernel hands out entries from a small stock, which it fills up in an interrupt.
+        """
+        for _ in range(_PATIENCE):
+            try:
+                self._library.put(self._maps["tenants"], key, value)
+            except BpfError as error:
+                if error.errno != errno.ENOMEM:
+                    raise
+                os.sched_yield()
+            else:
+                return True
+        return False
 
     def classids(self) -> dict[int, int]:
         """Return the class that the kernel knows of each tenant, by cgroup id."""

@@ -79,6 +79,7 @@ class Shaper:
         self._apart = np.array(sorted(veths), dtype=np.int64)
         self._programs: Programs | None = None
         self._minors: Ints | None = None
+        self._untold = 0
         self._made: set[str] = set()
         self._reads = -1
         self._failed: dict[str, tuple[int, str]] = {}  # what, when last tried, and why it failed
@@ -146,7 +147,9 @@ class Shaper:
                 for way, capacity in directions(port.uplink).items()
             }
         classids = np.where(self._minors > 0, self._minors | MAJOR << 16, 0)
-        programs.tell(cgroup_id, classids, np.isin(np.arange(self._count), self._apart))
+        self._untold = programs.tell(
+            cgroup_id, classids, np.isin(np.arange(self._count), self._apart)
+        )
         ifindexes = (port.ifindex for port in self._ports)
         programs.watch("uplinks", {ifindex: 1 for ifindex in ifindexes if ifindex})
 
@@ -296,6 +299,8 @@ class Shaper:
 
     def _problems(self) -> tuple[str, ...]:
         found = [f"network: {why}" for _, why in self._failed.values()]
+        if self._untold:
+            found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if not all(tree.has_leaves for tree in self._trees.values()):
             found.append("network: no fq_codel here: the packets of a tenant share one queue")
         return tuple(dict.fromkeys(found))
