@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from agent.tenant import Kind, Resource
+from agent.tenant import BASIC, Kind, Resource
 from enforce.columns import AnyControl, ClassControl, Control
 
 # Of all others limits are decided, and nothing enforces them yet; but see `control_of`.
@@ -27,12 +27,16 @@ def rate_control_of(resource: Resource) -> ClassControl | None:
     return None
 
 
+def limit_and_promise(resource: Resource) -> tuple[AnyControl, ...]:
+    """Return what limits a resource, and what keeps what is guaranteed of it; () is nothing."""
+    if resource == Resource.CPU:
+        return Control.CPU_MAX, Control.CPU_WEIGHT
+    if resource == Resource.MEMORY:
+        return Control.MEMORY_HIGH, Control.MEMORY_LOW
+    both = (control_of(resource), rate_control_of(resource))
+    return tuple(control for control in both if control is not None)
+
+
 def all_controls(resources: Iterable[Resource]) -> list[AnyControl]:
     """Return every control of a host that divides `resources`: files, then numbers of classes."""
-    of_classes = [
-        control
-        for resource in resources
-        for control in (control_of(resource), rate_control_of(resource))
-        if isinstance(control, ClassControl)
-    ]
-    return [*Control, *of_classes]
+    return [*Control, *(c for r in resources if r not in BASIC for c in limit_and_promise(r))]

@@ -13,6 +13,7 @@ from agent.accuracy import quality_rows
 from agent.accuracy_text import accuracy_text
 from agent.amounts import amount_text, token_of, tokens_text
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
+from agent.controls import control_of, limit_and_promise
 from agent.enforced import control_value, in_force
 from agent.event_words import raise_sentence
 from agent.indicated import indicator_text, indicators_of
@@ -21,13 +22,9 @@ from agent.record import TickRecord
 from agent.shares import SHARE_DEAD_BAND
 from agent.status import tenant_rows
 from agent.tenant import Resource
-from enforce.columns import Control
+from enforce.columns import AnyControl, Control
 from forecast.profile import Source
 
-_CONTROLS = {
-    Resource.CPU: (Control.CPU_MAX, Control.CPU_WEIGHT),
-    Resource.MEMORY: (Control.MEMORY_HIGH, Control.MEMORY_LOW),
-}
 _NOTICEABLE = 0.005  # of a core, or of an amount of memory
 _SOURCE_WORDS = {
     Source.LIVE: "the fitted model",
@@ -163,7 +160,7 @@ class _Case:
 
 
 def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
-    names = _CONTROLS.get(case.resource, ())
+    names = limit_and_promise(case.resource)
     controls = tuple(control_value(record, control, position) for control in names)
     indicators = indicators_of(record.indicators, case.resource, position)
     if not case.is_present:
@@ -188,8 +185,10 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
     if case.resource.is_spent:
         steps.append(Sentence("balance", _balance(case)))
     steps += pin_sentences(record, names, position)
-    for name, value in zip(names, controls, strict=True):
-        steps.append(Sentence("kernel", _kernel(case, value, in_force(record, name, position))))
+    steps += [
+        Sentence("kernel", _kernel(case, control, value, in_force(record, control, position)))
+        for control, value in zip(names, controls, strict=True)
+    ]
     if not names:
         steps.append(Sentence("kernel", _UNWRITTEN))
     return Chain(str(case.resource), tuple(steps), controls, indicators)
@@ -360,31 +359,27 @@ def _brought_down(case: _Case) -> str:
     )
 
 
-def _kernel(case: _Case, value: ControlValue, kept: float) -> str:
+def _kernel(case: _Case, control: AnyControl, value: ControlValue, kept: float) -> str:
     """Say what the kernel holds now, and why that is not what was decided where it is not."""
     if value.before is None and value.wanted is None:
         return f"{value.control} cannot be read: configured but not enforced."
     now = f"{value.control} is {value.kept or 'unknown'}"
     if case.is_observed:
         would = "stay so" if value.wanted is None else f"become {value.wanted}"
-        return f"{now}, and would {would}{_waiting(case, value, kept)}."
+        return f"{now}, and would {would}{_waiting(case, control, value, kept)}."
     if value.wanted is None:
-        return f"{now}, unchanged in this tick{_waiting(case, value, kept)}."
+        return f"{now}, unchanged in this tick{_waiting(case, control, value, kept)}."
     was = f"was {value.before or 'unknown'}"
     if value.result == "written":
         return f"{now} now, {was}."
     return f"{now}, {was}, wanted {value.wanted}: {value.result}."
 
 
-def _waiting(case: _Case, value: ControlValue, kept: float) -> str:
+def _waiting(case: _Case, control: AnyControl, value: ControlValue, kept: float) -> str:
     """Say why a value that was decided is not written, if it differs from what is in force."""
-    control = Control(value.control)
-    decided = {
-        Control.CPU_MAX: case.limit,
-        Control.CPU_WEIGHT: case.weight,
-        Control.MEMORY_HIGH: case.limit,
-        Control.MEMORY_LOW: case.guaranteed,
-    }[control]
+    is_limit = control == control_of(case.resource)
+    share = case.weight if control is Control.CPU_WEIGHT else case.guaranteed
+    decided = case.limit if is_limit else share
     is_same = not (case.is_more(decided, kept) or case.is_more(kept, decided))
     if value.wanted is not None or is_same or not math.isfinite(kept):
         return ""
@@ -392,7 +387,7 @@ def _waiting(case: _Case, value: ControlValue, kept: float) -> str:
         is_far = abs(decided - kept) > max(SHARE_DEAD_BAND * kept, 1.0)
         why = "waits until there is history" if is_far else "is not far from it"
         return f": {decided:.0f} {why}"
-    if case.is_observed or control is Control.MEMORY_LOW:
+    if case.is_observed or not is_limit:
         return f": {case.text(decided)} is not far from it"
     if decided > kept:
         return f": the raise to {case.text(decided)} is small, or waits for room"

@@ -29,6 +29,8 @@ _KIND, _OPTIONS, _STATS2 = 1, 2, 7
 _BPF_NAME = 7
 ROOT = 0xFFFFFFFF
 _IS_UP = 0x1
+_ALIKE_BYTES = 6  # of a header: length and type
+_DONE_BYTES = HEADER.size + 4
 _PARMS, _RATE64, _CEIL64 = 1, 6, 7
 _BASIC, _QUEUE, _PACKETS64 = 1, 3, 8
 _LIMIT, _FLOWS, _MEMORY = 2, 5, 9
@@ -100,6 +102,11 @@ def get_message(sequence: int, ifindex: int, minor: int) -> bytes:
 def link_message(sequence: int, ifindex: int) -> bytes:
     """Return the request for one link."""
     return _request(GET_LINK, 0, sequence, _LINK.pack(0, 0, ifindex, 0, 0))
+
+
+def root_message(sequence: int, ifindex: int) -> bytes:
+    """Return the request for the root qdisc of one link; see `get_message` on the echo."""
+    return _request(GET_QDISC, ECHO, sequence, _TC.pack(0, 0, 0, ifindex, 0, ROOT, 0))
 
 
 def is_up(message: bytes) -> bool:
@@ -175,17 +182,42 @@ def classes_in(buffers: Sequence[bytes]) -> Classes:
     """Return the HTB classes below our root that dumps tell of; others are left out."""
     by_length: dict[int, list[NDArray[np.uint8]]] = {}
     for buffer in buffers:
-        view = np.frombuffer(buffer, dtype=np.uint8)
-        for offset, length, kind, _ in messages_in(buffer):
+        for kind, rows in _runs(buffer):
             if kind == NEW_CLASS:
-                by_length.setdefault(length, []).append(view[offset : offset + length])
-    found = [_columns(np.stack(rows)) for rows in by_length.values()]
+                by_length.setdefault(rows.shape[1], []).append(rows)
+    found = [_columns(np.concatenate(rows)) for rows in by_length.values()]
     parts = [part for group in found for part in group]
     if not parts:
         return Classes.none()
     minor, leaf = (np.concatenate([part[k] for part in parts]) for k in ("minor", "leaf"))
     floats = {name: np.concatenate([part[name] for part in parts]) for name in NUMBERS}
     return Classes(minor=minor.astype(np.int64), leaf=leaf.astype(np.int64), **floats)
+
+
+def is_end_of_dump(buffer: bytes, sequence: int) -> bool:
+    """Say whether a dump ends with what was received: an error comes first, or a last word last."""
+    for offset in (0, len(buffer) - _DONE_BYTES):
+        if 0 <= offset <= len(buffer) - HEADER.size:
+            _, kind, _, answered, _ = HEADER.unpack_from(buffer, offset)
+            if kind in (ERROR, DONE) and answered == sequence:
+                return True
+    return False
+
+
+def _runs(buffer: bytes) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yield messages that follow each other and are of one type and length, a row each."""
+    view, offset = np.frombuffer(buffer, dtype=np.uint8), 0
+    while offset + HEADER.size <= len(buffer):
+        length, kind, *_ = HEADER.unpack_from(buffer, offset)
+        step = _padded(length)
+        count = (len(buffer) - offset) // max(step, HEADER.size)
+        if length < HEADER.size or count == 0:
+            return
+        rows = view[offset : offset + count * step].reshape(count, step)
+        is_like = (rows[:, :_ALIKE_BYTES] == rows[0, :_ALIKE_BYTES]).all(axis=1)
+        alike = count if is_like.all() else int(np.argmin(is_like))
+        yield kind, rows[:alike, :length]
+        offset += alike * step
 
 
 def _columns(rows: NDArray[np.uint8]) -> list[dict[str, Floats]]:

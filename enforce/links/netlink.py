@@ -10,7 +10,6 @@ from contextlib import suppress
 from enforce.links.classes import INNER, Classes, Update
 from enforce.links.messages import (
     ACK,
-    DONE,
     ERROR,
     GET_CLASS,
     GET_FILTER,
@@ -19,7 +18,6 @@ from enforce.links.messages import (
     NEW_FILTER,
     NEW_LINK,
     NEW_QDISC,
-    ROOT,
     Qdisc,
     Setting,
     class_message,
@@ -27,6 +25,7 @@ from enforce.links.messages import (
     dump_message,
     filter_name,
     get_message,
+    is_end_of_dump,
     is_up,
     leaf_message,
     link_message,
@@ -35,6 +34,7 @@ from enforce.links.messages import (
     qdisc_message,
     qdisc_removal,
     removal_message,
+    root_message,
 )
 
 Build = Callable[[int], bytes]  # sequence number in, request out
@@ -126,13 +126,9 @@ class ClassSocket:
         return [one for one in map(qdisc_in, found) if one.ifindex == ifindex]
 
     def root(self, ifindex: int) -> Qdisc | None:
-        """Return the qdisc that all of a link's packets out pass through, None without a link.
-
-        Raises:
-            OSError: As `classes`.
-
-        """
-        return next((one for one in self.qdiscs(ifindex) if one.parent == ROOT), None)
+        """Return the qdisc that all of a link's packets out pass through, None without one."""
+        answer = self._answer(_Bound(root_message, ifindex), NEW_QDISC)
+        return None if answer is None else qdisc_in(answer)
 
     def filters(self, ifindex: int, parent: int) -> list[str]:
         """Return the name of each filter below `parent`, "" where it is no BPF program's.
@@ -144,19 +140,19 @@ class ClassSocket:
         return [filter_name(one) for one in self._told(GET_FILTER, NEW_FILTER, ifindex, parent)]
 
     def is_up(self, ifindex: int) -> bool:
-        """Say whether there is such a link, and it is up.
+        """Say whether there is such a link, and it is up."""
+        answer = self._answer(_Bound(link_message, ifindex), NEW_LINK)
+        return answer is not None and is_up(answer)
 
-        Raises:
-            OSError: As `classes`.
-
-        """
+    def _answer(self, request: Build, wanted: int) -> bytes | None:
+        """Return the message that answers a request, None where that is an error."""
         self._sequence += 1
-        self._socket.send(link_message(self._sequence, ifindex))
+        self._socket.send(request(self._sequence))
         while True:
             buffer = self._socket.recv(_BUFFER_BYTES)
             for offset, length, kind, sequence in messages_in(buffer):
                 if sequence == self._sequence:
-                    return kind == NEW_LINK and is_up(buffer[offset : offset + length])
+                    return buffer[offset : offset + length] if kind == wanted else None
 
     def put_back(self, qdisc: Qdisc) -> None:
         """Put a root qdisc there as it was found, in the place of what is there now.
@@ -189,13 +185,10 @@ class ClassSocket:
         while True:
             buffer = self._socket.recv(_BUFFER_BYTES)
             buffers.append(buffer)
-            for offset, _, kind, sequence in messages_in(buffer):
-                if sequence != self._sequence:
-                    continue
-                if kind == ERROR:
-                    _raise(_errno_at(buffer, offset))
-                if kind in (DONE, ERROR):
-                    return buffers
+            if is_end_of_dump(buffer, self._sequence):
+                if HEADER.unpack_from(buffer)[1] == ERROR:
+                    _raise(_errno_at(buffer, 0))
+                return buffers
 
     def _batch(self, builds: Sequence[Build]) -> dict[int, int]:
         """Send requests, many at a time; return the errno of each that failed, by place.

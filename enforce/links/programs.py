@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from enforce.columns import Ints
+from enforce.columns import Bools, Ints
 from enforce.links.libbpf import BpfError, Library
 
 BPFFS = Path("/sys/fs/bpf")
@@ -25,22 +25,17 @@ MAPS = ("tenants", "counters", "uplinks", "veths")
 FORWARDED_OUT, CLASSIFY_IN = "forwarded_out", "classify_in"
 _ATTACH = {"count_in": 0, "count_out": 1}  # BPF_CGROUP_INET_INGRESS, BPF_CGROUP_INET_EGRESS
 _ID, _INTERFACE, _TENANT = struct.Struct("=Q"), struct.Struct("=I"), struct.Struct("=II")
+_TENANT_VALUE = np.dtype([("classid", "u4"), ("apart", "u4")])
+_TENANT_ROW = np.dtype([("cgroup", "u8"), ("classid", "u4"), ("apart", "u4")])
 _COUNTER_KEY = np.dtype([("cgroup", "u8"), ("ifindex", "u4"), ("zero", "u4")])
 _COUNTER = np.dtype(
     [(name, "u8") for name in ("out_bytes", "out_packets", "in_bytes", "in_packets")]
 )
 _LINK_INFO = struct.Struct("=III4xQI")  # struct bpf_link_info, of a cgroup
 _LINK_INFO_BYTES = 128
+_PATIENCE = 64
 # Of a pinned map that another version of tidegate made.
 _UNFIT = (errno.EINVAL, errno.EEXIST)
-
-
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """What the kernel is told of one tenant: its class, 0 for none, and where its sockets are."""
-
-    classid: int
-    is_apart: bool = False  # its interfaces are in a network namespace of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +106,55 @@ class Programs:
         finally:
             os.close(directory)
 
-    def tell(self, tenants: Mapping[int, Tenant]) -> None:
-        """Tell the kernel of tenants by cgroup id; of others it is to know nothing more."""
-        known = self.tenants()
-        for cgroup_id, tenant in tenants.items():
-            if known.get(cgroup_id) != tenant:
-                value = _TENANT.pack(tenant.classid, tenant.is_apart)
-                self._library.put(self._maps["tenants"], _ID.pack(cgroup_id), value)
-        for cgroup_id in known.keys() - tenants.keys():
-            self._library.drop(self._maps["tenants"], _ID.pack(cgroup_id))
+    def tell(self, cgroup_id: Ints, classid: Ints, is_apart: Bools) -> int:
+        """Tell the kernel each tenant's class (0: none) by cgroup (0: none), and of nobody else.
 
-    def tenants(self) -> dict[int, Tenant]:
-        """Return what the kernel knows of tenants, by cgroup id."""
+        To be called each tick: what others changed is put right.
+
+        Returns:
+            Of how many it could not be told yet: the next call goes on with them.
+
+        """
+        wanted = _rows_of(cgroup_id, classid, is_apart)
+        found = self._tenant_rows()
+        if np.array_equal(wanted, found):
+            return 0
+        for one in np.setdiff1d(found["cgroup"], wanted["cgroup"]):
+            self._library.drop(self._maps["tenants"], one.tobytes())
+        known = {row.tobytes() for row in found}
+        new = [row for row in wanted if row.tobytes() not in known]
+        for place, row in enumerate(new):
+            value = _TENANT.pack(int(row["classid"]), int(row["apart"]))
+            if not self._told(row["cgroup"].tobytes(), value):
+                return len(new) - place
+        return 0
+
+    def _told(self, key: bytes, value: bytes) -> bool:
+        """Put one entry; say whether there was room for it.
+
+        The kernel hands out entries from a small stock, which it fills up in an interrupt.
+        """
+        for _ in range(_PATIENCE):
+            try:
+                self._library.put(self._maps["tenants"], key, value)
+            except BpfError as error:
+                if error.errno != errno.ENOMEM:
+                    raise
+                os.sched_yield()
+            else:
+                return True
+        return False
+
+    def classids(self) -> dict[int, int]:
+        """Return the class that the kernel knows of each tenant, by cgroup id."""
+        rows = self._tenant_rows()
+        return dict(zip(rows["cgroup"].tolist(), rows["classid"].tolist(), strict=True))
+
+    def _tenant_rows(self) -> NDArray[np.void]:
         rows = self._library.rows(self._maps["tenants"], _ID.size, _TENANT.size)
-        ids = (one for (one,) in _ID.iter_unpack(rows.keys))
-        values = _TENANT.iter_unpack(rows.values)
-        return {one: Tenant(c, bool(apart)) for one, (c, apart) in zip(ids, values, strict=True)}
+        values = np.frombuffer(rows.values, dtype=_TENANT_VALUE)
+        ids = np.frombuffer(rows.keys, dtype=np.uint64)
+        return _rows_of(ids.astype(np.int64), values["classid"], values["apart"])
 
     def watch(self, name: str, interfaces: Mapping[int, int]) -> None:
         """Set the map `uplinks` or `veths` to these interfaces and values, and no others."""
@@ -226,6 +254,16 @@ class Programs:
         finally:
             os.close(link)
         return True
+
+
+def _rows_of(cgroup_id: Ints, classid: Ints, is_apart: Bools | Ints) -> NDArray[np.void]:
+    """Return a row for each cgroup that is one, in the order of their ids."""
+    is_one = cgroup_id != 0
+    rows = np.zeros(int(is_one.sum()), dtype=_TENANT_ROW)
+    rows["cgroup"], rows["classid"] = cgroup_id[is_one], classid[is_one]
+    rows["apart"] = is_apart[is_one]
+    ordered: NDArray[np.void] = np.sort(rows, order="cgroup")
+    return ordered
 
 
 def is_bpffs(path: Path) -> bool:

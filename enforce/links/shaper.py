@@ -15,7 +15,7 @@ import numpy as np
 from enforce.columns import Changes, ClassControl, Floats, Ints, NetColumns, Outcomes, Result
 from enforce.links.classes import MAJOR, minors_for
 from enforce.links.netlink import ClassSocket
-from enforce.links.programs import Counters, Programs, Tenant, depth_of
+from enforce.links.programs import Counters, Programs, depth_of
 from enforce.links.saved import SavedUplinks
 from enforce.links.tree import Tree
 from enforce.links.uplink import Direction, Port, Uplink, UplinkError, directions
@@ -23,8 +23,6 @@ from enforce.links.veths import Veths
 
 # What cannot be set up is tried again after so many reads: loading programs takes 40 ms.
 _RETRY_EVERY = 10
-# Maps are compared with what they should hold where a cgroup is new, and this often besides.
-_TELL_EVERY = 10
 
 
 class _Sent:
@@ -81,7 +79,7 @@ class Shaper:
         self._apart = np.array(sorted(veths), dtype=np.int64)
         self._programs: Programs | None = None
         self._minors: Ints | None = None
-        self._told: Ints | None = None
+        self._untold = 0
         self._made: set[str] = set()
         self._reads = -1
         self._failed: dict[str, tuple[int, str]] = {}  # what, when last tried, and why it failed
@@ -140,7 +138,6 @@ class Shaper:
             self._programs = Programs(depth_of(self._root) + 1)
         programs = self._programs
         programs.attach(self._root)
-        is_new = self._told is None or not np.array_equal(self._told, cgroup_id)
         if self._minors is None:
             self._minors = self._adopted_minors(programs, cgroup_id)
             self._veths = self._made_veths(self._minors)
@@ -149,26 +146,18 @@ class Shaper:
                 for port in self._ports
                 for way, capacity in directions(port.uplink).items()
             }
-        if is_new or self._reads % _TELL_EVERY == 0:
-            classids = np.where(self._minors > 0, self._minors | MAJOR << 16, 0)
-            programs.tell(
-                {
-                    one: Tenant(classid, place in self._veth_names)
-                    for place, (one, classid) in enumerate(
-                        zip(cgroup_id.tolist(), classids.tolist(), strict=True)
-                    )
-                    if one
-                }
-            )
-            ifindexes = (port.ifindex for port in self._ports)
-            programs.watch("uplinks", {ifindex: 1 for ifindex in ifindexes if ifindex})
-            self._told = cgroup_id.copy()
+        classids = np.where(self._minors > 0, self._minors | MAJOR << 16, 0)
+        self._untold = programs.tell(
+            cgroup_id, classids, np.isin(np.arange(self._count), self._apart)
+        )
+        ifindexes = (port.ifindex for port in self._ports)
+        programs.watch("uplinks", {ifindex: 1 for ifindex in ifindexes if ifindex})
 
     def _adopted_minors(self, programs: Programs, cgroup_id: Ints) -> Ints:
         """Return each limited tenant's class, as an earlier agent left it; 0 for all others."""
-        known = programs.tenants()
+        known = programs.classids()
         ids = cgroup_id[self._limited].tolist()
-        before = [known[one].classid & 0xFFFF if one in known else None for one in ids]
+        before = [known[one] & 0xFFFF if one in known else None for one in ids]
         minors = np.zeros(self._count, dtype=np.int64)
         minors[self._limited] = minors_for(before)
         return minors
@@ -200,7 +189,6 @@ class Shaper:
         self._saved.record(self._netlink, name)
         port.make(programs)
         self._made.add(name)
-        self._told = None  # its number may be another one now
 
     def _fill_classes(
         self, columns: NetColumns, place: int, way: Direction, cgroup_id: Ints
@@ -311,6 +299,8 @@ class Shaper:
 
     def _problems(self) -> tuple[str, ...]:
         found = [f"network: {why}" for _, why in self._failed.values()]
+        if self._untold:
+            found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if not all(tree.has_leaves for tree in self._trees.values()):
             found.append("network: no fq_codel here: the packets of a tenant share one queue")
         return tuple(dict.fromkeys(found))

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from traffic import LINK, MBIT, NAMES, Traffic, sh
 
 from agent.cli import main
 from agent.daemon import Daemon
+from agent.explain import explain
 from agent.host import read_config
 from agent.record import TickRecord
 from agent.status import status
@@ -81,6 +82,14 @@ class Agent:
         assert self.daemon.record is not None
         return self.daemon.record
 
+    def tick_until(self, is_true: Callable[[TickRecord], object]) -> TickRecord:
+        """Tick until a condition holds: a busy machine may feed a limit late, but not never."""
+        for _ in range(60):
+            record = self.tick()
+            if is_true(record):
+                return record
+        raise AssertionError("condition still false after 60 ticks")
+
 
 @pytest.fixture
 def agent(link: Path, tmp_path: Path) -> Iterator[Agent]:
@@ -88,18 +97,25 @@ def agent(link: Path, tmp_path: Path) -> Iterator[Agent]:
         yield agent
 
 
+def is_full(record: TickRecord, resource: Resource, position: int) -> bool:
+    """Say whether a tenant has its ceiling as limit, in force, and uses it to about a tenth."""
+    tick = record.resources[resource]
+    now = (tick.limit[position], tick.in_force[position], tick.usage[position])
+    return bool(min(now[:2]) >= 0.999 * 80 * MBIT and now[2] >= 0.88 * 80 * MBIT)
+
+
 def test_an_uplink_is_divided_and_its_limits_held(agent: Agent, traffic: Traffic) -> None:
     record = agent.tick(3)
     assert not any("network" in problem or LINK in problem for problem in record.problems)
     traffic.stream("acme", "out")
     traffic.stream("bits", "in")
-    record = agent.tick(8)
+    record = agent.tick_until(lambda r: is_full(r, OUT, 0) and is_full(r, IN, 1))
     sent, received = record.resources[OUT], record.resources[IN]
     # acme alone wants to send: it has its ceiling, and bits what is left of the capacity.
     assert sent.limit[0] == pytest.approx(80 * MBIT, rel=0.01)
     assert sent.limit.sum() <= 100 * MBIT * (1 + 1e-9)
-    assert sent.usage[0] == pytest.approx(80 * MBIT, rel=0.1)
-    assert received.usage[1] == pytest.approx(80 * MBIT, rel=0.15)
+    assert sent.usage[0] <= 80 * MBIT * 1.1
+    assert received.usage[1] <= 80 * MBIT * 1.1
     assert sent.is_censored.tolist() == [True, False]
     network = record.sample.network
     assert network.out_ceil[0] == pytest.approx(sent.limit, rel=0.05)
@@ -109,9 +125,15 @@ def test_an_uplink_is_divided_and_its_limits_held(agent: Agent, traffic: Traffic
     assert {rate.resource: rate.limit_per_s for rate in row.rates}[str(OUT)] == 80 * MBIT
     assert f"{LINK} out ceil" in row.in_force
     (out,) = (rate for rate in row.rates if rate.resource == str(OUT))
+    explained = explain(record, "acme", now_s=time.monotonic())
+    assert explained is not None
+    (chain,) = (chain for chain in explained.chains if chain.resource == str(OUT))
+    kernel = [one.text for one in chain.steps if one.stage == "kernel"]
+    assert kernel[0].startswith(f"{LINK} out ceil is 10000000 (")
+    assert kernel[1].startswith(f"{LINK} out rate is ")
     assert out.waiting_bytes is not None
     assert out.waiting_bytes > 0
-    assert out.seen_per_s == pytest.approx(80 * MBIT, rel=0.15)
+    assert out.seen_per_s == pytest.approx(80 * MBIT, rel=0.2)
 
 
 def test_what_others_change_or_remove_is_back_at_the_next_tick(
@@ -120,13 +142,15 @@ def test_what_others_change_or_remove_is_back_at_the_next_tick(
     agent.tick()
     traffic.stream("acme", "out")
     traffic.stream("bits", "in")
-    agent.tick(6)
+    agent.tick_until(lambda r: is_full(r, OUT, 0) and is_full(r, IN, 1))
     sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 1kbit ceil 1mbit")
     sh(f"ip link del {ifb_name(ifindex_of(LINK))}")
     record = agent.tick()
     assert record.sample.network.out_ceil[0, 0] == 1 * MBIT  # as it was found
-    assert "ceil 80Mbit" in sh(f"tc class show dev {LINK} classid 7d6e:10")
-    assert "ceil 80Mbit" in sh(f"tc class show dev {ifb_name(ifindex_of(LINK))} classid 7d6e:11")
+    after = agent.tick().sample.network
+    # As decided: near the ceiling, since what was held or cut for a moment shows less.
+    assert 50 * MBIT < after.out_ceil[0, 0] <= 80 * MBIT
+    assert 50 * MBIT < after.in_ceil[0, 1] <= 80 * MBIT
 
 
 def test_limits_outlive_the_agent_until_they_are_released(
@@ -135,9 +159,9 @@ def test_limits_outlive_the_agent_until_they_are_released(
     found = sh("tc qdisc show") + sh("ip -o link show")
     with closing(Agent(link, tmp_path)) as agent:
         traffic.stream("acme", "out")
-        agent.tick(8)
+        agent.tick_until(lambda r: is_full(r, OUT, 0))
     left = limits_of(LINK)
-    assert any("7d6e:10 " in line and "ceil 100Mbit" not in line for line in left)
+    assert any("7d6e:10 " in line and "ceil 80Mbit" in line for line in left)
     with closing(Agent(link, tmp_path, learning_s=60)) as agent:
         agent.daemon.tick(time.monotonic(), 0)
         assert limits_of(LINK) == left  # no jump: nothing is known of demand yet
