@@ -12,7 +12,7 @@ from agent.pins import Origin, Pins
 from agent.record import TickRecord
 from agent.tenant import Ints
 from agent.units import approximate_bytes, seconds_text, three_digits
-from enforce.columns import Control
+from enforce.columns import AnyControl, Control
 from enforce.limits import text
 
 
@@ -39,7 +39,7 @@ def pins_at(pins: Pins, place: int, now_s: float) -> tuple[PinStatus, ...]:
     )
 
 
-def pin_sentences(record: TickRecord, controls: Sequence[Control], place: int) -> list[Sentence]:
+def pin_sentences(record: TickRecord, controls: Sequence[AnyControl], place: int) -> list[Sentence]:
     """Say of each of these control files that it is pinned, if it is."""
     if record.drift is None:
         return []
@@ -49,7 +49,7 @@ def pin_sentences(record: TickRecord, controls: Sequence[Control], place: int) -
             "pin", _words(record, pins, control, place) + f"; `tidegate unpin {name}` ends it."
         )
         for control in controls
-        if not np.isnan(pins.value[control][place])
+        if isinstance(control, Control) and not np.isnan(pins.value[control][place])
     ]
 
 
