@@ -117,23 +117,26 @@ def absorbed_after(absorbed: Floats, on: Floats, values: Floats) -> Floats:
     return np.where(np.abs(following - on) < LEAST_ABSORBED * on, on, following)
 
 
-def usual_after(usual: Floats, on: Floats, values: Floats) -> Floats:
-    """Return the smoothed level without what is on, after one more step; NaN: not known.
+def usual_after(usual: Floats, is_on: Bools, values: Floats) -> Floats:
+    """Return the smoothed level of demand while nothing is on, after one more step; NaN: not known.
 
-    A step in which less than usual is expected says nothing of it.
+    A step in which something is on says nothing of it: it may come late, or not at all.
     """
     alpha = np.full(len(usual), DEFAULT_ALPHA)
-    return rolled(usual, alpha, np.where(on >= 1.0, values / on, np.nan))
+    return rolled(usual, alpha, np.where(is_on, np.nan, values))
 
 
 def borne_out(on: Floats, usual: Floats, values: Floats) -> Floats:
-    """Return what was on, multipliers below 1 no lower than demand has fallen.
+    """Return what was on, no farther from 1 than demand is from the usual.
 
-    Where a quiet event did not happen, there is no return to the usual to be foreseen.
+    What has not come cannot be absorbed: until the crowd is there the profile stays raised, and
+    where a quiet event did not happen, there is no return to the usual to be foreseen.  Where the
+    usual is not known, demand is taken to be as told.
     """
-    fallen = np.divide(values, usual, out=np.ones(len(on)), where=usual > 0)
-    fallen = np.clip(np.nan_to_num(fallen, nan=1.0), 0.0, 1.0)
-    return np.where(on < 1.0, np.maximum(on, fallen), on)
+    nothing = np.where(values > 0, np.inf, 1.0)
+    moved = np.divide(values, usual, out=nothing, where=usual > 0)
+    moved = np.where(np.isnan(usual) | np.isnan(values), on, moved)
+    return np.where(on < 1.0, np.clip(moved, on, 1.0), np.clip(moved, 1.0, on))
 
 
 def _same(column: Floats, before: Floats) -> Floats:

@@ -84,6 +84,7 @@ class Calendar:
         self._follow(plan)
         self._absorption = self._seen(0)
         self._usual = np.full(series, np.nan)  # demand without what is on
+        self._told = np.ones(series)  # what was on in the last step
         self._begin_retrying()
 
     @property
@@ -138,6 +139,7 @@ class Calendar:
         self._lessons.rearrange(roster, foreseen, positions)
         self._absorption = self._absorption.rearranged(positions)
         self._usual = carried_over(self._usual, positions, np.nan)
+        self._told = carried_over(self._told, positions, 1.0)
         self._on = carried_over(self._on, positions, 1.0)
         self._on_total = carried_over(self._on_total, positions, 0.0)
         self._follow(replace(self._plan, expansion=self._expansion))
@@ -170,19 +172,21 @@ class Calendar:
             self._absorption = self._absorption.after_step(step, np.maximum(self._on, 1.0), values)
             return
         on, wall_s = self._on_total / self._on_s, self._clock()
+        is_on = self._near(wall_s).coming.concerns(wall_s - self._on_s, wall_s)
         self._on_total, self._on_s = np.zeros(len(on)), 0.0
         near = self._near(wall_s)
         before = near.coming.largest(wall_s, wall_s)
         entries = near.coming, near.is_learned, near.near
-        absorbed = self._absorption.smoothed[0]
-        if self._lessons.step(values, wall_s, entries=entries, absorbed=absorbed):
+        hidden = np.where(self._told == 1.0, self._absorption.smoothed[0], self._told)
+        self._told = on
+        if self._lessons.step(values, wall_s, entries=entries, hidden=hidden):
             self._entries = None
             self._on = self._near(wall_s).coming.largest(wall_s, wall_s)
             # Of what is still on the models have seen all there was to learn from.
             more = self._on / before
             self._absorption, on = self._absorption.scaled(more), on * more
             self._since_s = float("inf")
-        self._usual = usual_after(self._usual, on, values)
+        self._usual = usual_after(self._usual, is_on, values)
         on = borne_out(on, self._usual, values)
         self._absorption = self._absorption.after_step(step, on, values)
 

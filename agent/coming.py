@@ -58,6 +58,12 @@ class Coming:
         """Say of each entry whether it is on at some time from `since_s` to `until_s`."""
         return (self.start_s <= until_s) & (self.end_s > since_s)
 
+    def concerns(self, since_s: float, until_s: float) -> Bools:
+        """Say for which series anything is on at some time from then to then, (series,)."""
+        found = np.zeros(self.n_series, dtype=np.bool_)
+        found[self.series[self.is_within(since_s, until_s)]] = True
+        return found
+
     def largest(self, since_s: float, until_s: float) -> Floats:
         """Return each series' largest multiplier from `since_s` to `until_s`, shape (series,).
 

@@ -61,11 +61,11 @@ class Lessons:
         wall_s: float,
         *,
         entries: tuple[Coming, Bools, Sequence[Occurrence]],
-        absorbed: Floats,
+        hidden: Floats,
     ) -> bool:
         """Take in the demand of a step that ends at `wall_s`; say whether anything was learned.
 
-        `absorbed` (series,) says where another event hides what one takes that begins.
+        `hidden` (series,) says by how much another event hides what one takes that begins.
         """
         began_s, self._seen_until_s = self._seen_until_s, wall_s
         if np.isnan(began_s):
@@ -74,7 +74,7 @@ class Lessons:
         after, series, ratio = before.with_step(values).ended(wall_s + (wall_s - began_s) / 2)
         coming, is_learned, near = entries
         is_new = is_learned & (coming.start_s > began_s) & (coming.start_s <= wall_s)
-        is_new &= np.abs(absorbed[coming.series] - 1.0) <= _ALMOST_USUAL
+        is_new &= np.abs(hidden[coming.series] - 1.0) <= _ALMOST_USUAL
         if is_new.any():
             until_s = np.minimum(coming.end_s, coming.start_s + WATCHED_S)[is_new]
             names = (near[at].name for at in coming.occurrence[is_new].tolist())

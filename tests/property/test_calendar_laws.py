@@ -153,11 +153,28 @@ def test_a_quiet_event_never_raises_above_what_was_usual_before_it(
     demands = [*[(1.0, 1.0)] * 30, *[(multiplier, quiet)] * steps]
     for on, value in demands:
         seen = ones * value
-        usual = usual_after(usual, ones * on, seen)
+        usual = usual_after(usual, np.full(SERIES, on != 1.0), seen)
         absorbed = absorbed_after(absorbed, borne_out(ones * on, usual, seen), seen)
         level = absorbed_after(level, seen, seen)
     lift = np.maximum(1.0 / np.maximum(absorbed, 1e-3), 1.0)
     assert (lift * level <= np.maximum(level, 1.0) * (1 + 1e-2)).all()
+
+
+@given(st.floats(1.1, 20.0), st.floats(0.0, 30.0), st.floats(0.01, 1e9))
+def test_a_lift_waits_for_demand_and_adds_nothing_to_what_has_come(
+    multiplier: float, came: float, size: float
+) -> None:
+    ones = np.ones(SERIES)
+    absorbed, usual, level = ones, ones * np.nan, ones * size
+    for times, is_on in [*[(1.0, False)] * 30, *[(came, True)] * 60]:
+        seen = ones * times * size
+        usual = usual_after(usual, np.full(SERIES, is_on), seen)
+        on = ones * (multiplier if is_on else 1.0)
+        absorbed = absorbed_after(absorbed, borne_out(on, usual, seen), seen)
+        level = absorbed_after(level, seen, seen)
+    told = np.maximum(multiplier / absorbed, 1.0) * level
+    wanted = size * (multiplier if came > 1 else multiplier * came)
+    np.testing.assert_allclose(told, max(wanted, came * size), rtol=1e-2, atol=1e-2 * size)
 
 
 factors = st.sampled_from([1.0, 1.0, 1.5, 3.0, 10.0])

@@ -314,7 +314,8 @@ def test_it_follows_the_roster(tmp_path: Path) -> None:
     for minute in range(50, 120):
         clock.now_s = EPOCH_S + minute * MINUTE_S
         calendar.adjusted(profile(), minute * MINUTE_S)
-        calendar.learn(minute, np.ones(SERIES), minute * MINUTE_S)
+        times = 3.0 if minute > 60 else 1.0
+        calendar.learn(minute, np.array([1.0, times, 1.0, times]), minute * MINUTE_S)
     three = tenants("a", "aa", "b", floor=0.0)
     calendar.rearrange(three, BASIC, np.array([0, -1, 1, 2, -1, 3]))
     found = calendar.adjusted(fallback_profile(np.ones((24, 6)), step=119), 120 * MINUTE_S)

@@ -43,6 +43,14 @@ def minutes(calendar: Calendar, clock: Clock, cpu: Sequence[float], since: int =
     return raised
 
 
+def test_until_the_crowd_comes_the_profile_stays_raised(tmp_path: Path) -> None:
+    clock, came = Clock(), [1.0] * 60 + [1.0] * 20 + [3.0] * 25
+    calendar = calendar_of([once("sale", HOUR_S, HOUR_S, 3.0)], roster(), clock, tmp_path)
+    raised = minutes(calendar, clock, came)
+    assert raised[60:81] == [3.0] * 21
+    assert raised[104] == pytest.approx(1.0, abs=0.01)
+
+
 @pytest.mark.parametrize("before", [[], [once("sale", 0.0, 10 * HOUR_S, 3.0)]])
 def test_a_reload_amid_an_event_that_it_adds_or_changes_raises_nothing(
     tmp_path: Path, before: list[EventSource]
@@ -94,7 +102,7 @@ def test_a_profile_that_the_forecaster_has_not_brought_up_to_date_is_raised_as_b
 ) -> None:
     clock = Clock()
     calendar = calendar_of([once("sale", HOUR_S, HOUR_S, 3.0)], roster(), clock, tmp_path)
-    minutes(calendar, clock, [1.0] * 63)
+    minutes(calendar, clock, [1.0] * 61 + [3.0] * 2)
     now_s = 1000.0 + 62 * MINUTE_S
     raised = [float(calendar.adjusted(profile(step), now_s).expected[0]) for step in range(60, 64)]
     assert raised[:2] == [3.0, 3.0]
@@ -112,9 +120,9 @@ def test_time_without_any_event_is_booked_to_none(tmp_path: Path) -> None:
     for after_s in (HOUR_S, HOUR_S + 10.0, HOUR_S + 60.0):
         clock.now_s = EPOCH_S + after_s
         calendar.adjusted(profile(), 1000.0 + after_s)
-    calendar.learn(6, np.ones(SERIES), 1060.0 + HOUR_S)
-    raised = calendar.adjusted(profile(6), 1060.0 + HOUR_S).expected[0]
     on = (10 * 1.0 + 50 * 3.0) / 60
+    calendar.learn(6, np.full(SERIES, on), 1060.0 + HOUR_S)
+    raised = calendar.adjusted(profile(6), 1060.0 + HOUR_S).expected[0]
     assert raised == pytest.approx(3.0 / (1.0 + 0.3 * (on - 1.0)))
 
 
