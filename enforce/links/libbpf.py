@@ -30,7 +30,7 @@ _CALLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_lookup_batch": (_INT, (_INT, *[_POINTER] * 6)),
     "libbpf_set_print": (_POINTER, (_POINTER,)),
 }
-_BATCH = 65_536
+_BATCH = 4096
 
 
 class BpfError(OSError):

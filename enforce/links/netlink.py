@@ -107,12 +107,12 @@ class ClassSocket:
             part, first = minors[start : start + _PER_SEND], self._sequence + 1
             requests = [get_message(first + k, ifindex, minor) for k, minor in enumerate(part)]
             self._sequence += len(part)
-            self._socket.send(b"".join(requests))
+            self._socket.send(b"".join(map(_with_ack, requests)))
             left = set(range(first, self._sequence + 1))
             while left:
                 buffer = self._socket.recv(_BUFFER_BYTES)
                 buffers.append(buffer)
-                left -= {sequence for _, _, _, sequence in messages_in(buffer)}
+                left -= {sequence for _, _, kind, sequence in messages_in(buffer) if kind == ERROR}
         return classes_in(buffers)
 
     def qdiscs(self, ifindex: int) -> list[Qdisc]:
@@ -145,14 +145,21 @@ class ClassSocket:
         return answer is not None and is_up(answer)
 
     def _answer(self, request: Build, wanted: int) -> bytes | None:
-        """Return the message that answers a request, None where that is an error."""
+        """Return the message that answers a request, None where there is none.
+
+        Of some things the kernel says nothing, and reports no error either: hence the
+        acknowledgement, which comes last.
+        """
         self._sequence += 1
-        self._socket.send(request(self._sequence))
+        self._socket.send(_with_ack(request(self._sequence)))
+        answer = None
         while True:
             buffer = self._socket.recv(_BUFFER_BYTES)
             for offset, length, kind, sequence in messages_in(buffer):
-                if sequence == self._sequence:
-                    return buffer[offset : offset + length] if kind == wanted else None
+                if sequence == self._sequence and kind == wanted:
+                    answer = buffer[offset : offset + length]
+                elif sequence == self._sequence and kind == ERROR:
+                    return answer
 
     def put_back(self, qdisc: Qdisc) -> None:
         """Put a root qdisc there as it was found, in the place of what is there now.

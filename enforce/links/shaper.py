@@ -52,8 +52,8 @@ class _Sent:
 class Shaper:
     """Classes of the cgroups `names` directly below `root`; positions as in `names`.
 
-    Those that are not `is_limited` are only counted: they have no class, and without any that has
-    one uplinks are left or put back as they were.
+    Those that are not `is_limited` are only counted: their class limits nothing, and where nobody
+    is limited there is none, and uplinks are left or put back as they were.
     """
 
     def __init__(
@@ -68,7 +68,9 @@ class Shaper:
     ) -> None:
         """Open nothing yet: the kernel is changed by the first `read`, which says what fails."""
         self._root, self._count = root, len(names)
-        self._limited = np.flatnonzero(np.array(is_limited, dtype=np.bool_))
+        self._is_limited = np.array(is_limited, dtype=np.bool_)
+        # Where nobody is limited nobody needs a class, and uplinks are left as they are.
+        self._classed = np.arange(len(names) if self._is_limited.any() else 0)
         self._netlink, self._saved = ClassSocket(), SavedUplinks(record)
         self._ports = [Port(uplink, self._netlink) for uplink in uplinks]
         self._names = tuple(uplink.name for uplink in uplinks)
@@ -101,7 +103,7 @@ class Shaper:
         for place, port in enumerate(self._ports):
             self._fill_counted(columns, place, counters, cgroup_id)
             self._fill_unlimited(columns, place, cgroup_id)
-            if len(self._limited) and self._try(port.uplink.name, partial(self._settle, port)):
+            if len(self._classed) and self._try(port.uplink.name, partial(self._settle, port)):
                 for way in directions(port.uplink):
                     fill = partial(self._fill_classes, columns, place, way, cgroup_id)
                     self._try(f"{port.uplink.name} {way}", fill)
@@ -142,7 +144,9 @@ class Shaper:
             self._minors = self._adopted_minors(programs, cgroup_id)
             self._veths = self._made_veths(self._minors)
             self._trees = {
-                (port.uplink.name, way): Tree(self._netlink, capacity, self._minors)
+                (port.uplink.name, way): Tree(
+                    self._netlink, capacity, self._minors, is_limited=self._is_limited
+                )
                 for port in self._ports
                 for way, capacity in directions(port.uplink).items()
             }
@@ -154,12 +158,12 @@ class Shaper:
         programs.watch("uplinks", {ifindex: 1 for ifindex in ifindexes if ifindex})
 
     def _adopted_minors(self, programs: Programs, cgroup_id: Ints) -> Ints:
-        """Return each limited tenant's class, as an earlier agent left it; 0 for all others."""
+        """Return each tenant's class, as an earlier agent left it; 0 where there is to be none."""
         known = programs.classids()
-        ids = cgroup_id[self._limited].tolist()
+        ids = cgroup_id[self._classed].tolist()
         before = [known[one] & 0xFFFF if one in known else None for one in ids]
         minors = np.zeros(self._count, dtype=np.int64)
-        minors[self._limited] = minors_for(before)
+        minors[self._classed] = minors_for(before)
         return minors
 
     def _made_veths(self, minors: Ints) -> Veths | None:
@@ -167,12 +171,21 @@ class Shaper:
         if port is None or not self._veth_names:
             return None
         names, capacity = self._veth_names, port.uplink.in_bytes_per_s
-        return Veths(self._netlink, self._saved, names, minors=minors, capacity=capacity)
+        trees = {
+            position: Tree(
+                self._netlink,
+                capacity,
+                minors[[position]],
+                is_limited=self._is_limited[[position]],
+            )
+            for position in names
+        }
+        return Veths(self._netlink, self._saved, names, trees, capacity=capacity)
 
     def _leave_others(self) -> None:
         """Put uplinks back that are not to be limited any more."""
-        limited = [name for one, name in self._veth_names.items() if one in self._limited]
-        wanted = (*self._names, *limited) if len(self._limited) else ()
+        limited = [name for one, name in self._veth_names.items() if one in self._classed]
+        wanted = (*self._names, *limited) if len(self._classed) else ()
         if set(self._saved.names) <= set(wanted):
             return
         failed = [one for one in self._saved.put_back(self._netlink, keep=wanted) if one.why]
@@ -194,7 +207,7 @@ class Shaper:
         self, columns: NetColumns, place: int, way: Direction, cgroup_id: Ints
     ) -> None:
         """Make the classes that are missing in one tree, and read them all."""
-        port, at = self._ports[place], self._limited
+        port, at = self._ports[place], self._classed
         tree, ifindex = self._trees[port.uplink.name, way], port.ifindex_of(way)
         found = self._netlink.classes(ifindex)
         port.keep_own_classes(found, way)
@@ -224,7 +237,7 @@ class Shaper:
         there = self._veths.present()
         owners = {ifindex: int(cgroup_id[position]) for position, ifindex in there.items()}
         self._try("veths", partial(self._programs.watch, "veths", owners))
-        for position in set(self._apart.tolist()) & set(self._limited.tolist()):
+        for position in set(self._apart.tolist()) & set(self._classed.tolist()):
             for name in ("in_rate", "in_ceil", "in_dropped_packets", "in_backlog_bytes"):
                 getattr(columns, name)[place, position] = np.nan
             if position in there and cgroup_id[position]:
@@ -253,9 +266,9 @@ class Shaper:
                     done.why[position] = why
 
     def _fill_unlimited(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
-        """Say of those who have no class that nothing limits them."""
+        """Say where there are no classes that nothing limits anyone."""
         is_free = cgroup_id != 0
-        is_free[self._limited] = False
+        is_free[self._classed] = False
         for way in directions(self._ports[place].uplink):
             getattr(columns, f"{way}_rate")[place, is_free] = 0.0
             getattr(columns, f"{way}_ceil")[place, is_free] = np.inf

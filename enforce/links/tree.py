@@ -18,12 +18,30 @@ _GRAIN_BYTES_PER_S = 1.0
 
 
 class Tree:
-    """The classes below one root; columns have shape (tenants,), `minors` 0 where there is none."""
+    """The classes below one root; columns have shape (tenants,), `minors` 0 where there is none.
 
-    def __init__(self, netlink: ClassSocket, capacity: float, minors: Ints) -> None:
+    Who is not `is_limited` has a class that limits nothing: without one it would share that of all
+    that is no tenant's.
+    """
+
+    def __init__(
+        self,
+        netlink: ClassSocket,
+        capacity: float,
+        minors: Ints,
+        *,
+        is_limited: Bools | None = None,
+    ) -> None:
         self._netlink, self._capacity, self._minors = netlink, float(capacity), minors
+        limited = np.ones(len(minors), dtype=np.bool_) if is_limited is None else is_limited
+        self._free = np.flatnonzero((minors > 0) & ~limited)
         self._rate, self._ceil = (np.full(len(minors), np.nan) for _ in range(2))  # as set last
         self.has_leaves = True
+
+    @property
+    def minor(self) -> int:
+        """Return the minor of the first class: the only one of a veth."""
+        return int(self._minors[0])
 
     def complete(self, ifindex: int, found: Classes, is_present: Bools) -> Classes:
         """Make the classes that are missing, and return each tenant's, NaN without one.
@@ -38,10 +56,12 @@ class Tree:
         at = np.flatnonzero((self._minors > 0) & (is_present | has_class))
         step = difference(self._wanted(at), found)
         bare = step.without_leaf if self.has_leaves else step.without_leaf[:0]
-        if len(step.created) or len(bare) or len(step.removed):
+        freed = self._bound(found)
+        if len(step.created) or len(bare) or len(step.removed) or len(freed):
             new = step.created.first(_MADE_AT_ONCE)
-            for code in self._netlink.set_classes(ifindex, new).values():
-                raise OSError(code, f"class: {os.strerror(code)}")
+            for update in (new, freed):
+                for code in self._netlink.set_classes(ifindex, update).values():
+                    raise OSError(code, f"class: {os.strerror(code)}")
             self._netlink.add_leaves(ifindex, bare.tolist(), flows_for(len(self._minors)))
             self._netlink.remove_classes(ifindex, step.removed.tolist())
             found = self._netlink.classes(ifindex)
@@ -91,6 +111,12 @@ class Tree:
     def shown_ceil(self, ceil: Floats) -> Floats:
         """Return ceils as limits: all that there is limits nothing."""
         return np.where(ceil >= np.floor(self._capacity), np.inf, ceil)
+
+    def _bound(self, found: Classes) -> Update:
+        """Return the change that frees those whom an earlier limit still binds, or another's."""
+        rates = np.full(len(self._free), MIN_RATE_BYTES_PER_S)
+        ceils = np.full(len(self._free), np.floor(self._capacity))
+        return difference(Update(self._minors[self._free], rates, ceils), found).changed
 
     def _wanted(self, at: Ints) -> Update:
         """Return the classes that are to exist: as set last, or without a limit."""

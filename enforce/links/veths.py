@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from enforce.columns import Changes, ClassControl, Ints, Outcomes
+from enforce.columns import Changes, ClassControl, Outcomes
 from enforce.links.classes import Classes
 from enforce.links.netlink import ClassSocket
 from enforce.links.saved import SavedUplinks
@@ -19,20 +19,19 @@ _FIRST = np.zeros(1, dtype=np.int64)
 
 
 class Veths:
-    """The veths of some tenants, by position; `capacity` is what the uplink can receive."""
+    """The veths of some tenants, by position, and the one class of each; capacity as received."""
 
     def __init__(
         self,
         netlink: ClassSocket,
         saved: SavedUplinks,
         names: Mapping[int, str],
+        trees: Mapping[int, Tree],
         *,
-        minors: Ints,
         capacity: float,
     ) -> None:
         self._netlink, self._saved, self._names, self._capacity = netlink, saved, names, capacity
-        self._minors = {position: int(minors[position]) for position in names}
-        self._trees = {position: Tree(netlink, capacity, minors[[position]]) for position in names}
+        self._trees = trees
 
     def present(self) -> dict[int, int]:
         """Return the number of each veth that is there, by the tenant's position."""
@@ -55,7 +54,7 @@ class Veths:
             if foreign is not None:
                 raise UplinkError(f"{name} has a qdisc {foreign.kind} that is not tidegate's")
             self._saved.record(self._netlink, name)
-            make_single(self._netlink, ifindex, self._minors[position], self._capacity)
+            make_single(self._netlink, ifindex, self._trees[position].minor, self._capacity)
             found = self._netlink.classes(ifindex)
         return self._trees[position].complete(ifindex, found, _ONE)
 

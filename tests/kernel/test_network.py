@@ -193,7 +193,7 @@ def test_a_rate_above_34_gbit_per_s_is_what_it_says(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "qdisc",
-    ["fq_codel limit 77 flows 32 noecn", "sfq perturb 9", "cake bandwidth 9mbit", "pfifo limit 7"],
+    ["fq_codel limit 77 flows 32 noecn", "cake bandwidth 9mbit"],
 )
 def test_a_qdisc_of_anothers_stays_until_it_may_go_and_comes_back_as_it_was(
     link: Path, tmp_path: Path, qdisc: str
@@ -229,6 +229,22 @@ def test_who_is_only_observed_is_counted_and_nothing_is_set_up(
     assert sh("tc qdisc show") == found
     bench.shaper.close()
     assert give_back(bench.record) == []
+
+
+def test_who_is_only_observed_beside_others_is_held_by_nothing(
+    bench: Bench, traffic: Traffic
+) -> None:
+    bench.read()
+    bench.set("out", "ceil", 8 * MBIT, 8 * MBIT)
+    bench.shaper.close()
+    uplink, record = Uplink(LINK, CAPACITY, CAPACITY, others_fraction=0.01), bench.record
+    bench.shaper = Shaper(bench.root, NAMES, [uplink], is_limited=[False, True], record=record)
+    assert bench.read().out_ceil.tolist() == [[np.inf, 8 * MBIT]]
+    traffic.stream("acme", "out")
+    time.sleep(0.5)
+    assert rate(bench, "out", 0.5) > 100 * MBIT
+    sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 1kbit ceil 1mbit")
+    assert bench.read().out_ceil[0, 0] == np.inf
 
 
 def test_without_a_bpf_file_system_it_is_said(link: Path, tmp_path: Path) -> None:
