@@ -121,8 +121,12 @@ class Custody:
             control = one.control
             if not isinstance(control, Control):  # classes of uplinks are put back, not kept
                 continue
-            left[control][one.tenant] = one.kept
-            written = one.tenant[(one.result == Result.APPLIED) | (one.result == Result.HELD_BACK)]
+            # What was left alone, since somebody else had just written it, the next sample shows.
+            is_left_alone = (one.result == Result.HELD_BACK) & np.isnan(one.kept)
+            before = left[control][one.tenant]
+            left[control][one.tenant] = np.where(is_left_alone, before, one.kept)
+            is_written = (one.result == Result.APPLIED) | (one.result == Result.HELD_BACK)
+            written = one.tenant[is_written & ~is_left_alone]
             put_back[control][written] |= theirs[control][written]
             theirs[control][written] = False
         return replace(

@@ -360,9 +360,7 @@ class Daemon:
 
     def _make_cgroups(self, names: Sequence[str]) -> None:
         """Make our own cgroups that are missing, except where the agent only observes."""
-        places, roster = self._homestead.places, self._roster
-        others = {n for at, n in enumerate(roster.names) if places.is_elsewhere(at)}
-        names = [name for name in names if name not in others]
+        names = self._homestead.own(names)
         if self.config.host.is_observing or not names:
             return
         problems = ensure(self.config.host.cgroup_root, names)
@@ -402,7 +400,9 @@ class Daemon:
             places=places,
         )
         disks = {name: disk_number(name) for name in config.disks}
-        return Kernel(Sampler(root, names, disks=disks, shaper=shaper, places=places), applier)
+        sampler = Sampler(root, names, disks=disks, shaper=shaper, places=places)
+        applier.touched = sampler.touched
+        return Kernel(sampler, applier)
 
 
 def _shaper(config: Config, roster: Roster) -> Shaper | None:
