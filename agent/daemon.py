@@ -65,7 +65,7 @@ class Daemon:
         self.thrift, self._ticked_at_s = thrift_of(config), float("inf")
         self._root_lock: RootLock | None = None
         self._root_lock = self._lock_for(config)
-        self._kept = Persistence(config.host.state_dir)
+        self._kept = Persistence(config.host.state_dir, config.host.runtime_dir)
         self._steps_saved = 0
         self._originals = Originals(config.host.state_dir / ORIGINALS_NAME)
         if self._originals.problem is not None:
@@ -102,9 +102,14 @@ class Daemon:
             expand=expanded,
         )
         self._loop.adjusting = (self._indicators, self._calendar)
-        self._kept.recall(
-            self._forecaster, self._roster, self._loop.policy, forecast_settings(config)
-        )
+        self._begin_with_past(config)
+
+    def _begin_with_past(self, config: Config) -> None:
+        """Go on from what an earlier agent recorded, and from the last counters that it saw."""
+        policy, settings = self._loop.policy, forecast_settings(config)
+        self._kept.recall(self._forecaster, self._roster, policy, settings)
+        sample = self._kept.last_sample(self._roster, config.disks)
+        self._loop.resume(sample, time.monotonic())
 
     def close(self) -> None:
         """Let go of everything; limits stay as they are (fail static)."""
@@ -139,6 +144,7 @@ class Daemon:
             release_problem=self._release_problem,
             thrift_problem=self.thrift.problem,
             pins_problem=self.pins.problem,
+            checkpoint_problem=self._kept.checkpoint_problem,
             places_problem=self._homestead.problem,
             metrics_problem=self._metric_files.problem or self._indicators.problem,
             horizons_s=self._horizons_s,
@@ -173,6 +179,7 @@ class Daemon:
             record = replace(
                 record, indicators=self._indicators.tick(), agenda=self._calendar.agenda
             )
+            self._kept.checkpoint(self._roster, self._loop.ledgers, record.sample)
             before, self.record = self.record, record
             log_grants(before, self.record)
             log_drift(self.record)

@@ -1,12 +1,13 @@
 """What the daemon keeps across restarts: balances, history, and what events were seen to take."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import structlog
 
+from agent.checkpoint import Checkpoint
 from agent.cycle import Policy
 from agent.forecaster import Forecaster
 from agent.history import HISTORY_NAME, names_of
@@ -17,6 +18,7 @@ from agent.steps import ClosedStep
 from agent.store import Store
 from agent.tenant import Resource, Roster
 from agent.tokens import Ledger
+from enforce.columns import HostSample
 from forecast.settings import ForecastSettings
 
 log = structlog.get_logger()
@@ -25,9 +27,13 @@ STATE_NAME = "state.db"
 
 
 class Persistence:
-    """Four files of the state folder: a damaged history costs no balances."""
+    """Four files of the state folder, of which a damaged one costs no other, and a checkpoint.
 
-    def __init__(self, folder: Path) -> None:
+    The checkpoint is as of the last tick, the balances in the state folder as of the last step.
+    """
+
+    def __init__(self, folder: Path, runtime_dir: Path) -> None:
+        self._checkpoint = Checkpoint(runtime_dir)
         self._store = Store(folder / STATE_NAME)
         self._recorder = Recorder(folder / HISTORY_NAME)
         self.pins = PinBoard(folder / PINS_NAME, unix_now_s=unix_now_s)
@@ -45,7 +51,22 @@ class Persistence:
 
     def ledgers(self, roster: Roster) -> Mapping[Resource, Ledger]:
         """Return the ledgers as they were kept; a tenant that is not known opens at zero."""
-        return self._store.load(roster)
+        return self._checkpoint.ledgers(roster, self._store.load(roster))
+
+    def last_sample(self, roster: Roster, disks: Sequence[str]) -> HostSample | None:
+        """Return the counters as the last tick of this boot saw them, None if there was none."""
+        return self._checkpoint.sample(roster, disks)
+
+    def checkpoint(
+        self, roster: Roster, ledgers: Mapping[Resource, Ledger], sample: HostSample
+    ) -> None:
+        """Keep what a tick leaves, for who is started after a kill."""
+        self._checkpoint.save(roster, ledgers, sample)
+
+    @property
+    def checkpoint_problem(self) -> str | None:
+        """Return why a kill would lose more than a tick."""
+        return self._checkpoint.problem
 
     def keep(self, roster: Roster, ledgers: Mapping[Resource, Ledger]) -> None:
         """Keep the ledgers."""

@@ -60,6 +60,7 @@ class AgentFacts:
     metrics_problem: str | None = None
     pins_problem: str | None = None
     places_problem: str | None = None
+    checkpoint_problem: str | None = None
     horizons_s: tuple[float, ...] = ()  # of forecasts: the bounds of a maximum are over these
 
     def problems(self) -> tuple[str, ...]:
@@ -75,6 +76,7 @@ class AgentFacts:
             "ticks are left out": self.thrift_problem,
             "metrics not used": self.metrics_problem,
             "tenants elsewhere": self.places_problem,
+            "a kill would lose a step": self.checkpoint_problem,
             "pins will not outlive the agent": self.pins_problem,
         }
         return tuple(f"{what}: {problem}" for what, problem in told.items() if problem)

@@ -113,11 +113,9 @@ class ControlLoop:
     ) -> None:
         """Go on under a new configuration, keeping what is known of tenants that stay."""
         positions = roster.positions_in(self.roster)
-        series = series_positions(
-            positions,
-            [_place(resource, self.policy.foreseen) for resource in policy.foreseen],
-            tenants_before=len(self.roster),
-        )
+        at = {resource: place for place, resource in enumerate(self.policy.foreseen)}
+        places = [at.get(resource, -1) for resource in policy.foreseen]
+        series = series_positions(positions, places, tenants_before=len(self.roster))
         self._state = self._state.rearranged(positions, policy)
         self.roster, self.policy, self.settings = _seen_by(settings, roster), policy, settings
         self._kernel = kernel
@@ -128,6 +126,12 @@ class ControlLoop:
         self.drift.rearrange(self.roster)
         for one in self.adjusting:
             one.rearrange(roster, policy.foreseen, series)
+
+    def resume(self, sample: HostSample | None, now_s: float) -> None:
+        """Go on from what an earlier agent saw last; limits were not learned since then."""
+        gap_s = 0.0 if sample is None else max(now_s - sample.taken_at_s, 0.0)
+        learning_left_s = self._state.learning_left_s + gap_s
+        self._state = replace(self._state, sample=sample, learning_left_s=learning_left_s)
 
     def cap(self, roster: Roster) -> None:
         """Go on with the same tenants under other floors and ceilings: ancestors were limited."""
@@ -393,8 +397,3 @@ class ControlLoop:
 def _seen_by(settings: LoopSettings, roster: Roster) -> Roster:
     """Return the tenants as an agent sees them that may itself only observe: as only observed."""
     return roster.all_observed() if settings.is_observing else roster
-
-
-def _place(resource: Resource, among: tuple[Resource, ...]) -> int:
-    """Return the place of a resource, -1 where it is not there."""
-    return among.index(resource) if resource in among else -1

@@ -19,6 +19,7 @@ HOST = """
 observe = {observe}
 cgroup_root = "{root}"
 state_dir = "{state}"
+runtime_dir = "{state}"
 cpu_capacity_cores = {cores}
 cpu_reserve_cores = 0.1
 [periods]
