@@ -182,10 +182,16 @@ class Lowering:
     def _write(self, cgroup: TenantCgroup, value: float) -> None:
         """Write, having said so before: whoever reads the file meanwhile must know whose it is."""
         kept = value // PAGE_BYTES * PAGE_BYTES if math.isfinite(value) else value
+        self._note(cgroup.path, kept)
+        try:
+            self._put(cgroup, value)
+        finally:
+            self._note(cgroup.path, kept)  # once more: reclaim takes time, and ticks ask meanwhile
+
+    def _note(self, path: Path, kept: float) -> None:
         with self._changed:
-            self._written.setdefault(cgroup.path, set()).add(kept)
-            self._last[cgroup.path] = kept
-        self._put(cgroup, value)
+            self._written.setdefault(path, set()).add(kept)
+            self._last[path] = kept
 
     def _give_up(self, cgroup: TenantCgroup, value: float) -> None:
         """Lift the limit off a tenant that cannot shrink: below its usage it would only crawl."""

@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from enforce import limits
@@ -26,7 +26,7 @@ from enforce.cgroup import (
 from enforce.columns import Control, Result
 from enforce.floor import memory_floor_bytes
 from enforce.places import unit_of
-from enforce.units import Bus, BusError, UnitWriter
+from enforce.units import Bus, BusError, RefusedError, UnitWriter
 
 BURST = "cpu.max.burst"
 ROOT = "."  # the name of the root itself, whose memory.low may be ours
@@ -66,6 +66,7 @@ class _Bound:
 
     margin_bytes: float
     may_reclaim: bool = True
+    bus: Bus = field(default_factory=Bus)  # for units of systemd's
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +172,9 @@ class Originals:
         self, root: Path, texts: dict[str, _Entry], cgroups: Collection[str] | None, bound: "_Bound"
     ) -> list[Released]:
         released: list[Released] = []
-        for name, (cgroup_id, files) in sorted(texts.items()):
-            released += _put_back(root, name, cgroup_id, files, bound)
+        with closing(bound.bus):
+            for name, (cgroup_id, files) in sorted(texts.items()):
+                released += _put_back(root, name, cgroup_id, files, bound)
         done = {(r.cgroup, r.file) for r in released if r.result in (Result.APPLIED, Result.GONE)}
         left = {
             name: (cgroup_id, {f: text for f, text in files.items() if (name, f) not in done})
@@ -310,30 +312,25 @@ def _put_back_unit(path: Path, name: str, files: dict[str, str], bound: _Bound) 
 
     Also those of a unit that is stopped: it would have them again once it is started.
     """
-    with closing(Bus()) as bus:
-        return [
-            _restored_unit(
-                UnitWriter(bus), bus, path, Released(name, file, files[file], _OK), bound
-            )
-            for file in sorted(files, key=_place)
-        ]
+    order = sorted(files, key=_place)
+    return [_restored_unit(path, Released(name, f, files[f], _OK), bound) for f in order]
 
 
-def _restored_unit(
-    writer: UnitWriter, bus: Bus, path: Path, entry: Released, bound: _Bound
-) -> Released:
+def _restored_unit(path: Path, entry: Released, bound: _Bound) -> Released:
     control = Control(entry.file)
     value = limits.parse(control, entry.text)
     try:
         with TenantCgroup(path) as cgroup:
             floor = _floor(cgroup, entry.file, entry.text, bound)
-            writer.put(cgroup, {control: value if floor is None else floor})
+            UnitWriter(bound.bus).put(cgroup, {control: value if floor is None else floor})
         return entry if floor is None else replace(entry, result=Result.HELD_BACK)
     except CgroupGoneError:
         try:
-            bus.set(path.name, {control: value})
+            bound.bus.set(path.name, {control: value})
         except BusError as error:
-            return replace(entry, result=Result.GONE, why=str(error))
+            is_gone = isinstance(error, RefusedError)
+            result = Result.GONE if is_gone else Result.REFUSED
+            return replace(entry, result=result, why=str(error))
     except LimitRejectedError as error:
         return replace(entry, result=Result.REFUSED, why=str(error))
     return entry

@@ -39,7 +39,9 @@ _SETTING = {**_PROPERTY, Control.CPU_MAX: "CPUQuota"}  # in unit files
 _BETWEEN_CALLS_S = 0.1
 # An offer that no tick repeats is stale: whoever made it may have changed its mind.
 _LIFETIME_S = 3.0
-_CALL_LIMIT_S = 5.0
+_CALL_LIMIT_S = 3.0
+# After a call that got no answer none is tried for so long: a release must not wait for each.
+_DOWN_S = 10.0
 _STOP_WAIT_S = 1.0
 _CALM_S = 10.0  # after a call that failed, of that unit
 _Written = dict[Control, dict[Path, set[float]]]
@@ -47,6 +49,10 @@ _Written = dict[Control, dict[Path, set[float]]]
 
 class BusError(Exception):
     """systemd did not do what it was asked for."""
+
+
+class RefusedError(BusError):
+    """It answered that it will not: there is no such unit, say."""
 
 
 def held_by_systemd(control: Control, value: float) -> float:
@@ -62,7 +68,7 @@ class Bus:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._connection: Any = None
-        self._next_s = 0.0
+        self._next_s = self._down_until_s = 0.0
 
     def set(self, unit: str, values: Mapping[Control, float]) -> None:
         """Have systemd set these of a unit until the next boot; waits its turn.
@@ -72,6 +78,8 @@ class Bus:
 
         """
         with self._lock:
+            if time.monotonic() < self._down_until_s:
+                raise BusError(f"{unit}: systemd gave no answer over D-Bus a moment ago")
             time.sleep(max(self._next_s - time.monotonic(), 0.0))  # noqa: TID251 - in no tick
             try:
                 self._called(unit, values)
@@ -100,10 +108,11 @@ class Bus:
             reply = self._connection.send_and_get_reply(message, timeout=_CALL_LIMIT_S)
         except (OSError, EOFError, ValueError) as error:  # TimeoutError is an OSError
             self._drop()
+            self._down_until_s = time.monotonic() + _DOWN_S
             why = str(error) or type(error).__name__
             raise BusError(f"{unit}: systemd cannot be asked over D-Bus: {why}") from error
         if reply.header.message_type is MessageType.error:
-            raise BusError(f"{unit}: systemd refused: {' '.join(map(str, reply.body))}")
+            raise RefusedError(f"{unit}: systemd refused: {' '.join(map(str, reply.body))}")
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -176,15 +185,13 @@ class UnitWriter:
 
         """
         values = _with_weight(cgroup, values)
-        with self._changed:
-            for control, value in values.items():
-                self._written.setdefault(control, {}).setdefault(cgroup.path, set()).add(
-                    held_in_kernel(control, value)
-                )
+        self._note(cgroup.path, values)
         try:
             self._bus.set(cgroup.path.name, values)
         except BusError as error:
             raise LimitRejectedError(str(error)) from error
+        finally:
+            self._note(cgroup.path, values)  # once more: ticks may have asked meanwhile
         for control, value in values.items():
             kept = cgroup.limit(control)
             if not limits.is_kept(control, value, kept, page_bytes=PAGE_BYTES):
@@ -200,6 +207,13 @@ class UnitWriter:
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(_STOP_WAIT_S)
+
+    def _note(self, path: Path, values: Mapping[Control, float]) -> None:
+        """Remember what is written: whoever finds it in the file must know whose it is."""
+        with self._changed:
+            for control, value in values.items():
+                of_file = self._written.setdefault(control, {})
+                of_file.setdefault(path, set()).add(held_in_kernel(control, value))
 
     def _run(self) -> None:
         while (offer := self._next()) is not None:

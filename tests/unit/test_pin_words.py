@@ -1,0 +1,75 @@
+"""Pins and what somebody else changed, as they are read: in `status`, `explain` and the log."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import structlog
+from records import record
+
+from agent.audit import log_drift
+from agent.explain import explain
+from agent.pins import Origin, Pin, Pins
+from agent.record import Drift, DriftTick, TickRecord
+from agent.status import AgentFacts, status
+from enforce.columns import Control
+
+LEFT_S = 90.0
+
+
+def pinned(control: Control, value: float, origin: Origin, *changes: Drift) -> TickRecord:
+    one = record()
+    until_s = one.taken_at_s + LEFT_S
+    pins = Pins.of([Pin("web", control, value, until_s, origin, 7)], one.roster)
+    return replace(one, drift=DriftTick(pins, changes, total=3))
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "origin", "said", "words"),
+    [
+        (Control.CPU_MAX, 1.5, Origin.OPERATOR, "150000 100000", "pinned to 1.50 cores by an op"),
+        (Control.CPU_MAX, math.inf, Origin.ANOTHER, "max 100000", "set cpu.max to no limit"),
+        (Control.CPU_WEIGHT, 7.0, Origin.ANOTHER, "7", "set cpu.weight to 7: left so"),
+        (Control.MEMORY_HIGH, 2.0**30, Origin.INSISTING, str(1 << 30), "keeps setting memory.hi"),
+    ],
+)
+def test_a_pin_is_shown_with_its_value_its_hand_and_its_time(
+    control: Control, value: float, origin: Origin, said: str, words: str
+) -> None:
+    one = pinned(control, value, origin)
+    answer = status(one, AgentFacts(), now_s=one.taken_at_s)
+    (web,) = [tenant for tenant in answer.tenants if tenant.name == "web"]
+    (pin,) = web.pins
+    assert (pin.control, pin.value, pin.set_by, pin.left_s) == (control, said, origin, LEFT_S)
+    assert "pinned" in web.states
+    assert all(not tenant.pins for tenant in answer.tenants if tenant.name != "web")
+    assert answer.host.drift_total == 3
+    explanation = explain(one, "web", now_s=one.taken_at_s)
+    assert explanation is not None
+    sentences = [s.text for chain in explanation.chains for s in chain.steps if s.stage == "pin"]
+    assert len(sentences) == 1
+    assert words in sentences[0]
+    assert "another 90s" in sentences[0]
+    assert "`tidegate unpin web` ends it" in sentences[0]
+
+
+def test_where_nothing_is_pinned_nothing_is_said() -> None:
+    for one in (record(), replace(record(), drift=DriftTick(Pins.none(5)))):
+        answer = status(one, AgentFacts(), now_s=one.taken_at_s)
+        assert all("pinned" not in tenant.states for tenant in answer.tenants)
+        assert answer.host.drift_total == 0
+
+
+def test_what_another_changed_is_logged_with_both_values_and_very_many_only_in_part() -> None:
+    change = Drift(Control.CPU_MAX, record().roster.names.index("web"), 0.5, math.inf)
+    one = pinned(Control.CPU_MAX, math.inf, Origin.ANOTHER, change)
+    with structlog.testing.capture_logs() as lines:
+        log_drift(one)
+    (line,) = lines
+    assert (line["tenant"], line["control"], line["becomes"]) == ("web", "cpu.max", "a pin")
+    assert (line["before"], line["after"]) == ("50000 100000", "max 100000")
+    many = pinned(Control.CPU_MAX, math.inf, Origin.ANOTHER, *[change] * 1000)
+    with structlog.testing.capture_logs() as lines:
+        log_drift(many)
+    assert len(lines) == 51
+    assert lines[-1]["changes"] == 950
