@@ -118,8 +118,12 @@ class Custody:
         theirs = {control: flags.copy() for control, flags in self.is_theirs.items()}
         put_back = {control: flags.copy() for control, flags in self.was_put_back.items()}
         for one in outcomes:
-            left[one.control][one.tenant] = one.kept
-            written = one.tenant[(one.result == Result.APPLIED) | (one.result == Result.HELD_BACK)]
+            # What was left alone, since somebody else had just written it, the next sample shows.
+            is_left_alone = (one.result == Result.HELD_BACK) & np.isnan(one.kept)
+            before = left[one.control][one.tenant]
+            left[one.control][one.tenant] = np.where(is_left_alone, before, one.kept)
+            is_written = (one.result == Result.APPLIED) | (one.result == Result.HELD_BACK)
+            written = one.tenant[is_written & ~is_left_alone]
             put_back[one.control][written] |= theirs[one.control][written]
             theirs[one.control][written] = False
         return replace(

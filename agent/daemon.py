@@ -351,9 +351,7 @@ class Daemon:
 
     def _make_cgroups(self, names: Sequence[str]) -> None:
         """Make our own cgroups that are missing, except where the agent only observes."""
-        places, roster = self._homestead.places, self._roster
-        others = {n for at, n in enumerate(roster.names) if places.is_elsewhere(at)}
-        names = [name for name in names if name not in others]
+        names = self._homestead.own(names)
         if self.config.host.is_observing or not names:
             return
         problems = ensure(self.config.host.cgroup_root, names)
@@ -386,7 +384,9 @@ class Daemon:
             root, names, self._originals, memory_margin_bytes=margin_bytes, places=places
         )
         disks = {name: disk_number(name) for name in config.disks}
-        return Kernel(Sampler(root, names, disks=disks, places=places), applier)
+        sampler = Sampler(root, names, disks=disks, places=places)
+        applier.touched = sampler.touched
+        return Kernel(sampler, applier)
 
 
 def _metric_paths(config: Config) -> dict[str, str]:

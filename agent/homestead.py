@@ -3,7 +3,7 @@
 Looked at at a slow pace: others change it seldom.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -31,6 +31,11 @@ class Homestead:
         self._caps: tuple[Floats, Floats] | None = None
         self._ticks_left = 0
         self.problem: str | None = None
+
+    def own(self, names: Sequence[str]) -> list[str]:
+        """Return which of these tenants live below tidegate's own cgroup."""
+        others = {self._roster.names[at] for at in self.places.elsewhere}
+        return [name for name in names if name not in others]
 
     def capped(self) -> Roster | None:
         """Return the roster under what ancestors are limited to, None where that is as before."""

@@ -4,7 +4,7 @@ Values arrive decided and ordered; here they meet the kernel and safety rules 1,
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,11 @@ class _Outcome:
     why: str = ""
 
 
+_LATER = _Outcome(
+    Result.HELD_BACK, why="somebody else wrote it a moment ago: the next tick will see"
+)
+
+
 class Applier:
     """Writes limits of the tenants `names`, who live where `places` says; positions as in `names`.
 
@@ -62,6 +67,9 @@ class Applier:
         self._root, self._originals = root, originals
         self._places = places or Places(root, names)
         self._margin_bytes = memory_margin_bytes
+        # Says whose files were written since they were sampled, by anybody.
+        self.touched: Callable[[], Mapping[str, Collection[int]]] = dict
+        self._own: set[tuple[Control, int]] = set()  # written here in this tick
         self._bus = Bus()
         self._writer = UnitWriter(self._bus)
         self._lowering = Lowering(margin_bytes=memory_margin_bytes, write=self._put_memory_high)
@@ -77,12 +85,12 @@ class Applier:
 
     def apply(self, changes: Changes) -> Outcomes:
         """Write `changes` in their order and say what became of each."""
-        count = len(changes)
+        count, touched = len(changes), self._touched_by_others(changes.control)
         self._record_newcomers(changes)
         kept, results = np.full(count, np.nan), np.zeros(count, dtype=np.uint8)
         why: dict[int, str] = {}
         for start in range(0, count, _BATCH):
-            for place, outcome in enumerate(self._carried_out(changes, start), start):
+            for place, outcome in enumerate(self._carried_out(changes, start, touched), start):
                 kept[place], results[place] = outcome.kept, outcome.result
                 if outcome.why:
                     why[int(changes.tenant[place])] = outcome.why
@@ -90,6 +98,7 @@ class Applier:
 
     def written_beside(self) -> dict[Control, dict[int, set[float]]]:
         """Return what was written beside the ticks since this was last asked, by position."""
+        self._own.clear()
         written = self._writer.written()
         high = written.setdefault(Control.MEMORY_HIGH, {})
         for path, values in self._lowering.written().items():
@@ -125,11 +134,29 @@ class Applier:
             return str(error)
         return problem
 
-    def _carried_out(self, changes: Changes, start: int) -> list[_Outcome]:
+    def _touched_by_others(self, control: Control) -> set[int]:
+        """Return whose file somebody else wrote since it was sampled: the next sample will show it.
+
+        Our own writes are told too, and those beside the ticks: of memory.high nothing is sure.
+        """
+        touched, names = self.touched(), [str(control)]
+        if control is Control.CPU_WEIGHT:
+            names.append("cpu.weight.nice")
+        found = set().union(*(touched.get(name, ()) for name in names))
+        if control is Control.MEMORY_HIGH:
+            return set()
+        return {tenant for tenant in found if (control, tenant) not in self._own}
+
+    def _carried_out(self, changes: Changes, start: int, touched: set[int]) -> list[_Outcome]:
         """Record and write one batch of `changes`; return the outcomes in its order."""
         batch = slice(start, start + _BATCH)
         with ExitStack() as stack:
-            cgroups = [self._opened(stack, int(tenant)) for tenant in changes.tenant[batch]]
+            cgroups = [
+                _LATER if int(tenant) in touched else self._opened(stack, int(tenant))
+                for tenant in changes.tenant[batch]
+            ]
+            batch_of = set(changes.tenant[batch].tolist())
+            self._own.update((changes.control, tenant) for tenant in batch_of - touched)
             unrecorded = self._record(changes.control, cgroups)
             return [
                 unrecorded.get(place) or self._written(cgroup, changes.control, float(value))

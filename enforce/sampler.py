@@ -82,7 +82,8 @@ _IN_TURN = (
     _Source("memory.low", 64, numbers, ("memory_low_bytes",)),
 )
 # What of it, once written, is read in the next tick: cpu.weight has a second name.
-_WATCHED = ("cpu.weight", "cpu.weight.nice", "memory.low")
+_ONCE_WRITTEN = ("cpu.weight", "cpu.weight.nice", "memory.low")
+_WATCHED = (*_ONCE_WRITTEN, "cpu.max", "memory.high")
 _STAT_BYTES = 8192
 _HELD_BYTES, _HIGH_BYTES = _COLUMN["memory_current_bytes"], _COLUMN["memory_high_bytes"]
 _STUCK_BYTES = _COLUMN["memory_unreclaimable_bytes"]
@@ -157,9 +158,14 @@ class Sampler:
         for files in (*self._each, *self._polled):
             files.close_all()
 
+    def touched(self) -> Mapping[str, Collection[int]]:
+        """Return whose limits were written since the last read began, by file; see `WriteWatch`."""
+        return self._writes.touched()
+
     def read(self, taken_at_s: float) -> HostSample:
         """Return the counters and limits of all tenants as of `taken_at_s` (CLOCK_MONOTONIC)."""
         self._anew.clear()
+        written = self._writes.written()  # before anything is read: what comes later is told later
         self._notice_controllers()
         self._notice_files_elsewhere()
         for position in list(self._missing - self._visited):
@@ -169,7 +175,8 @@ class Sampler:
         self._read_visited(values)
         present = np.flatnonzero(self._cgroup_id)
         turn = set(present[present % self._slow_every == self._turn].tolist()) | self._fresh
-        self._read_limits((self._writes.written() & set(present.tolist())) - turn)
+        told = set().union(*(written[file] for file in _ONCE_WRITTEN))
+        self._read_limits((told & set(present.tolist())) - turn)
         self._read_in_turn(turn, values)
         self._read_unreclaimable(turn | set(self._close_to_high(values)))
         self._turn = (self._turn + 1) % self._slow_every

@@ -7,7 +7,7 @@ left), that is said, and the files have to be read.
 import ctypes
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 
 _IN_MODIFY, _IN_IGNORED, _IN_Q_OVERFLOW = 0x2, 0x8000, 0x4000
 _IN_ONLYDIR = 0x1000000
@@ -25,6 +25,7 @@ class WriteWatch:
         self._fd = _LIBC.inotify_init1(_FLAGS)
         self._position: dict[int, int] = {}
         self._watch: dict[int, int] = {}
+        self._written: dict[str, set[int]] = {}
         self.unwatched: set[int] = set()  # whose writes nobody tells of
 
     def watch(self, position: int, dir_fd: int) -> None:
@@ -40,16 +41,29 @@ class WriteWatch:
     def forget(self, position: int) -> None:
         """Watch a tenant's directory no more."""
         self.unwatched.discard(position)
+        for positions in self._written.values():
+            positions.discard(position)
         watch = self._watch.pop(position, None)
         if watch is not None and self._position.pop(watch, None) is not None:
             _LIBC.inotify_rm_watch(self._fd, watch)  # fails where the directory is gone
 
-    def written(self) -> set[int]:
-        """Return the positions to look at: written since the last time, or not watched."""
-        found = set(self.unwatched)
-        while events := self._read():
-            found |= self._positions_in(events)
+    def written(self) -> dict[str, set[int]]:
+        """Return who was written, by file, since this was last asked; who is not watched always."""
+        self._drain()
+        found, self._written = self._written, {}
+        for file in self._files:
+            found.setdefault(file.decode(), set()).update(self.unwatched)
         return found
+
+    def touched(self) -> Mapping[str, Collection[int]]:
+        """Return who was written, by file, since `written` was asked, which will tell it again."""
+        self._drain()
+        return self._written
+
+    def _drain(self) -> None:
+        while events := self._read():
+            for file, position in self._told_by(events):
+                self._written.setdefault(file, set()).add(position)
 
     def close(self) -> None:
         """Let go of all directories."""
@@ -65,17 +79,17 @@ class WriteWatch:
         except BlockingIOError:
             return b""
 
-    def _positions_in(self, events: bytes) -> set[int]:
-        """Return whose files these events tell of: all, where some were lost."""
-        found, at = set(), 0
+    def _told_by(self, events: bytes) -> Iterator[tuple[str, int]]:
+        """Yield which files these events tell of: all, where some were lost."""
+        at = 0
         while at < len(events):
             watch, mask, _, length = _HEADER.unpack_from(events, at)
             at += _HEADER.size + length
             name = events[at - length : at].rstrip(b"\0")
             if mask & _IN_Q_OVERFLOW:
-                return set(self._watch)
-            if mask & _IN_IGNORED:  # the directory is gone, and its number may come again
+                for file in self._files:
+                    yield from ((file.decode(), position) for position in self._watch)
+            elif mask & _IN_IGNORED:  # the directory is gone, and its number may come again
                 self._position.pop(watch, None)
             elif name in self._files and watch in self._position:
-                found.add(self._position[watch])
-        return found
+                yield name.decode(), self._position[watch]

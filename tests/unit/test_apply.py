@@ -15,6 +15,7 @@ from enforce.apply import Applier
 from enforce.cgroup import LimitRejectedError, TenantCgroup, ensure
 from enforce.columns import Changes, Control, Outcomes, Result
 from enforce.originals import Originals
+from enforce.sampler import Sampler
 
 MIB = 1 << 20
 MARGIN_BYTES = 16 * MIB
@@ -135,3 +136,40 @@ def test_a_first_write_of_many_is_recorded_at_once(
         outcomes = apply(writer, len(names), Control.CPU_WEIGHT, 7.0)
     assert len(synced) == 2  # the file, then its folder
     assert (outcomes.result == Result.APPLIED).sum() == 399
+
+
+@pytest.mark.parametrize(
+    ("control", "file"),
+    [
+        (Control.CPU_MAX, "cpu.max"),
+        (Control.CPU_WEIGHT, "cpu.weight"),
+        (Control.CPU_WEIGHT, "cpu.weight.nice"),
+        (Control.MEMORY_LOW, "memory.low"),
+    ],
+)
+def test_what_somebody_wrote_since_it_was_sampled_is_not_overwritten(
+    tmp_path: Path, control: Control, file: str
+) -> None:
+    """The next sample shows it, and only then is it decided what becomes of it."""
+    root, others = tmp_path / "root", {"cpu.max": "max 100000", "cpu.weight.nice": "0"}
+    names = make(root, 3, **{"cpu.weight": "100\n", "memory.low": "0\n", **others})
+    sampler = Sampler(root, names)
+    with applier(root, names, Originals(tmp_path / "originals.json")) as writer:
+        writer.touched = sampler.touched
+        sampler.read(0.0)
+        writer.written_beside()
+        first = apply(writer, 3, control, 7.0)
+        assert first.result.tolist() == [Result.APPLIED] * 3
+        sampler.read(1.0)
+        writer.written_beside()
+        (root / "t1" / file).write_text("5 100000" if file == "cpu.max" else "5")
+        second = apply(writer, 3, control, 9.0)
+        assert second.result.tolist() == [Result.APPLIED, Result.HELD_BACK, Result.APPLIED]
+        assert np.isnan(second.kept[1])
+        assert (root / "t1" / file).read_text().startswith("5")
+        third = apply(writer, 3, control, 8.0)  # ours are told apart from theirs
+        assert third.result.tolist() == [Result.APPLIED, Result.HELD_BACK, Result.APPLIED]
+        sampler.read(2.0)
+        writer.written_beside()
+        assert apply(writer, 3, control, 8.0).result.tolist() == [Result.APPLIED] * 3
+    sampler.close()
