@@ -142,7 +142,22 @@ def test_a_length_is_exact_and_an_end_is_local_where_the_clock_changes(
         ('name = "x"\nstart = 2026-01-01\ntimezone = "../etc/passwd"', "events[0].timezone: "),
         ('name = "x"\nstart = 2026-01-01\ntimezone = "Europe"', "events[0].timezone: "),
         ('name = "x"\nstart = 2026-01-01\nmultiplier = 0', "events[0].multiplier: expected a mul"),
-        ('name = "x"\nstart = 2026-01-01\nmultiplier = { cpus = 2 }', "events[0].multiplier: "),
+        (
+            'name = "x"\nstart = 2026-01-01\nmultiplier = { cpus = 2 }',
+            "events[0].multiplier.cpus: unknown resource (did you mean 'cpu'?)",
+        ),
+        (
+            'name = "x"\nstart = 2026-01-01\nmultiplier = { cpu = 3, ram = 2 }',
+            "events[0].multiplier.ram: unknown resource (known: cpu, memory, ",
+        ),
+        (
+            'name = "x"\nstart = 2026-01-01\nmultiplier = { cpu = "2" }',
+            "events[0].multiplier.cpu: expected times as much from 0.05 to 100, got '2'",
+        ),
+        (
+            "start = 2026-02-30\nname = 'fair' # x\n[[events]]\nname = 'other'",
+            "Invalid date or datetime (at line 2, column 9), in event 'fair'",
+        ),
         ('name = "x"\nstart = 2026-01-01\nregions = []', "events[0].regions: expected a tag"),
         ('name = "x"\nstart = 2026-01-01\nrepeat = "weekly"', "events[0].repeat: expected an iC"),
         ('name = "x"\nstart = 2026-01-01\nrepaet = "x"', "unknown setting (did you mean 'repeat'"),
