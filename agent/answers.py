@@ -325,10 +325,14 @@ class EventStatus(Struct, frozen=True):
 
 
 class Events(Struct, frozen=True):
-    """The answer to GET /v1/events; `left_out` are further ones."""
+    """The answer to GET /v1/events; `left_out` are further ones.
+
+    Of a source with a problem there are the events that were known before, if any.
+    """
 
     events: tuple[EventStatus, ...]
     left_out: int
+    problems: tuple[str, ...] = ()
 
 
 class HorizonBounds(Struct, frozen=True):

@@ -100,6 +100,9 @@ TAKES     how many times as much as before it, by resource: as configured, or
           learned from so many occurrences, from the least tenant to the most;
           unknown until the first has been
 
+Below it stands each file or rule that cannot be read now, and why: its events are those that were
+known before, until it can be.
+
 Profiles rise calendar.lead_s before an event starts; `tidegate explain TENANT` says when one did.
 """
 

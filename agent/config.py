@@ -19,6 +19,7 @@ from agent.expanding import calendar_reading, expanded
 from agent.homes import nested
 from agent.keys import Faults, Kind, dotted, read_table, shown
 from agent.overrides import Override, by_tenant, of_host, overridden
+from agent.quoting import quoted
 from agent.reading import regular_file
 from agent.schema import (
     METRICS,
@@ -43,6 +44,8 @@ _SUFFIX = ".toml"
 _OVERRIDES = "--set: "
 _MAX_HORIZON_STEPS = 1000
 _TOML_PLACE = re.compile(r"\(at line (\d+), column \d+\)$", re.ASCII)
+_TOML_EVENT = re.compile(r"[ \t]*\[\[[ \t]*events[ \t]*\]\].*")
+_TOML_NAME = re.compile(r"""[ \t]*name[ \t]*=[ \t]*(["'])(.{1,80}?)\1""")
 _TOML_TWICE = {  # what tomllib says, and what it means
     "Cannot overwrite a value": "this key is set twice",
     "Duplicate inline table key": "this key is set twice",
@@ -160,6 +163,7 @@ def check_reload(before: Config, after: Config) -> None:
 
 def _document(file: _File) -> dict[str, Any]:
     """Return a file's tables, or none of them and a fault."""
+    text = ""
     try:
         text = regular_file(file.path, most_bytes=_MAX_FILE_BYTES).decode("utf-8")
         _check_text(text)
@@ -171,7 +175,7 @@ def _document(file: _File) -> dict[str, Any]:
     except RecursionError:
         file.faults.add("", "not valid TOML: nested too deeply")
     except tomllib.TOMLDecodeError as error:
-        file.faults.add("", _toml_fault(str(error)))
+        file.faults.add("", _toml_fault(str(error), text))
     except _UnfitTextError as error:
         file.faults.add("", str(error))
     except ValueError:  # of Python's conversion, which tomllib lets through
@@ -179,12 +183,25 @@ def _document(file: _File) -> dict[str, Any]:
     return {}
 
 
-def _toml_fault(message: str) -> str:
-    """Return what tomllib found, in plain words where a name is there twice."""
+def _toml_fault(message: str, text: str) -> str:
+    """Return what tomllib found, in plain words where a name is there twice, and of which event."""
     place = _TOML_PLACE.search(message)
     where = f"line {place[1]}" if place else "the last line"
     said = (words for start, words in _TOML_TWICE.items() if message.startswith(start))
-    return next((f"{where}: {words}" for words in said), f"not valid TOML: {message}")
+    found = next((f"{where}: {words}" for words in said), f"not valid TOML: {message}")
+    name = _event_around(text.split("\n"), int(place[1])) if place else ""
+    return f"{found}, in event {quoted(name)}" if name else found
+
+
+def _event_around(lines: Sequence[str], line: int) -> str:
+    """Return the name in the [[events]] table that a line (from 1) stands in; "" without one."""
+    heads = [at for at, text in enumerate(lines) if text.lstrip(" \t").startswith("[")]
+    begun = max((at for at in heads if at < line), default=None)
+    if begun is None or not _TOML_EVENT.fullmatch(lines[begun]):
+        return ""
+    ended = min((at for at in heads if at > begun), default=len(lines))
+    names = (_TOML_NAME.match(text) for text in lines[begun:ended])
+    return next((name[2] for name in names if name), "")
 
 
 def _check_text(text: str) -> None:

@@ -177,8 +177,9 @@ def _status(record: TickRecord, facts: AgentFacts, now_s: float) -> msgspec.Stru
     return status(record, facts, now_s=now_s)
 
 
-def _events(record: TickRecord, _facts: AgentFacts, _now_s: float) -> msgspec.Struct:
-    return events_answer(record.agenda, now_s=datetime.now(UTC).timestamp())
+def _events(record: TickRecord, facts: AgentFacts, _now_s: float) -> msgspec.Struct:
+    now_s = datetime.now(UTC).timestamp()
+    return events_answer(record.agenda, now_s=now_s, problems=facts.source_problems)
 
 
 # What is answered of the whole host, once there is a record.

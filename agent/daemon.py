@@ -13,7 +13,6 @@ from agent.audit import log_drift, log_grants
 from agent.calendar import Calendar
 from agent.config import ConfigError, check_reload
 from agent.drift import DriftWatch
-from agent.expanding import expanded
 from agent.forecaster import Forecaster
 from agent.homestead import Homestead
 from agent.host import read_machine
@@ -38,6 +37,7 @@ from agent.record import TickRecord
 from agent.release import left_without_tenants, release_unenforced, release_uplinks
 from agent.settings import Config
 from agent.sole import AgentRunningError, RootLock, other_agent
+from agent.sources import Sources
 from agent.status import AgentFacts
 from agent.telemetry import configure
 from agent.tenant import Resource, Roster
@@ -102,19 +102,23 @@ class Daemon:
         self._indicators = LeadingIndicators(
             self._roster, self._loop.policy.foreseen, (self._metric_files, self.pushed)
         )
-        self._calendar = Calendar(
-            calendar_plan(config),
+        self._sources = Sources(calendar_plan(config))
+        self._calendar = self._begun_calendar()
+        self._begin_with_past(config)
+
+    def _begun_calendar(self) -> Calendar:
+        return Calendar(
+            self._sources.plan,
             self._roster,
             self._loop.policy.foreseen,
             clock=unix_now_s,
             store=self._kept.learned,
-            expand=expanded,
+            expand=self._sources.expanded,
         )
-        self._loop.adjusting = (self._indicators, self._calendar)
-        self._begin_with_past(config)
 
     def _begin_with_past(self, config: Config) -> None:
         """Go on from what an earlier agent recorded, and from the last counters that it saw."""
+        self._loop.adjusting = (self._indicators, self._calendar)
         policy, settings = self._loop.policy, forecast_settings(config)
         self._kept.recall(self._forecaster, self._roster, policy, settings)
         sample = self._kept.last_sample(self._roster, config.disks)
@@ -148,6 +152,7 @@ class Daemon:
             state_problem=self._kept.state_problem,
             history_problem=self._kept.history_problem,
             events_problem=self._calendar.problem,
+            source_problems=self._sources.problems,
             uplift_problem=self._kept.learned.problem,
             originals_problem=self._originals.problem,
             release_problem=self._release_problem,
@@ -300,7 +305,8 @@ class Daemon:
         self.thrift = self.thrift.under(thrift_of(config))
         self._had_tenants |= bool(config.tenants)
         policy = policy_of(config.on(self._machine))
-        self._calendar.replan(calendar_plan(config))
+        plan = self._sources.followed(calendar_plan(config), self._calendar.agenda)
+        self._calendar.replan(plan)
         self._loop.drift.settings = config.drift
         self._loop.reconfigure(roster, policy, self._loop_settings(), kernel=kernel)
         self._metric_files.reconfigure(_metric_paths(config))

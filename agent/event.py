@@ -4,9 +4,11 @@ Nothing here reads a file or knows the time.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.tenant import Kind
+
+MOST_OCCURRENCES = 50_000  # of all sources; the agent keeps them: some 200 bytes each
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +19,7 @@ class EventSource:
     regions, or all where it names none.
     """
 
-    place: str  # the entry, for messages: "events[0]"
+    place: str  # the entry: "events[0]"
     name: str = ""  # "": each event of the file has its own
     tenant: str = ""  # "": the host's file
     regions: tuple[str, ...] = ()
@@ -40,10 +42,15 @@ class EventSource:
 
     @property
     def where(self) -> str:
-        """Return which setting says when it takes place, and whose: for messages."""
-        key = "file" if self.path else "repeat"
+        """Return which file or event it is, and whose: for messages."""
         whose = f"tenant {self.tenant}: " if self.tenant else ""
-        return f"{whose}{self.place}.{key}"
+        return whose + (_shown_path(self.path) if self.path else f"event {self.name!r}")
+
+    @property
+    def rule(self) -> tuple[object, ...]:
+        """Return what its occurrences follow from, but for a file's contents."""
+        of_event = self.name, self.starts, self.ends, self.lasts_s, self.repeat
+        return (self.path, self.timezone, *of_event)
 
     def concerns(self, tenant: str, regions: Sequence[str]) -> bool:
         """Say whether it is an event of a tenant that has these regions."""
@@ -70,3 +77,36 @@ class Expansion:
     until_s: float = 0.0
     occurrences: tuple[Occurrence, ...] = ()
     problems: tuple[str, ...] = ()  # "" where there is none
+
+    def told(self, sources: Sequence[EventSource]) -> tuple[str, ...]:
+        """Return each problem behind the source that has it."""
+        problems = zip(sources, self.problems, strict=False)
+        return tuple(f"{source.where}: {problem}" for source, problem in problems if problem)
+
+    def with_last_known(
+        self,
+        sources: Sequence[EventSource],
+        before: Sequence[EventSource],
+        known: Sequence[Occurrence],
+    ) -> "Expansion":
+        """Return it with what was `known` of its `sources` that cannot be expanded now.
+
+        `before` are the sources that `known` counts by.
+        """
+        place = {source.rule: at for at, source in reversed(list(enumerate(before)))}
+        of_place: dict[int, list[Occurrence]] = {}
+        for one in known:
+            of_place.setdefault(one.source, []).append(one)
+        kept = [
+            replace(one, source=at)
+            for at, problem in enumerate(self.problems)
+            if problem
+            for one in of_place.get(place.get(sources[at].rule, -1), ())
+        ]
+        room = MOST_OCCURRENCES - len(self.occurrences)
+        occurrences = tuple(sorted([*self.occurrences, *kept[: max(room, 0)]]))
+        return replace(self, occurrences=occurrences)
+
+
+def _shown_path(path: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in path)

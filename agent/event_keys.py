@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from agent.keys import Kind, number
+from agent.keys import Kind, PartError, number, shown, unknown_text
 from agent.tenant import Kind as ResourceKind
 
 LEAST_MULTIPLIER, MOST_MULTIPLIER = 0.05, 100.0
@@ -109,7 +109,21 @@ def multiplier() -> Kind:
         if not isinstance(value, Mapping):
             times = float(_TIMES.read(value))
             return {kind: times for kind in ResourceKind if kind is not ResourceKind.MEMORY}
-        return {ResourceKind(name): float(_TIMES.read(times)) for name, times in value.items()}
+        return {_resource(name): _times(name, times) for name, times in value.items()}
 
     text = f"from {LEAST_MULTIPLIER:g} to {MOST_MULTIPLIER:g}"
     return Kind(f"a multiplier {text}, or a table of them by resource", read)
+
+
+def _resource(name: str) -> ResourceKind:
+    if name not in list(ResourceKind):
+        raise PartError(name, unknown_text("resource", name, list(ResourceKind)))
+    return ResourceKind(name)
+
+
+def _times(name: str, value: Any) -> float:
+    try:
+        return float(_TIMES.read(value))
+    except (TypeError, ValueError) as error:
+        message = f"expected {_TIMES.expectation}, got {shown(value)}"
+        raise PartError(name, message) from error

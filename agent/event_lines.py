@@ -10,12 +10,14 @@ _NONE = "No known event is on or coming within two days ([[events]] and [[calend
 
 
 def event_lines(answer: Events, *, width: int) -> list[str]:
-    """Return a table of events, and how many more there are."""
+    """Return a table of events, how many more there are, and sources that have problems."""
+    problems = [f"Problem: {problem}" for problem in answer.problems]
     if not answer.events:
-        return [_NONE]
+        return [_NONE, *problems]
     head, body, _ = table(_COLUMNS, answer.events, width=width)
     further = [f"and {answer.left_out} more"] if answer.left_out else []
-    return [*head, *body, *further]
+    told = ["", *problems] if problems else []
+    return [*head, *body, *further, *told]
 
 
 def _takes(event: EventStatus) -> str:

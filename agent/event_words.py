@@ -18,13 +18,13 @@ MOST_EVENTS = 500
 _NOTHING_LEARNED = "it has not been seen yet"
 
 
-def events_answer(agenda: Agenda | None, *, now_s: float) -> Events:
-    """Return what is on or coming at `now_s` (UNIX time)."""
+def events_answer(agenda: Agenda | None, *, now_s: float, problems: tuple[str, ...] = ()) -> Events:
+    """Return what is on or coming at `now_s` (UNIX time), and which sources have problems."""
     if agenda is None:
-        return Events((), 0)
+        return Events((), 0, problems)
     ahead = [one for one in agenda.occurrences if one.end_s > now_s]
     shown = tuple(_event(agenda, one) for one in ahead[:MOST_EVENTS])
-    return Events(shown, len(ahead) - len(shown))
+    return Events(shown, len(ahead) - len(shown), problems)
 
 
 def raise_sentence(agenda: Agenda | None, resource: Resource, tenant: int) -> Sentence | None:

@@ -14,15 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from agent.event import EventSource, Expansion, Occurrence
+from agent.event import MOST_OCCURRENCES, EventSource, Expansion, Occurrence
 from agent.event_keys import shown_name
 from agent.expansion import Expanded, Request, Source, too_many
-from agent.keys import shown
 from agent.reading import SharedReading
 
 WINDOW_S = 2 * 86_400.0
 PAST_S = 3 * 3600.0  # what has ended is still in forecasts for 32 steps
-_MOST_OCCURRENCES = 50_000  # the agent keeps them: some 200 bytes each
 _SOURCE_CPU_S = 10.0  # a full MiB of recurring events takes some 6
 _ALL_CPU_S = 30.0  # each source has an even share, and what others leave
 _WALL_S = 35.0  # after which what was found till then is the answer
@@ -61,7 +59,7 @@ def expanded(
     # Many tenants have the same rule.
     requests = [_request(sources[at]) for at in asked]
     each = _affordable(dict.fromkeys(requests))
-    limits = _MOST_OCCURRENCES, _SOURCE_CPU_S, _ALL_CPU_S, _WALL_S
+    limits = MOST_OCCURRENCES, _SOURCE_CPU_S, _ALL_CPU_S, _WALL_S
     answers = _answered(Request(ended_s, until_s, each, *limits), is_wanted)
     answer_to = dict(zip(each, answers, strict=True))
     found = [
@@ -71,8 +69,8 @@ def expanded(
     ]
     for at, request in zip(asked, requests, strict=True):
         answer = answer_to.get(request, _TOO_LARGE)
-        if len(found) + len(answer.occurrences) > _MOST_OCCURRENCES:
-            answer = Expanded(problem=too_many(_MOST_OCCURRENCES))
+        if len(found) + len(answer.occurrences) > MOST_OCCURRENCES:
+            answer = Expanded(problem=too_many(MOST_OCCURRENCES))
         problems[at] = answer.problem
         found += [
             Occurrence(start_s, end_s, shown_name(name) or "unnamed", at)
@@ -92,10 +90,10 @@ def _all_read(sources: Sequence[EventSource]) -> tuple[list[EventSource], list[s
         try:
             contents = source.calendar or read(Path(source.path))
         except OSError as error:
-            problems[at] = f"{shown(source.path)} cannot be read: {error.strerror or error}"
+            problems[at] = f"cannot be read: {error.strerror or error}"
             continue
         if not contents.strip():
-            problems[at] = f"expected an iCalendar file, got an empty one: {source.path}"
+            problems[at] = "expected an iCalendar file, got an empty one"
         found[at] = replace(source, calendar=contents)
     return found, problems
 

@@ -1,6 +1,7 @@
 """`tidegate forecast`: a tenant's demand, what was and is forecast of it, and how good that is."""
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from agent.options import (
     since_option,
     socket_option,
 )
-from agent.output import print_lines, print_value, terminal_width, write_whole
+from agent.output import check_writable, print_lines, print_value, terminal_width, write_whole
 from agent.quoting import quoted
 
 if TYPE_CHECKING:
@@ -98,18 +99,22 @@ def forecast(
         if output.suffix.lower() not in _FORMS:
             raise click.BadParameter(f"{quoted(output.name)}: expected a name in .png or .svg")
         check_matplotlib("--output")
+        check_writable(output)
     view, notes = _view(tenant, **asked)
+    _print(view, notes, as_json=asked["as_json"])
     if output is not None:
         from agent.forecast_figure import figure_bytes
 
         write_whole(output, figure_bytes(view, output.suffix.lower().removeprefix(".")))
-    if asked["as_json"]:
-        from agent.forecast_view import answer_of
 
+
+def _print(view: "View", notes: Sequence[str], *, as_json: bool) -> None:
+    from agent.forecast_lines import view_lines
+    from agent.forecast_view import answer_of
+
+    if as_json:
         print_value(answer_of(view))
         return
-    from agent.forecast_lines import view_lines
-
     width = terminal_width()
     print_lines(view_lines(view, width=min(width, 160), has_plot=_has_braille()))
     for note in notes:

@@ -3,7 +3,6 @@
 `read_table` collects every fault of a table; nothing here opens a file or knows what keys exist.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.quoting import MOST_SHOWN, cut
+from agent.quoting import MOST_SHOWN, cut, meant
 from agent.units import TooLargeError, UnknownUnitError, parse_bytes, parse_seconds
 
 _INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}", re.ASCII)
@@ -44,6 +43,14 @@ class Key:
     is_required: bool = False
 
 
+class PartError(ValueError):
+    """Part of a value is wrong: `place` is a key in its table, and the text says why."""
+
+    def __init__(self, place: str, message: str) -> None:
+        self.place = place
+        super().__init__(message)
+
+
 class Faults:
     """What is wrong with one file, line by line."""
 
@@ -56,7 +63,10 @@ class Faults:
 
     def wrong(self, where: str, kind: Kind, value: Any, error: Exception | None = None) -> None:
         """Note a value that is not of its kind, since reading it failed with `error`."""
-        hint = _meant(value, kind.choices)
+        if isinstance(error, PartError):
+            self.add(dotted(where, error.place), str(error))
+            return
+        hint = _hint(value, kind.choices)
         if isinstance(error, TooLargeError):
             hint = " (too large)"
         if isinstance(error, UnknownUnitError):
@@ -65,8 +75,7 @@ class Faults:
 
     def unknown(self, where: str, what: str, name: str, known: Sequence[str]) -> None:
         """Note a name that means nothing, with the one that was probably meant."""
-        hint = _meant(name, known) or f" (known: {', '.join(known)})"
-        self.add(where, f"unknown {what}{hint}")
+        self.add(where, unknown_text(what, name, known))
 
 
 def read_table(
@@ -101,6 +110,11 @@ def read_table(
         if is_complete and key.is_required and key.name not in table:
             faults.add(dotted(where, key.name), f"expected {key.kind.expectation}, got nothing")
     return found
+
+
+def unknown_text(what: str, name: str, known: Sequence[str]) -> str:
+    """Return that a name means nothing, and which was probably meant, or which there are."""
+    return f"unknown {what}" + (_hint(name, known) or f" (known: {', '.join(known)})")
 
 
 def dotted(where: str, name: str) -> str:
@@ -267,11 +281,10 @@ def cgroup_path() -> Kind:
     return Kind('a path below /sys/fs/cgroup, such as "machine.slice/vm.scope"', read)
 
 
-def _meant(value: Any, known: Sequence[str]) -> str:
-    """Return a hint at the known name that `value` is close to, or nothing."""
-    text = value[:MOST_SHOWN].lower() if isinstance(value, str) else ""
-    near = difflib.get_close_matches(text, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+def _hint(value: Any, known: Sequence[str]) -> str:
+    """Return a hint at the known name that a value of a file is close to, or nothing."""
+    said = meant(value, known) if isinstance(value, str) else ""
+    return f" ({said})" if said else ""
 
 
 def _finite(value: Any) -> float:

@@ -1,6 +1,5 @@
 """The commands `exec` and `attach`: programs and processes put into a tenant."""
 
-import difflib
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ import click
 
 from agent.exits import EXIT_CODES, fail
 from agent.options import config_options, fault_lines, tenants_dir_of
+from agent.quoting import meant
 
 _GROUPS = ("critical", "normal", "background")  # those of enforce.membership, which is heavy
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as of env(1)
@@ -102,8 +102,7 @@ def _home(tenant: str, config: Path, tenants_dir: Path | None) -> Path:
     folder = tenants_dir_of(config, tenants_dir)
     if not (NAME.fullmatch(tenant) and (folder / f"{tenant}.toml").is_file()):
         known = sorted(path.stem for path in folder.glob("*.toml"))
-        near = difflib.get_close_matches(tenant, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"each has a file in {folder}"
+        hint = meant(tenant, known) or f"each has a file in {folder}"
         fail([f"there is no tenant {tenant!r}", hint])
     if place := _elsewhere(folder / f"{tenant}.toml"):
         hint = "start it there: systemctl start, systemd-run --slice=, or the container's own tool"

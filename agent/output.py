@@ -3,13 +3,14 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 import msgspec
 
-from agent.exits import fail
+from agent.exits import EXIT_OUTPUT, fail
 
 _PIPE_WIDTH = 200  # no terminal: room for every column, yet lines that a person can read
 _MOST_PROSE_WIDTH = 100
@@ -42,11 +43,36 @@ def prose_width() -> int:
     return min(terminal_width(), _MOST_PROSE_WIDTH)
 
 
+def check_writable(path: Path) -> None:
+    """End the command before its work where `write_whole` could not write this file after it."""
+    if path.is_dir():
+        fail([f"{path}: Is a directory"], EXIT_OUTPUT)
+    partial = _partial(path)
+    with _unwritable_told(path):
+        partial.touch()
+        partial.unlink()
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all; where it cannot be, end the command with a word."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _partial(path)
+    with _unwritable_told(path):
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+@contextmanager
+def _unwritable_told(path: Path) -> Iterator[None]:
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        yield
     except OSError as error:
-        fail([f"{path}: {error.strerror or error}"])
+        fail([f"{path}: {error.strerror or error}"], EXIT_OUTPUT)

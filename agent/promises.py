@@ -73,15 +73,14 @@ def _events_text(config: Config) -> str:
 
 def event_faults(config: Config) -> tuple[str, ...]:
     """Name the rules and iCalendar files that cannot be expanded; the agent goes on without."""
-    problems = zip(config.events, config.expansion.problems, strict=True)
-    return tuple(f"{event.where}: {problem}" for event, problem in problems if problem)
+    return config.expansion.told(config.events)
 
 
 def _idle_events(config: Config) -> list[str]:
     """Name events of regions that no tenant has: they raise nothing, and may be slips."""
     has = {region for tenant in config.tenants for region in tenant.regions}
     return [
-        f"{event.place}.regions: no tenant has {' or '.join(event.regions)}, so it raises nothing"
+        f"{event.where}: no tenant has {' or '.join(event.regions)}, so it raises nothing"
         for event in config.events
         if event.regions and not has.intersection(event.regions)
     ]

@@ -53,6 +53,7 @@ class AgentFacts:
     state_problem: str | None = None
     history_problem: str | None = None
     events_problem: str | None = None
+    source_problems: tuple[str, ...] = ()  # of events, each
     uplift_problem: str | None = None
     originals_problem: str | None = None
     release_problem: str | None = None
@@ -69,7 +70,7 @@ class AgentFacts:
             "reload refused": self.reload_problem,
             "balances will not outlive the agent": self.state_problem,
             "steps are not recorded": self.history_problem,
-            "events to come are not known": self.events_problem,
+            "some events may be missing": self.events_problem,
             "what events take will not outlive the agent": self.uplift_problem,
             "originals damaged": self.originals_problem,
             "control files not put back": self.release_problem,

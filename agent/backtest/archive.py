@@ -25,6 +25,7 @@ from agent.backtest.faults import (
     check_target,
     faults_told,
     suffix_of,
+    unfit_told,
 )
 from agent.tenant import Floats, Ints
 from agent.units import approximate_bytes
@@ -38,6 +39,7 @@ _LATEST_S = 1e15  # nanoseconds since 1970 are no seconds
 _LONGEST_NAME = 255
 _ROW_GROUP_ROWS = 1 << 17
 _SPLIT = "keep fewer tenants or a shorter time"
+_EXPECTED = {TIME: "seconds, such as 1767225600", TENANT: "a name"}
 _NULLS = ["", "null", "NULL", "NaN", "nan", "NA"]
 
 
@@ -156,12 +158,12 @@ def _opened_csv(path: Path) -> _Source:
     kinds = {name: pa.float64() for name in names if name != TENANT}
     kinds[TENANT] = pa.dictionary(pa.int32(), pa.string())
 
-    def batches(columns: list[str]) -> Iterable[pa.RecordBatch]:
+    def batches(columns: list[str]) -> Iterator[pa.RecordBatch]:
         options = pyarrow.csv.ConvertOptions(
             include_columns=columns, column_types=kinds, null_values=_NULLS
         )
-        reader: Iterable[pa.RecordBatch] = pyarrow.csv.open_csv(path, convert_options=options)
-        return reader
+        with unfit_told(path, names, _EXPECTED):
+            yield from pyarrow.csv.open_csv(path, convert_options=options)
 
     return _Source(pa.schema([(name, kinds[name]) for name in names]), 0, batches)
 

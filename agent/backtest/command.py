@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from agent.backtest.hindsight_options import check_options, hindsight_options, i
 from agent.backtest.progress import progress
 from agent.exits import EXIT_CODES, fail
 from agent.options import check_matplotlib
-from agent.output import print_value, write_whole
+from agent.output import check_writable, print_value, write_whole
 from agent.units import approximate_bytes
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _WIDTH = 100
 _LEAST_FACTOR, _MOST_FACTOR = 0.05, 20.0
 _MOST_SEEDS = 1000
+_PAGE_SUFFIXES = (".html", ".htm")
 _RESOURCES = ("cpu", "memory", "disk_read", "disk_write", "net_in", "net_out")
 _POLICIES = (
     *("tidegate", "static", "last", "max-1h", "n-sigma", "borg-default", "rc-like"),
@@ -147,8 +148,9 @@ or a child process that was lost.
     "--html",
     "page",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write a page with plots and tables to this file (needs matplotlib).",
+    help="Also write a page with plots and tables to this file, .html or .htm (needs matplotlib).",
 )
+@click.option("--force", is_flag=True, help="Replace the file of --html if it exists.")
 @click.option(
     "--tenant",
     "tracked",
@@ -163,6 +165,7 @@ def backtest(
     *,
     as_json: bool,
     page: Path | None,
+    force: bool,
     **chosen: Any,
 ) -> None:
     """Replay a trace, and compare policies or forecasts; or what this host recorded."""
@@ -174,11 +177,17 @@ def backtest(
         look_back(chosen, mode=mode, as_json=as_json, width=_WIDTH)
         return
     check_evaluation_options(context)
+    _check_page(trace, page, may_replace=force)
     if chosen["is_evaluated"]:
         from agent.backtest.evaluation_command import evaluate
 
         evaluate(trace, chosen, as_json=as_json, width=_WIDTH)
         return
+    _replay(trace, chosen, page, as_json=as_json)
+
+
+def _replay(trace: Path, chosen: Mapping[str, Any], page: Path | None, *, as_json: bool) -> None:
+    """Replay a trace, print what was found, and write the page of it."""
     from agent.backtest.parallel import WorkerGoneError
     from agent.backtest.report import report_lines
     from agent.backtest.session import held, prepared
@@ -187,17 +196,19 @@ def backtest(
     with _faults_told():
         request = _request(trace, chosen, has_page=page is not None)
         session = prepared(request)
+    if page is not None:
+        check_writable(page)
     try:
         with progress(session.steps, "replaying") as tell:
             report, shown = held(session, tell)
     except (ForecasterError, WorkerGoneError) as error:
         fail([str(error), "--no-fits needs no forecaster, --jobs 1 the least memory"])
-    if page is not None and shown is not None:
-        _write_page(page, report, shown)
     if as_json:
         print_value(report)
     else:
         click.echo("\n".join(report_lines(report, width=_WIDTH)))
+    if page is not None and shown is not None:
+        _write_page(page, report, shown)
 
 
 def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Request":
@@ -240,6 +251,27 @@ def _request(trace: Path, chosen: Mapping[str, Any], *, has_page: bool) -> "Requ
         tracked=tuple(dict.fromkeys(chosen["tracked"])),
         jobs=chosen["jobs"] or os.cpu_count() or 1,
     )
+
+
+def _check_page(trace: Path, page: Path | None, *, may_replace: bool) -> None:
+    """Refuse to write a page over what is no page, before hours of work.
+
+    Raises:
+        click.UsageError: The file is TRACE itself, exists, or is not named as a page.
+
+    """
+    if page is None:
+        if may_replace:
+            raise click.UsageError("--force: only together with --html, whose file it replaces")
+        return
+    with suppress(OSError):
+        if page.samefile(trace):
+            raise click.UsageError(f"--html {page}: is TRACE itself, which the page would replace")
+    if page.suffix.lower() not in _PAGE_SUFFIXES:
+        names = " or ".join(_PAGE_SUFFIXES)
+        raise click.UsageError(f"--html {page}: expected a name that ends in {names}")
+    if os.path.lexists(page) and not may_replace:
+        fail([f"{page}: there is such a file already", "--force replaces it"])
 
 
 def _write_page(path: Path, report: "Report", shown: "Shown") -> None:

@@ -4,7 +4,8 @@ Nothing here reads rows.
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,10 +15,13 @@ SUFFIXES = (".parquet", ".csv")
 _MOST_COLUMNS = 1000
 _LONGEST_HEADER_BYTES = 64 << 10
 # What Arrow says of its own options, as the one who has the file would call it.
+_UNFIT = re.compile(r"In CSV column #(\d+): .*?: invalid value (.*)")
 _WORDS_FOR = {
     "straddling object": "a line is longer than 1 MiB",
     "out of sync": "a value in quotes goes over several lines, or its quotes are not closed",
     "Empty CSV": "has no rows",
+    "magic bytes not found": "is no Parquet file, or was cut off",
+    "minimum file footer": "is no Parquet file, or was cut off",
 }
 
 
@@ -42,6 +46,23 @@ def faults_told(path: Path) -> Iterator[None]:
         raise TraceError(path, "Arrow opens no file whose name is not UTF-8") from error
     except (pa.ArrowException, UnicodeError, OverflowError) as error:
         raise TraceError(path, _first_line(error)) from error
+
+
+@contextmanager
+def unfit_told(path: Path, columns: Sequence[str], expected: Mapping[str, str]) -> Iterator[None]:
+    """Turn what Arrow has against a value of a CSV file with these columns into a TraceError.
+
+    `expected` says of some what is; of all others it is a number.
+    """
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        found = _UNFIT.search(_first_line(error))
+        if found is None or int(found[1]) >= len(columns):
+            raise
+        name = columns[int(found[1])]
+        wanted = expected.get(name, "a number")
+        raise TraceError(path, f"column {name}: expected {wanted}, got {found[2]}") from error
 
 
 def _printable(text: str) -> str:

@@ -83,7 +83,7 @@ def test_a_command_is_what_it_would_be_elsewhere_but_in_its_tenant(
 
 def test_who_is_no_tenant_is_refused_with_a_hint(home: Path, tmp_path: Path) -> None:
     for name, hint in (
-        ("wep", "did you mean web?"),
+        ("wep", "did you mean 'web'?"),
         ("../web", "there is no tenant"),
         ("", "a file"),
     ):

@@ -289,7 +289,7 @@ def test_what_cannot_be_worked_out_now_stays_as_it_was_and_is_tried_again(tmp_pa
         wait_until(lambda: calendar._further is None or calendar._further.is_done)
         raised_at(calendar, clock, after_s + 1)
         assert len(asked) == round_
-    assert calendar.problem == "sale.repeat: no process left"
+    assert calendar.problem == "event 'sale': no process left"
     assert raised_at(calendar, clock, 7 * HOUR_S) == 3.0
 
 

@@ -15,6 +15,7 @@ from agent.cli import main
 from agent.client import get
 from agent.control import ControlServer
 from agent.daemon import Daemon
+from agent.event_lines import event_lines
 from agent.host import read_config
 from agent.settings import Config
 from agent.tenant import Resource
@@ -158,14 +159,58 @@ def test_a_broken_calendar_of_one_tenant_stops_nothing_and_is_read_again(
     files += ["--tenants-dir", str(folder / "tenants.d")]
     checked = CliRunner().invoke(main, ["check-config", *files])
     assert checked.exit_code == 1
-    assert "tenant other: calendars[0].file: cannot be read: " in checked.output
+    assert f"tenant other: {path}: cannot be read: " in checked.output
     config = read_config(folder / "tidegate.toml", folder / "tenants.d")
     with closing(Daemon(config, lambda _: config)) as daemon:
         run(daemon, 1000.0)
         assert expected_bytes(daemon) == pytest.approx(3 * MEMORY_BYTES)
-        assert "tenant other: calendars[0].file" in str(daemon.facts().events_problem)
+        assert f"tenant other: {path}: " in str(daemon.facts().events_problem)
         path.write_text(
             "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\nUID:1\nSUMMARY:x\n"
             "DTSTART:20260101T000000Z\nEND:VEVENT\nEND:VCALENDAR\n"
         )
         wait_until(lambda: daemon.tick(1010.0, 0) and daemon.facts().events_problem is None)
+
+
+ICS = (
+    "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\nUID:1\nSUMMARY:fair\n"
+    "DTSTART:20260101T000000Z\nRRULE:FREQ=HOURLY\nEND:VEVENT\nEND:VCALENDAR\n"
+)
+
+
+def test_what_was_known_of_a_calendar_outlives_a_file_that_breaks(folder: Path) -> None:
+    path = folder / "fair.ics"
+    path.write_text(ICS)
+    entry = f'[[calendars]]\nfile = "{path}"\n'
+    (folder / "tidegate.toml").write_text(HOST.format(folder=folder) + RULE + entry)
+
+    def read(accepted: Mapping[Resource, float] | None = None) -> Config:
+        return read_config(folder / "tidegate.toml", folder / "tenants.d", accepted)
+
+    with closing(Daemon(read(), read)) as daemon:
+        run(daemon, 1000.0)
+        before = known(daemon, folder)
+        assert [one.name for one in before.events].count("fair") >= 47
+        assert before.problems == ()
+        # Twice in a row, no tick between; and with a source before it, so that places change.
+        for broken in (lambda: path.write_text("garbage"), path.unlink):
+            broken()
+            more = '[[events]]\nname = "more"\nstart = 2026-01-01\nrepeat = "FREQ=DAILY"\n'
+            text = HOST.format(folder=folder) + more + RULE + entry
+            (folder / "tidegate.toml").write_text(text)
+            daemon.begin_reload(lambda: None)
+            wait_until(lambda: daemon.has_loaded)
+            daemon.end_reload()
+        assert daemon.tick(1004.0, 0)
+        after = known(daemon, folder)
+        fairs = [[one for one in told.events if one.name == "fair"] for told in (before, after)]
+        assert fairs[0] == fairs[1]
+        assert after.problems == (f"{path}: cannot be read: No such file or directory",)
+        shown = "\n".join(event_lines(after, width=120))
+        assert f"Problem: {path}: cannot be read" in shown
+
+
+def known(daemon: Daemon, folder: Path) -> Events:
+    path = folder / "control.sock"
+    with ControlServer(path, lambda: daemon.record, daemon.facts):
+        return msgspec.json.decode(get(path, "/v1/events"), type=Events)

@@ -142,7 +142,22 @@ def test_a_length_is_exact_and_an_end_is_local_where_the_clock_changes(
         ('name = "x"\nstart = 2026-01-01\ntimezone = "../etc/passwd"', "events[0].timezone: "),
         ('name = "x"\nstart = 2026-01-01\ntimezone = "Europe"', "events[0].timezone: "),
         ('name = "x"\nstart = 2026-01-01\nmultiplier = 0', "events[0].multiplier: expected a mul"),
-        ('name = "x"\nstart = 2026-01-01\nmultiplier = { cpus = 2 }', "events[0].multiplier: "),
+        (
+            'name = "x"\nstart = 2026-01-01\nmultiplier = { cpus = 2 }',
+            "events[0].multiplier.cpus: unknown resource (did you mean 'cpu'?)",
+        ),
+        (
+            'name = "x"\nstart = 2026-01-01\nmultiplier = { cpu = 3, ram = 2 }',
+            "events[0].multiplier.ram: unknown resource (known: cpu, memory, ",
+        ),
+        (
+            'name = "x"\nstart = 2026-01-01\nmultiplier = { cpu = "2" }',
+            "events[0].multiplier.cpu: expected times as much from 0.05 to 100, got '2'",
+        ),
+        (
+            "start = 2026-02-30\nname = 'fair' # x\n[[events]]\nname = 'other'",
+            "Invalid date or datetime (at line 2, column 9), in event 'fair'",
+        ),
         ('name = "x"\nstart = 2026-01-01\nregions = []', "events[0].regions: expected a tag"),
         ('name = "x"\nstart = 2026-01-01\nrepeat = "weekly"', "events[0].repeat: expected an iC"),
         ('name = "x"\nstart = 2026-01-01\nrepaet = "x"', "unknown setting (did you mean 'repeat'"),
@@ -169,7 +184,7 @@ def test_the_summary_counts_events_and_warns_of_regions_that_nobody_has(
     )
     (line,) = (line for line in summary(config) if line.startswith("3 event(s), 1 calendar(s): "))
     assert re.fullmatch(r".*: [23] occurrence\(s\) within two days", line)
-    assert warnings(config) == ("events[1].regions: no tenant has asia, so it raises nothing",)
+    assert warnings(config) == ("event 'x': no tenant has asia, so it raises nothing",)
     assert not any("event" in line for line in summary(load()))
 
 
@@ -196,10 +211,10 @@ def test_a_list_that_is_none_and_too_many_entries_are_refused(
         (lambda path: path.symlink_to("/dev/zero"), "cannot be read: not a regular file"),
         (lambda path: path.write_bytes(b"x" * (1 << 20) + b"x"), "larger than 1024 KiB"),
         (lambda path: path.write_bytes(b"\n"), "got an empty one"),
-        (lambda path: path.write_bytes(b"hello"), "calendars[0].file: cannot be read: "),
+        (lambda path: path.write_bytes(b"hello"), "cannot be read: "),
         (
             lambda path: path.write_text(CALENDAR.replace("DATE:20260501", "DATE:2026")),
-            "calendars[0].file: cannot be read: DTSTART",
+            "cannot be read: DTSTART",
         ),
     ],
 )
@@ -211,7 +226,7 @@ def test_a_calendar_that_cannot_be_read_is_told(
     day = '[[events]]\nname = "x"\nstart = 2026-01-01\nrepeat = "FREQ=DAILY"\n'
     config = load(day, web=f'qos = "gold"\n{own}')
     (found,) = event_faults(config)
-    assert found.startswith("tenant web: calendars[0].file: ")
+    assert found.startswith(f"tenant web: {tmp_path}/x.ics: ")
     assert fault in found
     assert len(config.tenants) == 1
     assert {one.name for one in config.expansion.occurrences} == {"x"}
@@ -220,7 +235,7 @@ def test_a_calendar_that_cannot_be_read_is_told(
 def test_a_rule_that_only_the_library_understands_is_told_and_refuses_nothing(load: Loader) -> None:
     config = load('[[events]]\nname = "x"\nstart = 2026-01-01\nrepeat = "FREQ=OFTEN"\n')
     (found,) = event_faults(config)
-    assert found.startswith("events[0].repeat: cannot be read: ")
+    assert found.startswith("event 'x': cannot be read: ")
 
 
 def test_where_no_process_can_be_had_the_configuration_is_good_all_the_same(
@@ -229,7 +244,7 @@ def test_where_no_process_can_be_had_the_configuration_is_good_all_the_same(
     monkeypatch.setattr("agent.expanding._COMMAND", ("/nowhere/python",))
     config = load('[[events]]\nname = "x"\nstart = 2026-01-01\nrepeat = "FREQ=DAILY"\n')
     (found,) = event_faults(config)
-    assert found.startswith("events[0].repeat: cannot be expanded: ")
+    assert found.startswith("event 'x': cannot be expanded: ")
 
 
 def test_calendars_are_bounded_all_together_and_one_file_counts_once(
@@ -243,7 +258,7 @@ def test_calendars_are_bounded_all_together_and_one_file_counts_once(
     entry = '[[calendars]]\nfile = "{{here}}/{}"\n'
     assert len(load(entry.format("0.ics") * 8).events) == 8
     (found,) = event_faults(load("".join(entry.format(name) for name in names)))
-    assert found.startswith("calendars[4].file: ")
+    assert found.startswith(f"{tmp_path}/4.ics: ")
     assert "all such files together are larger than 4096 KiB" in found
 
 

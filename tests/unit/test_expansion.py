@@ -213,7 +213,7 @@ def test_a_hostile_source_is_told_and_takes_nothing_from_the_others(
 
 
 def test_all_events_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.expanding._MOST_OCCURRENCES", 125)
+    monkeypatch.setattr("agent.expanding.MOST_OCCURRENCES", 125)
     many = [rule("FREQ=HOURLY", start=f"2026-01-01T0{at}:00:00") for at in range(3)]
     found = expanded(many, unix_s("2026-06-10"))
     assert len(found.occurrences) == 61 + 60
@@ -229,7 +229,7 @@ def test_a_rule_that_many_tenants_have_is_worked_out_once_and_counts_for_each(
     assert set(found.problems) == {""}
     assert len(found.occurrences) == 500 * 52
     few = 2 * 52 + 10
-    monkeypatch.setattr("agent.expanding._MOST_OCCURRENCES", few)
+    monkeypatch.setattr("agent.expanding.MOST_OCCURRENCES", few)
     found = expanded([replace(one, tenant=f"t{at}") for at in range(500)], unix_s("2026-06-10"))
     assert len(found.occurrences) == 2 * 52
     assert found.problems[2] == f"more than {few} occurrences of all events together"

@@ -82,7 +82,7 @@ def test_other_resources_and_modes_have_a_page_too(
         (["--html", "x.html", "--tenant", "nobody"], 1, "no host that is drawn has tenant nobody"),
         (["--html", "x.html", "--policy", "vpa"], 2, "must be among the policies"),
         (["--tenant", "batch"], 2, "says what --html shows"),
-        (["--html", "/no/such/folder/x.html"], 1, "/no/such/folder/x.html: No such file"),
+        (["--html", "/no/such/folder/x.html"], 5, "/no/such/folder/x.html: No such file"),
     ],
 )
 def test_what_cannot_be_shown_is_said(
@@ -93,6 +93,58 @@ def test_what_cannot_be_shown_is_said(
     assert result.exit_code == code
     assert word in result.stderr
     assert not (path.parent / "x.html").exists()
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_page_never_takes_the_place_of_its_trace(path: Path, force: list[str]) -> None:
+    before, link = path.read_bytes(), path.with_name("link.html")
+    link.unlink(missing_ok=True)
+    link.symlink_to(path)
+    for page in (path, link):
+        result = ran(path, *QUICK, "--html", page, *force)
+        assert result.exit_code == 2
+        assert "is TRACE itself" in result.stderr
+    assert path.read_bytes() == before
+    assert link.is_symlink()
+
+
+def test_only_a_page_is_replaced_and_only_when_told_to(path: Path, tmp_path: Path) -> None:
+    page = tmp_path / "x.html"
+    page.write_text("mine")
+    assert "there is such a file already" in ran(path, *QUICK, "--html", page).stderr
+    assert page.read_text() == "mine"
+    assert written(path, page, "--force") == page.read_text() != "mine"
+    notes = tmp_path / "notes.txt"
+    result = ran(path, *QUICK, "--html", notes, "--force")
+    assert (result.exit_code, notes.exists()) == (2, False)
+    assert "ends in .html or .htm" in result.stderr
+
+
+def test_a_page_that_cannot_be_written_is_told_before_the_replay(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replayed(*_: object) -> None:
+        raise AssertionError("the replay began")
+
+    monkeypatch.setattr("agent.backtest.session.held", replayed)
+    result = ran(path, *QUICK, "--html", tmp_path / "none" / "x.html")
+    assert result.exit_code == 5
+    assert "No such file" in result.stderr
+
+
+def test_the_tables_outlive_a_page_that_fails(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_folder(*_: object, **__: object) -> str:
+        (tmp_path / "gone").rmdir()
+        return "page"
+
+    (tmp_path / "gone").mkdir()
+    monkeypatch.setattr("agent.backtest.page.page_of", without_folder)
+    page = tmp_path / "gone" / "x.html"
+    result = ran(path, *QUICK, "--capacity", "0.8", "--html", page)
+    assert result.exit_code == 5
+    assert "POLICY" in result.stdout
 
 
 def course(host: Case) -> Course:

@@ -151,7 +151,7 @@ def test_a_resource_without_any_value_is_no_trace_of_it(path: Path) -> None:
 
 def test_words_are_no_numbers(path: Path) -> None:
     told = refused(path, [(*row[:2], "much", 1.0) for row in REGULAR])
-    assert "cpu_cores holds string" in told or "invalid value 'much'" in told
+    assert "cpu_cores holds string" in told or "expected a number, got 'much'" in told
 
 
 def test_truth_values_and_dates_are_no_numbers(tmp_path: Path) -> None:
@@ -308,12 +308,24 @@ def test_two_who_write_the_same_file_do_not_write_into_each_other(path: Path) ->
         ("tenant,t,cpu_cores\n" + "a" * (3 << 20) + ",0,1\n", "a line is longer than 1 MiB"),
         ('tenant,t,cpu_cores\n"' + "a\n" * (1 << 20) + '",0,1\n', "in quotes goes over several"),
         ("tenant,t,cpu_cores", "has no rows"),
+        (
+            "tenant,note,cpu_cores,t\na,x,1,2026-01-01 00:00\n",
+            "column t: expected seconds, such as 1767225600, got '2026-01-01 00:00'",
+        ),
+        ("tenant,cpu_cores,t\na,much,0\n", "column cpu_cores: expected a number, got 'much'"),
     ],
 )
 def test_csv_of_an_odd_shape_is_refused_in_plain_words(tmp_path: Path, text: str, why: str) -> None:
     path = tmp_path / "x.csv"
     path.write_text(text)
     assert why in refusal(path)
+
+
+@pytest.mark.parametrize("contents", [b"x", b"tenant,t,cpu_cores\n" * 10])
+def test_what_is_no_parquet_is_refused_in_plain_words(tmp_path: Path, contents: bytes) -> None:
+    path = tmp_path / "x.parquet"
+    path.write_bytes(contents)
+    assert "is no Parquet file, or was cut off" in refusal(path)
 
 
 def test_parquet_with_too_many_columns_is_refused(tmp_path: Path) -> None:
