@@ -9,7 +9,7 @@ from agent.controls import all_controls
 from agent.record import TickRecord
 from agent.tenant import Floats, Ints
 from agent.units import approximate_bytes, three_digits
-from enforce.columns import AnyControl, ClassControl, Control, Result
+from enforce.columns import AnyControl, ClassControl, Control, DiskControl, Result
 from enforce.limits import text
 
 WOULD_BE_WRITTEN, WOULD_STAY = "would be written", "would stay"
@@ -92,7 +92,9 @@ def _kernel_text(control: AnyControl, value: float) -> str | None:
     kernel = text(control, value)
     if control is Control.CPU_WEIGHT or not math.isfinite(value):
         return kernel
-    if isinstance(control, ClassControl):
+    if isinstance(control, DiskControl) and control.number in ("riops", "wiops"):
+        return f"{kernel} operations/s"
+    if isinstance(control, ClassControl | DiskControl):
         return f"{kernel} ({approximate_bytes(value)}/s)"
     person = (
         f"{three_digits(value)} cores" if control is Control.CPU_MAX else approximate_bytes(value)

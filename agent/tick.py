@@ -319,6 +319,9 @@ class ControlLoop:
 
     def _write(self, changes: Changes) -> Outcomes:
         """Write changes: there are none of tenants that are only observed."""
+        if not len(changes):
+            none = changes.after
+            return Outcomes(changes.control, changes.tenant, none, none, none.astype(np.uint8))
         changes = replace(changes, after=self._unbounded(changes.control, changes.after))
         outcomes = self._kernel.applier.apply(changes)
         self._count(

@@ -80,12 +80,8 @@ def measured(resource: Resource, usage: Usage) -> Floats:
         return column
     if resource.kind in _NET_COLUMN:
         return usage.network.of(_NET_COLUMN[resource.kind], resource.device, len(usage.is_present))
-    disks = usage.disks_per_s
-    if resource.device not in disks.names:
-        return np.full(len(usage.is_present), np.nan)
-    table: Floats = getattr(disks, _DISK_COLUMN[resource.kind])
-    of_disk: Floats = table[disks.names.index(resource.device)]
-    return of_disk
+    tenants = len(usage.is_present)
+    return usage.disks_per_s.of(_DISK_COLUMN[resource.kind], resource.device, tenants)
 
 
 def is_queued(resource: Resource, usage: Usage) -> Bools:
@@ -195,5 +191,6 @@ def rearranged(sample: HostSample, positions: Ints) -> HostSample:
         vitals=sample.vitals,
         network=sample.network.mapped(lambda column: carried_over(column, positions)),
         anew=sample.anew,
+        disk_limits=sample.disk_limits.mapped(lambda column: carried_over(column, positions)),
         **counters,
     )

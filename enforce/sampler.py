@@ -12,13 +12,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
 from enforce.cgroup import LimitRejectedError
 from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Ints, Limits, NetColumns
-from enforce.counters import Disk, io_counters, numbers, quotas, table
+from enforce.counters import Disk, io_counters, io_limits, numbers, quotas, table
 from enforce.descriptors import (
     FILES_PER_TENANT,
     KeptFiles,
@@ -26,10 +25,11 @@ from enforce.descriptors import (
     raise_open_files_limit,
     read_once,
 )
+from enforce.disks import disk_number, disk_numbers
 from enforce.floor import swap_room_bytes
 from enforce.links.shaper import Shaper
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
-from enforce.places import Places
+from enforce.places import Places, unit_of
 from enforce.vitals import read_vitals
 from enforce.writes import WriteWatch
 
@@ -45,19 +45,23 @@ _OTHER_FILES = 256 + _VISITED_AT_ONCE * FILES_PER_TENANT
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A control file and the columns that it fills: those named, and `unnamed` ones of disks."""
+    """A control file and the columns that it fills: those named, and `unnamed` ones of disks.
+
+    The latter begin `behind` so many columns of disks.
+    """
 
     file: str
     size_bytes: int
     parse: Parse
     columns: tuple[str, ...]
     unnamed: int = 0
+    behind: int = 0
 
     @property
     def places(self) -> Ints:
         """Rows of the table of columns, shape (columns, 1), to be paired with positions."""
-        named = [_COLUMN[name] for name in self.columns]
-        return np.array([*named, *range(len(_COLUMN), len(_COLUMN) + self.unnamed)])[:, None]
+        named, first = [_COLUMN[name] for name in self.columns], len(_COLUMN) + self.behind
+        return np.array([*named, *range(first, first + self.unnamed)])[:, None]
 
 
 _EVERY_TICK = (
@@ -84,6 +88,7 @@ _IN_TURN = (
 )
 # What of it, once written, is read in the next tick: cpu.weight has a second name.
 _ONCE_WRITTEN = ("cpu.weight", "cpu.weight.nice", "memory.low")
+_SYSTEMDS = ("io.max",)  # of its units: tidegate may not write it, and so it limits nothing
 _WATCHED = (*_ONCE_WRITTEN, "cpu.max", "memory.high")
 _STAT_BYTES = 8192
 _HELD_BYTES, _HIGH_BYTES = _COLUMN["memory_current_bytes"], _COLUMN["memory_high_bytes"]
@@ -104,9 +109,14 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _disk_source(disks: Sequence[Disk | None]) -> _Source:
-    parse = partial(io_counters, disks=disks)
-    return _Source("io.stat", 4096, parse, _IO_COLUMNS, _DISK_COLUMNS * len(disks))
+def _disk_sources(disks: Sequence[Disk | None]) -> list[_Source]:
+    """Return what is read of disks: limits only where there are disks to be told apart."""
+    counted, each = partial(io_counters, disks=disks), _DISK_COLUMNS * len(disks)
+    sources = [_Source("io.stat", 4096, counted, _IO_COLUMNS, each)]
+    if disks:
+        limited = partial(io_limits, disks=disks)
+        sources.append(_Source("io.max", 1024, limited, (), each, behind=each))
+    return sources
 
 
 class Sampler:
@@ -121,23 +131,26 @@ class Sampler:
         root: Path,
         names: Sequence[str],
         *,
-        disks: Mapping[str, Disk | None] = MappingProxyType({}),
+        disks: Sequence[str] = (),
         slow_every: int = 10,
         shaper: Shaper | None = None,
         places: Places | None = None,
     ) -> None:
         """Open no cgroup yet, which `read` does; raise the limit of open files as far as needed.
 
-        `disks` are told apart, by name and number; of one without a number nothing is known.  A
-        `slow_every`-th of the tenants gets its slow columns per read.  A `shaper` of the same
-        tenants reads the network, where that is divided; it is closed elsewhere.
+        `disks` are told apart by the number that each name has by then; of one that is not there
+        nothing is known.  A `slow_every`-th of the tenants gets its slow columns per read.  A
+        `shaper` of the same tenants reads the network, where that is divided; it is closed
+        elsewhere.
         """
         self._shaper = shaper
         self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0
         self._places = places or Places(root, names)
         self._paths = [_text(self._places.path(place)) for place in range(len(names))]
         self._disks = tuple(disks)
-        self._sources = (*_EVERY_TICK, _disk_source(list(disks.values())))
+        self.number_of: Callable[[str], Disk | None] = disk_number  # of a disk's name
+        self._numbers: list[Disk | None] = [None] * len(disks)
+        self._sources = (*_EVERY_TICK, *_disk_sources(self._numbers))
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in self._sources]
         self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in _ON_SIGNAL]
         self._writes = WriteWatch(_WATCHED)
@@ -150,7 +163,7 @@ class Sampler:
         self._fresh: set[int] = set()  # slow columns not read since the cgroup was opened
         self._anew: set[int] = set()  # opened anew by the read that is under way
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
-        n_columns = len(_COLUMN) + _DISK_COLUMNS * len(disks)
+        n_columns = len(_COLUMN) + 2 * _DISK_COLUMNS * len(disks)
         self._lasting = np.full((n_columns, len(names)), np.nan)
         self._used_before_us = np.full(len(names), np.nan)  # at the last turn
         self._controllers = self._controllers_of_children()
@@ -173,6 +186,7 @@ class Sampler:
         written = self._writes.written()  # before anything is read: what comes later is told later
         self._notice_controllers()
         self._notice_files_elsewhere()
+        self._notice_disks()
         for position in list(self._missing - self._visited):
             self._keep(position)
         values = np.full(self._lasting.shape, np.nan)
@@ -195,12 +209,14 @@ class Sampler:
         if self._shaper is not None:
             network = self._shaper.read(self._cgroup_id.copy())
             values[_SENT], values[_RECEIVED] = network.out_bytes.sum(0), network.in_bytes.sum(0)
-        by_disk = values[len(_COLUMN) :].reshape(len(self._disks), _DISK_COLUMNS, values.shape[1])
+        shape = (2, len(self._disks), _DISK_COLUMNS, values.shape[1])
+        counted, limited = values[len(_COLUMN) :].reshape(shape).swapaxes(1, 2)
         return HostSample(
             taken_at_s=taken_at_s,
             cgroup_id=self._cgroup_id.copy(),
             in_force=Limits(**{name: values[_COLUMN[name]] for name in _LIMITS}),
-            disks=DiskColumns(self._disks, *(by_disk[:, k] for k in range(_DISK_COLUMNS))),
+            disks=DiskColumns(self._disks, *counted),
+            disk_limits=DiskColumns(self._disks, *limited),
             vitals=read_vitals(),
             network=network,
             anew=frozenset(self._anew),
@@ -352,7 +368,7 @@ class Sampler:
             self._anew.add(position)
             self._writes.watch(position, dir_fd)
         self._missing.discard(position)
-        for files in (*self._each, *self._polled):
+        for files in (*self._readable(position), *self._polled):
             files.open(position, dir_fd)
         os.close(dir_fd)
 
@@ -384,9 +400,21 @@ class Sampler:
         for position in self._places.elsewhere:
             if self._cgroup_id[position] == 0:
                 continue
-            missing = [files.name for files in self._each if position not in files]
+            missing = [f.name for f in self._readable(position) if position not in f]
             if any(Path(f"{self._paths[position]}/{name}").exists() for name in missing):
                 self._forget(position)
+
+    def _readable(self, position: int) -> list[KeptFiles]:
+        """Return what is read each tick: of a unit no limits of disks, which are systemd's."""
+        path = self._paths[position]
+        is_unit = path is not None and unit_of(Path(path)) is not None
+        return [files for files in self._each if not (is_unit and files.name in _SYSTEMDS)]
+
+    def _notice_disks(self) -> None:
+        """Go by other numbers when a disk has come, or is gone: its limits are gone with it."""
+        numbers = list(disk_numbers(self._disks, self.number_of).values())
+        if numbers != self._numbers:
+            self._numbers, self._sources = numbers, (*_EVERY_TICK, *_disk_sources(numbers))
 
     def _controllers_of_children(self) -> str | None:
         try:

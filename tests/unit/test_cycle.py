@@ -7,11 +7,11 @@ import pytest
 from samples import NAN, column
 
 from agent.allocation import Mode
-from agent.cycle import CoreState
-from agent.problems import broken_promises, unenforced
+from agent.cycle import CoreState, decide
+from agent.problems import broken_promises, unenforceable, unenforced
 from agent.profiles import ResourceProfile
 from agent.tenant import Resource
-from enforce.columns import Control
+from enforce.columns import Control, DiskColumns
 from forecast.profile import Profile
 
 from hosts import GIB, PLATINUM, SILVER, Guest
@@ -182,14 +182,32 @@ def test_a_disk_is_divided_and_booked_as_cpu_is() -> None:
     assert ledger.balance[0] > 0 > ledger.balance[1]
 
 
+def test_the_limits_of_a_disk_come_down_to_what_was_decided() -> None:
+    tick = list(played(disk_scene(ticks=12)))[-1]
+    part = tick.decision.resources[DISK]
+    assert tick.left[DISK] == pytest.approx(part.allocation.limit, rel=0.03)
+    assert tick.left[DISK].sum() <= 3.6 * MIB_PER_S * (1 + 1e-6)
+
+
+def test_a_disk_that_is_not_there_is_named_and_its_limits_are_nobodys_to_move() -> None:
+    played_out = disk_scene()
+    tick = list(played(played_out))[-1]
+    sample = replace(tick.seen.sample, disk_limits=DiskColumns())
+    seen = replace(tick.seen, sample=sample)
+    state = CoreState.fresh(2, played_out.policy)
+    roster, policy = played_out.roster, played_out.policy
+    decision = decide(state, seen, played_out.profile, roster=roster, policy=policy)
+    assert not decision.resources[DISK].is_movable.any()
+    (said,) = (one for one in unenforceable(sample, policy.resources) if "sda" in one)
+    assert said.startswith("disk sda: configured but not enforceable for 2 tenant(s): the disk is")
+
+
 def test_what_nothing_limits_is_decided_and_stays_as_it_is() -> None:
     tick = list(played(disk_scene()))[-1]
-    for resource in (DISK, NET):
-        part = tick.decision.resources[resource]
-        assert np.array_equal(part.target, part.in_force)
-        assert part.in_force.tolist() == [part.in_force[0]] * 2
+    part = tick.decision.resources[NET]
+    assert np.array_equal(part.target, part.in_force)
+    assert part.in_force.tolist() == [part.in_force[0]] * 2
     assert unenforced(tick.decision, tick.seen.sample) == [
-        "disk sda: configured but not enforceable: limits are decided, and nothing writes them",
         "network: configured but not enforceable: limits are decided, and nothing writes them; "
         "usage is unknown, since nothing counts it",
     ]

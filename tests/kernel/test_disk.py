@@ -1,0 +1,149 @@
+"""Limits of disks on a real kernel: written, obeyed within 10 %, and put back as they were."""
+
+import math
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blocks import (
+    READ_DIRECT,
+    SIZE,
+    WRITE_BUFFERED,
+    WRITE_DIRECT,
+    lab_disk,
+    mounted,
+    rate,
+    stacked_on,
+)
+from tenants import MIB, living_in
+
+from enforce.apply import Applier
+from enforce.cgroup import ensure
+from enforce.columns import Changes, DiskControl, IoNumber, Outcomes, Result
+from enforce.elsewhere import Elsewhere
+from enforce.originals import Originals
+from enforce.places import Places
+from enforce.sampler import Sampler
+
+pytestmark = pytest.mark.kernel
+
+NAMES = ("a", "b")
+
+
+@pytest.fixture
+def disk() -> Path:
+    return lab_disk()
+
+
+@pytest.fixture
+def applier(cgroup_root: Path, tmp_path: Path) -> Iterator[Applier]:
+    assert ensure(cgroup_root, NAMES) == {}
+    originals = Originals(tmp_path / "originals.json")
+    with closing(Applier(cgroup_root, NAMES, originals, memory_margin_bytes=0)) as applier:
+        yield applier
+
+
+def write(applier: Applier, disk: str, values: dict[IoNumber, float]) -> list[Outcomes]:
+    """Limit the first tenant."""
+    return [
+        applier.apply(
+            Changes(DiskControl(disk, number), np.array([0]), np.array([np.inf]), np.array([value]))
+        )
+        for number, value in values.items()
+    ]
+
+
+def line(cgroup: Path) -> str:
+    """Return what the only line of io.max says, without the disk's number."""
+    return (cgroup / "io.max").read_text().strip().partition(" ")[2]
+
+
+def test_each_number_of_a_disk_is_kept_beside_the_others_and_put_back(
+    applier: Applier, cgroup_root: Path, tmp_path: Path, disk: Path
+) -> None:
+    tenant = cgroup_root / "a"
+    number = Path(f"/sys/class/block/{disk.name}/dev").read_text().strip()
+    found = f"{number} rbps=max wbps=7000000 riops=max wiops=max\n"
+    (tenant / "io.max").write_text(found)
+    (tenant / "child").mkdir()  # keeps it from being removed as empty
+    outcomes = write(
+        applier, disk.name, {"rbps": 5.5 * MIB, "wiops": 100.7, "riops": 1.0, "wbps": math.inf}
+    )
+    assert [int(one.result[0]) for one in outcomes] == [Result.APPLIED] * 4
+    assert [float(one.kept[0]) for one in outcomes] == [5767168, 100, 16, math.inf]
+    assert line(tenant) == "rbps=5767168 wbps=max riops=16 wiops=100"
+    with closing(Sampler(cgroup_root, NAMES, disks=(disk.name,))) as sampler:
+        limits = sampler.read(0.0).disk_limits
+    assert limits.read_bytes.tolist() == [[5767168, math.inf]]
+    assert limits.write_ops.tolist() == [[100, math.inf]]
+    Originals(tmp_path / "originals.json").release(cgroup_root)
+    assert (tenant / "io.max").read_text() == found
+
+
+def test_a_disk_that_is_not_there_is_refused_and_says_so(applier: Applier) -> None:
+    (outcome,) = write(applier, "nowhere", {"rbps": MIB})
+    assert outcome.result.tolist() == [Result.REFUSED]
+    assert "no such disk" in outcome.why[0]
+
+
+def test_disks_of_a_unit_are_systemds_and_those_of_another_cgroup_elsewhere_are_limited(
+    cgroup_root: Path, tmp_path: Path, disk: Path
+) -> None:
+    assert ensure(cgroup_root, ("acme.service", "pod")) == {}
+    (cgroup_root / "pod" / "child").mkdir()  # keeps it from being removed as empty
+    elsewhere = {name: Elsewhere(cgroup=name) for name in ("acme.service", "pod")}
+    places = Places(cgroup_root / "own", list(elsewhere), elsewhere, mount=cgroup_root)
+    originals = Originals(tmp_path / "originals.json")
+    applier = Applier(places.root, list(elsewhere), originals, memory_margin_bytes=0, places=places)
+    sampler = Sampler(places.root, list(elsewhere), disks=(disk.name,), places=places)
+    with closing(applier), closing(sampler):
+        before, after = np.full(2, np.inf), np.full(2, 8.0 * MIB)
+        control = DiskControl(disk.name, "wbps")
+        outcome = applier.apply(Changes(control, np.arange(2), before, after))
+        np.testing.assert_array_equal(sampler.read(0.0).limit(control), [np.nan, 8.0 * MIB])
+        assert sampler.read(1.0).anew == frozenset(), "it has a file that is not read"
+    assert outcome.result.tolist() == [Result.REFUSED, Result.APPLIED]
+    assert "configured but not enforceable" in outcome.why[0]
+    assert (cgroup_root / "acme.service" / "io.max").read_text() == ""
+    assert originals.cgroups == (str(cgroup_root / "pod"),)
+    originals.release(places.root)
+    assert (cgroup_root / "pod" / "io.max").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "number", "key"),
+    [(WRITE_DIRECT, "wbps", "wbytes"), (READ_DIRECT, "rbps", "rbytes")],
+    ids=["write", "read"],
+)
+def test_what_bypasses_the_cache_is_held_within_10_percent(
+    applier: Applier, cgroup_root: Path, disk: Path, program: str, number: IoNumber, key: str
+) -> None:
+    write(applier, disk.name, {number: 8.0 * MIB})
+    with living_in(cgroup_root / "a", program, disk, SIZE):
+        assert rate(cgroup_root / "a", disk, key, over_s=2.5) == pytest.approx(8 * MIB, rel=0.1)
+
+
+def test_operations_are_held_within_10_percent(
+    applier: Applier, cgroup_root: Path, disk: Path
+) -> None:
+    write(applier, disk.name, {"wiops": 60.0})
+    with living_in(cgroup_root / "a", WRITE_DIRECT, disk, SIZE):
+        assert rate(cgroup_root / "a", disk, "wios", over_s=2.5) == pytest.approx(60, rel=0.1)
+
+
+def test_what_is_written_through_the_cache_is_held_within_10_percent_on_a_stacked_device(
+    applier: Applier, cgroup_root: Path, tmp_path: Path, disk: Path
+) -> None:
+    """Writeback is charged to who dirtied the pages, and to the device that is written to."""
+    with (
+        stacked_on(disk, "tide-data") as device,
+        mounted(device, tmp_path / "data") as folder,
+    ):
+        (outcome,) = write(applier, "tide-data", {"wbps": 8.0 * MIB})
+        assert outcome.result.tolist() == [Result.APPLIED]
+        (cgroup_root / "a" / "memory.high").write_text(str(48 * MIB))  # dirty pages have an end
+        with living_in(cgroup_root / "a", WRITE_BUFFERED, folder / "file", SIZE):
+            written = rate(cgroup_root / "a", device, "wbytes", over_s=4.0)
+        assert written == pytest.approx(8 * MIB, rel=0.1)
