@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ class Agent:
 
     def __init__(self, root: Path, folder: Path, disk: str, *, learning_s: int = 0) -> None:
         self.path, self._tenants, self.name = folder / "tidegate.toml", folder / "tenants.d", disk
-        for made in (self._tenants, folder / "state"):
+        for made in (self._tenants, folder / "state", folder / "run"):
             made.mkdir(exist_ok=True)
         text = HOST.format(
             root=root, folder=folder, disk=disk, capacity=CAPACITY, learning=learning_s
@@ -54,12 +54,14 @@ class Agent:
         for name, qos in (("busy", "silver"), ("calm", "gold")):
             (self._tenants / f"{name}.toml").write_text(TENANT.format(qos=qos))
         self.daemon = Daemon(self.reread(), self.reread)
+        self._open = ExitStack()
+        self._open.callback(self.daemon.close)
 
     def reread(self, accepted: Mapping[Resource, float] | None = None) -> Config:
         return read_config(self.path, self._tenants)
 
     def close(self) -> None:
-        self.daemon.close()
+        self._open.close()
 
     def tick(self, count: int = 1) -> TickRecord:
         for _ in range(count):
