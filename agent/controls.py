@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from agent.tenant import BASIC, Kind, Resource
-from enforce.columns import AnyControl, ClassControl, Control, DiskControl, IoNumber
+from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight, IoNumber
 
 # Of all others limits are decided, and nothing enforces them yet; but see `control_of`.
 LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_HIGH}
@@ -46,6 +46,18 @@ def limit_and_promise(resource: Resource) -> tuple[AnyControl, ...]:
         return Control.MEMORY_HIGH, Control.MEMORY_LOW
     both = (control_of(resource), rate_control_of(resource))
     return tuple(control for control in both if control is not None)
+
+
+def weight_control_of(resource: Resource) -> DiskWeight | None:
+    """Return the weight by which a disk may be divided besides; few kernels do so."""
+    is_disk = resource.kind in _NUMBER and resource.device
+    return DiskWeight(resource.device) if is_disk else None
+
+
+def weight_controls(resources: Iterable[Resource]) -> list[DiskWeight]:
+    """Return the weights on every disk of a host that divides `resources`."""
+    found = (weight_control_of(resource) for resource in resources)
+    return list(dict.fromkeys(control for control in found if control is not None))
 
 
 def all_controls(resources: Iterable[Resource]) -> list[AnyControl]:

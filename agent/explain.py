@@ -6,9 +6,11 @@ Every sentence carries the numbers of the record; nothing here decides.
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from agent.amounts import token_of, tokens_text
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
-from agent.controls import control_of, limit_and_promise
+from agent.controls import control_of, limit_and_promise, weight_control_of
 from agent.enforced import control_value, in_force
 from agent.event_words import raise_sentence
 from agent.explain_case import NOTICEABLE, Case
@@ -18,7 +20,7 @@ from agent.record import TickRecord
 from agent.shares import SHARE_DEAD_BAND
 from agent.status import tenant_rows
 from agent.tenant import Resource
-from enforce.columns import AnyControl, Control
+from enforce.columns import AnyControl, Control, DiskWeight
 from forecast.profile import Source
 
 _SOURCE_WORDS = {
@@ -66,7 +68,7 @@ def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | Non
 
 
 def _chain(record: TickRecord, case: Case, position: int) -> Chain:
-    names = limit_and_promise(case.resource)
+    names = _controls_of(record, case.resource)
     controls = tuple(control_value(record, control, position) for control in names)
     indicators = indicators_of(record.indicators, case.resource, position)
     if not case.is_present:
@@ -98,6 +100,14 @@ def _chain(record: TickRecord, case: Case, position: int) -> Chain:
     if not names:
         steps.append(Sentence("kernel", _UNWRITTEN))
     return Chain(str(case.resource), tuple(steps), controls, indicators)
+
+
+def _controls_of(record: TickRecord, resource: Resource) -> tuple[AnyControl, ...]:
+    """Return what limits a resource, what keeps its promise beside that, and its disk's weight."""
+    weight = weight_control_of(resource)
+    is_weighed = weight is not None and not np.isnan(record.sample.limit(weight)).all()
+    found = limit_and_promise(resource)
+    return (*found, weight) if weight is not None and is_weighed else found
 
 
 def _summary(tenant: TenantStatus, cases: Mapping[Resource, Case]) -> str:
@@ -283,6 +293,8 @@ def _kernel(case: Case, control: AnyControl, value: ControlValue, kept: float) -
 
 def _waiting(case: Case, control: AnyControl, value: ControlValue, kept: float) -> str:
     """Say why a value that was decided is not written, if it differs from what is in force."""
+    if isinstance(control, DiskWeight):
+        return ""  # it stands for all that is divided of its disk
     is_limit = control == control_of(case.resource)
     share = case.weight if control is Control.CPU_WEIGHT else case.guaranteed
     decided = case.limit if is_limit else share

@@ -192,5 +192,6 @@ def rearranged(sample: HostSample, positions: Ints) -> HostSample:
         network=sample.network.mapped(lambda column: carried_over(column, positions)),
         anew=sample.anew,
         disk_limits=sample.disk_limits.mapped(lambda column: carried_over(column, positions)),
+        disk_weights=carried_over(sample.disk_weights, positions),
         **counters,
     )

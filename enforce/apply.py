@@ -25,12 +25,13 @@ from enforce.columns import (
     ClassControl,
     Control,
     DiskControl,
+    DiskWeight,
     Outcomes,
     Result,
 )
-from enforce.disks import disk_number
+from enforce.disks import BFQ_FINENESS, BFQ_WEIGHT, disk_number, weight_file
 from enforce.floor import memory_floor_bytes
-from enforce.limits import PERIOD_US, is_kept
+from enforce.limits import PERIOD_US, is_kept, text
 from enforce.links.shaper import Shaper
 from enforce.lowering import Lowering
 from enforce.originals import BURST, ROOT, Original, Originals, incarnation
@@ -38,7 +39,7 @@ from enforce.places import Places, unit_of
 from enforce.systemd import UnitProtection
 from enforce.units import Bus, UnitWriter, held_by_systemd
 
-Written = Control | DiskControl  # what is a control file, or a line of one
+Written = Control | DiskControl | DiskWeight  # what is a control file, or a line of one
 
 _MIB = 1 << 20
 # Each cgroup of a batch takes a descriptor, of which a process may have few.
@@ -110,7 +111,7 @@ class Applier:
         count, control = len(changes), changes.control
         if isinstance(control, ClassControl):
             return self._of_classes(control, changes)
-        file = _file_of(control)
+        file = self._file_of(control)
         if file is None:
             return _refused(changes, f"{control}: there is no such disk now")
         touched = self._touched_by_others(control)
@@ -124,6 +125,16 @@ class Applier:
                 if outcome.why:
                     why[int(changes.tenant[place])] = outcome.why
         return Outcomes(control, changes.tenant, changes.after, kept, results, why)
+
+    def _file_of(self, control: Written) -> str | None:
+        """Return what originals are recorded under: a file, of a disk its line; None without."""
+        if isinstance(control, Control):
+            return str(control)
+        disk = disk_number(control.disk)
+        if disk is None or isinstance(control, DiskControl):
+            return None if disk is None else disk_file(disk)
+        file = weight_file(disk, self._root)
+        return None if file is None else disk_file(disk, file)
 
     def _of_classes(self, control: ClassControl, changes: Changes) -> Outcomes:
         """Write numbers of HTB classes: there is a shaper wherever there are uplinks."""
@@ -281,8 +292,8 @@ class Applier:
         if isinstance(cgroup, _Outcome):
             return cgroup
         try:
-            if isinstance(control, DiskControl):
-                return _Outcome(Result.APPLIED, cgroup.set_disk_limit(control, file, value))
+            if not isinstance(control, Control):
+                return _Outcome(Result.APPLIED, _written_of_disk(cgroup, control, file, value))
             if control is Control.MEMORY_HIGH:
                 return self._memory_high(cgroup, value)
             if unit_of(cgroup.path):
@@ -378,12 +389,22 @@ class Applier:
         cgroup.cpu_max_burst_us = quota_us
 
 
-def _file_of(control: Written) -> str | None:
-    """Return what originals are recorded under: a file, of a disk its line; None without one."""
-    if isinstance(control, Control):
-        return str(control)
-    disk = disk_number(control.disk)
-    return None if disk is None else disk_file(disk)
+def _written_of_disk(
+    cgroup: TenantCgroup, control: DiskControl | DiskWeight, file: str, value: float
+) -> float:
+    """Write a number of io.max or a disk's weight, of which bfq knows fewer; return what is kept.
+
+    Raises:
+        CgroupGoneError: The cgroup vanished.
+        LimitRejectedError: It has no such control, or the kernel refused the value.
+
+    """
+    if isinstance(control, DiskControl):
+        return cgroup.set_disk_limit(control, file, value)
+    scale = BFQ_FINENESS if file.startswith(f"{BFQ_WEIGHT} ") else 1
+    weight = max(round(float(text(control, value)) / scale), 1)
+    cgroup.restore(file, str(weight))
+    return float(weight * scale)
 
 
 def _refused(changes: Changes, why: str) -> Outcomes:

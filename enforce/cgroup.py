@@ -141,7 +141,7 @@ class TenantCgroup:
     def text(self, filename: str) -> str:
         """Return a control file's text without its last line end.
 
-        "io.max 8:0" is what io.max says of that disk: nothing where it has no limit there.
+        "io.max 8:0" is what io.max says of that disk, "io.weight 8:0" what io.weight does.
 
         Raises:
             CgroupGoneError: The cgroup vanished.
@@ -153,7 +153,8 @@ class TenantCgroup:
         if not disk:
             return said
         lines = (line.partition(" ") for line in said.splitlines())
-        return next((rest for number, _, rest in lines if number == disk), NO_DISK_LIMIT)
+        unsaid = NO_DISK_LIMIT if name == "io.max" else "default"
+        return next((rest for number, _, rest in lines if number == disk), unsaid)
 
     def set_disk_limit(self, control: DiskControl, file: str, value: float) -> float:
         """Write one number of a `disk_file` and return what the kernel holds then: `value`, whole.
@@ -230,9 +231,9 @@ class TenantCgroup:
         return LimitRejectedError(f"{name}{wrote}: {error.strerror}")
 
 
-def disk_file(disk: Disk) -> str:
-    """Return what `TenantCgroup.text` calls that disk's line of io.max."""
-    return f"io.max {disk[0]}:{disk[1]}"
+def disk_file(disk: Disk, file: str = "io.max") -> str:
+    """Return what `TenantCgroup.text` calls that disk's line of a file."""
+    return f"{file} {disk[0]}:{disk[1]}"
 
 
 _ATTRIBUTE = {control: control.value.replace(".", "_") for control in Control}

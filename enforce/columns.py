@@ -68,7 +68,22 @@ class DiskControl:
         return self.value
 
 
-AnyControl = Control | ClassControl | DiskControl
+@dataclass(frozen=True, slots=True)
+class DiskWeight:
+    """The tenants' weight on one disk, 1 to 10,000, where the kernel divides it by weight."""
+
+    disk: str
+
+    @property
+    def value(self) -> str:
+        """Return its name, as of a control file."""
+        return f"io.weight {self.disk}"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+AnyControl = Control | ClassControl | DiskControl | DiskWeight
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +250,8 @@ class HostSample:
     network: NetColumns = field(default_factory=NetColumns)
     anew: frozenset[int] = frozenset()  # positions whose files were opened anew: see Sampler
     disk_limits: DiskColumns = field(default_factory=DiskColumns)  # in force
+    # (disks, tenants), in the order of `disks`; NaN where nothing divides a disk by weight
+    disk_weights: Floats = field(default_factory=_nothing)
 
     def limit(self, control: "AnyControl") -> Floats:
         """Return the limits in force of one control, shape (tenants,)."""
@@ -243,6 +260,11 @@ class HostSample:
         if isinstance(control, DiskControl):
             quantity, tenants = LIMITED_BY[control.number], len(self.cgroup_id)
             return self.disk_limits.of(quantity, control.disk, tenants)
+        if isinstance(control, DiskWeight):
+            names = self.disks.names if len(self.disk_weights) else ()
+            known = control.disk in names
+            nothing = np.full(len(self.cgroup_id), np.nan)
+            return self.disk_weights[names.index(control.disk)] if known else nothing
         quantity = f"{control.direction}_{control.number}"
         return self.network.of(quantity, control.uplink, len(self.cgroup_id))
 
@@ -256,6 +278,7 @@ _NOT_COUNTERS = (
     "network",
     "anew",
     "disk_limits",
+    "disk_weights",
 )
 # The counters of a sample that are plain columns, shape (tenants,).
 COUNTERS = tuple(one.name for one in fields(HostSample) if one.name not in _NOT_COUNTERS)

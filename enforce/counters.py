@@ -104,6 +104,23 @@ def io_limits(rows: Sequence[bytes], disks: Sequence[Disk | None]) -> Floats:
     return found.reshape(len(rows), -1)
 
 
+def disk_weights(rows: Sequence[bytes], disks: Sequence[Disk | None]) -> Floats:
+    """Return the weight on each of `disks` that rows of io.weight say, shape (rows, disks).
+
+    A disk without a line has the default.  Rows are few at a time: each is read by itself.
+    """
+    return np.array([_weight_row(row, disks) for row in rows]).reshape(len(rows), len(disks))
+
+
+def _weight_row(row: bytes, disks: Sequence[Disk | None]) -> list[float]:
+    said = dict(line.split(b" ", 1) for line in row.splitlines() if b" " in line)
+    default = _number(said.get(b"default", b""))
+    return [
+        _number(said[key]) if (key := b"%d:%d" % (disk or _NO_DISK)) in said else default
+        for disk in disks
+    ]
+
+
 def _io_max_row(row: bytes, disks: Sequence[Disk | None]) -> list[float]:
     """Read one io.max that has more or fewer numbers a line than usual."""
     found: list[float] = []

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from enforce.counters import Disk
 
-_BLOCK = Path("/sys/class/block")
+_BLOCK, _DEVICES = Path("/sys/class/block"), Path("/sys/dev/block")
+BFQ_WEIGHT = "io.bfq.weight"
+BFQ_FINENESS = 10  # what is 1 to bfq, whose weights end at 1,000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9!._-]{0,62}", re.ASCII)
 _NUMBER = re.compile(r"(\d+):(\d+)\n", re.ASCII)
 
@@ -37,6 +39,30 @@ def disk_numbers(
         number = number_of(name)
         found[name] = None if number in found.values() else number
     return found
+
+
+def weight_file(disk: Disk | None, root: Path, devices: Path = _DEVICES) -> str | None:
+    """Return the control file that divides a disk by weight, None where nothing does.
+
+    `root` is a cgroup of the hierarchy.  iocost does so where it is on for the disk (the kernel's
+    io.cost.qos in the topmost cgroup), bfq where it is the disk's scheduler.
+    """
+    if disk is None:
+        return None
+    number = f"{disk[0]}:{disk[1]}"
+    if any(_has_cost(level, number) for level in (root, *root.parents)):
+        return "io.weight"
+    with suppress(OSError):
+        if "[bfq]" in (devices / number / "queue" / "scheduler").read_text():
+            return BFQ_WEIGHT
+    return None
+
+
+def _has_cost(level: Path, number: str) -> bool:
+    with suppress(OSError):
+        lines = (level / "io.cost.qos").read_text().splitlines()
+        return any(line.startswith(f"{number} enable=1 ") for line in lines)
+    return False
 
 
 def lower_disks(name: str, block: Path = _BLOCK) -> list[str]:

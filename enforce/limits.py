@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from enforce.columns import AnyControl, ClassControl, Control, DiskControl, Floats
+from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight, Floats
 
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000  # the kernel refuses less
@@ -36,7 +36,7 @@ def text(control: AnyControl, value: float) -> str:
         return "max" if math.isinf(kept) else str(int(kept))
     if control is Control.CPU_MAX:
         return f"{_quota(value)} {PERIOD_US}"
-    if control is Control.CPU_WEIGHT:
+    if isinstance(control, DiskWeight) or control is Control.CPU_WEIGHT:
         return str(round(min(max(value, MIN_WEIGHT), MAX_WEIGHT)))
     return "max" if value >= _UNLIMITED_BYTES else str(int(value))
 
@@ -51,7 +51,7 @@ def rounded(control: AnyControl, values: Floats) -> Floats:
     if control is Control.CPU_MAX:
         quota_us = np.maximum(np.round(values * PERIOD_US), MIN_QUOTA_US)
         return np.asarray(quota_us / PERIOD_US, dtype=np.float64)
-    if control is Control.CPU_WEIGHT:
+    if isinstance(control, DiskWeight) or control is Control.CPU_WEIGHT:
         return np.asarray(np.round(np.clip(values, MIN_WEIGHT, MAX_WEIGHT)), dtype=np.float64)
     return np.where(values >= _UNLIMITED_BYTES, np.inf, np.floor(values))
 

@@ -36,7 +36,8 @@ _Entry = tuple[int, dict[str, str]]  # cgroup id, text by file
 _VERSION = 1
 _ANY_INCARNATION = 0  # of a unit: systemd gives the next one what the last one had
 _OK = Result.APPLIED
-_DISK_FILE = re.compile(r"io\.max \d+:\d+", re.ASCII)
+_DISK_FILE = re.compile(r"io\.(?:max|weight|bfq\.weight) \d+:\d+", re.ASCII)
+_DISK_WEIGHT = re.compile(r"default|\d+", re.ASCII)
 _DISK_LIMITS = re.compile(r"(?:(?:rbps|wbps|riops|wiops)=(?:max|\d+) ?){4}", re.ASCII)
 # What reading a file of anyone's making can raise.
 _UNUSABLE = (
@@ -281,7 +282,7 @@ def _check_value(file: str, text: str) -> None:
         int(text)
     elif _DISK_FILE.fullmatch(file) is None:
         limits.parse(Control(file), text)
-    elif _DISK_LIMITS.fullmatch(text) is None:
+    elif (_DISK_LIMITS if file.startswith("io.max ") else _DISK_WEIGHT).fullmatch(text) is None:
         raise ValueError(f"{file}: expected limits of a disk, got {text!r}")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from enforce.cgroup import LimitRejectedError
 from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Ints, Limits, NetColumns
-from enforce.counters import Disk, io_counters, io_limits, numbers, quotas, table
+from enforce.counters import Disk, disk_weights, io_counters, io_limits, numbers, quotas, table
 from enforce.descriptors import (
     FILES_PER_TENANT,
     KeptFiles,
@@ -25,7 +25,7 @@ from enforce.descriptors import (
     raise_open_files_limit,
     read_once,
 )
-from enforce.disks import disk_number, disk_numbers
+from enforce.disks import BFQ_FINENESS, BFQ_WEIGHT, disk_number, disk_numbers, weight_file
 from enforce.floor import swap_room_bytes
 from enforce.links.shaper import Shaper
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
@@ -150,6 +150,8 @@ class Sampler:
         self._disks = tuple(disks)
         self.number_of: Callable[[str], Disk | None] = disk_number  # of a disk's name
         self._numbers: list[Disk | None] = [None] * len(disks)
+        self._weight_files: list[str | None] = [None] * len(disks)
+        self._weights = np.full((len(disks), len(names)), np.nan)
         self._sources = (*_EVERY_TICK, *_disk_sources(self._numbers))
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in self._sources]
         self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in _ON_SIGNAL]
@@ -217,6 +219,7 @@ class Sampler:
             in_force=Limits(**{name: values[_COLUMN[name]] for name in _LIMITS}),
             disks=DiskColumns(self._disks, *counted),
             disk_limits=DiskColumns(self._disks, *limited),
+            disk_weights=self._weights.copy(),
             vitals=read_vitals(),
             network=network,
             anew=frozenset(self._anew),
@@ -268,6 +271,15 @@ class Sampler:
         for source in _IN_TURN:
             rows = self._rows_below(positions, source.file, source.size_bytes)
             self._lasting[source.places, positions] = source.parse(rows).T
+        for file in {file for file in self._weight_files if file is not None}:
+            self._read_weights(file, positions)
+
+    def _read_weights(self, file: str, positions: Sequence[int]) -> None:
+        """Read the weights on the disks that `file` divides."""
+        at = [place for place, its in enumerate(self._weight_files) if its == file]
+        rows = self._rows_below(positions, file, 1024)
+        read = disk_weights(rows, [self._numbers[place] for place in at]).T
+        self._weights[np.ix_(at, positions)] = read * (BFQ_FINENESS if file == BFQ_WEIGHT else 1)
 
     def _read_populated(self, positions: Sequence[int], used_us: Floats) -> None:
         """Say who has a process: who used cpu since its last turn did, the others are asked."""
@@ -384,6 +396,7 @@ class Sampler:
         self._missing.add(position)
         self._cgroup_id[position] = 0
         self._lasting[:, position] = np.nan
+        self._weights[:, position] = np.nan
         self._used_before_us[position] = np.nan
 
     def _notice_controllers(self) -> None:
@@ -415,6 +428,11 @@ class Sampler:
         numbers = list(disk_numbers(self._disks, self.number_of).values())
         if numbers != self._numbers:
             self._numbers, self._sources = numbers, (*_EVERY_TICK, *_disk_sources(numbers))
+        files = [weight_file(number, self._root) for number in numbers]
+        if files != self._weight_files:
+            self._weight_files = files
+            self._weights[:] = np.nan
+            self._fresh |= set(np.flatnonzero(self._cgroup_id).tolist())
 
     def _controllers_of_children(self) -> str | None:
         try:

@@ -1,6 +1,7 @@
 """Limits of disks on a real kernel: written, obeyed within 10 %, and put back as they were."""
 
 import math
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from blocks import (
     SIZE,
     WRITE_BUFFERED,
     WRITE_DIRECT,
+    counted,
     lab_disk,
     mounted,
     rate,
@@ -21,7 +23,7 @@ from tenants import MIB, living_in
 
 from enforce.apply import Applier
 from enforce.cgroup import ensure
-from enforce.columns import Changes, DiskControl, IoNumber, Outcomes, Result
+from enforce.columns import Changes, DiskControl, DiskWeight, IoNumber, Outcomes, Result
 from enforce.elsewhere import Elsewhere
 from enforce.originals import Originals
 from enforce.places import Places
@@ -147,3 +149,39 @@ def test_what_is_written_through_the_cache_is_held_within_10_percent_on_a_stacke
         with living_in(cgroup_root / "a", WRITE_BUFFERED, folder / "file", SIZE):
             written = rate(cgroup_root / "a", device, "wbytes", over_s=4.0)
         assert written == pytest.approx(8 * MIB, rel=0.1)
+
+
+@pytest.mark.qemu
+def test_a_disk_that_iocost_divides_goes_by_weight_and_gets_its_weights_back(
+    applier: Applier, cgroup_root: Path, tmp_path: Path, disk: Path
+) -> None:
+    number = Path(f"/sys/class/block/{disk.name}/dev").read_text().strip()
+    mount = Path("/sys/fs/cgroup")
+    weight = DiskWeight(disk.name)
+    changes = Changes(weight, np.arange(2), np.full(2, 100.0), np.array([600.0, 200.0]))
+    with closing(Sampler(cgroup_root, NAMES, disks=(disk.name,), slow_every=1)) as sampler:
+        assert np.isnan(sampler.read(0.0).limit(weight)).all()
+        assert applier.apply(changes).result.tolist() == [Result.REFUSED] * 2
+        model = "rbps=8388608 rseqiops=64 rrandiops=64 wbps=8388608 wseqiops=64 wrandiops=64"
+        (mount / "io.cost.model").write_text(f"{number} ctrl=user model=linear {model}")
+        (mount / "io.cost.qos").write_text(f"{number} enable=1 ctrl=user min=100 max=100")
+        assert sampler.read(1.0).limit(weight).tolist() == [100, 100]
+        assert applier.apply(changes).result.tolist() == [Result.APPLIED] * 2
+        assert sampler.read(2.0).limit(weight).tolist() == [600, 200]
+    with (
+        living_in(cgroup_root / "a", WRITE_DIRECT, disk, SIZE),
+        living_in(cgroup_root / "b", WRITE_DIRECT, disk, SIZE),
+    ):
+        before = [counted(cgroup_root / name, disk, "wbytes") for name in NAMES]
+        time.sleep(8.0)
+        gained = [
+            counted(cgroup_root / n, disk, "wbytes") - b for n, b in zip(NAMES, before, strict=True)
+        ]
+    assert gained[0] / gained[1] == pytest.approx(3.0, rel=0.2)
+    for name in NAMES:
+        (cgroup_root / name / "child").mkdir()  # keeps it from being removed as empty
+    Originals(tmp_path / "originals.json").release(cgroup_root)
+    assert [(cgroup_root / name / "io.weight").read_text() for name in NAMES] == [
+        "default 100\n"
+    ] * 2
+    (mount / "io.cost.qos").write_text(f"{number} enable=0")

@@ -201,7 +201,9 @@ def with_rates(one: TickRecord) -> TickRecord:
         DiskControl("sda", "rbps"), hog, slower, slower, np.array([Result.APPLIED], np.uint8)
     )
     limits = disk_tick().in_force[None]
-    sample = replace(one.sample, disk_limits=DiskColumns(("sda",), *[limits] * 4))
+    one_disk = DiskColumns(("sda",), *[limits] * 4)
+    weights = column(100.0, 100.0, NAN, 200.0, 4000.0)[None]
+    sample = replace(one.sample, disks=one_disk, disk_limits=one_disk, disk_weights=weights)
     return replace(
         one,
         resources=resources,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from enforce.counters import io_counters, io_limits, numbers, quotas, table
+from enforce.counters import disk_weights, io_counters, io_limits, numbers, quotas, table
 
 CPU = b"usage_usec 100\nuser_usec 60\nsystem_usec 40\nnr_periods 7\nnr_throttled 3\n"
 BARE = b"usage_usec 5\nuser_usec 3\nsystem_usec 2\n"
@@ -117,3 +117,10 @@ def test_a_disk_that_is_limited_and_unused_counts_as_nothing(
     found = io_counters(rows, [(8, 0)])
     np.testing.assert_array_equal(found[:, 0], [5, 0, 7])
     np.testing.assert_array_equal(found[:, 4], [5, 0, 0])
+
+
+def test_the_weight_on_a_disk_is_its_own_or_the_default() -> None:
+    rows = [b"default 100\n8:0 300\n", b"default 70\n", b"", b"garbage\n"]
+    found = disk_weights(rows, [(8, 0), (8, 16)])
+    np.testing.assert_array_equal(found[:2], [[300, 100], [70, 70]])
+    assert np.isnan(found[2:]).all()

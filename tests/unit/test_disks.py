@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from enforce.disks import disk_number, disk_numbers, lower_disks
+from enforce.disks import disk_number, disk_numbers, lower_disks, weight_file
 
 
 @pytest.fixture
@@ -54,3 +54,27 @@ def test_a_second_name_of_the_same_disk_has_no_number_of_its_own(block: Path) ->
 def test_what_a_device_is_stacked_on_is_known(block: Path) -> None:
     assert lower_disks("dm-0", block) == lower_disks("vg-data", block) == ["sda1"]
     assert lower_disks("sda", block) == []
+
+
+@pytest.mark.parametrize(
+    ("cost", "scheduler", "file"),
+    [
+        ("8:0 enable=1 ctrl=auto\n", "[none] bfq\n", "io.weight"),
+        ("8:0 enable=0 ctrl=auto\n", "[none] bfq\n", None),
+        ("8:16 enable=1 ctrl=auto\n", "none [bfq]\n", "io.bfq.weight"),
+        (None, "[mq-deadline] none\n", None),
+        (None, None, None),
+    ],
+)
+def test_a_disk_is_divided_by_weight_only_where_iocost_or_bfq_is_on(
+    tmp_path: Path, cost: str | None, scheduler: str | None, file: str | None
+) -> None:
+    queue, root = tmp_path / "8:0" / "queue", tmp_path / "cgroup" / "slice" / "tenants"
+    queue.mkdir(parents=True)
+    root.mkdir(parents=True)
+    if cost is not None:
+        (tmp_path / "cgroup" / "io.cost.qos").write_text(cost)
+    if scheduler is not None:
+        (queue / "scheduler").write_text(scheduler)
+    assert weight_file((8, 0), root, tmp_path) == file
+    assert weight_file(None, root, tmp_path) is None

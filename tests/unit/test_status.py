@@ -167,6 +167,7 @@ def test_what_else_is_divided_has_its_own_numbers_and_says_whether_it_is_enforce
     assert answer.tenants[3].rates[1].usage_per_s is None
     assert answer.tenants[3].in_force["io.max sda rbps"] == "524288"  # this tick's write
     assert answer.tenants[4].in_force["io.max sda rbps"] == "max"
+    assert answer.tenants[4].in_force["io.weight sda"] == "4000"
 
 
 def test_what_is_not_divided_is_counted_all_the_same_and_unknown_is_null() -> None:
