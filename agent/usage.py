@@ -33,6 +33,8 @@ class Usage:
     memory_bytes: Floats
     memory_high_events: Floats  # count in the interval
     memory_unreclaimable_bytes: Floats
+    memory_stalled_fraction: Floats  # of the time all tasks stood still for memory
+    io_stalled_fraction: Floats  # of the time some task waited for a disk; NaN is not known
     io_read_bytes_per_s: Floats  # of all devices together
     io_write_bytes_per_s: Floats
     io_read_ops_per_s: Floats
@@ -125,6 +127,12 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
     def rate(name: str) -> Floats:
         return gained(getattr(earlier, name), getattr(later, name)) * per_s
 
+    def stalled(what: str) -> Floats:
+        waited = gained(getattr(earlier, f"{what}_us"), getattr(later, f"{what}_us"))
+        passed = gained(getattr(earlier, f"{what}_at_us"), getattr(later, f"{what}_at_us"))
+        unknown = np.full_like(waited, np.nan)
+        return np.divide(waited, passed, out=unknown, where=passed > 0)
+
     per_s = 1.0 / elapsed_s if elapsed_s > 0 else np.nan
     periods = gained(earlier.cpu_periods, later.cpu_periods)
     throttled = gained(earlier.cpu_throttled_periods, later.cpu_throttled_periods)
@@ -139,6 +147,8 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
         memory_bytes=later.memory_current_bytes,
         memory_high_events=gained(earlier.memory_high_events, later.memory_high_events),
         memory_unreclaimable_bytes=later.memory_unreclaimable_bytes,
+        memory_stalled_fraction=stalled("memory_stalled"),
+        io_stalled_fraction=stalled("io_stalled"),
         network=_net_rates(earlier.network, later.network, lambda a, b: gained(a, b) * per_s),
         disks_per_s=_disk_rates(earlier.disks, later.disks, lambda a, b: gained(a, b) * per_s),
         **{f"{name}_per_s": rate(name) for name in _RATED},

@@ -222,8 +222,11 @@ class HostSample:
     another inode is another cgroup, whose counters share nothing with the last one's.
     `memory_unreclaimable_bytes` follows at a slower pace (safety rule 4 reads it anew on write), as
     does `populated`: 1 where there is a process, 0 where there is none.
-    The `io_` columns are sums over all devices, the `net_` columns over the uplinks that are
-    divided; nothing counts requests yet.
+    `memory_stalled_us` is how long all tasks of a tenant stood still for memory, `io_stalled_us`
+    how long some waited for a disk, `_at_us` when that was read (CLOCK_MONOTONIC): of who is close
+    to a limit, where the kernel has pressure stall information.
+    The `io_` columns of bytes and operations are sums over all devices, the `net_` columns over
+    the uplinks that are divided; nothing counts requests yet.
     """
 
     taken_at_s: float
@@ -237,6 +240,10 @@ class HostSample:
     memory_oom_kills: Floats
     memory_unreclaimable_bytes: Floats
     populated: Floats
+    memory_stalled_us: Floats
+    memory_stalled_at_us: Floats
+    io_stalled_us: Floats
+    io_stalled_at_us: Floats
     io_read_bytes: Floats
     io_write_bytes: Floats
     io_read_ops: Floats

@@ -82,6 +82,12 @@ def io_counters(rows: Sequence[bytes], disks: Sequence[Disk | None] = ()) -> Flo
     return np.stack(columns, axis=1)
 
 
+def stalled_us(rows: Sequence[bytes], line: bytes) -> Floats:
+    """Return the total of "some" or "full" in pressure files, shape (rows,)."""
+    found = (re.search(rb"^%s .*\btotal=(\d+)$" % line, row, re.MULTILINE) for row in rows)
+    return np.array([np.nan if one is None else float(one[1]) for one in found])
+
+
 def io_limits(rows: Sequence[bytes], disks: Sequence[Disk | None]) -> Floats:
     """Return the four numbers of io.max for each of `disks`, shape (rows, 4 for each disk).
 

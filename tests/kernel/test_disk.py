@@ -21,6 +21,9 @@ from blocks import (
 )
 from tenants import MIB, living_in
 
+from agent.demand import rate_demand, reached, waited
+from agent.tenant import Kind, Resource
+from agent.usage import measured, usage_between
 from enforce.apply import Applier
 from enforce.cgroup import ensure
 from enforce.columns import Changes, DiskControl, DiskWeight, IoNumber, Outcomes, Result
@@ -185,3 +188,29 @@ def test_a_disk_that_iocost_divides_goes_by_weight_and_gets_its_weights_back(
         "default 100\n"
     ] * 2
     (mount / "io.cost.qos").write_text(f"{number} enable=0")
+
+
+@pytest.mark.qemu
+def test_who_waits_at_a_limit_is_known_to_wait_and_demands_more_within_a_tick(
+    applier: Applier, cgroup_root: Path, disk: Path
+) -> None:
+    """A neighbour without a limit, as busy on the same disk, is not taken for held."""
+    write(applier, disk.name, {"wbps": 1.0 * MIB})
+    disks, resource = (disk.name,), Resource(Kind.DISK_WRITE, disk.name)
+    with (
+        closing(Sampler(cgroup_root, NAMES, disks=disks)) as sampler,
+        living_in(cgroup_root / "a", WRITE_DIRECT, disk, SIZE),
+        living_in(cgroup_root / "b", WRITE_DIRECT, disk, SIZE),
+    ):
+        samples = []
+        for _ in range(3):
+            time.sleep(1.0)
+            samples.append(sampler.read(time.monotonic()))
+    usage = usage_between(*samples[1:])
+    used, limit = measured(resource, usage), samples[2].disk_limits.write_bytes[0]
+    assert usage.io_stalled_fraction[0] > 0.5
+    least, ceiling = reached(resource.kind, limit, elapsed_s=usage.elapsed_s), np.full(2, 1e9)
+    demand = rate_demand(used, limit=least, ceiling=ceiling, fair=ceiling, capacity=1e12)
+    demand = waited(demand, used, usage.io_stalled_fraction, limit=limit, ceiling=ceiling)
+    assert demand.is_censored.tolist() == [True, False]
+    assert demand.value[0] >= 1.8 * MIB

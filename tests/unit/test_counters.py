@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from enforce.counters import disk_weights, io_counters, io_limits, numbers, quotas, table
+from enforce.counters import (
+    disk_weights,
+    io_counters,
+    io_limits,
+    numbers,
+    quotas,
+    stalled_us,
+    table,
+)
 
 CPU = b"usage_usec 100\nuser_usec 60\nsystem_usec 40\nnr_periods 7\nnr_throttled 3\n"
 BARE = b"usage_usec 5\nuser_usec 3\nsystem_usec 2\n"
@@ -124,3 +132,10 @@ def test_the_weight_on_a_disk_is_its_own_or_the_default() -> None:
     found = disk_weights(rows, [(8, 0), (8, 16)])
     np.testing.assert_array_equal(found[:2], [[300, 100], [70, 70]])
     assert np.isnan(found[2:]).all()
+
+
+def test_how_long_a_tenant_stood_still_is_the_total_of_its_line() -> None:
+    text = b"some avg10=0.10 avg60=0.00 avg300=0.00 total=%d\nfull avg10=0.00 total=%d\n"
+    rows = [text % (9, 7), b"", b"some total=none\n", text % (12345678901, 0)]
+    for line, expected in ((b"some", [9, NAN, NAN, 12345678901]), (b"full", [7, NAN, NAN, 0])):
+        np.testing.assert_array_equal(stalled_us(rows, line), expected)

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,8 @@ FILES = {
 }
 
 
-UNCOUNTED = ("net_out_bytes", "net_in_bytes", "requests")  # no file says
+STALLS = ("memory_stalled_us", "memory_stalled_at_us", "io_stalled_us", "io_stalled_at_us")
+UNCOUNTED = ("net_out_bytes", "net_in_bytes", "requests", *STALLS)  # no file says
 
 
 def make(root: Path, *names: str, **changed: str) -> None:
@@ -297,3 +300,22 @@ def test_closing_lets_go_of_every_descriptor(tmp_path: Path) -> None:
     sampler.read(0.0)
     sampler.close()
     assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_how_long_tenants_wait_is_read_of_those_close_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says when that was: who is not asked each time has no rate."""
+    monkeypatch.setattr("enforce.sampler._PRESSURE", tmp_path)
+    pressure = "some avg10=0.00 total=50\nfull avg10=0.00 total={}\n"
+    make(tmp_path, "a", "b", **{"memory.pressure": pressure.format(9), "io.pressure": pressure})
+    (tmp_path / "a" / "memory.high").write_text("4096\n")
+    (tmp_path / "b" / "io.max").write_text("254:0 rbps=300000 wbps=max riops=max wiops=max\n")
+    with closing(Sampler(tmp_path, ["a", "b"], disks=("vda",), slow_every=1)) as sampler:
+        sampler.number_of = {"vda": (254, 0)}.get
+        began_us = time.monotonic() * 1e6
+        sample = sampler.read(1.0)
+    np.testing.assert_array_equal(sample.memory_stalled_us, [9, np.nan])
+    np.testing.assert_array_equal(sample.io_stalled_us, [np.nan, 50])
+    assert began_us <= sample.memory_stalled_at_us[0] <= sample.io_stalled_at_us[1]
+    assert np.isnan(sample.memory_stalled_at_us[1])
