@@ -4,17 +4,28 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from agent.tenant import BASIC, Kind, Resource
-from enforce.columns import AnyControl, ClassControl, Control
+from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight, IoNumber
 
 # Of all others limits are decided, and nothing enforces them yet; but see `control_of`.
 LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_HIGH}
 # Usage is unknown and there is no forecast, but where an uplink is named, whose classes count.
 UNCOUNTED = (Kind.NET_OUT, Kind.NET_IN, Kind.REQUESTS)
+_NUMBER: Mapping[Kind, IoNumber] = {
+    Kind.DISK_READ: "rbps",
+    Kind.DISK_WRITE: "wbps",
+    Kind.DISK_READ_OPS: "riops",
+    Kind.DISK_WRITE_OPS: "wiops",
+}
 _DIRECTION: Mapping[Kind, Literal["out", "in"]] = {Kind.NET_OUT: "out", Kind.NET_IN: "in"}
 
 
 def control_of(resource: Resource) -> AnyControl | None:
-    """Return what limits a resource: of an uplink, the ceil of its classes; None is nothing."""
+    """Return what limits a resource; None is nothing.
+
+    Of an uplink that is the ceil of its classes, of a disk a number of io.max.
+    """
+    if resource.kind in _NUMBER and resource.device:
+        return DiskControl(resource.device, _NUMBER[resource.kind])
     if resource.kind in _DIRECTION and resource.device:
         return ClassControl(resource.device, _DIRECTION[resource.kind], "ceil")
     return LIMIT_CONTROL.get(resource)
@@ -37,6 +48,18 @@ def limit_and_promise(resource: Resource) -> tuple[AnyControl, ...]:
     return tuple(control for control in both if control is not None)
 
 
+def weight_control_of(resource: Resource) -> DiskWeight | None:
+    """Return the weight by which a disk may be divided besides; few kernels do so."""
+    is_disk = resource.kind in _NUMBER and resource.device
+    return DiskWeight(resource.device) if is_disk else None
+
+
+def weight_controls(resources: Iterable[Resource]) -> list[DiskWeight]:
+    """Return the weights on every disk of a host that divides `resources`."""
+    found = (weight_control_of(resource) for resource in resources)
+    return list(dict.fromkeys(control for control in found if control is not None))
+
+
 def all_controls(resources: Iterable[Resource]) -> list[AnyControl]:
-    """Return every control of a host that divides `resources`: files, then numbers of classes."""
+    """Return every control of a host that divides `resources`: files, then devices' numbers."""
     return [*Control, *(c for r in resources if r not in BASIC for c in limit_and_promise(r))]

@@ -10,7 +10,7 @@ import numpy as np
 
 from agent.allocation import Allocation, Claims, Mode, allocate
 from agent.controls import UNCOUNTED, control_of
-from agent.demand import Demand, cpu_demand, memory_demand, rate_demand
+from agent.demand import Demand, cpu_demand, memory_demand, rate_demand, reached, waited
 from agent.emergency import EmergencySettings, Grants, host_need
 from agent.holds import (
     first_known,
@@ -157,9 +157,13 @@ def _demanded(
     if resource == Resource.MEMORY:
         return memory_demand(usage, ceiling=ceiling, high=limit)
     used, queued = measured(resource, usage), is_queued(resource, usage)
-    return rate_demand(
-        used, limit=limit, ceiling=ceiling, fair=fair, capacity=capacity, is_queued=queued
+    least = reached(resource.kind, limit, elapsed_s=usage.elapsed_s)
+    demand = rate_demand(
+        used, limit=least, ceiling=ceiling, fair=fair, capacity=capacity, is_queued=queued
     )
+    if resource.kind.group == "disk":
+        demand = waited(demand, used, usage.io_stalled_fraction, limit=limit, ceiling=ceiling)
+    return demand
 
 
 def decide(

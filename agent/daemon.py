@@ -46,7 +46,6 @@ from agent.verdicts import log_verdicts
 from agent.wording import enforcing_text
 from enforce.apply import Applier
 from enforce.cgroup import ensure
-from enforce.disks import disk_number
 from enforce.links.saved import NAME as UPLINKS_NAME
 from enforce.links.shaper import Shaper
 from enforce.originals import Originals
@@ -405,8 +404,7 @@ class Daemon:
             shaper=shaper,
             places=places,
         )
-        disks = {name: disk_number(name) for name in config.disks}
-        sampler = Sampler(root, names, disks=disks, shaper=shaper, places=places)
+        sampler = Sampler(root, names, disks=config.disks, shaper=shaper, places=places)
         applier.touched = sampler.touched
         return Kernel(sampler, applier)
 

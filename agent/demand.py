@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.tenant import Bools, Floats
+from agent.tenant import Bools, Floats, Kind
 from agent.usage import Usage
 
 # Where only the fact of being held is known, not by how much, the estimate probes upwards.
@@ -17,6 +17,13 @@ _MEMORY_PROBE = 1.1
 _AT_LIMIT = 0.95
 # A burst may wait for a moment far below the limit.
 _QUEUED_AT = 0.5
+# A disk's limit is kept over slices of a tenth of a second, and requests pass it whole: of what it
+# allows in an interval that much may be missing though it was reached all along.
+_SLICE_S, _REQUEST_BYTES, _REQUEST_OPS = 0.1, float(512 << 10), 1.0
+# Who waited for a disk for a smaller part of the time was not held at its limit.
+_HARDLY, _MOST_STALLED = 0.1, 0.75
+_OPERATIONS = (Kind.DISK_READ_OPS, Kind.DISK_WRITE_OPS)
+_STALLED = 0.2  # of the time, for memory: reclaim does not keep up
 # A busy host hides demand without any throttling: runnable threads wait for their turn.
 _SATURATED = 0.97
 
@@ -71,9 +78,40 @@ def rate_demand(
     return Demand(np.minimum(wanted, np.maximum(ceiling, used)), is_censored)
 
 
-def memory_demand(usage: Usage, *, ceiling: Floats, high: Floats) -> Demand:
-    """Estimate bytes demanded: what is held, and more where memory.high held it back."""
+def reached(kind: Kind, limit: Floats, *, elapsed_s: float) -> Floats:
+    """Return what is seen at least of a limit that was reached all along: of a disk's, less."""
+    if kind.group != "disk" or elapsed_s <= 0:
+        return limit
+    request = _REQUEST_OPS if kind in _OPERATIONS else _REQUEST_BYTES
+    seen = limit * (1.0 - min(_SLICE_S / elapsed_s, 1.0)) - request / elapsed_s
+    return np.where(np.isfinite(limit), np.maximum(seen, 0.0), limit)
+
+
+def waited(
+    demand: Demand, used: Floats, stalled_fraction: Floats, *, limit: Floats, ceiling: Floats
+) -> Demand:
+    """Correct the demand of a disk by how long the tenant waited, where that is known.
+
+    Who hardly waited was not held.  Who waited a part s of the time while it was would do
+    1 / (1 - s) times as much without: the estimate goes up to four times what was done.  Who did
+    nothing but wait at a small limit waits for a request that takes longer than the interval.
+    """
     with np.errstate(invalid="ignore"):
-        is_censored = (usage.memory_high_events > 0) & (usage.memory_bytes >= _AT_LIMIT * high)
+        is_stuck = (used == 0) & (stalled_fraction >= _MOST_STALLED) & np.isfinite(limit)
+        is_held = is_stuck | (demand.is_censored & ~(stalled_fraction < _HARDLY))
+    worked = 1.0 - np.clip(np.nan_to_num(stalled_fraction), 0.0, _MOST_STALLED)
+    wanted = np.where(is_held, np.maximum(demand.value, used / worked), used)
+    wanted = np.where(is_stuck, np.minimum(_PROBE * limit, 4 * _REQUEST_BYTES), wanted)
+    return Demand(np.minimum(wanted, np.maximum(ceiling, used)), is_held)
+
+
+def memory_demand(usage: Usage, *, ceiling: Floats, high: Floats) -> Demand:
+    """Estimate bytes demanded: what is held, and more where memory.high held it back.
+
+    It did where the kernel counted so, or all of a tenant's tasks stood still for memory.
+    """
+    with np.errstate(invalid="ignore"):
+        is_slowed = (usage.memory_high_events > 0) | (usage.memory_stalled_fraction > _STALLED)
+        is_censored = is_slowed & (usage.memory_bytes >= _AT_LIMIT * high)
     wanted = np.where(is_censored, usage.memory_bytes * _MEMORY_PROBE, usage.memory_bytes)
     return Demand(np.minimum(wanted, np.maximum(ceiling, usage.memory_bytes)), is_censored)

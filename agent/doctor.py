@@ -17,7 +17,7 @@ from agent.settings import Config, HostSettings
 from agent.tenant import Resource
 from enforce.ancestors import weakest
 from enforce.capability import probe
-from enforce.disks import disk_number
+from enforce.disks import disk_number, disk_numbers
 from enforce.links.probing import probe_links
 from enforce.neighbours import Standing, standing
 from enforce.places import Places, unit_of
@@ -80,10 +80,16 @@ def _unenforceable(config: Config | None) -> list[Finding]:
         )
         for group, device in places
     ] + [
-        Finding(f"disk {name}", "missing", "there is no such disk: nothing is counted", "lsblk -d")
-        for name in ([] if config is None else config.disks)
-        if disk_number(name) is None
+        Finding(f"disk {name}", "missing", _why_no_disk(name), "see: lsblk, docs/disks.md")
+        for name, number in disk_numbers(() if config is None else config.disks).items()
+        if number is None
     ]
+
+
+def _why_no_disk(name: str) -> str:
+    if disk_number(name) is None:
+        return "there is no such disk: nothing is counted or limited"
+    return "another table names the same disk: only that one is divided"
 
 
 def _remedy_of_unenforceable(group: str, device: str) -> str:

@@ -5,11 +5,11 @@ import math
 import numpy as np
 
 from agent.answers import ControlValue
-from agent.controls import all_controls
+from agent.controls import all_controls, weight_controls
 from agent.record import TickRecord
 from agent.tenant import Floats, Ints
 from agent.units import approximate_bytes, three_digits
-from enforce.columns import AnyControl, ClassControl, Control, Result
+from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight, Result
 from enforce.limits import text
 
 WOULD_BE_WRITTEN, WOULD_STAY = "would be written", "would stay"
@@ -54,8 +54,10 @@ def files_in_force(record: TickRecord, at: Ints) -> list[dict[str, str | None]]:
 
     In the kernel's own words; None where it cannot be read.
     """
+    sample, weights = record.sample, weight_controls(record.resources)
     controls = all_controls(record.resources)
-    columns = {control: record.sample.limit(control).copy() for control in controls}
+    controls += [weight for weight in weights if not np.isnan(sample.limit(weight)).all()]
+    columns = {control: sample.limit(control).copy() for control in controls}
     for outcomes in record.outcomes:
         is_read = ~np.isnan(outcomes.kept)
         columns[outcomes.control][outcomes.tenant[is_read]] = outcomes.kept[is_read]
@@ -90,9 +92,12 @@ def _kernel_text(control: AnyControl, value: float) -> str | None:
     if math.isnan(value):
         return None
     kernel = text(control, value)
-    if control is Control.CPU_WEIGHT or not math.isfinite(value):
+    is_weight = isinstance(control, DiskWeight) or control is Control.CPU_WEIGHT
+    if is_weight or not math.isfinite(value):
         return kernel
-    if isinstance(control, ClassControl):
+    if isinstance(control, DiskControl) and control.number in ("riops", "wiops"):
+        return f"{kernel} operations/s"
+    if isinstance(control, ClassControl | DiskControl):
         return f"{kernel} ({approximate_bytes(value)}/s)"
     person = (
         f"{three_digits(value)} cores" if control is Control.CPU_MAX else approximate_bytes(value)

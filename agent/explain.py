@@ -5,27 +5,24 @@ Every sentence carries the numbers of the record; nothing here decides.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from agent.accuracy import quality_rows
-from agent.accuracy_text import accuracy_text
-from agent.amounts import amount_text, token_of, tokens_text
+from agent.amounts import token_of, tokens_text
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
-from agent.controls import control_of, limit_and_promise
+from agent.controls import control_of, limit_and_promise, weight_control_of
 from agent.enforced import control_value, in_force
 from agent.event_words import raise_sentence
+from agent.explain_case import NOTICEABLE, Case
 from agent.indicated import indicator_text, indicators_of
 from agent.pin_words import pin_sentences
 from agent.record import TickRecord
 from agent.shares import SHARE_DEAD_BAND
 from agent.status import tenant_rows
 from agent.tenant import Resource
-from enforce.columns import AnyControl, Control
+from enforce.columns import AnyControl, Control, DiskWeight
 from forecast.profile import Source
 
-_NOTICEABLE = 0.005  # of a core, or of an amount of memory
 _SOURCE_WORDS = {
     Source.LIVE: "the fitted model",
     Source.LEARNING: "the rule for tenants with little history",
@@ -60,7 +57,7 @@ def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | Non
         return None
     position = record.roster.names.index(name)
     tenant = tenant_rows(record, [position])[0]
-    cases = {resource: _Case.of(record, resource, position) for resource in record.resources}
+    cases = {resource: Case.of(record, resource, position) for resource in record.resources}
     return Explanation(
         tick=record.number,
         age_s=round(max(now_s - record.taken_at_s, 0.0), 3),
@@ -70,97 +67,8 @@ def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | Non
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """One tenant's numbers of one resource, in base units; NaN is unknown."""
-
-    resource: Resource
-    qos: str
-    is_present: bool
-    is_observed: bool
-    usage: float
-    demand: float
-    is_held_back: bool
-    throttled_fraction: float
-    expected: float
-    upper: float
-    source: Source
-    risk: float
-    fair: float
-    forfeited: float
-    floor: float
-    ceiling: float
-    guaranteed: float
-    opportunistic: float
-    emergency: float
-    grant_left_s: float
-    cooldown_left_s: float
-    host_need: str
-    limit: float
-    weight: float
-    balance: float
-    burst: float
-    allowance: float
-    pressure: float
-    forecaster: str
-    accuracy: str
-
-    @classmethod
-    def of(cls, record: TickRecord, resource: Resource, position: int) -> "_Case":
-        """Pick one tenant out of the columns of a record."""
-        tick, terms = record.resources[resource], record.roster.terms[resource]
-        return cls(
-            resource=resource,
-            qos=record.roster.qos_names[position],
-            is_present=bool(record.sample.cgroup_id[position] != 0),
-            is_observed=bool(record.roster.is_observed_only[position] or record.is_observing),
-            usage=float(tick.usage[position]),
-            demand=float(tick.demand[position]),
-            is_held_back=bool(tick.is_censored[position]),
-            throttled_fraction=float(record.throttled_fraction[position]),
-            expected=float(tick.expected[position]),
-            upper=float(tick.upper[position]),
-            source=Source(int(tick.source[position])),
-            risk=float(tick.risk[position]),
-            fair=float(tick.fair[position]),
-            forfeited=float(tick.forfeited[position]),
-            floor=float(terms.floor[position]),
-            ceiling=float(terms.ceiling[position]),
-            guaranteed=float(tick.guaranteed[position]),
-            opportunistic=float(tick.opportunistic[position]),
-            emergency=float(tick.emergency[position]),
-            grant_left_s=float(tick.grant_left_s[position]),
-            cooldown_left_s=float(tick.cooldown_left_s[position]),
-            host_need=tick.host_need,
-            limit=float(tick.limit[position]),
-            weight=float(tick.weight[position]),
-            balance=float(tick.balance[position]),
-            burst=float(tick.burst[position]),
-            allowance=float(tick.allowance[position]),
-            pressure=tick.pressure,
-            forecaster=record.forecaster,
-            accuracy=accuracy_text(quality_rows(tick.quality, np.array([position]))[0]),
-        )
-
-    @property
-    def is_cpu(self) -> bool:
-        """Say whether this is about cpu."""
-        return self.resource == Resource.CPU
-
-    def text(self, amount: float) -> str:
-        """Return an amount of this resource for a person."""
-        return amount_text(self.resource.kind, amount)
-
-    def is_more(self, amount: float, other: float) -> bool:
-        """Say whether `amount` exceeds `other` by enough for a person to see it."""
-        if math.isinf(amount):
-            return math.isfinite(other)
-        scale = 1.0 if self.is_cpu else max(abs(amount), abs(other))
-        return amount > other + _NOTICEABLE * scale
-
-
-def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
-    names = limit_and_promise(case.resource)
+def _chain(record: TickRecord, case: Case, position: int) -> Chain:
+    names = _controls_of(record, case.resource)
     controls = tuple(control_value(record, control, position) for control in names)
     indicators = indicators_of(record.indicators, case.resource, position)
     if not case.is_present:
@@ -194,7 +102,15 @@ def _chain(record: TickRecord, case: _Case, position: int) -> Chain:
     return Chain(str(case.resource), tuple(steps), controls, indicators)
 
 
-def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:
+def _controls_of(record: TickRecord, resource: Resource) -> tuple[AnyControl, ...]:
+    """Return what limits a resource, what keeps its promise beside that, and its disk's weight."""
+    weight = weight_control_of(resource)
+    is_weighed = weight is not None and not np.isnan(record.sample.limit(weight)).all()
+    found = limit_and_promise(resource)
+    return (*found, weight) if weight is not None and is_weighed else found
+
+
+def _summary(tenant: TenantStatus, cases: Mapping[Resource, Case]) -> str:
     cpu, memory = cases[Resource.CPU], cases[Resource.MEMORY]
     start = f"{tenant.name} ({tenant.qos})"
     if not cpu.is_present:
@@ -209,7 +125,7 @@ def _summary(tenant: TenantStatus, cases: Mapping[Resource, _Case]) -> str:
     return may + (": " + "; ".join(reasons) if reasons else "") + "."
 
 
-def _measured(case: _Case) -> str:
+def _measured(case: Case) -> str:
     used = f"{'used' if case.resource.is_spent else 'holds'} {case.text(case.usage)}"
     if not math.isfinite(case.usage):
         return f"usage is unknown: {_UNKNOWN_SINCE.get(case.resource.kind.group, _UNCOUNTED)}."
@@ -221,7 +137,7 @@ def _measured(case: _Case) -> str:
     return f"{used} in the last tick, throttled in {throttled_pct:.0f} % of its periods."
 
 
-def _demand(case: _Case) -> str:
+def _demand(case: Case) -> str:
     if not math.isfinite(case.demand):
         return "unknown, and so not counted as zero."
     if not case.is_held_back:
@@ -231,7 +147,7 @@ def _demand(case: _Case) -> str:
     )
 
 
-def _forecast(case: _Case) -> str:
+def _forecast(case: Case) -> str:
     if not math.isfinite(case.expected):
         return "none yet: nothing is known of it but its ceiling."
     who = _SOURCE_WORDS[case.source]
@@ -244,7 +160,7 @@ def _forecast(case: _Case) -> str:
     return f"{who} {expects}."
 
 
-def _risk(case: _Case) -> str:
+def _risk(case: Case) -> str:
     if case.risk <= 0 or not math.isfinite(case.risk):
         return "none: all of the expected demand is pre-allocated."
     return (
@@ -253,7 +169,7 @@ def _risk(case: _Case) -> str:
     )
 
 
-def _guaranteed(case: _Case) -> str:
+def _guaranteed(case: Case) -> str:
     """Show floor + (expected - floor)+ x (1 - risk), and why the result is not just that."""
     amount = case.text(case.guaranteed)
     if case.is_more(case.floor, case.guaranteed):
@@ -269,7 +185,7 @@ def _guaranteed(case: _Case) -> str:
     return f"{amount}: {terms} = {case.text(case.floor + above)}{_more(case, case.floor + above)}."
 
 
-def _more(case: _Case, formula: float) -> str:
+def _more(case: Case, formula: float) -> str:
     """Say why the guaranteed amount is not what the formula gives."""
     if case.is_more(formula, case.guaranteed):
         return f", cut{_cut(case)}"
@@ -278,7 +194,7 @@ def _more(case: _Case, formula: float) -> str:
     return ""
 
 
-def _cut(case: _Case) -> str:
+def _cut(case: Case) -> str:
     """Name what keeps the guaranteed amount below what the formula gives."""
     if round(100 * case.forfeited) > 0:
         return f": its debt takes back {100 * case.forfeited:.0f} % of what is beyond its floor"
@@ -291,7 +207,7 @@ def _cut(case: _Case) -> str:
     return " to what is left beside the others' guarantees"
 
 
-def _opportunistic(case: _Case) -> str:
+def _opportunistic(case: Case) -> str:
     if not case.is_more(case.opportunistic, 0.0):
         return "nothing: others need the rest more, or its ceiling is reached."
     lent = "would be lent" if case.is_observed else "lent"
@@ -301,7 +217,7 @@ def _opportunistic(case: _Case) -> str:
     )
 
 
-def _emergency(case: _Case) -> str:
+def _emergency(case: Case) -> str:
     if case.is_observed:
         return "no grant: it has no limit of tidegate's to be raised while it is only observed."
     if case.cooldown_left_s > 0:
@@ -319,7 +235,7 @@ def _emergency(case: _Case) -> str:
     )
 
 
-def _limit(case: _Case) -> str:
+def _limit(case: Case) -> str:
     """Add the three pools up, and name the bound that the sum met."""
     parts = (case.guaranteed, case.opportunistic, case.emergency)
     summed = " + ".join(case.text(part) for part in parts)
@@ -330,7 +246,7 @@ def _limit(case: _Case) -> str:
     return f"{limit} = {summed}, {at} its ceiling of {case.text(case.ceiling)}."
 
 
-def _balance(case: _Case) -> str:
+def _balance(case: Case) -> str:
     if not math.isfinite(case.balance):
         return "unknown."
     kind = case.resource.kind
@@ -340,7 +256,7 @@ def _balance(case: _Case) -> str:
         return f"{amount} {token} in debt, of at most {most}: {_brought_down(case)}."
     most = tokens_text(kind, case.burst)
     said = f"{amount} of {most} {token} banked: that is its priority"
-    if case.allowance <= 1.0 + _NOTICEABLE:
+    if case.allowance <= 1.0 + NOTICEABLE:
         return f"{said}."
     return (
         f"{said}. It may bank {case.allowance:.2f} times what its class may, "
@@ -348,10 +264,10 @@ def _balance(case: _Case) -> str:
     )
 
 
-def _brought_down(case: _Case) -> str:
+def _brought_down(case: Case) -> str:
     """Say whether a tenant in debt is losing what it was lent, before the host is full."""
     it_is = "it would be" if case.is_observed else "it is"
-    if case.pressure < _NOTICEABLE or not case.is_more(case.ceiling, case.limit):
+    if case.pressure < NOTICEABLE or not case.is_more(case.ceiling, case.limit):
         return f"{it_is} brought down first when the host fills up"
     return (
         f"{it_is} brought down towards its guaranteed part as a shortage becomes likely "
@@ -359,7 +275,7 @@ def _brought_down(case: _Case) -> str:
     )
 
 
-def _kernel(case: _Case, control: AnyControl, value: ControlValue, kept: float) -> str:
+def _kernel(case: Case, control: AnyControl, value: ControlValue, kept: float) -> str:
     """Say what the kernel holds now, and why that is not what was decided where it is not."""
     if value.before is None and value.wanted is None:
         return f"{value.control} cannot be read: configured but not enforced."
@@ -375,8 +291,10 @@ def _kernel(case: _Case, control: AnyControl, value: ControlValue, kept: float) 
     return f"{now}, {was}, wanted {value.wanted}: {value.result}."
 
 
-def _waiting(case: _Case, control: AnyControl, value: ControlValue, kept: float) -> str:
+def _waiting(case: Case, control: AnyControl, value: ControlValue, kept: float) -> str:
     """Say why a value that was decided is not written, if it differs from what is in force."""
+    if isinstance(control, DiskWeight):
+        return ""  # it stands for all that is divided of its disk
     is_limit = control == control_of(case.resource)
     share = case.weight if control is Control.CPU_WEIGHT else case.guaranteed
     decided = case.limit if is_limit else share

@@ -9,8 +9,8 @@ import numpy as np
 
 from agent.fairness import filled
 from agent.tenant import Bools, Floats
-from enforce.columns import AnyControl, Changes, ClassControl, Control
-from enforce.limits import MIN_QUOTA_US, MIN_RATE_BYTES_PER_S, PERIOD_US
+from enforce.columns import AnyControl, Changes, ClassControl, Control, DiskControl
+from enforce.limits import MIN_QUOTA_US, MIN_RATE_BYTES_PER_S, PERIOD_US, disk_range
 
 _MIN_CPU_CORES = MIN_QUOTA_US / PERIOD_US
 _MIN_MEMORY_BYTES = 1 << 20
@@ -156,6 +156,8 @@ def enforceable(control: AnyControl | None, limit: Floats) -> Floats:
         return limit
     if isinstance(control, ClassControl):
         return np.maximum(limit, MIN_RATE_BYTES_PER_S)
+    if isinstance(control, DiskControl):
+        return np.maximum(limit, disk_range(control)[0])
     return np.maximum(limit, _MIN_CPU_CORES if control is Control.CPU_MAX else _MIN_MEMORY_BYTES)
 
 

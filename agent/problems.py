@@ -9,10 +9,14 @@ from agent.cycle import Decision
 from agent.record import DriftTick
 from agent.shares import lacking_fraction
 from agent.tenant import Floats, Resource, Roster
-from enforce.columns import HostSample, Outcomes, Result
+from enforce.columns import DiskControl, HostSample, Outcomes, Result
 
 # A guarantee that is short by less is not worth an alarm.
 _COARSE_FRACTION = 0.02
+_WHY_NO_DISK = (
+    ": the disk is not there, has a second name here, the io controller is off, or the tenant is a "
+    "unit of systemd's"
+)
 
 
 def unenforceable(sample: HostSample, resources: Iterable[Resource] = ()) -> tuple[str, ...]:
@@ -21,11 +25,16 @@ def unenforceable(sample: HostSample, resources: Iterable[Resource] = ()) -> tup
     `resources` are those that are divided here.
     """
     is_present = sample.cgroup_id != 0
-    found = []
+    missing: dict[str, int] = {}
     for control in all_controls(resources):
-        missing = int((is_present & np.isnan(sample.limit(control))).sum())
-        if missing:
-            found.append(f"{control}: configured but not enforceable for {missing} tenant(s)")
+        if count := int((is_present & np.isnan(sample.limit(control))).sum()):
+            named = f"disk {control.disk}" if isinstance(control, DiskControl) else str(control)
+            missing[named] = count
+    found = [
+        f"{what}: configured but not enforceable for {count} tenant(s)"
+        + (_WHY_NO_DISK if what.startswith("disk ") else "")
+        for what, count in missing.items()
+    ]
     absent = int((~is_present).sum())
     if absent:
         found.append(f"{absent} tenant(s) without a cgroup")

@@ -1,4 +1,4 @@
-"""Changes of what keeps promises in a contest: cpu.weight, memory.low, rates of uplinks.  Pure.
+"""Changes of what keeps promises in a contest: weights, memory.low, rates of uplinks.  Pure.
 
 Values that somebody else has set stay as they are, unless they break what a floor promises.
 """
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from agent.allocation import LEAST_SHARES
-from agent.controls import rate_control_of
+from agent.controls import rate_control_of, weight_control_of, weight_controls
 from agent.cycle import Decision, Observation
 from agent.plan import enforceable
-from agent.shares import moved_lows, moved_rates, moved_weights
+from agent.shares import kernel_weights, moved_lows, moved_rates, moved_weights
 from agent.tenant import BASIC, Bools, Floats, Resource
 from enforce.columns import DEFAULT_WEIGHT, Changes, Control
 
@@ -63,6 +63,44 @@ def rate_changes(
             wanted = np.floor(enforceable(control, part.allocation.guarantee.amount))
             in_force, most = seen.sample.limit(control), capacity[resource]
             found.append(moved_rates(control, wanted, in_force, may_write, capacity=most))
+    return tuple(found)
+
+
+def disk_weight_changes(
+    decision: Decision,
+    seen: Observation,
+    may_write: Bools,
+    *,
+    capacity: Mapping[Resource, float],
+    is_elsewhere: Bools,
+) -> tuple[Changes, ...]:
+    """Return changes of the weights on disks that the kernel divides by weight.
+
+    One weight stands for all that is divided of a disk: each tenant's largest part of any of it.
+    As cpu.weight they compare siblings only: those of tenants elsewhere stay.
+    """
+    found = []
+    for control in weight_controls(decision.resources):
+        in_force = np.where(is_elsewhere, np.nan, seen.sample.limit(control))
+        if np.isnan(in_force).all():
+            continue
+        of_disk = {r: d for r, d in decision.resources.items() if weight_control_of(r) == control}
+        part = np.max([d.allocation.share / capacity[r] for r, d in of_disk.items()], axis=0)
+        promised = np.max(
+            [d.allocation.guarantee.amount / capacity[r] for r, d in of_disk.items()], axis=0
+        )
+        part, promised = (one / max(float(one.sum()), 1.0) for one in (part, promised))
+        is_adopted = decision.is_learning & (in_force != DEFAULT_WEIGHT)
+        found.append(
+            moved_weights(
+                kernel_weights(part, promised, 1.0),
+                in_force,
+                may_write & ~is_adopted,
+                guaranteed=promised,
+                capacity=1.0,
+                control=control,
+            )
+        )
     return tuple(found)
 
 

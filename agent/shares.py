@@ -7,7 +7,7 @@ import numpy as np
 
 from agent.plan import KERNEL_ROUNDING, changes_of
 from agent.tenant import Bools, Floats
-from enforce.columns import DEFAULT_WEIGHT, Changes, ClassControl, Control
+from enforce.columns import DEFAULT_WEIGHT, AnyControl, Changes, ClassControl, Control
 from enforce.limits import MAX_WEIGHT, MIN_WEIGHT
 
 # Weights and memory.low take nothing from anyone at once: small moves are not worth a write,
@@ -45,9 +45,15 @@ def moved_rates(
 
 
 def moved_weights(
-    wanted: Floats, in_force: Floats, may_write: Bools, *, guaranteed: Floats, capacity: float
+    wanted: Floats,
+    in_force: Floats,
+    may_write: Bools,
+    *,
+    guaranteed: Floats,
+    capacity: float,
+    control: AnyControl = Control.CPU_WEIGHT,
 ) -> Changes:
-    """Return the changes of cpu.weight: those outside the dead-band, and what guarantees need.
+    """Return the changes of a weight: those outside the dead-band, and what guarantees need.
 
     Weights are relative, so a guarantee may be short for its own weight or for others above
     theirs: as few as it takes are written.  NaN in force is a weight that is not there.
@@ -62,7 +68,7 @@ def moved_weights(
         if not is_short.any():
             break
         is_moved |= (change != 0) & (is_short, change < 0, True)[widening]
-    return changes_of(Control.CPU_WEIGHT, wanted, in_force, is_moved)
+    return changes_of(control, wanted, in_force, is_moved)
 
 
 def lacking_fraction(weight: Floats, guaranteed: Floats, capacity: float) -> Floats:
@@ -73,7 +79,7 @@ def lacking_fraction(weight: Floats, guaranteed: Floats, capacity: float) -> Flo
 
 
 def kernel_weights(share: Floats, guaranteed: Floats, capacity: float) -> Floats:
-    """Return cpu.weight proportional to `share`, whole numbers in 1..10000.
+    """Return weights proportional to `share`, whole numbers in 1..10000.
 
     Nobody has less than 1: with thousands of tenants what is rounded up adds up, so weights that
     guarantees need are raised until they hold against the sum that results.

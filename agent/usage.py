@@ -33,6 +33,8 @@ class Usage:
     memory_bytes: Floats
     memory_high_events: Floats  # count in the interval
     memory_unreclaimable_bytes: Floats
+    memory_stalled_fraction: Floats  # of the time all tasks stood still for memory
+    io_stalled_fraction: Floats  # of the time some task waited for a disk; NaN is not known
     io_read_bytes_per_s: Floats  # of all devices together
     io_write_bytes_per_s: Floats
     io_read_ops_per_s: Floats
@@ -80,12 +82,8 @@ def measured(resource: Resource, usage: Usage) -> Floats:
         return column
     if resource.kind in _NET_COLUMN:
         return usage.network.of(_NET_COLUMN[resource.kind], resource.device, len(usage.is_present))
-    disks = usage.disks_per_s
-    if resource.device not in disks.names:
-        return np.full(len(usage.is_present), np.nan)
-    table: Floats = getattr(disks, _DISK_COLUMN[resource.kind])
-    of_disk: Floats = table[disks.names.index(resource.device)]
-    return of_disk
+    tenants = len(usage.is_present)
+    return usage.disks_per_s.of(_DISK_COLUMN[resource.kind], resource.device, tenants)
 
 
 def is_queued(resource: Resource, usage: Usage) -> Bools:
@@ -129,6 +127,12 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
     def rate(name: str) -> Floats:
         return gained(getattr(earlier, name), getattr(later, name)) * per_s
 
+    def stalled(what: str) -> Floats:
+        waited = gained(getattr(earlier, f"{what}_us"), getattr(later, f"{what}_us"))
+        passed = gained(getattr(earlier, f"{what}_at_us"), getattr(later, f"{what}_at_us"))
+        unknown = np.full_like(waited, np.nan)
+        return np.divide(waited, passed, out=unknown, where=passed > 0)
+
     per_s = 1.0 / elapsed_s if elapsed_s > 0 else np.nan
     periods = gained(earlier.cpu_periods, later.cpu_periods)
     throttled = gained(earlier.cpu_throttled_periods, later.cpu_throttled_periods)
@@ -143,6 +147,8 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
         memory_bytes=later.memory_current_bytes,
         memory_high_events=gained(earlier.memory_high_events, later.memory_high_events),
         memory_unreclaimable_bytes=later.memory_unreclaimable_bytes,
+        memory_stalled_fraction=stalled("memory_stalled"),
+        io_stalled_fraction=stalled("io_stalled"),
         network=_net_rates(earlier.network, later.network, lambda a, b: gained(a, b) * per_s),
         disks_per_s=_disk_rates(earlier.disks, later.disks, lambda a, b: gained(a, b) * per_s),
         **{f"{name}_per_s": rate(name) for name in _RATED},
@@ -195,5 +201,7 @@ def rearranged(sample: HostSample, positions: Ints) -> HostSample:
         vitals=sample.vitals,
         network=sample.network.mapped(lambda column: carried_over(column, positions)),
         anew=sample.anew,
+        disk_limits=sample.disk_limits.mapped(lambda column: carried_over(column, positions)),
+        disk_weights=carried_over(sample.disk_weights, positions),
         **counters,
     )

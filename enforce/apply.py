@@ -17,16 +17,29 @@ from enforce.cgroup import (
     CgroupGoneError,
     LimitRejectedError,
     TenantCgroup,
+    disk_file,
 )
-from enforce.columns import Changes, ClassControl, Control, Outcomes, Result
+from enforce.columns import (
+    AnyControl,
+    Changes,
+    ClassControl,
+    Control,
+    DiskControl,
+    DiskWeight,
+    Outcomes,
+    Result,
+)
+from enforce.disks import BFQ_FINENESS, BFQ_WEIGHT, disk_number, weight_file
 from enforce.floor import memory_floor_bytes
-from enforce.limits import PERIOD_US, is_kept
+from enforce.limits import PERIOD_US, is_kept, text
 from enforce.links.shaper import Shaper
 from enforce.lowering import Lowering
 from enforce.originals import BURST, ROOT, Original, Originals, incarnation
 from enforce.places import Places, unit_of
 from enforce.systemd import UnitProtection
 from enforce.units import Bus, UnitWriter, held_by_systemd
+
+Written = Control | DiskControl | DiskWeight  # what is a control file, or a line of one
 
 _MIB = 1 << 20
 # Each cgroup of a batch takes a descriptor, of which a process may have few.
@@ -44,6 +57,10 @@ class _Outcome:
 
 _LATER = _Outcome(
     Result.HELD_BACK, why="somebody else wrote it a moment ago: the next tick will see"
+)
+# It would write its own over ours whenever it sets the unit up anew.
+_SYSTEMDS = _Outcome(
+    Result.REFUSED, why="configured but not enforceable: limits of a unit's disks are systemd's"
 )
 
 
@@ -73,7 +90,7 @@ class Applier:
         self._margin_bytes = memory_margin_bytes
         # Says whose files were written since they were sampled, by anybody.
         self.touched: Callable[[], Mapping[str, Collection[int]]] = dict
-        self._own: set[tuple[Control, int]] = set()  # written here in this tick
+        self._own: set[tuple[Written, int]] = set()  # written here in this tick
         self._bus = Bus()
         self._writer = UnitWriter(self._bus)
         self._lowering = Lowering(margin_bytes=memory_margin_bytes, write=self._put_memory_high)
@@ -94,26 +111,36 @@ class Applier:
         count, control = len(changes), changes.control
         if isinstance(control, ClassControl):
             return self._of_classes(control, changes)
+        file = self._file_of(control)
+        if file is None:
+            return _refused(changes, f"{control}: there is no such disk now")
         touched = self._touched_by_others(control)
-        self._record_newcomers(control, changes)
+        self._record_newcomers(file, changes)
         kept, results = np.full(count, np.nan), np.zeros(count, dtype=np.uint8)
         why: dict[int, str] = {}
         for start in range(0, count, _BATCH):
-            done = self._carried_out(control, changes, start, touched)
+            done = self._carried_out(control, file, changes, start, touched)
             for place, outcome in enumerate(done, start):
                 kept[place], results[place] = outcome.kept, outcome.result
                 if outcome.why:
                     why[int(changes.tenant[place])] = outcome.why
         return Outcomes(control, changes.tenant, changes.after, kept, results, why)
 
+    def _file_of(self, control: Written) -> str | None:
+        """Return what originals are recorded under: a file, of a disk its line; None without."""
+        if isinstance(control, Control):
+            return str(control)
+        disk = disk_number(control.disk)
+        if disk is None or isinstance(control, DiskControl):
+            return None if disk is None else disk_file(disk)
+        file = weight_file(disk, self._root)
+        return None if file is None else disk_file(disk, file)
+
     def _of_classes(self, control: ClassControl, changes: Changes) -> Outcomes:
         """Write numbers of HTB classes: there is a shaper wherever there are uplinks."""
         if self._shaper is not None:
             return self._shaper.apply(changes)
-        refused = np.full(len(changes), Result.REFUSED, dtype=np.uint8)
-        why = dict.fromkeys(changes.tenant.tolist(), f"{control}: no uplink is set up")
-        kept = np.full(len(changes), np.nan)
-        return Outcomes(control, changes.tenant, changes.after, kept, refused, why)
+        return _refused(changes, f"{control}: no uplink is set up")
 
     def written_beside(self) -> dict[Control, dict[int, set[float]]]:
         """Return what was written beside the ticks since this was last asked, by position."""
@@ -153,10 +180,11 @@ class Applier:
             return str(error)
         return problem
 
-    def _touched_by_others(self, control: Control) -> set[int]:
+    def _touched_by_others(self, control: Written) -> set[int]:
         """Return whose file somebody else wrote since it was sampled: the next sample will show it.
 
         Our own writes are told too, and those beside the ticks: of memory.high nothing is sure.
+        Nobody watches files of disks.
         """
         touched, names = self.touched(), [str(control)]
         if control is Control.CPU_WEIGHT:
@@ -167,39 +195,39 @@ class Applier:
         return {tenant for tenant in found if (control, tenant) not in self._own}
 
     def _carried_out(
-        self, control: Control, changes: Changes, start: int, touched: set[int]
+        self, control: Written, file: str, changes: Changes, start: int, touched: set[int]
     ) -> list[_Outcome]:
         """Record and write one batch of `changes`; return the outcomes in its order."""
         batch = slice(start, start + _BATCH)
         with ExitStack() as stack:
             cgroups = [
-                _LATER if int(tenant) in touched else self._opened(stack, int(tenant))
+                _LATER if int(tenant) in touched else self._to_write(stack, int(tenant), control)
                 for tenant in changes.tenant[batch]
             ]
             batch_of = set(changes.tenant[batch].tolist())
             self._own.update((control, tenant) for tenant in batch_of - touched)
-            unrecorded = self._record(control, cgroups)
+            unrecorded = self._record(file, cgroups)
             return [
-                unrecorded.get(place) or self._written(cgroup, control, float(value))
+                unrecorded.get(place) or self._written(cgroup, control, file, float(value))
                 for place, (cgroup, value) in enumerate(
                     zip(cgroups, changes.after[batch], strict=True)
                 )
             ]
 
-    def _record_newcomers(self, control: Control, changes: Changes) -> None:
+    def _record_newcomers(self, file: str, changes: Changes) -> None:
         """Record all cgroups that are new to the record at once: each time costs two syncs.
 
         What fails here is tried again, and told, batch by batch.
         """
-        new = [int(tenant) for tenant in changes.tenant if not self._knows(int(tenant), control)]
+        new = [int(tenant) for tenant in changes.tenant if not self._knows(int(tenant), file)]
         if len(new) <= _BATCH:
             return
         originals: list[Original] = []
         for tenant in new:
             with ExitStack() as stack, suppress(CgroupGoneError, LimitRejectedError):
-                cgroup = self._opened(stack, tenant)
+                cgroup = self._to_write(stack, tenant, changes.control)
                 if not isinstance(cgroup, _Outcome):
-                    originals.append(self._original(cgroup, control))
+                    originals.append(self._original(cgroup, file))
         with suppress(OSError):
             self._originals.record(originals)
 
@@ -214,17 +242,24 @@ class Applier:
         except (CgroupGoneError, LimitRejectedError) as error:
             return _failure(error)
 
-    def _record(
-        self, control: Control, cgroups: Sequence[TenantCgroup | _Outcome]
-    ) -> dict[int, _Outcome]:
+    def _to_write(
+        self, stack: ExitStack, tenant: int, control: AnyControl
+    ) -> TenantCgroup | _Outcome:
+        """Open a tenant's cgroup, unless `control` is nothing that is written there."""
+        cgroup = self._opened(stack, tenant)
+        if isinstance(control, Control) or isinstance(cgroup, _Outcome):
+            return cgroup
+        return _SYSTEMDS if unit_of(cgroup.path) else cgroup
+
+    def _record(self, file: str, cgroups: Sequence[TenantCgroup | _Outcome]) -> dict[int, _Outcome]:
         """Put the values in force on disk where they are not yet; return whom that fails for."""
         failed: dict[int, _Outcome] = {}
         originals: dict[int, Original] = {}
         for place, cgroup in enumerate(cgroups):
-            if isinstance(cgroup, _Outcome) or self._holds(cgroup, control):
+            if isinstance(cgroup, _Outcome) or self._holds(cgroup, file):
                 continue
             try:
-                originals[place] = self._original(cgroup, control)
+                originals[place] = self._original(cgroup, file)
             except (CgroupGoneError, LimitRejectedError) as error:
                 failed[place] = _failure(error)
         if not originals:
@@ -247,10 +282,18 @@ class Applier:
     def _original(self, cgroup: TenantCgroup, file: str) -> Original:
         return _original(cgroup, self._places.key(cgroup.path), file)
 
-    def _written(self, cgroup: TenantCgroup | _Outcome, control: Control, value: float) -> _Outcome:
+    def _written(
+        self,
+        cgroup: TenantCgroup | _Outcome,
+        control: Written,
+        file: str,
+        value: float,
+    ) -> _Outcome:
         if isinstance(cgroup, _Outcome):
             return cgroup
         try:
+            if not isinstance(control, Control):
+                return _Outcome(Result.APPLIED, _written_of_disk(cgroup, control, file, value))
             if control is Control.MEMORY_HIGH:
                 return self._memory_high(cgroup, value)
             if unit_of(cgroup.path):
@@ -344,6 +387,32 @@ class Applier:
             except OSError as error:
                 raise LimitRejectedError(f"{BURST}: cannot be recorded ({error})") from error
         cgroup.cpu_max_burst_us = quota_us
+
+
+def _written_of_disk(
+    cgroup: TenantCgroup, control: DiskControl | DiskWeight, file: str, value: float
+) -> float:
+    """Write a number of io.max or a disk's weight, of which bfq knows fewer; return what is kept.
+
+    Raises:
+        CgroupGoneError: The cgroup vanished.
+        LimitRejectedError: It has no such control, or the kernel refused the value.
+
+    """
+    if isinstance(control, DiskControl):
+        return cgroup.set_disk_limit(control, file, value)
+    scale = BFQ_FINENESS if file.startswith(f"{BFQ_WEIGHT} ") else 1
+    weight = max(round(float(text(control, value)) / scale), 1)
+    cgroup.restore(file, str(weight))
+    return float(weight * scale)
+
+
+def _refused(changes: Changes, why: str) -> Outcomes:
+    """Return the outcomes of `changes` of which not one can be written."""
+    control, tenant, count = changes.control, changes.tenant, len(changes)
+    results = np.full(count, Result.REFUSED, dtype=np.uint8)
+    reasons = dict.fromkeys(tenant.tolist(), why)
+    return Outcomes(control, tenant, changes.after, np.full(count, np.nan), results, reasons)
 
 
 def _original(cgroup: TenantCgroup, name: str, file: str) -> Original:

@@ -21,7 +21,7 @@ _PSI = Path("/proc/pressure/memory")
 _CONTROLLER_MEANS = {
     "cpu": "cpu.max and cpu.weight",
     "memory": "memory.high and memory.low",
-    "io": "disk counters",
+    "io": "disk counters and io.max",
 }
 _FEW_TENANTS = 1000
 

@@ -4,6 +4,7 @@ Policy does not live here: values come in, kernel state and typed errors go out.
 """
 
 import errno
+import math
 import os
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -14,8 +15,10 @@ from typing import Self
 from cgroupspy.interfaces import BaseFileInterface, IntegerFile, ListFile
 
 from enforce import limits
-from enforce.columns import Control
+from enforce.columns import Control, DiskControl
+from enforce.counters import Disk
 
+NO_DISK_LIMIT = "rbps=max wbps=max riops=max wiops=max"
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 CONTROLLERS = ("cpu", "memory", "io")
 # An attribute of the directory itself: it lives and dies with the cgroup that tidegate made.
@@ -138,22 +141,47 @@ class TenantCgroup:
     def text(self, filename: str) -> str:
         """Return a control file's text without its last line end.
 
+        "io.max 8:0" is what io.max says of that disk, "io.weight 8:0" what io.weight does.
+
         Raises:
             CgroupGoneError: The cgroup vanished.
             LimitRejectedError: It has no such control.
 
         """
-        return self.get_property(filename.encode())
+        name, _, disk = filename.partition(" ")
+        said = self.get_property(name.encode())
+        if not disk:
+            return said
+        lines = (line.partition(" ") for line in said.splitlines())
+        unsaid = NO_DISK_LIMIT if name == "io.max" else "default"
+        return next((rest for number, _, rest in lines if number == disk), unsaid)
+
+    def set_disk_limit(self, control: DiskControl, file: str, value: float) -> float:
+        """Write one number of a `disk_file` and return what the kernel holds then: `value`, whole.
+
+        Raises:
+            CgroupGoneError: The cgroup vanished.
+            LimitRejectedError: It has no such control, or the kernel refused the value.
+
+        """
+        wanted = limits.text(control, value)
+        line = f"{file.partition(' ')[2]} {control.number}={wanted}"
+        self.set_property(b"io.max", line)
+        said = dict(word.partition("=")[::2] for word in self.text(file).split())
+        if said.get(control.number) != wanted:
+            raise LimitRejectedError(f"io.max: wrote {line!r}, the kernel kept {self.text(file)!r}")
+        return math.inf if wanted == "max" else float(wanted)
 
     def restore(self, filename: str, text: str) -> None:
-        """Write a text that was read from the file before, and read it back.
+        """Write a text that was read from the file before (`text`), and read it back.
 
         Raises:
             CgroupGoneError: The cgroup vanished.
             LimitRejectedError: It has no such control, or the kernel refused the text.
 
         """
-        self.set_property(filename.encode(), text)
+        name, _, disk = filename.partition(" ")
+        self.set_property(name.encode(), f"{disk} {text}".lstrip())
         kept = self.text(filename)
         if kept != text:
             raise LimitRejectedError(f"{filename}: wrote {text!r}, the kernel kept {kept!r}")
@@ -201,6 +229,11 @@ class TenantCgroup:
             return LimitRejectedError(f"{name}: not there (controller not enabled)")
         wrote = "" if value is None else f": {value!r}"
         return LimitRejectedError(f"{name}{wrote}: {error.strerror}")
+
+
+def disk_file(disk: Disk, file: str = "io.max") -> str:
+    """Return what `TenantCgroup.text` calls that disk's line of a file."""
+    return f"{file} {disk[0]}:{disk[1]}"
 
 
 _ATTRIBUTE = {control: control.value.replace(".", "_") for control in Control}

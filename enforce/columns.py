@@ -49,7 +49,41 @@ class ClassControl:
         return self.value
 
 
-AnyControl = Control | ClassControl
+IoNumber = Literal["rbps", "wbps", "riops", "wiops"]
+
+
+@dataclass(frozen=True, slots=True)
+class DiskControl:
+    """A number of the tenants' io.max for one disk: bytes or operations per second; inf is none."""
+
+    disk: str
+    number: IoNumber
+
+    @property
+    def value(self) -> str:
+        """Return its name, as of a control file."""
+        return f"io.max {self.disk} {self.number}"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class DiskWeight:
+    """The tenants' weight on one disk, 1 to 10,000, where the kernel divides it by weight."""
+
+    disk: str
+
+    @property
+    def value(self) -> str:
+        """Return its name, as of a control file."""
+        return f"io.weight {self.disk}"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+AnyControl = Control | ClassControl | DiskControl | DiskWeight
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +119,12 @@ def _nothing() -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class DiskColumns:
-    """What of each disk that is told apart, shape (disks, tenants), in the order of `names`."""
+    """What of each disk that is told apart, shape (disks, tenants), in the order of `names`.
 
-    names: tuple[str, ...] = ()  # as in /sys/class/block
+    Of a sample's limits these are the numbers of io.max, per second.
+    """
+
+    names: tuple[str, ...] = ()  # as configured
     read_bytes: Floats = field(default_factory=_nothing)
     write_bytes: Floats = field(default_factory=_nothing)
     read_ops: Floats = field(default_factory=_nothing)
@@ -97,6 +134,22 @@ class DiskColumns:
         """Return what `change` makes of each quantity."""
         quantities = (self.read_bytes, self.write_bytes, self.read_ops, self.write_ops)
         return DiskColumns(self.names, *map(change, quantities))
+
+    def of(self, quantity: str, disk: str, tenants: int) -> Floats:
+        """Return one quantity of one disk, shape (tenants,); NaN where nothing is known of it."""
+        if disk not in self.names:
+            return np.full(tenants, np.nan)
+        column: Floats = getattr(self, quantity)[self.names.index(disk)]
+        return column
+
+
+# What each number of io.max limits.
+LIMITED_BY: dict[IoNumber, str] = {
+    "rbps": "read_bytes",
+    "wbps": "write_bytes",
+    "riops": "read_ops",
+    "wiops": "write_ops",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +222,11 @@ class HostSample:
     another inode is another cgroup, whose counters share nothing with the last one's.
     `memory_unreclaimable_bytes` follows at a slower pace (safety rule 4 reads it anew on write), as
     does `populated`: 1 where there is a process, 0 where there is none.
-    The `io_` columns are sums over all devices, the `net_` columns over the uplinks that are
-    divided; nothing counts requests yet.
+    `memory_stalled_us` is how long all tasks of a tenant stood still for memory, `io_stalled_us`
+    how long some waited for a disk, `_at_us` when that was read (CLOCK_MONOTONIC): of who is close
+    to a limit, where the kernel has pressure stall information.
+    The `io_` columns of bytes and operations are sums over all devices, the `net_` columns over
+    the uplinks that are divided; nothing counts requests yet.
     """
 
     taken_at_s: float
@@ -184,6 +240,10 @@ class HostSample:
     memory_oom_kills: Floats
     memory_unreclaimable_bytes: Floats
     populated: Floats
+    memory_stalled_us: Floats
+    memory_stalled_at_us: Floats
+    io_stalled_us: Floats
+    io_stalled_at_us: Floats
     io_read_bytes: Floats
     io_write_bytes: Floats
     io_read_ops: Floats
@@ -196,21 +256,39 @@ class HostSample:
     vitals: Vitals = Vitals()
     network: NetColumns = field(default_factory=NetColumns)
     anew: frozenset[int] = frozenset()  # positions whose files were opened anew: see Sampler
+    disk_limits: DiskColumns = field(default_factory=DiskColumns)  # in force
+    # (disks, tenants), in the order of `disks`; NaN where nothing divides a disk by weight
+    disk_weights: Floats = field(default_factory=_nothing)
 
     def limit(self, control: "AnyControl") -> Floats:
         """Return the limits in force of one control, shape (tenants,)."""
         if isinstance(control, Control):
             return self.in_force.of(control)
+        if isinstance(control, DiskControl):
+            quantity, tenants = LIMITED_BY[control.number], len(self.cgroup_id)
+            return self.disk_limits.of(quantity, control.disk, tenants)
+        if isinstance(control, DiskWeight):
+            names = self.disks.names if len(self.disk_weights) else ()
+            known = control.disk in names
+            nothing = np.full(len(self.cgroup_id), np.nan)
+            return self.disk_weights[names.index(control.disk)] if known else nothing
         quantity = f"{control.direction}_{control.number}"
         return self.network.of(quantity, control.uplink, len(self.cgroup_id))
 
 
-# The counters of a sample that are plain columns, shape (tenants,).
-COUNTERS = tuple(
-    one.name
-    for one in fields(HostSample)
-    if one.name not in ("taken_at_s", "cgroup_id", "in_force", "disks", "vitals", "network", "anew")
+_NOT_COUNTERS = (
+    "taken_at_s",
+    "cgroup_id",
+    "in_force",
+    "disks",
+    "vitals",
+    "network",
+    "anew",
+    "disk_limits",
+    "disk_weights",
 )
+# The counters of a sample that are plain columns, shape (tenants,).
+COUNTERS = tuple(one.name for one in fields(HostSample) if one.name not in _NOT_COUNTERS)
 
 
 @dataclass(frozen=True, slots=True)

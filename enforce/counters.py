@@ -4,6 +4,7 @@ Rows of one kernel look alike, so all are parsed in one pass over their joined t
 not, each row is parsed by itself.  What a row does not say is NaN.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,9 +18,13 @@ Disk = tuple[int, int]  # major and minor device number
 _NO_DISK: Disk = (-1, -1)
 _IO_KEYS = (b"rbytes", b"wbytes", b"rios", b"wios")
 _IO_LINE = b": rbytes= wbytes= rios= wios= dbytes= dios=\n"
+_BARE_LINE = re.compile(rb"^\d+:\d+ \n", re.MULTILINE)
 _IO_NUMBERS = 8  # major, minor and the six counters of a line
 _IO_SPACES = bytes.maketrans(b":=", b"  ")
 _IO_LETTERS = b"abcdefghijklmnopqrstuvwxyz"
+_IO_MAX_KEYS = (b"rbps", b"wbps", b"riops", b"wiops")
+_IO_MAX_LINE = b": rbps= wbps= riops= wiops=\n"
+_IO_MAX_NUMBERS = 6
 
 
 def table(rows: Sequence[bytes], keys: Sequence[bytes]) -> Floats:
@@ -59,8 +64,11 @@ def io_counters(rows: Sequence[bytes], disks: Sequence[Disk | None] = ()) -> Flo
     The first four are sums over all devices.  A tenant that has done no I/O has no line: that is
     0.  Of a disk without a number nothing is known.
     """
-    lines = [row.count(b"\n") for row in rows]
     text = b"".join(rows)
+    if b" \n" in text:  # a disk that is limited and unused has a line without counters
+        rows = [_BARE_LINE.sub(b"", row) for row in rows]
+        text = b"".join(rows)
+    lines = [row.count(b"\n") for row in rows]
     if text.translate(None, _DIGITS) != _IO_LINE * sum(lines):
         return np.array([_io_row(row, disks) for row in rows]).reshape(len(rows), -1)
     spaced = text.translate(_IO_SPACES, _IO_LETTERS)
@@ -72,6 +80,63 @@ def io_counters(rows: Sequence[bytes], disks: Sequence[Disk | None] = ()) -> Flo
         sums = _io_sums(values[is_its], row[is_its], len(rows))
         columns += sums if disk else [np.full(len(rows), np.nan)] * len(_IO_KEYS)
     return np.stack(columns, axis=1)
+
+
+def stalled_us(rows: Sequence[bytes], line: bytes) -> Floats:
+    """Return the total of "some" or "full" in pressure files, shape (rows,)."""
+    found = (re.search(rb"^%s .*\btotal=(\d+)$" % line, row, re.MULTILINE) for row in rows)
+    return np.array([np.nan if one is None else float(one[1]) for one in found])
+
+
+def io_limits(rows: Sequence[bytes], disks: Sequence[Disk | None]) -> Floats:
+    """Return the four numbers of io.max for each of `disks`, shape (rows, 4 for each disk).
+
+    inf is "max", also of a disk without a line.  Of a disk without a number nothing is known.
+    """
+    if not rows:
+        return np.empty((0, len(_IO_MAX_KEYS) * len(disks)))
+    lines = [row.count(b"\n") for row in rows]
+    text = b"".join(rows).replace(b"max", b"-1")
+    if text.translate(None, _DIGITS + b"-") != _IO_MAX_LINE * sum(lines):
+        return np.array([_io_max_row(row, disks) for row in rows])
+    values = np.fromstring(text.translate(_IO_SPACES, _IO_LETTERS), dtype=np.int64, sep=" ")
+    values, row = values.reshape(-1, _IO_MAX_NUMBERS), np.repeat(np.arange(len(rows)), lines)
+    found = np.full((len(rows), len(disks), len(_IO_MAX_KEYS)), np.inf)
+    for place, disk in enumerate(disks):
+        is_its = (values[:, :2] == (disk or _NO_DISK)).all(axis=1)
+        found[row[is_its], place] = np.where(values[is_its, 2:] < 0, np.inf, values[is_its, 2:])
+        if disk is None:
+            found[:, place] = np.nan
+    return found.reshape(len(rows), -1)
+
+
+def disk_weights(rows: Sequence[bytes], disks: Sequence[Disk | None]) -> Floats:
+    """Return the weight on each of `disks` that rows of io.weight say, shape (rows, disks).
+
+    A disk without a line has the default.  Rows are few at a time: each is read by itself.
+    """
+    return np.array([_weight_row(row, disks) for row in rows]).reshape(len(rows), len(disks))
+
+
+def _weight_row(row: bytes, disks: Sequence[Disk | None]) -> list[float]:
+    said = dict(line.split(b" ", 1) for line in row.splitlines() if b" " in line)
+    default = _number(said.get(b"default", b""))
+    return [
+        _number(said[key]) if (key := b"%d:%d" % (disk or _NO_DISK)) in said else default
+        for disk in disks
+    ]
+
+
+def _io_max_row(row: bytes, disks: Sequence[Disk | None]) -> list[float]:
+    """Read one io.max that has more or fewer numbers a line than usual."""
+    found: list[float] = []
+    for disk in disks:
+        start = b"%d:%d " % (disk or _NO_DISK)
+        words = [line.split()[1:] for line in row.splitlines() if line.startswith(start)]
+        said = dict(word.split(b"=", 1) for line in words for word in line if b"=" in word)
+        missing = np.nan if disk is None else np.inf
+        found += [_number(said[key]) if key in said else missing for key in _IO_MAX_KEYS]
+    return found
 
 
 def _io_sums(values: Ints, row: Ints, n_rows: int) -> list[Floats]:

@@ -19,7 +19,7 @@ from enforce.columns import Ints
 
 _GONE = (errno.ENODEV, errno.ENOENT)
 _LARGEST_BYTES = 1 << 20
-FILES_PER_TENANT = 7  # descriptors that a sampler keeps
+FILES_PER_TENANT = 8  # descriptors that a sampler keeps
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,16 @@ import math
 
 import numpy as np
 
-from enforce.columns import AnyControl, ClassControl, Control, Floats
+from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight, Floats
 
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000  # the kernel refuses less
 # Of a class: less would be as good as nothing, and ten thousand of these are 10 Mbit/s.
 MIN_RATE_BYTES_PER_S = 125.0
+# Of a disk: what waits for its turn is not counted, so that a tenant held to less than one large
+# request every few seconds would look idle (the kernel makes them of up to 1 MiB).
+MIN_DISK_BYTES_PER_S, MIN_DISK_OPS_PER_S = float(256 << 10), 16.0
+_MOST_OPS_PER_S = 2**32 - 1  # what the kernel keeps as "max"
 MIN_WEIGHT, MAX_WEIGHT = 1, 10_000
 # The kernel counts pages in a signed long: from here on it answers "max".
 _UNLIMITED_BYTES = 2**63 - 2**12
@@ -27,11 +31,12 @@ def text(control: AnyControl, value: float) -> str:
     """
     if math.isnan(value) or value < 0:
         raise ValueError(f"{control}: expected a value of at least 0, got {value}")
-    if isinstance(control, ClassControl):
-        return "max" if math.isinf(value) else str(int(max(value, MIN_RATE_BYTES_PER_S)))
+    if isinstance(control, ClassControl | DiskControl):
+        kept = float(rounded(control, np.array([value]))[0])
+        return "max" if math.isinf(kept) else str(int(kept))
     if control is Control.CPU_MAX:
         return f"{_quota(value)} {PERIOD_US}"
-    if control is Control.CPU_WEIGHT:
+    if isinstance(control, DiskWeight) or control is Control.CPU_WEIGHT:
         return str(round(min(max(value, MIN_WEIGHT), MAX_WEIGHT)))
     return "max" if value >= _UNLIMITED_BYTES else str(int(value))
 
@@ -40,12 +45,22 @@ def rounded(control: AnyControl, values: Floats) -> Floats:
     """Return what the kernel is told of each of `values` (at least 0): `text`, as a number."""
     if isinstance(control, ClassControl):
         return np.asarray(np.floor(np.maximum(values, MIN_RATE_BYTES_PER_S)), dtype=np.float64)
+    if isinstance(control, DiskControl):
+        least, most = disk_range(control)
+        return np.where(values >= most, np.inf, np.floor(np.maximum(values, least)))
     if control is Control.CPU_MAX:
         quota_us = np.maximum(np.round(values * PERIOD_US), MIN_QUOTA_US)
         return np.asarray(quota_us / PERIOD_US, dtype=np.float64)
-    if control is Control.CPU_WEIGHT:
+    if isinstance(control, DiskWeight) or control is Control.CPU_WEIGHT:
         return np.asarray(np.round(np.clip(values, MIN_WEIGHT, MAX_WEIGHT)), dtype=np.float64)
     return np.where(values >= _UNLIMITED_BYTES, np.inf, np.floor(values))
+
+
+def disk_range(control: DiskControl) -> tuple[float, float]:
+    """Return the least that is written to a number of io.max, and from where on it is no limit."""
+    if control.number in ("riops", "wiops"):
+        return MIN_DISK_OPS_PER_S, float(_MOST_OPS_PER_S)
+    return MIN_DISK_BYTES_PER_S, float(_UNLIMITED_BYTES)
 
 
 def parse(control: Control, kept: str) -> float:

@@ -9,6 +9,7 @@ import errno
 import itertools
 import json
 import os
+import re
 import stat
 from collections.abc import Collection, Iterable
 from contextlib import closing
@@ -35,6 +36,9 @@ _Entry = tuple[int, dict[str, str]]  # cgroup id, text by file
 _VERSION = 1
 _ANY_INCARNATION = 0  # of a unit: systemd gives the next one what the last one had
 _OK = Result.APPLIED
+_DISK_FILE = re.compile(r"io\.(?:max|weight|bfq\.weight) \d+:\d+", re.ASCII)
+_DISK_WEIGHT = re.compile(r"default|\d+", re.ASCII)
+_DISK_LIMITS = re.compile(r"(?:(?:rbps|wbps|riops|wiops)=(?:max|\d+) ?){4}", re.ASCII)
 # What reading a file of anyone's making can raise.
 _UNUSABLE = (
     IsADirectoryError,
@@ -45,6 +49,7 @@ _UNUSABLE = (
     ArithmeticError,
     RecursionError,
 )
+_DISKS = Path("/sys/dev/block")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Lifting comes first: weights and protection take from nobody, and a quota must not be below
 # the burst at any moment.
@@ -265,8 +270,20 @@ def _checked(name: str, entry: object) -> _Entry:
         raise TypeError(f"{name!r}: expected an id and files")
     files = {str(file): str(text) for file, text in entry["files"].items()}
     for file, text in files.items():
-        _ = int(text) if file == BURST else limits.parse(Control(file), text)
+        if entry["id"] == _ANY_INCARNATION:
+            Control(file)  # systemd sets no others
+        _check_value(file, text)
     return entry["id"], files
+
+
+def _check_value(file: str, text: str) -> None:
+    """Raise ValueError where `text` is nothing that a file of that name could have held."""
+    if file == BURST:
+        int(text)
+    elif _DISK_FILE.fullmatch(file) is None:
+        limits.parse(Control(file), text)
+    elif (_DISK_LIMITS if file.startswith("io.max ") else _DISK_WEIGHT).fullmatch(text) is None:
+        raise ValueError(f"{file}: expected limits of a disk, got {text!r}")
 
 
 def _put_back(
@@ -333,6 +350,8 @@ def _place(file: str) -> int:
 def _restored(cgroup: TenantCgroup, name: str, file: str, text: str, bound: _Bound) -> Released:
     try:
         floor = _floor(cgroup, file, text, bound)
+        if _DISK_FILE.fullmatch(file) and not (_DISKS / file.partition(" ")[2]).exists():
+            return Released(name, file, text, Result.GONE, "the disk is gone")
         if floor is None:
             cgroup.restore(file, text)
             return Released(name, file, text, Result.APPLIED)

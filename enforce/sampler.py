@@ -8,17 +8,16 @@ here.
 """
 
 import os
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
 from enforce.cgroup import LimitRejectedError
-from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Ints, Limits, NetColumns
-from enforce.counters import Disk, io_counters, numbers, quotas, table
+from enforce.closeness import close_to_limits
+from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Limits, NetColumns
+from enforce.counters import Disk, disk_weights, numbers, stalled_us, table
 from enforce.descriptors import (
     FILES_PER_TENANT,
     KeptFiles,
@@ -26,75 +25,42 @@ from enforce.descriptors import (
     raise_open_files_limit,
     read_once,
 )
+from enforce.disks import BFQ_FINENESS, BFQ_WEIGHT, disk_number, disk_numbers, weight_file
 from enforce.floor import swap_room_bytes
 from enforce.links.shaper import Shaper
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
-from enforce.places import Places
+from enforce.places import Places, unit_of
+from enforce.sources import (
+    COLUMN,
+    DISK_COLUMNS,
+    EVERY_TICK,
+    IN_TURN,
+    LIMITS,
+    ON_SIGNAL,
+    ONCE_WRITTEN,
+    SYSTEMDS,
+    WATCHED,
+    disk_sources,
+)
 from enforce.vitals import read_vitals
 from enforce.writes import WriteWatch
 
-Parse = Callable[[Sequence[bytes]], Floats]
-
-_LIMITS = tuple(field.name for field in fields(Limits))
-_COLUMN = {name: place for place, name in enumerate((*COUNTERS, *_LIMITS))}
-_DISK_COLUMNS = 4  # of each disk, behind the columns that have a name
 _VISITED_AT_ONCE = 16
+_PRESSURE = Path("/proc/pressure/memory")
 # Descriptors that the process needs beside those kept here.
 _OTHER_FILES = 256 + _VISITED_AT_ONCE * FILES_PER_TENANT
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A control file and the columns that it fills: those named, and `unnamed` ones of disks."""
-
-    file: str
-    size_bytes: int
-    parse: Parse
-    columns: tuple[str, ...]
-    unnamed: int = 0
-
-    @property
-    def places(self) -> Ints:
-        """Rows of the table of columns, shape (columns, 1), to be paired with positions."""
-        named = [_COLUMN[name] for name in self.columns]
-        return np.array([*named, *range(len(_COLUMN), len(_COLUMN) + self.unnamed)])[:, None]
-
-
-_EVERY_TICK = (
-    _Source(
-        "cpu.stat",
-        1024,
-        partial(table, keys=(b"usage_usec", b"nr_periods", b"nr_throttled", b"throttled_usec")),
-        ("cpu_usage_us", "cpu_periods", "cpu_throttled_periods", "cpu_throttled_us"),
-    ),
-    _Source("memory.current", 64, numbers, ("memory_current_bytes",)),
-    _Source("cpu.max", 64, quotas, ("cpu_max_cores",)),
-    _Source("memory.high", 64, numbers, ("memory_high_bytes",)),
-)
-_IO_COLUMNS = ("io_read_bytes", "io_write_bytes", "io_read_ops", "io_write_ops")
-# `high` of the tenant's own limit only: a limit that the tenant set further down is not ours.
-# Its processes may be further down too, so kills are counted there as well.
-_ON_SIGNAL = (
-    _Source("memory.events.local", 512, partial(table, keys=(b"high",)), ("memory_high_events",)),
-    _Source("memory.events", 512, partial(table, keys=(b"oom_kill",)), ("memory_oom_kills",)),
-)
-_IN_TURN = (
-    _Source("cpu.weight", 64, numbers, ("cpu_weight",)),
-    _Source("memory.low", 64, numbers, ("memory_low_bytes",)),
-)
-# What of it, once written, is read in the next tick: cpu.weight has a second name.
-_ONCE_WRITTEN = ("cpu.weight", "cpu.weight.nice", "memory.low")
-_WATCHED = (*_ONCE_WRITTEN, "cpu.max", "memory.high")
 _STAT_BYTES = 8192
-_HELD_BYTES, _HIGH_BYTES = _COLUMN["memory_current_bytes"], _COLUMN["memory_high_bytes"]
-_STUCK_BYTES = _COLUMN["memory_unreclaimable_bytes"]
-_SENT, _RECEIVED = _COLUMN["net_out_bytes"], _COLUMN["net_in_bytes"]
-_USED_US, _POPULATED = _COLUMN["cpu_usage_us"], _COLUMN["populated"]
+_HELD_BYTES, _HIGH_BYTES = COLUMN["memory_current_bytes"], COLUMN["memory_high_bytes"]
+_STUCK_BYTES = COLUMN["memory_unreclaimable_bytes"]
+_SENT, _RECEIVED = COLUMN["net_out_bytes"], COLUMN["net_in_bytes"]
+_USED_US, _POPULATED = COLUMN["cpu_usage_us"], COLUMN["populated"]
+_MEMORY_STALL = [COLUMN["memory_stalled_us"], COLUMN["memory_stalled_at_us"]]
+_IO_STALL = [COLUMN["io_stalled_us"], COLUMN["io_stalled_at_us"]]
 # Who holds this part of its memory.high may be held up by it within the tick.
 _CLOSE_TO_HIGH = 0.95
 _CLOSE_AT_ONCE = 64
 _LASTING = [  # columns that keep their value until they are read again
-    *(_COLUMN[name] for source in (*_ON_SIGNAL, *_IN_TURN) for name in source.columns),
+    *(COLUMN[name] for source in (*ON_SIGNAL, *IN_TURN) for name in source.columns),
     _STUCK_BYTES,
     _POPULATED,
 ]
@@ -102,11 +68,6 @@ _LASTING = [  # columns that keep their value until they are read again
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _disk_source(disks: Sequence[Disk | None]) -> _Source:
-    parse = partial(io_counters, disks=disks)
-    return _Source("io.stat", 4096, parse, _IO_COLUMNS, _DISK_COLUMNS * len(disks))
 
 
 class Sampler:
@@ -121,26 +82,31 @@ class Sampler:
         root: Path,
         names: Sequence[str],
         *,
-        disks: Mapping[str, Disk | None] = MappingProxyType({}),
+        disks: Sequence[str] = (),
         slow_every: int = 10,
         shaper: Shaper | None = None,
         places: Places | None = None,
     ) -> None:
         """Open no cgroup yet, which `read` does; raise the limit of open files as far as needed.
 
-        `disks` are told apart, by name and number; of one without a number nothing is known.  A
-        `slow_every`-th of the tenants gets its slow columns per read.  A `shaper` of the same
-        tenants reads the network, where that is divided; it is closed elsewhere.
+        `disks` are told apart by the number that each name has by then; of one that is not there
+        nothing is known.  A `slow_every`-th of the tenants gets its slow columns per read.  A
+        `shaper` of the same tenants reads the network, where that is divided; it is closed
+        elsewhere.
         """
         self._shaper = shaper
         self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0
         self._places = places or Places(root, names)
         self._paths = [_text(self._places.path(place)) for place in range(len(names))]
         self._disks = tuple(disks)
-        self._sources = (*_EVERY_TICK, _disk_source(list(disks.values())))
+        self.number_of: Callable[[str], Disk | None] = disk_number  # of a disk's name
+        self._numbers: list[Disk | None] = [None] * len(disks)
+        self._weight_files: list[str | None] = [None] * len(disks)
+        self._weights = np.full((len(disks), len(names)), np.nan)
+        self._sources = (*EVERY_TICK, *disk_sources(self._numbers))
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in self._sources]
-        self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in _ON_SIGNAL]
-        self._writes = WriteWatch(_WATCHED)
+        self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in ON_SIGNAL]
+        self._writes = WriteWatch(WATCHED)
         self._missing = {
             place
             for place, path in enumerate(self._paths)
@@ -150,8 +116,11 @@ class Sampler:
         self._fresh: set[int] = set()  # slow columns not read since the cgroup was opened
         self._anew: set[int] = set()  # opened anew by the read that is under way
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
-        n_columns = len(_COLUMN) + _DISK_COLUMNS * len(disks)
+        n_columns = len(COLUMN) + 2 * DISK_COLUMNS * len(disks)
         self._lasting = np.full((n_columns, len(names)), np.nan)
+        self._disks_before = np.full((len(disks), DISK_COLUMNS, len(names)), np.nan)
+        self._disks_read_s = np.nan
+        self._has_pressure = _PRESSURE.exists()
         self._used_before_us = np.full(len(names), np.nan)  # at the last turn
         self._controllers = self._controllers_of_children()
         wanted = _OTHER_FILES + len(names) * FILES_PER_TENANT
@@ -173,6 +142,7 @@ class Sampler:
         written = self._writes.written()  # before anything is read: what comes later is told later
         self._notice_controllers()
         self._notice_files_elsewhere()
+        self._notice_disks()
         for position in list(self._missing - self._visited):
             self._keep(position)
         values = np.full(self._lasting.shape, np.nan)
@@ -180,10 +150,15 @@ class Sampler:
         self._read_visited(values)
         present = np.flatnonzero(self._cgroup_id)
         turn = set(present[present % self._slow_every == self._turn].tolist()) | self._fresh
-        told = set().union(*(written[file] for file in _ONCE_WRITTEN))
+        told = set().union(*(written[file] for file in ONCE_WRITTEN))
         self._read_limits((told & set(present.tolist())) - turn)
         self._read_in_turn(turn, values)
-        self._read_unreclaimable(turn | set(self._close_to_high(values)))
+        close = self._close_to_high(values)
+        self._read_unreclaimable(turn | set(close))
+        if self._has_pressure:
+            self._read_stalls("memory.pressure", b"full", _MEMORY_STALL, close, values)
+            held = self._close_to_disk_limits(values, taken_at_s)
+            self._read_stalls("io.pressure", b"some", _IO_STALL, held, values)
         self._turn = (self._turn + 1) % self._slow_every
         if gone:
             self._reopen(gone, values)
@@ -195,16 +170,18 @@ class Sampler:
         if self._shaper is not None:
             network = self._shaper.read(self._cgroup_id.copy())
             values[_SENT], values[_RECEIVED] = network.out_bytes.sum(0), network.in_bytes.sum(0)
-        by_disk = values[len(_COLUMN) :].reshape(len(self._disks), _DISK_COLUMNS, values.shape[1])
+        counted, limited = (of_all.swapaxes(0, 1) for of_all in self._of_disks(values))
         return HostSample(
             taken_at_s=taken_at_s,
             cgroup_id=self._cgroup_id.copy(),
-            in_force=Limits(**{name: values[_COLUMN[name]] for name in _LIMITS}),
-            disks=DiskColumns(self._disks, *(by_disk[:, k] for k in range(_DISK_COLUMNS))),
+            in_force=Limits(**{name: values[COLUMN[name]] for name in LIMITS}),
+            disks=DiskColumns(self._disks, *counted),
+            disk_limits=DiskColumns(self._disks, *limited),
+            disk_weights=self._weights.copy(),
             vitals=read_vitals(),
             network=network,
             anew=frozenset(self._anew),
-            **{name: values[_COLUMN[name]] for name in COUNTERS},
+            **{name: values[COLUMN[name]] for name in COUNTERS},
         )
 
     def _read_kept(self, values: Floats, positions: Collection[int] | None) -> set[int]:
@@ -219,7 +196,7 @@ class Sampler:
     def _read_signalled(self) -> set[int]:
         """Read the event counters that have changed; return the positions of removed cgroups."""
         gone: set[int] = set()
-        for source, files in zip(_ON_SIGNAL, self._polled, strict=True):
+        for source, files in zip(ON_SIGNAL, self._polled, strict=True):
             reading = files.read(files.changed())
             self._lasting[source.places, reading.positions] = source.parse(reading.rows).T
             gone.update(reading.gone)
@@ -249,9 +226,18 @@ class Sampler:
     def _read_limits(self, wanted: set[int]) -> None:
         """Read the limits that are not read each tick."""
         positions = sorted(wanted)
-        for source in _IN_TURN:
+        for source in IN_TURN:
             rows = self._rows_below(positions, source.file, source.size_bytes)
             self._lasting[source.places, positions] = source.parse(rows).T
+        for file in {file for file in self._weight_files if file is not None}:
+            self._read_weights(file, positions)
+
+    def _read_weights(self, file: str, positions: Sequence[int]) -> None:
+        """Read the weights on the disks that `file` divides."""
+        at = [place for place, its in enumerate(self._weight_files) if its == file]
+        rows = self._rows_below(positions, file, 1024)
+        read = disk_weights(rows, [self._numbers[place] for place in at]).T
+        self._weights[np.ix_(at, positions)] = read * (BFQ_FINENESS if file == BFQ_WEIGHT else 1)
 
     def _read_populated(self, positions: Sequence[int], used_us: Floats) -> None:
         """Say who has a process: who used cpu since its last turn did, the others are asked."""
@@ -276,6 +262,29 @@ class Sampler:
         at_once = max(_CLOSE_AT_ONCE, len(high) // self._slow_every)
         furthest = np.argsort((high - held)[close], kind="stable")
         return [int(position) for position in close[furthest[:at_once]]]
+
+    def _of_disks(self, values: Floats) -> Floats:
+        """Return what is counted and what is limited, each of shape (disks, 4, tenants)."""
+        shape = (2, len(self._disks), DISK_COLUMNS, values.shape[1])
+        return values[len(COLUMN) :].reshape(shape)
+
+    def _close_to_disk_limits(self, values: Floats, taken_at_s: float) -> list[int]:
+        """Return who may wait for a disk at a limit of its own, in turns where these are many."""
+        (counted, limited), before = self._of_disks(values), self._disks_before
+        elapsed_s = taken_at_s - self._disks_read_s
+        self._disks_before, self._disks_read_s = counted.copy(), taken_at_s
+        most = max(_CLOSE_AT_ONCE, values.shape[1] // self._slow_every)
+        close = close_to_limits(
+            counted, before, limited, elapsed_s=elapsed_s, most=most, turn=self._turn // 2
+        )
+        return [int(position) for position in close]
+
+    def _read_stalls(
+        self, file: str, line: bytes, columns: list[int], positions: list[int], values: Floats
+    ) -> None:
+        """Read how long these tenants have waited by now, and when that is."""
+        values[columns[0], positions] = stalled_us(self._rows_below(positions, file, 256), line)
+        values[columns[1], positions] = time.monotonic() * 1e6
 
     def _read_unreclaimable(self, wanted: set[int]) -> None:
         """Read how much memory of these tenants cannot be reclaimed."""
@@ -352,7 +361,7 @@ class Sampler:
             self._anew.add(position)
             self._writes.watch(position, dir_fd)
         self._missing.discard(position)
-        for files in (*self._each, *self._polled):
+        for files in (*self._readable(position), *self._polled):
             files.open(position, dir_fd)
         os.close(dir_fd)
 
@@ -368,6 +377,7 @@ class Sampler:
         self._missing.add(position)
         self._cgroup_id[position] = 0
         self._lasting[:, position] = np.nan
+        self._weights[:, position] = np.nan
         self._used_before_us[position] = np.nan
 
     def _notice_controllers(self) -> None:
@@ -384,9 +394,26 @@ class Sampler:
         for position in self._places.elsewhere:
             if self._cgroup_id[position] == 0:
                 continue
-            missing = [files.name for files in self._each if position not in files]
+            missing = [f.name for f in self._readable(position) if position not in f]
             if any(Path(f"{self._paths[position]}/{name}").exists() for name in missing):
                 self._forget(position)
+
+    def _readable(self, position: int) -> list[KeptFiles]:
+        """Return what is read each tick: of a unit no limits of disks, which are systemd's."""
+        path = self._paths[position]
+        is_unit = path is not None and unit_of(Path(path)) is not None
+        return [files for files in self._each if not (is_unit and files.name in SYSTEMDS)]
+
+    def _notice_disks(self) -> None:
+        """Go by other numbers when a disk has come, or is gone: its limits are gone with it."""
+        numbers = list(disk_numbers(self._disks, self.number_of).values())
+        if numbers != self._numbers:
+            self._numbers, self._sources = numbers, (*EVERY_TICK, *disk_sources(numbers))
+        files = [weight_file(number, self._root) for number in numbers]
+        if files != self._weight_files:
+            self._weight_files = files
+            self._weights[:] = np.nan
+            self._fresh |= set(np.flatnonzero(self._cgroup_id).tolist())
 
     def _controllers_of_children(self) -> str | None:
         try:

@@ -82,6 +82,7 @@ class SimulatedHost:
             vitals=Vitals(),
             network=NetColumns(),
             anew=frozenset(),
+            disk_limits=DiskColumns(),
             **dict.fromkeys(COUNTERS, zero),
         )
 
@@ -97,6 +98,7 @@ class SimulatedHost:
             vitals=sample.vitals,
             network=sample.network,
             anew=sample.anew,
+            disk_limits=sample.disk_limits,
             **{name: self._visible(getattr(sample, name)) for name in COUNTERS},
         )
 

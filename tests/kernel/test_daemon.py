@@ -14,7 +14,6 @@ from agents import TENANT, TICK_S, Agent, memory_high, quota_cores
 from tenants import (
     HOLD_ANON,
     MIB,
-    READ_DISK,
     SPIN,
     SPIN_A_LITTLE,
     cpu_used_s,
@@ -27,7 +26,7 @@ from tenants import (
 
 from agent.daemon import Daemon
 from agent.sole import AgentRunningError, RootLock
-from agent.tenant import Kind, Resource
+from agent.tenant import Resource
 
 pytestmark = pytest.mark.kernel
 
@@ -522,32 +521,3 @@ def removed(root: Path) -> None:
         if child.is_dir():
             child.rmdir()
     root.rmdir()
-
-
-def test_a_disk_is_divided_and_booked_from_the_reload_on_that_gives_its_capacity(
-    agent: Agent, cgroup_root: Path
-) -> None:
-    device = os.environ.get("LAB_DISK")
-    if not device:
-        pytest.skip("LAB_DISK names no disk that nobody else reads")
-    disk = Resource(Kind.DISK_READ, Path(device).name)
-    assert disk not in agent.tick(2).resources
-    table = f"[disk.{disk.device}]\nread_capacity_bytes_per_s = '16M'\n"
-    agent.write_host(observe="false", more=table + "[disk.nowhere]\nread_capacity_ops_per_s = 9\n")
-    assert agent.reload_problem() is None
-    agent.tick(2)
-    with living_in(cgroup_root / "spiky", READ_DISK, device) as process:
-        order(process, 32)
-        record = agent.tick()
-    spiky = record.roster.names.index("spiky")
-    part = record.resources[disk]
-    assert part.usage[spiky] >= 32 * MIB / (2 * TICK_S) / 2  # in one tick, or astride two
-    assert part.usage[1 - spiky] == 0
-    assert part.balance[spiky] < 0 <= part.balance[1 - spiky]
-    assert 0 < part.limit[spiky] <= 16 * MIB
-    nowhere = record.resources[Resource(Kind.DISK_READ_OPS, "nowhere")]
-    assert np.isnan(nowhere.usage).all()
-    lost = [problem for problem in record.problems if problem.startswith("disk ")]
-    assert len(lost) == 2
-    assert all("configured but not enforceable" in problem for problem in lost)
-    assert "usage is unknown" in lost[1]

@@ -21,7 +21,6 @@ from tenants import (
 
 from enforce.cgroup import ensure
 from enforce.columns import HostSample
-from enforce.disks import disk_number
 from enforce.sampler import Sampler
 
 pytestmark = pytest.mark.kernel
@@ -78,10 +77,8 @@ def test_bytes_read_are_counted_for_the_disk_that_they_came_from(cgroup_root: Pa
     device = os.environ.get("LAB_DISK")
     if not device:
         pytest.skip("LAB_DISK names no disk that nobody else reads")
-    name = Path(device).name
-    disks = {name: disk_number(name), "no-such-disk": disk_number("no-such-disk")}
     assert ensure(cgroup_root, NAMES) == {}
-    sampler = Sampler(cgroup_root, NAMES, disks=disks)
+    sampler = Sampler(cgroup_root, NAMES, disks=(Path(device).name, "no-such-disk"))
     with living_in(cgroup_root / "c", READ_DISK, device) as process:
         before = read(sampler)
         order(process, 32)

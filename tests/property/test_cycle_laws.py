@@ -4,12 +4,12 @@ import numpy as np
 from hypothesis import given, settings
 
 from agent.allocation import Mode
-from agent.controls import LIMIT_CONTROL
+from agent.controls import control_of
 from agent.plan import KERNEL_ROUNDING
 from agent.tenant import Resource
 
 from hosts import ROUNDING
-from scenes import RESOURCES, SMALLEST, Scene, played, scenes
+from scenes import SMALLEST, Scene, played, scenes
 
 
 @given(scenes())
@@ -68,7 +68,7 @@ def test_every_guarantee_is_in_force_after_a_tick_whoever_else_is_only_observed(
 ) -> None:
     """Unless what tenants must have at once, or the kernel's smallest limits, do not fit beside."""
     for tick in played(scene):
-        for resource in RESOURCES:
+        for resource in scene.limited:
             part = tick.decision.resources[resource]
             movable, allocation = part.is_movable, part.allocation
             owed = np.minimum(allocation.limit, allocation.guarantee.amount)
@@ -98,9 +98,9 @@ def test_every_limit_of_a_sequence_is_between_floor_and_ceiling(scene: Scene) ->
 
 @given(scenes())
 def test_strict_targets_fit_the_host_down_to_the_kernels_smallest_limits(scene: Scene) -> None:
-    """Unless the smallest limits that the kernel takes (10 mcores, 1 MiB) do not fit beside."""
+    """Unless the smallest that are written (10 mcores, 1 MiB, 256 KiB/s) do not fit beside."""
     for tick in played(scene):
-        for resource in RESOURCES:
+        for resource in scene.limited:
             part, present = tick.decision.resources[resource], tick.seen.usage.is_present
             allocation, capacity = part.allocation, scene.policy.capacity[resource]
             wanted = np.where(present, np.maximum(allocation.limit, SMALLEST[resource]), 0.0)
@@ -146,10 +146,11 @@ def test_what_is_left_in_force_is_what_was_decided_or_on_its_way_down(scene: Sce
     pace = scene.policy.pace
     for tick in played(scene):
         keep = (1 - pace.ramp_down_fraction_per_s) ** tick.seen.usage.elapsed_s
-        for resource in RESOURCES:
+        for resource in scene.limited:
             part, left = tick.decision.resources[resource], tick.left[resource]
-            machine = scene.policy.machine[resource]
-            found = np.minimum(tick.seen.sample.in_force.of(LIMIT_CONTROL[resource]), machine)
+            machine, control = scene.policy.machine[resource], control_of(resource)
+            assert control is not None
+            found = np.minimum(tick.seen.sample.limit(control), machine)
             may_move = tick.seen.usage.is_present & ~scene.roster.is_observed_only
             wanted = np.maximum.reduce([part.allocation.limit, part.least])
             wanted = np.maximum(wanted, SMALLEST[resource])

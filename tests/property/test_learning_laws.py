@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.allocation import Mode
-from agent.controls import LIMIT_CONTROL
+from agent.controls import control_of
 from agent.pools import fair_share
 from agent.tenant import Floats, Resource
 
@@ -29,8 +29,8 @@ def learned(scene: Scene) -> Iterator[tuple[Played, dict[Resource, Floats]]]:
     before: dict[Resource, Floats] = dict.fromkeys(scene.policy.resources, unknown)
     for tick in played(scene):
         for resource, known in before.items():
-            is_limited = resource in LIMIT_CONTROL
-            found = tick.seen.sample.in_force.of(LIMIT_CONTROL[resource]) if is_limited else none
+            control = control_of(resource)
+            found = none if control is None else tick.seen.sample.limit(control)
             before[resource] = np.where(np.isnan(known), found, known)
         yield tick, before
         before = {resource: adopted(tick, resource) for resource in before}

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from agent.controls import LIMIT_CONTROL
 from agent.pins import Origin, Pin, Pins
 from agent.plan import KERNEL_ROUNDING
+from agent.tenant import BASIC
 
 from hosts import NUMBERS, ROUNDING, mixed
-from scenes import RESOURCES, SMALLEST, Scene, played, scenes
+from scenes import SMALLEST, Scene, played, scenes
 
 _PARTS = (0.0, 0.01, 0.3, 1.0, float("inf"))
 _ORIGINS = (None, *Origin)
@@ -23,7 +24,7 @@ def pinned_scenes(draw: st.DrawFn) -> Scene:
     scene = draw(scenes(least=1))
     roster, number, found = scene.roster, mixed(draw(NUMBERS)), []
     for name in roster.names:
-        for resource in RESOURCES:
+        for resource in BASIC:
             number, part = divmod(number, len(_PARTS))
             number, origin = divmod(number, len(_ORIGINS))
             if (who := _ORIGINS[origin]) is not None:
@@ -39,7 +40,7 @@ def test_no_pin_takes_a_tenants_floor_or_what_it_cannot_give_back(scene: Scene) 
     assert scene.pins is not None
     for tick in played(scene):
         may_move = tick.seen.usage.is_present & ~scene.roster.is_observed_only
-        for resource in RESOURCES:
+        for resource in BASIC:
             part, left = tick.decision.resources[resource], tick.left[resource]
             at = may_move & ~scene.pins.is_insisting[LIMIT_CONTROL[resource]]
             floor = part.allocation.guarantee.floor
@@ -58,7 +59,7 @@ def test_what_somebody_else_set_is_never_written_but_up_to_what_a_tenant_must_ha
 ) -> None:
     assert scene.pins is not None
     for tick in played(scene):
-        for resource in RESOURCES:
+        for resource in BASIC:
             part, control = tick.decision.resources[resource], LIMIT_CONTROL[resource]
             is_theirs = scene.pins.is_foreign[control] & (part.in_force >= part.least)
             is_theirs |= scene.pins.is_insisting[control]
@@ -72,7 +73,7 @@ def test_an_operators_pin_is_a_ceiling_and_what_is_decided_as_far_as_it_fits(
     """Law 3: of memory only what cannot be taken back outranks it."""
     assert scene.pins is not None
     for tick in played(scene):
-        for resource in RESOURCES:
+        for resource in BASIC:
             allocation = tick.decision.resources[resource].allocation
             terms, most = scene.roster.terms[resource], scene.policy.total[resource]
             pin = scene.pins.value[LIMIT_CONTROL[resource]]

@@ -15,6 +15,7 @@ from enforce.columns import (
     Changes,
     Control,
     DiskColumns,
+    DiskControl,
     HostSample,
     Limits,
     NetColumns,
@@ -80,6 +81,7 @@ def sample_of(roster: Roster, in_force: Limits, cgroup_id: Sequence[int]) -> Hos
         vitals=Vitals(),
         network=NetColumns(),
         anew=frozenset(),
+        disk_limits=DiskColumns(),
         **counters,
     )
 
@@ -165,7 +167,7 @@ def disk_tick() -> ResourceTick:
         cpu,
         capacity=cpu.capacity * MIB,
         emergency_pool=cpu.emergency_pool * MIB,
-        in_force=np.full(len(NAMES), NAN),
+        in_force=column(1.0, 0.5, NAN, 0.6, INF) * MIB,
         weight=np.full(len(NAMES), NAN),
         **scaled,
     )
@@ -185,15 +187,31 @@ def net_tick() -> ResourceTick:
         guaranteed=np.zeros(len(NAMES)),
         opportunistic=disk.limit - disk.emergency,
         balance=np.zeros(len(NAMES)),
+        in_force=unknown,
     )
 
 
 def with_rates(one: TickRecord) -> TickRecord:
-    """Return a record of a host that divides a disk and the network too, and counts the disk."""
+    """Return a record of a host that divides a disk too, and the network, which nothing counts."""
     resources = {**one.resources, DISK: disk_tick(), NET: net_tick()}
     roster = Roster.of(_tenants(), tuple(resources))
     usage = replace(one.usage, io_read_bytes_per_s=disk_tick().usage)
-    return replace(one, resources=resources, roster=roster, usage=usage)
+    hog, slower = np.array([NAMES.index("hog")]), column(0.5 * MIB)
+    written = Outcomes(
+        DiskControl("sda", "rbps"), hog, slower, slower, np.array([Result.APPLIED], np.uint8)
+    )
+    limits = disk_tick().in_force[None]
+    one_disk = DiskColumns(("sda",), *[limits] * 4)
+    weights = column(100.0, 100.0, NAN, 200.0, 4000.0)[None]
+    sample = replace(one.sample, disks=one_disk, disk_limits=one_disk, disk_weights=weights)
+    return replace(
+        one,
+        resources=resources,
+        roster=roster,
+        usage=usage,
+        sample=sample,
+        outcomes=(*one.outcomes, written),
+    )
 
 
 def record() -> TickRecord:

@@ -42,6 +42,7 @@ def sample(
         vitals=Vitals(),
         network=NetColumns(),
         anew=frozenset(),
+        disk_limits=DiskColumns(),
         **counters,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from agent.allocation import Mode
-from agent.controls import LIMIT_CONTROL
+from agent.controls import control_of
 from agent.cycle import (
     CoreState,
     Decision,
@@ -25,18 +25,17 @@ from agent.emergency import EmergencySettings
 from agent.pins import Pins
 from agent.plan import Pace, headroom, raises, reductions
 from agent.tenant import BASIC, Entitlement, Floats, Ints, Kind, Resource, Roster, Tenant
-from enforce.columns import Changes, Control, DiskColumns, HostSample, Limits
+from enforce.columns import AnyControl, Changes, Control, DiskColumns, HostSample, Limits
 from forecast.profile import BOUNDS, LEVELS, Profile
 from forecast.settings import HORIZONS
 
 from hosts import GIB, NUMBERS, Guest, guests, mixed
 
-RESOURCES = BASIC  # what the kernel limits
-DISK, NET = Resource(Kind.DISK_READ, "sda"), Resource(Kind.NET_OUT)  # decided, never written
+DISK, NET = Resource(Kind.DISK_READ, "sda"), Resource(Kind.NET_OUT)  # NET: decided, never written
 MIB_PER_S = float(1 << 20)
 _US = 1e6
 # Limits that the kernel takes; what it does not limit may be anything.
-SMALLEST = {Resource.CPU: 0.01, Resource.MEMORY: float(1 << 20), DISK: 0.0, NET: 0.0}
+SMALLEST = {Resource.CPU: 0.01, Resource.MEMORY: float(1 << 20), DISK: float(1 << 18), NET: 0.0}
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,11 @@ class Scene:
     has_history: bool = True
     adopted: tuple[float, ...] = ()  # limits in force at start, as parts of what the machine has
     pins: Pins | None = None
+
+    @property
+    def limited(self) -> tuple[Resource, ...]:
+        """Return what the kernel limits of that which is divided."""
+        return tuple(r for r in self.policy.resources if control_of(r) is not None)
 
     @property
     def roster(self) -> Roster:
@@ -125,7 +129,7 @@ _COUNTERS = ("usage", "throttled", "memory", "events", "disk")
 class Kernel:
     """Counters and limits of all tenants' cgroups; `usage_cores` is the truth of the last tick."""
 
-    limits: dict[Control, Floats]
+    limits: dict[AnyControl, Floats]
     cgroup_id: Ints
     now_s: float = 1000.0
     next_id: int = 100
@@ -139,7 +143,7 @@ class Kernel:
         parts = np.array(scene.adopted or (np.inf,) * size)
         machine = scene.policy.machine
         return cls(
-            limits={LIMIT_CONTROL[r]: parts * machine[r] for r in RESOURCES},
+            limits={_control(r): parts * machine[r] for r in scene.limited},
             cgroup_id=np.arange(1, size + 1, dtype=np.int64),
             counters={name: np.zeros(size) for name in _COUNTERS},
         )
@@ -152,7 +156,8 @@ class Kernel:
         self.usage_cores = np.minimum(wants, self.limits[Control.CPU_MAX])
         self.counters["usage"] += self.usage_cores * elapsed_s * _US
         self.counters["throttled"] += (wants - self.usage_cores) * elapsed_s * _US
-        self.counters["disk"] += wants * MIB_PER_S * elapsed_s
+        most = self.limits.get(_control(DISK), np.inf)
+        self.counters["disk"] += np.minimum(wants * MIB_PER_S, most) * elapsed_s
         self.counters["memory"] = np.array([moment.memory_bytes for moment in moments])
         self.counters["events"] += np.array([float(m.is_memory_held) for m in moments])
         return self._read(moments)
@@ -179,6 +184,8 @@ class Kernel:
         def seen(counter: Floats) -> Floats:
             return np.where(is_read, counter, np.nan)
 
+        disk_limit = self.limits.get(_control(DISK), np.full(len(moments), np.inf))
+
         return HostSample(
             taken_at_s=self.now_s,
             cgroup_id=self.cgroup_id.copy(),
@@ -191,6 +198,10 @@ class Kernel:
             memory_oom_kills=nothing,
             populated=nothing,
             memory_unreclaimable_bytes=seen(self.counters["memory"] / 2),
+            memory_stalled_us=nothing,
+            memory_stalled_at_us=nothing,
+            io_stalled_us=nothing,
+            io_stalled_at_us=nothing,
             io_read_bytes=nothing,
             io_write_bytes=nothing,
             io_read_ops=nothing,
@@ -199,6 +210,9 @@ class Kernel:
             net_in_bytes=nothing,
             requests=nothing,
             disks=DiskColumns((DISK.device,), *[seen(self.counters["disk"])[None]] * 4),
+            disk_limits=DiskColumns(
+                (DISK.device,), *[np.where(is_there, disk_limit, np.nan)[None]] * 4
+            ),
             in_force=Limits(
                 cpu_max_cores=np.where(is_there, self.limits[Control.CPU_MAX], np.nan),
                 cpu_weight=nothing,
@@ -240,10 +254,16 @@ def played(scene: Scene, kernel: Kernel | None = None) -> Iterator[Played]:
         sums = {
             resource: _enforced(kernel, resource, part, scene)
             for resource, part in decision.resources.items()
-            if resource in RESOURCES
+            if resource in scene.limited
         }
-        left = {resource: kernel.limits[LIMIT_CONTROL[resource]].copy() for resource in RESOURCES}
+        left = {resource: kernel.limits[_control(resource)].copy() for resource in scene.limited}
         yield Played(seen, decision, kernel.usage_cores, sums, left)
+
+
+def _control(resource: Resource) -> AnyControl:
+    control = control_of(resource)
+    assert control is not None
+    return control
 
 
 def written(changes: Changes, in_force: Floats, fate: Floats) -> Iterator[Floats]:
@@ -258,7 +278,7 @@ def _enforced(
     kernel: Kernel, resource: Resource, part: ResourceDecision, scene: Scene
 ) -> list[float]:
     """Write one resource's targets: all reductions, then the raises that fit."""
-    control, all_of_it = LIMIT_CONTROL[resource], np.ones(len(scene.pairs))
+    control, all_of_it = _control(resource), np.ones(len(scene.pairs))
     movable, guaranteed = part.is_movable, part.allocation.guarantee.amount
     states = [part.in_force]
     falling = reductions(control, part.target, states[-1], movable)
@@ -350,7 +370,7 @@ def scenes(
         draw(st.sampled_from((4.0, 0.5, 256.0))) * GIB,
         share=draw(st.sampled_from((1.0, 0.5, 0.25))),
         reserve=draw(st.sampled_from((0.1, 0.01))),
-        modes={resource: draw(modes) for resource in RESOURCES},
+        modes={resource: draw(modes) for resource in BASIC},
         learning_s=draw(st.sampled_from(learning_s)),
     )
     if draw(st.booleans()):

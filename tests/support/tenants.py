@@ -12,13 +12,13 @@ from pathlib import Path
 MIB = 1 << 20
 READY_LIMIT_S = 60.0
 
-_JOIN = "import os, sys\nopen(sys.argv[1] + '/cgroup.procs', 'w').write('0')\n"
-_READY = "print('ready', flush=True)\n"
+JOIN = "import os, sys\nopen(sys.argv[1] + '/cgroup.procs', 'w').write('0')\n"
+READY = "print('ready', flush=True)\n"
 
-SPIN = _JOIN + _READY + "while True: pass\n"
+SPIN = JOIN + READY + "while True: pass\n"
 SPIN_A_LITTLE = (
-    _JOIN
-    + _READY
+    JOIN
+    + READY
     + """
 while True:
     began_s = time.process_time()
@@ -26,17 +26,17 @@ while True:
     time.sleep(0.085)
 """
 ).replace("import os, sys", "import os, sys, time")
-SPIN_TWICE = _JOIN + "os.fork()\n" + _READY + "while True: pass\n"
+SPIN_TWICE = JOIN + "os.fork()\n" + READY + "while True: pass\n"
 # Each line on stdin is an order: hold that many MiB more, and say when it is done.
 _HOLD = (
-    "held = []\n" + _READY + "for line in sys.stdin:\n    {hold}\n    print('done', flush=True)\n"
+    "held = []\n" + READY + "for line in sys.stdin:\n    {hold}\n    print('done', flush=True)\n"
 )
-HOLD_ANON = _JOIN + _HOLD.format(hold="held.append(bytearray(b'x' * (int(line) << 20)))")
-HOLD_TMPFS = _JOIN + _HOLD.format(
+HOLD_ANON = JOIN + _HOLD.format(hold="held.append(bytearray(b'x' * (int(line) << 20)))")
+HOLD_TMPFS = JOIN + _HOLD.format(
     hold="open(sys.argv[2], 'ab').write(b'x' * (int(line) << 20))",
 )
 LOCK_ANON = (
-    _JOIN
+    JOIN
     + "import ctypes, mmap\nlibc = ctypes.CDLL(None, use_errno=True)\n"
     + _HOLD.format(
         hold="held.append(mmap.mmap(-1, int(line) << 20));"
@@ -44,7 +44,7 @@ LOCK_ANON = (
     )
 )
 READ_DISK = (
-    _JOIN
+    JOIN
     + "disk = os.open(sys.argv[2], os.O_RDONLY)\n"
     + "os.posix_fadvise(disk, 0, 0, os.POSIX_FADV_DONTNEED)\n"
     + _HOLD.format(hold="for _ in range(int(line)): os.read(disk, 1 << 20)")

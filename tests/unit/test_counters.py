@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from enforce.counters import io_counters, numbers, quotas, table
+from enforce.counters import (
+    disk_weights,
+    io_counters,
+    io_limits,
+    numbers,
+    quotas,
+    stalled_us,
+    table,
+)
 
 CPU = b"usage_usec 100\nuser_usec 60\nsystem_usec 40\nnr_periods 7\nnr_throttled 3\n"
 BARE = b"usage_usec 5\nuser_usec 3\nsystem_usec 2\n"
@@ -92,3 +100,42 @@ def test_each_disk_is_counted_apart(end: bytes) -> None:
     assert np.isnan(found[:, 8:12]).all()  # a disk that is not there
     np.testing.assert_array_equal(found[:, 12:16], [[7, 20, 30, 40], [0] * 4, [0] * 4])
     np.testing.assert_array_equal(found[:, 16:], np.zeros((3, 4)))
+
+
+def test_limits_of_disks_are_read_by_number_whatever_else_stands_there() -> None:
+    """A disk without a line has no limit; one without a number is unknown."""
+    regular = b"8:0 rbps=max wbps=1048576 riops=max wiops=120\n"
+    rows = [regular + b"8:16 rbps=7 wbps=max riops=max wiops=max\n", b"", regular]
+    disks = [(8, 16), None, (8, 0)]
+    none, nan = [np.inf] * 4, [np.nan] * 4
+    first, of_sda = [7, np.inf, np.inf, np.inf], [np.inf, 1048576, np.inf, 120]
+    expected = [first + nan + of_sda, none + nan + none, none + nan + of_sda]
+    np.testing.assert_array_equal(io_limits(rows, disks), expected)
+    longer = [row.replace(b" wiops=120", b" wiops=120 more=5") for row in rows]
+    np.testing.assert_array_equal(io_limits(longer, disks), expected)
+    assert io_limits([], disks).shape == (0, 12)
+
+
+def test_a_disk_that_is_limited_and_unused_counts_as_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its line has no counters (Linux 6.1), and does not make all rows be read one by one."""
+    rows = [b"8:32 \n" + OTHER_DISK % (0, 5), b"8:0 \n", OTHER_DISK % (16, 7) + b"8:0 \n"]
+    monkeypatch.setattr("enforce.counters._io_row", None)
+    found = io_counters(rows, [(8, 0)])
+    np.testing.assert_array_equal(found[:, 0], [5, 0, 7])
+    np.testing.assert_array_equal(found[:, 4], [5, 0, 0])
+
+
+def test_the_weight_on_a_disk_is_its_own_or_the_default() -> None:
+    rows = [b"default 100\n8:0 300\n", b"default 70\n", b"", b"garbage\n"]
+    found = disk_weights(rows, [(8, 0), (8, 16)])
+    np.testing.assert_array_equal(found[:2], [[300, 100], [70, 70]])
+    assert np.isnan(found[2:]).all()
+
+
+def test_how_long_a_tenant_stood_still_is_the_total_of_its_line() -> None:
+    text = b"some avg10=0.10 avg60=0.00 avg300=0.00 total=%d\nfull avg10=0.00 total=%d\n"
+    rows = [text % (9, 7), b"", b"some total=none\n", text % (12345678901, 0)]
+    for line, expected in ((b"some", [9, NAN, NAN, 12345678901]), (b"full", [7, NAN, NAN, 0])):
+        np.testing.assert_array_equal(stalled_us(rows, line), expected)

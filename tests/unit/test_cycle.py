@@ -1,5 +1,6 @@
 """agent.cycle: a few tenants over a few ticks, through the whole decision."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,15 +8,27 @@ import pytest
 from samples import NAN, column
 
 from agent.allocation import Mode
-from agent.cycle import CoreState
-from agent.problems import broken_promises, unenforced
+from agent.cycle import CoreState, decide
+from agent.problems import broken_promises, unenforceable, unenforced
 from agent.profiles import ResourceProfile
+from agent.promised import disk_weight_changes
 from agent.tenant import Resource
-from enforce.columns import Control
+from enforce.columns import Changes, Control, DiskColumns, DiskWeight
 from forecast.profile import Profile
 
 from hosts import GIB, PLATINUM, SILVER, Guest
-from scenes import DISK, MIB_PER_S, NET, Kernel, Moment, Scene, played, policy_of, with_rates
+from scenes import (
+    DISK,
+    MIB_PER_S,
+    NET,
+    Kernel,
+    Moment,
+    Played,
+    Scene,
+    played,
+    policy_of,
+    with_rates,
+)
 
 CPU, MEMORY = Resource.CPU, Resource.MEMORY
 STRICT = {CPU: Mode.STRICT, MEMORY: Mode.STRICT}
@@ -182,14 +195,75 @@ def test_a_disk_is_divided_and_booked_as_cpu_is() -> None:
     assert ledger.balance[0] > 0 > ledger.balance[1]
 
 
+def test_the_limits_of_a_disk_come_down_to_what_was_decided() -> None:
+    tick = list(played(disk_scene(ticks=12)))[-1]
+    part = tick.decision.resources[DISK]
+    assert tick.left[DISK] == pytest.approx(part.allocation.limit, rel=0.03)
+    assert tick.left[DISK].sum() <= 3.6 * MIB_PER_S * (1 + 1e-6)
+
+
+def test_a_disk_that_is_not_there_is_named_and_its_limits_are_nobodys_to_move() -> None:
+    played_out = disk_scene()
+    tick = list(played(played_out))[-1]
+    sample = replace(tick.seen.sample, disk_limits=DiskColumns())
+    seen = replace(tick.seen, sample=sample)
+    state = CoreState.fresh(2, played_out.policy)
+    roster, policy = played_out.roster, played_out.policy
+    decision = decide(state, seen, played_out.profile, roster=roster, policy=policy)
+    assert not decision.resources[DISK].is_movable.any()
+    (said,) = (one for one in unenforceable(sample, policy.resources) if "sda" in one)
+    assert said.startswith("disk sda: configured but not enforceable for 2 tenant(s): the disk is")
+
+
+def weighed(
+    tick: Played, *in_force: float, may_write: bool = True, elsewhere: Sequence[int] = ()
+) -> tuple[Changes, ...]:
+    """Return the changes of the weights on the disk, where these are in force."""
+    sample = replace(tick.seen.sample, disk_weights=column(*in_force)[None])
+    capacity, seen = disk_scene().policy.capacity, replace(tick.seen, sample=sample)
+    is_elsewhere = np.isin(np.arange(2), elsewhere)
+    return disk_weight_changes(
+        tick.decision,
+        seen,
+        np.full(2, may_write),
+        capacity=capacity,
+        is_elsewhere=is_elsewhere,
+    )
+
+
+def test_weights_on_a_disk_keep_what_is_guaranteed_of_it() -> None:
+    tick = list(played(disk_scene()))[-1]
+    (found,) = weighed(tick, 100.0, 100.0)
+    assert found.control == DiskWeight("sda")
+    after = np.full(2, 100.0)
+    after[found.tenant] = found.after
+    promised = tick.decision.resources[DISK].allocation.guarantee.amount / (3.6 * MIB_PER_S)
+    assert promised[0] > 0.25
+    assert np.all(after / after.sum() >= promised * (1 - 1e-3))
+    assert not len(weighed(tick, *after)[0])
+
+
+def test_weights_on_a_disk_are_left_where_nothing_divides_it_by_them_or_nobody_may_write() -> None:
+    tick = list(played(disk_scene()))[-1]
+    assert weighed(tick, NAN, NAN) == ()
+    assert not len(weighed(tick, 100.0, 100.0, may_write=False)[0])
+
+
+def test_weights_of_tenants_elsewhere_are_left_since_their_siblings_are_not_ours() -> None:
+    tick = list(played(disk_scene()))[-1]
+    (found,) = weighed(tick, 9999.0, 1.0)
+    assert set(found.tenant.tolist()) == {0, 1}
+    (found,) = weighed(tick, 9999.0, 1.0, elsewhere=[0])
+    assert 0 not in found.tenant
+    assert weighed(tick, 9999.0, 1.0, elsewhere=[0, 1]) == ()
+
+
 def test_what_nothing_limits_is_decided_and_stays_as_it_is() -> None:
     tick = list(played(disk_scene()))[-1]
-    for resource in (DISK, NET):
-        part = tick.decision.resources[resource]
-        assert np.array_equal(part.target, part.in_force)
-        assert part.in_force.tolist() == [part.in_force[0]] * 2
+    part = tick.decision.resources[NET]
+    assert np.array_equal(part.target, part.in_force)
+    assert part.in_force.tolist() == [part.in_force[0]] * 2
     assert unenforced(tick.decision, tick.seen.sample) == [
-        "disk sda: configured but not enforceable: limits are decided, and nothing writes them",
         "network: configured but not enforceable: limits are decided, and nothing writes them; "
         "usage is unknown, since nothing counts it",
     ]

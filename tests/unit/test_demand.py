@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from samples import INF, MIB, NAN, column, usage
 
-from agent.demand import Demand, cpu_demand, memory_demand, rate_demand
+from agent.demand import Demand, cpu_demand, memory_demand, rate_demand, reached, waited
+from agent.tenant import Kind
 
 
 def cores(
@@ -121,3 +122,66 @@ def test_packets_that_wait_show_that_a_tenant_is_held_from_half_of_its_limit_on(
     )
     assert demand.is_censored.tolist() == [True, False, False]
     assert demand.value == pytest.approx([75.0, 60.0, 40.0])
+
+
+DISK_WRITE, DISK_READ_OPS = Kind.DISK_WRITE, Kind.DISK_READ_OPS
+
+
+def of_disk(
+    used_mib: float, stalled: float, *, limit_mib: float = 8.0, elapsed_s: float = 1.0
+) -> Demand:
+    """Return the demand of one tenant for a disk of 100 MiB/s that is otherwise idle."""
+    used, limit, ceiling = (column(one * MIB) for one in (used_mib, limit_mib, 100.0))
+    least = reached(DISK_WRITE, limit, elapsed_s=elapsed_s)
+    seen = rate_demand(used, limit=least, ceiling=ceiling, fair=ceiling, capacity=1e12)
+    return waited(seen, used, column(stalled), limit=limit, ceiling=ceiling)
+
+
+@pytest.mark.parametrize(
+    ("used_mib", "stalled", "expected_mib", "is_held"),
+    [
+        pytest.param(8.0, NAN, 10.0, True, id="at the limit: probe upwards"),
+        pytest.param(6.9, NAN, 8.625, True, id="a slice and a request may be missing"),
+        pytest.param(6.0, NAN, 6.0, False, id="below that"),
+        pytest.param(8.0, 0.9, 32.0, True, id="waited nearly all the time: four times at most"),
+        pytest.param(8.0, 0.5, 16.0, True, id="waited half of the time"),
+        pytest.param(8.0, 0.05, 8.0, False, id="at the limit, and hardly waited"),
+        pytest.param(4.0, 0.9, 4.0, False, id="waited for something else"),
+        pytest.param(0.0, NAN, 0.0, False, id="idle"),
+        pytest.param(0.0, 0.0, 0.0, False, id="idle, and known to be"),
+        pytest.param(NAN, 0.9, NAN, False, id="unknowable"),
+    ],
+)
+def test_who_is_held_at_a_disks_limit_demands_more_by_how_long_it_waited(
+    used_mib: float, stalled: float, expected_mib: float, *, is_held: bool
+) -> None:
+    demand = of_disk(used_mib, stalled)
+    assert demand.value / MIB == pytest.approx([expected_mib], nan_ok=True)
+    assert demand.is_censored.tolist() == [is_held]
+
+
+def test_who_only_waits_at_a_small_limit_waits_for_one_large_request() -> None:
+    """Its request is not counted before it is through, which takes longer than a tick."""
+    demand = of_disk(0.0, 1.0, limit_mib=0.25)
+    assert demand.is_censored.all()
+    assert demand.value / MIB == pytest.approx([0.3125])
+    assert of_disk(0.0, 1.0, limit_mib=64.0).value / MIB == pytest.approx([2.0])
+    assert not of_disk(0.0, 1.0, limit_mib=INF).is_censored.any()
+
+
+def test_only_a_disks_limit_may_be_reached_with_less() -> None:
+    limit = column(100.0, INF)
+    assert reached(Kind.NET_OUT, limit, elapsed_s=1.0).tolist() == [100, INF]
+    assert reached(DISK_READ_OPS, limit, elapsed_s=0.5).tolist() == [78, INF]
+    assert reached(DISK_READ_OPS, limit, elapsed_s=0.0).tolist() == [100, INF]
+
+
+def test_memory_for_which_all_tasks_stand_still_is_too_little() -> None:
+    seen = usage(
+        cores=[0] * 3,
+        memory_bytes=[100 * MIB, 100 * MIB, 50 * MIB],
+        memory_high_events=[0, 0, 0],
+        memory_stalled_fraction=[0.5, 0.05, 0.5],
+    )
+    demand = memory_demand(seen, ceiling=column(1, 1, 1) * 1e12, high=column(100, 100, 100) * MIB)
+    assert demand.is_censored.tolist() == [True, False, False]

@@ -1,26 +1,80 @@
-"""enforce.disks: names of disks, and what is none."""
+"""enforce.disks: what the kernel takes a name of a disk for, and what is none."""
 
 from pathlib import Path
 
 import pytest
 
-from enforce.disks import disk_number
+from enforce.disks import disk_number, disk_numbers, lower_disks, weight_file
 
 
 @pytest.fixture
 def block(tmp_path: Path) -> Path:
-    for name, text in (("sda", "8:0\n"), ("sda1", "8:1\n"), ("odd", "eight\n"), ("bare", None)):
-        (tmp_path / name).mkdir()
+    """Return /sys/class/block with a disk, its partition, and a dm device stacked on that."""
+    devices, block = tmp_path / "devices", tmp_path / "block"
+    block.mkdir()
+    texts = {"sda": "8:0\n", "sda/sda1": "8:1\n", "odd": "eight\n", "bare": None, "dm-0": "253:0\n"}
+    for name, text in texts.items():
+        there = devices / name
+        there.mkdir(parents=True)
         if text is not None:
-            (tmp_path / name / "dev").write_text(text)
-    (tmp_path / "sda1" / "partition").write_text("1\n")
-    return tmp_path
+            (there / "dev").write_text(text)
+        (block / there.name).symlink_to(there)
+    (block / "sda1" / "partition").write_text("1\n")
+    for folder in ("dm-0/dm", "dm-0/slaves/sda1"):
+        (block / folder).mkdir(parents=True)
+    (block / "dm-0" / "dm" / "name").write_text("vg-data\n")
+    return block
 
 
-def test_a_disk_has_the_number_that_the_kernel_counts_it_under(block: Path) -> None:
-    assert disk_number("sda", block) == (8, 0)
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("sda", (8, 0)), ("sda1", (8, 0)), ("dm-0", (253, 0)), ("vg-data", (253, 0))],
+)
+def test_a_disk_has_the_number_that_the_kernel_limits_it_under(
+    block: Path, name: str, number: tuple[int, int]
+) -> None:
+    """The kernel takes no partition's: its limit is its disk's."""
+    assert disk_number(name, block) == number
 
 
-@pytest.mark.parametrize("name", ["sdb", "sda1", "odd", "bare", "..", "", "../sda", "sda/../sda"])
-def test_what_is_no_whole_disk_has_none(block: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["sdb", "odd", "bare", "..", "", "../sda", "sda/../sda", "vg-data\n", "mapper/vg-data"]
+)
+def test_what_is_no_disk_has_none(block: Path, name: str) -> None:
     assert disk_number(name, block) is None
+
+
+def test_a_second_name_of_the_same_disk_has_no_number_of_its_own(block: Path) -> None:
+    """Two parts of a configuration that divide one disk would write over each other's limits."""
+    names = ("sda1", "dm-0", "sda", "vg-data")
+    numbers = disk_numbers(names, lambda name: disk_number(name, block))
+    assert numbers == {"sda1": (8, 0), "dm-0": (253, 0), "sda": None, "vg-data": None}
+
+
+def test_what_a_device_is_stacked_on_is_known(block: Path) -> None:
+    assert lower_disks("dm-0", block) == lower_disks("vg-data", block) == ["sda1"]
+    assert lower_disks("sda", block) == []
+
+
+@pytest.mark.parametrize(
+    ("cost", "scheduler", "file"),
+    [
+        ("8:0 enable=1 ctrl=auto\n", "[none] bfq\n", "io.weight"),
+        ("8:0 enable=0 ctrl=auto\n", "[none] bfq\n", None),
+        ("8:16 enable=1 ctrl=auto\n", "none [bfq]\n", "io.bfq.weight"),
+        (None, "[mq-deadline] none\n", None),
+        (None, None, None),
+    ],
+)
+def test_a_disk_is_divided_by_weight_only_where_iocost_or_bfq_is_on(
+    tmp_path: Path, cost: str | None, scheduler: str | None, file: str | None
+) -> None:
+    queue, root = tmp_path / "8:0" / "queue", tmp_path / "cgroup" / "slice" / "tenants"
+    queue.mkdir(parents=True)
+    root.mkdir(parents=True)
+    if cost is not None:
+        (tmp_path / "cgroup" / "io.cost.qos").write_text(cost)
+    if scheduler is not None:
+        (queue / "scheduler").write_text(scheduler)
+    assert weight_file((8, 0), root, tmp_path) == file
+    assert weight_file(None, root, tmp_path) is None

@@ -1,6 +1,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from enforce.columns import Result
 from enforce.originals import Original, Originals
 
 ONE = Original("a", 7, "cpu.max", "max 100000")
+DISK = Original("a", 7, "io.max 8:0", "rbps=max wbps=9 riops=max wiops=max")
 
 
 @pytest.fixture
@@ -23,6 +25,25 @@ def test_what_is_recorded_is_there_after_a_restart(path: Path) -> None:
     assert again.holds("a", 7, "cpu.max")
     assert not again.holds("a", 7, "cpu.weight")
     assert not again.holds("a", 8, "cpu.max"), "another incarnation"
+
+
+def test_what_a_disk_was_limited_to_is_recorded_by_its_number(path: Path) -> None:
+    Originals(path).record([DISK])
+    again = Originals(path)
+    assert again.problem is None
+    assert again.holds("a", 7, "io.max 8:0")
+    assert not again.holds("a", 7, "io.max 8:16")
+
+
+@pytest.mark.parametrize("text", ["rbps=max", "5", "rbps=1 wbps=9 riops=max wiops=-1", ""])
+def test_what_no_disk_was_limited_to_is_not_put_back_one_day(path: Path, text: str) -> None:
+    Originals(path).record([replace(DISK, text=text)])
+    assert "io.max 8:0" in (Originals(path).problem or "")
+
+
+def test_a_unit_has_no_disks_limits_to_be_put_back_by_systemd(path: Path) -> None:
+    Originals(path).record([replace(DISK, cgroup="/sys/fs/cgroup/acme.service", cgroup_id=0)])
+    assert "io.max 8:0" in (Originals(path).problem or "")
 
 
 def test_the_first_value_stays(path: Path) -> None:

@@ -2,14 +2,18 @@
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from enforce.columns import COUNTERS, Control
+from enforce.columns import COUNTERS, LIMITED_BY, Control
+from enforce.elsewhere import Elsewhere
+from enforce.places import Places
 from enforce.sampler import Sampler
 
 CPU = "usage_usec {0}\nuser_usec 1\nsystem_usec 1\nnr_periods 5\nnr_throttled 2\nthrottled_usec 9\n"
@@ -28,7 +32,8 @@ FILES = {
 }
 
 
-UNCOUNTED = ("net_out_bytes", "net_in_bytes", "requests")  # no file says
+STALLS = ("memory_stalled_us", "memory_stalled_at_us", "io_stalled_us", "io_stalled_at_us")
+UNCOUNTED = ("net_out_bytes", "net_in_bytes", "requests", *STALLS)  # no file says
 
 
 def make(root: Path, *names: str, **changed: str) -> None:
@@ -67,15 +72,44 @@ def test_disks_are_told_apart_and_one_that_is_not_there_is_unknown(
     tmp_path: Path,
 ) -> None:
     make(tmp_path, "a", "b")
+    (tmp_path / "a" / "io.max").write_text("254:0 rbps=7 wbps=max riops=max wiops=50\n")
+    (tmp_path / "b" / "io.max").write_text("8:16 rbps=9 wbps=9 riops=9 wiops=9\n")
     (tmp_path / "b" / "io.stat").write_text("8:0 rbytes=9 wbytes=9 rios=9 wios=9 dbytes=0 dios=0\n")
-    sampler = Sampler(tmp_path, ["a", "b", "absent"], disks={"vdb": None, "vda": (254, 0)})
-    disks = sampler.read(5.0).disks
+    numbers = {"vda": (254, 0)}
+    disks = ("vdb", "vda")
+    sampler = Sampler(tmp_path, ["a", "b", "absent"], disks=disks)
+    sampler.number_of = numbers.get
+    sample = sampler.read(5.0)
+    numbers["vdb"] = (8, 0)  # comes
+    after = sampler.read(6.0)
     sampler.close()
-    assert disks.names == ("vdb", "vda")
-    quantities = (disks.read_bytes, disks.write_bytes, disks.read_ops, disks.write_ops)
-    for expected, quantity in zip((1, 2, 3, 4), quantities, strict=True):
-        assert np.isnan(quantity[0]).all()
-        np.testing.assert_array_equal(quantity[1], [expected, 0, np.nan])
+    counted, limited = sample.disks, sample.disk_limits
+    assert counted.names == limited.names == disks
+    limits = (7, np.inf, np.inf, 50)
+    for place, name in enumerate(LIMITED_BY.values()):
+        assert np.isnan(getattr(counted, name)[0]).all()
+        assert np.isnan(getattr(limited, name)[0]).all()
+        np.testing.assert_array_equal(getattr(counted, name)[1], [place + 1, 0, np.nan])
+        np.testing.assert_array_equal(getattr(limited, name)[1], [limits[place], np.inf, np.nan])
+    np.testing.assert_array_equal(after.disks.read_bytes[0], [0, 9, np.nan])
+    np.testing.assert_array_equal(after.disk_limits.write_ops[0], [np.inf, np.inf, np.nan])
+
+
+def test_limits_of_a_units_disks_are_not_read_since_they_are_systemds(tmp_path: Path) -> None:
+    make(tmp_path, "acme.service", "pod")
+    names = ["acme.service", "pod"]
+    elsewhere = {name: Elsewhere(cgroup=name) for name in names}
+    places = Places(tmp_path / "root", names, elsewhere, mount=tmp_path)
+    for name in names:
+        (tmp_path / name / "io.max").write_text("254:0 rbps=7 wbps=max riops=max wiops=50\n")
+    sampler = Sampler(places.root, names, disks=("vda",), places=places)
+    sampler.number_of = {"vda": (254, 0)}.get
+    limits = sampler.read(0.0).disk_limits
+    again = sampler.read(1.0)
+    sampler.close()
+    np.testing.assert_array_equal(limits.read_bytes, [[np.nan, 7]])
+    np.testing.assert_array_equal(again.disk_limits.read_bytes, [[np.nan, 7]])
+    assert again.anew == frozenset(), "a file that is not read has not come anew"
 
 
 @pytest.mark.parametrize("file", sorted(FILES))
@@ -266,3 +300,22 @@ def test_closing_lets_go_of_every_descriptor(tmp_path: Path) -> None:
     sampler.read(0.0)
     sampler.close()
     assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_how_long_tenants_wait_is_read_of_those_close_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says when that was: who is not asked each time has no rate."""
+    monkeypatch.setattr("enforce.sampler._PRESSURE", tmp_path)
+    pressure = "some avg10=0.00 total=50\nfull avg10=0.00 total={}\n"
+    make(tmp_path, "a", "b", **{"memory.pressure": pressure.format(9), "io.pressure": pressure})
+    (tmp_path / "a" / "memory.high").write_text("4096\n")
+    (tmp_path / "b" / "io.max").write_text("254:0 rbps=300000 wbps=max riops=max wiops=max\n")
+    with closing(Sampler(tmp_path, ["a", "b"], disks=("vda",), slow_every=1)) as sampler:
+        sampler.number_of = {"vda": (254, 0)}.get
+        began_us = time.monotonic() * 1e6
+        sample = sampler.read(1.0)
+    np.testing.assert_array_equal(sample.memory_stalled_us, [9, np.nan])
+    np.testing.assert_array_equal(sample.io_stalled_us, [np.nan, 50])
+    assert began_us <= sample.memory_stalled_at_us[0] <= sample.io_stalled_at_us[1]
+    assert np.isnan(sample.memory_stalled_at_us[1])

@@ -155,16 +155,19 @@ def test_an_agent_before_its_first_tick_is_starting() -> None:
     assert health(None, FACTS, now_s=0.0).state == "starting"
 
 
-def test_what_else_is_divided_has_its_own_numbers_and_says_that_nothing_enforces_it() -> None:
+def test_what_else_is_divided_has_its_own_numbers_and_says_whether_it_is_enforced() -> None:
     answer = status(with_rates(record()), FACTS, now_s=100.0)
     disk, net = answer.host.rates
-    assert (disk.resource, disk.unit, disk.is_enforced) == ("disk_read:sda", "bytes", False)
+    assert (disk.resource, disk.unit, disk.is_enforced) == ("disk_read:sda", "bytes", True)
     assert (disk.capacity_per_s, disk.usage_per_s) == (1.9 * MIB, 1.6 * MIB)
-    assert net.usage_per_s is None  # unknown, not 0
+    assert (net.usage_per_s, net.is_enforced) == (None, False)  # unknown, not 0
     hog, web = (answer.tenants[at].rates[0] for at in (3, 4))
     assert (hog.usage_per_s, hog.is_held_back) == (0.5 * MIB, True)
     assert (hog.balance_tokens, web.floor_per_s) == (-31.5 * MIB, 0.5 * MIB)
     assert answer.tenants[3].rates[1].usage_per_s is None
+    assert answer.tenants[3].in_force["io.max sda rbps"] == "524288"  # this tick's write
+    assert answer.tenants[4].in_force["io.max sda rbps"] == "max"
+    assert answer.tenants[4].in_force["io.weight sda"] == "4000"
 
 
 def test_what_is_not_divided_is_counted_all_the_same_and_unknown_is_null() -> None:

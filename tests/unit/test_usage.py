@@ -130,3 +130,13 @@ def test_of_each_uplink_counters_become_rates_and_what_waits_stays_as_it_is() ->
     assert swapped.out_backlog_bytes == pytest.approx(
         np.array([[NAN, 7, NAN], [NAN, 7, NAN]]), nan_ok=True
     )
+
+
+def test_the_part_of_the_time_that_a_tenant_waited_is_known_between_two_answers_only() -> None:
+    before = sample(
+        1.0, cgroup_id=[1] * 3, io_stalled_us=[0, 5, NAN], io_stalled_at_us=[10, 10, NAN]
+    )
+    after = sample(9.0, cgroup_id=[1] * 3, io_stalled_us=[3, 5, 5], io_stalled_at_us=[20, 10, 20])
+    found = usage_between(before, after).io_stalled_fraction
+    assert found == pytest.approx(column(0.3, NAN, NAN), nan_ok=True)
+    assert np.isnan(usage_between(before, after).memory_stalled_fraction).all()
