@@ -151,13 +151,14 @@ def is_outside(wanted: Floats, in_force: Floats, pace: Pace) -> Bools:
 
 
 def enforceable(control: AnyControl | None, limit: Floats) -> Floats:
-    """Return the nearest value at or above `limit` that the kernel can hold, if it limits that."""
+    """Return the value next to `limit` that the kernel can hold, if it limits that at all."""
     if control is None:
         return limit
     if isinstance(control, ClassControl):
         return np.maximum(limit, MIN_RATE_BYTES_PER_S)
     if isinstance(control, DiskControl):
-        return np.maximum(limit, disk_range(control)[0])
+        # Whole ones: the kernel keeps no part of an operation, which would be written for ever.
+        return np.maximum(np.floor(limit), disk_range(control)[0])
     return np.maximum(limit, _MIN_CPU_CORES if control is Control.CPU_MAX else _MIN_MEMORY_BYTES)
 
 

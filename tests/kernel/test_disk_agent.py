@@ -41,7 +41,7 @@ TENANT = 'qos = "{qos}"\n[disk]\nwrite_floor_bytes_per_s = "2M"\n'
 
 
 class Agent:
-    """A daemon ticked by the test, over a calm gold tenant and a busy silver one."""
+    """A daemon ticked by the test: a calm gold tenant, a busy silver one, one only observed."""
 
     def __init__(self, root: Path, folder: Path, disk: str, *, learning_s: int = 0) -> None:
         self.path, self._tenants, self.name = folder / "tidegate.toml", folder / "tenants.d", disk
@@ -53,6 +53,7 @@ class Agent:
         self.path.write_text(text)
         for name, qos in (("busy", "silver"), ("calm", "gold")):
             (self._tenants / f"{name}.toml").write_text(TENANT.format(qos=qos))
+        (self._tenants / "seen.toml").write_text('observe = true\nqos = "silver"\n')
         self.daemon = Daemon(self.reread(), self.reread)
         self._open = ExitStack()
         self._open.callback(self.daemon.close)
@@ -109,12 +110,16 @@ def test_a_disk_is_divided_and_who_is_busy_gets_what_is_free_within_two_ticks(
         assert rate(busy, disk, "wbytes", over_s=2.0) == pytest.approx(limit(busy), rel=0.1)
     resource, at = Resource(Kind.DISK_WRITE, disk.name), records[0].roster.names.index("busy")
     assert any(one.resources[resource].is_censored[at] for one in records)
-    record = records[-1]
-    part = record.resources[resource]
+    record, part = records[-1], records[-1].resources[resource]
     assert part.balance[at] < 0 <= part.balance[1 - at]
+    assert limit(cgroup_root / "seen") == float("inf")
     answer = status(record, AgentFacts(tick_s=TICK_S), now_s=record.taken_at_s)
     (pools,) = answer.host.rates
     assert pools.is_enforced
+    seen = next(tenant for tenant in answer.tenants if tenant.name == "seen")
+    control = f"io.max {disk.name} wbps"
+    assert seen.in_force[control] == "max"
+    assert int(seen.would_write[control]) < CAPACITY
     assert not any("disk" in problem for problem in record.problems)
     agent.close()
     done = CliRunner().invoke(main, ["release", "--config", str(agent.path)])

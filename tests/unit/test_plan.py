@@ -13,7 +13,7 @@ from agent.plan import (
     reductions,
     stepped,
 )
-from enforce.columns import Control
+from enforce.columns import Control, DiskControl
 
 CPU, MEMORY = Control.CPU_MAX, Control.MEMORY_HIGH
 PACE = Pace(dead_band_fraction=0.02, ramp_down_fraction_per_s=0.25)
@@ -176,3 +176,17 @@ def test_headroom(before: tuple[float, float], now: tuple[float, float], room: f
 def test_limits_are_at_least_what_the_kernel_takes() -> None:
     assert enforceable(CPU, column(0, 0.5, INF)).tolist() == [0.01, 0.5, INF]
     assert enforceable(MEMORY, column(0, 2.0**21)).tolist() == [2.0**20, 2.0**21]
+
+
+def test_limits_of_a_disk_are_whole_and_leave_room_for_a_large_request() -> None:
+    ops, rate = DiskControl("sda", "riops"), DiskControl("sda", "wbps")
+    assert enforceable(ops, column(209.7, 3.0, 16.2)).tolist() == [209, 16, 16]
+    assert enforceable(rate, column(1e6 + 0.5, 0.0)).tolist() == [1e6, 1 << 18]
+
+
+def test_a_part_of_an_operation_that_is_guaranteed_is_not_written_for_ever() -> None:
+    wanted = enforceable(DiskControl("sda", "riops"), column(209.7, 50.0))
+    assert aimed((209, 50), (wanted[0], wanted[1]), guaranteed=(209.7, 50), ceiling=(9e9, 9e9)) == [
+        209,
+        50,
+    ]
