@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.allocation import Mode
 from agent.answers import Finding, Health, Status
 from agent.client import AgentError, get
 from agent.config import ConfigError, load_host
@@ -16,8 +17,9 @@ from agent.sections import NETWORK
 from agent.settings import Config, HostSettings
 from agent.tenant import Resource
 from enforce.ancestors import weakest
-from enforce.capability import probe
-from enforce.disks import disk_number, disk_numbers
+from enforce.capability import Capability, probe
+from enforce.disk_probing import probe_disks
+from enforce.kernel_settings import probe_settings
 from enforce.links.probing import probe_links
 from enforce.neighbours import Standing, standing
 from enforce.places import Places, unit_of
@@ -42,7 +44,7 @@ def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Fi
         *_tenants(socket_path, root),
         *(
             Finding(found.name, str(found.state), found.meaning, found.remedy)
-            for found in (*probe(root), *probe_links([] if config is None else uplinks_of(config)))
+            for found in _probed(root, config)
         ),
     ]
 
@@ -79,17 +81,24 @@ def _unenforceable(config: Config | None) -> list[Finding]:
             _remedy_of_unenforceable(group, device),
         )
         for group, device in places
-    ] + [
-        Finding(f"disk {name}", "missing", _why_no_disk(name), "see: lsblk, docs/disks.md")
-        for name, number in disk_numbers(() if config is None else config.disks).items()
-        if number is None
     ]
 
 
-def _why_no_disk(name: str) -> str:
-    if disk_number(name) is None:
-        return "there is no such disk: nothing is counted or limited"
-    return "another table names the same disk: only that one is divided"
+def _probed(root: Path, config: Config | None) -> list[Capability]:
+    """Look at the kernel, then at what the configuration asks of it."""
+    if config is None:
+        return [*probe(root), *probe_settings(tenants=0)]
+    disks = config.disks
+    elastic = {r.device for r, mode in config.modes.items() if mode is Mode.ELASTIC}
+    return [
+        *probe(root),
+        *probe_settings(
+            tenants=len(config.tenants),
+            has_disks=bool(disks),
+        ),
+        *probe_disks(disks, root, elastic=elastic),
+        *probe_links(uplinks_of(config)),
+    ]
 
 
 def _remedy_of_unenforceable(group: str, device: str) -> str:

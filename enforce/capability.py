@@ -115,6 +115,7 @@ def _protection(root: Path) -> Capability:
 
 
 def _pressure() -> Capability:
+    """Look for pressure stall information, of the host and of tenants."""
     name = "pressure stall information"
     try:
         _PSI.read_text()
@@ -122,10 +123,14 @@ def _pressure() -> Capability:
         return Capability(
             name,
             "degraded",
-            "stalls are not measured: the emergency pool is lent even while the host itself stalls",
+            "stalls are not measured: the emergency pool is lent even while the host itself "
+            "stalls, who is held at a limit of a disk is guessed from what it uses, and lowering "
+            "memory.high goes by what reclaim gets done alone",
             "boot with psi=1 on a kernel with CONFIG_PSI",
         )
-    return Capability(name, "ok", "the emergency pool is withheld while the host itself stalls")
+    return Capability(
+        name, "ok", "how long the host and tenants at their limits wait is known within a tick"
+    )
 
 
 def _swap() -> Capability:
@@ -135,7 +140,8 @@ def _swap() -> Capability:
     return Capability(
         "swap",
         "degraded",
-        "there is none: memory.high never goes below a tenant's anonymous memory and tmpfs",
+        "there is none: memory.high never goes below a tenant's anonymous memory and tmpfs, and "
+        "stays further above than with swap (memory_margin_bytes)",
         "add swap (or zram), so that idle memory can be lent",
     )
 
