@@ -9,6 +9,7 @@ from agent.exits import EXIT_CODES, fail
 from agent.options import config_option, duration, fault_lines, resource_option, since_option
 from agent.output import print_value
 from agent.quoting import quoted
+from agent.units import seconds_text
 
 if TYPE_CHECKING:
     from agent.history import Past
@@ -63,8 +64,24 @@ def history(tenant: str, *, as_json: bool, **asked: Any) -> None:
     if as_json:
         print_value(answer_of(past, tenant, shown, each=1))
         return
+    for note in _notes(past, since_s, every_s):
+        click.echo(f"Note: {note}", err=True)
     each = max(round(every_s / past.step_s), 1) if every_s else steps_a_line(len(past.ended_at_s))
     click.echo("\n".join(text_lines(answer_of(past, tenant, shown, each=each))))
+
+
+def _notes(past: "Past", since_s: float, every_s: float | None) -> list[str]:
+    """Say what span is shown where it is not what was asked for."""
+    lasting_s = round(len(past.ended_at_s) * past.step_s)
+    lasting, found = seconds_text(lasting_s), []
+    source = click.get_current_context().get_parameter_source("since_s")
+    is_asked = source is not click.core.ParameterSource.DEFAULT
+    if is_asked and lasting_s < since_s - 2 * past.step_s:
+        found.append(f"asked for {seconds_text(since_s)}, and {lasting} of it are recorded")
+    if every_s is not None and every_s > lasting_s:
+        every = seconds_text(every_s)
+        found.append(f"one line for all: what is shown, {lasting}, is less than {every}")
+    return found
 
 
 def _check(past: "Past", tenant: str, resource: "Resource") -> None:

@@ -71,7 +71,15 @@ def fault_lines(problems: Sequence[str]) -> list[str]:
     return [f"{count} fault{'' if count == 1 else 's'} in the configuration", *problems]
 
 
-def duration(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+def note_seconds(option: click.Parameter, text: str) -> None:
+    """Say so where an option's number has no unit and was taken for seconds."""
+    if text.strip().replace(".", "", 1).isdigit():
+        name, number = option.opts[0], text.strip()
+        said = f"{name} {number} is {number} seconds ({number}m are minutes, {number}h hours)"
+        click.echo(f"Note: {said}", err=True)
+
+
+def duration(_context: click.Context, option: click.Parameter, text: str | None) -> float | None:
     """Return the seconds of an option such as 3h; for click's `callback`."""
     if text is None:
         return None
@@ -81,6 +89,7 @@ def duration(_context: click.Context, _option: click.Parameter, text: str | None
         raise click.BadParameter(f"{error}; expected for example 30m, 3h or 7d") from error
     if not 0 < value_s <= LONGEST_S:
         raise click.BadParameter("must be above 0, and at most ten years")
+    note_seconds(option, text)
     return value_s
 
 

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from agent.keys import shown
-from agent.options import config_options
+from agent.options import config_options, note_seconds
 from agent.overrides import Override, parsed_override
 from agent.units import parse_seconds
 
@@ -22,13 +22,16 @@ _RESOURCES = ("cpu", "memory")
 _OF_BOTH = ("resource", "mode", "no_fits", "jobs", "as_json")
 
 
-def _since_s(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+def _since_s(_context: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
     try:
-        since_s = None if text is None else parse_seconds(text)
+        since_s = parse_seconds(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
     if since_s == 0:
         raise click.BadParameter("expected a duration above 0")
+    note_seconds(option, text)
     return since_s
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.backtest.figures import SLACK
 from agent.backtest.hindsight import Hindsight, Replayed
-from agent.backtest.report import pct_text
+from agent.backtest.report import few_steps, pct_text
 from agent.backtest.score import (
     Run,
     limit_changes_per_tenant_hour,
@@ -85,6 +85,7 @@ class HindsightReport:
     total: Row
     tenants: tuple[Row, ...]
     elapsed_s: float
+    warnings: tuple[str, ...]  # why its figures say less than they seem to
 
 
 def hindsight_report(
@@ -95,8 +96,9 @@ def hindsight_report(
     qos_of = {tenant.name: tenant.qos.name for tenant in hindsight.config.tenants}
     qos = np.array([qos_of[name] for name in hindsight.recording.tenants])
     classes = [one.name for one in hindsight.config.qos if (qos == one.name).any()]
+    setup = _setup(hindsight)
     return HindsightReport(
-        setup=_setup(hindsight),
+        setup=setup,
         classes=tuple(_row(name, name, runs, np.flatnonzero(qos == name)) for name in classes),
         total=_row("all", "", runs, np.arange(len(qos))),
         tenants=tuple(
@@ -104,6 +106,7 @@ def hindsight_report(
             for place in _most_affected(runs)
         ),
         elapsed_s=elapsed_s,
+        warnings=_warnings(setup, hindsight.request.since_s),
     )
 
 
@@ -115,7 +118,7 @@ def hindsight_lines(report: HindsightReport, *, width: int) -> list[str]:
     heads, lines, _ = table(_columns(setup), rows, width=width)
     classes = len(report.classes) + 1
     lines = [*heads, *lines[:classes], *([""] if affected else []), *lines[classes:]]
-    parts = [_setup_lines(setup, width), lines, _legend_lines(report, len(affected), width)]
+    parts = [_setup_lines(report, width), lines, _legend_lines(report, len(affected), width)]
     return [line for part in parts for line in ("", *part)][1:]
 
 
@@ -215,7 +218,20 @@ def _terms(config: Config, resource: Resource) -> Terms:
     return Terms(config.modes[resource].value, config.capacity[resource], is_observing)
 
 
-def _setup_lines(setup: Setup, width: int) -> list[str]:
+def _warnings(setup: Setup, since_s: float) -> tuple[str, ...]:
+    """Say why figures mean less than they seem to: too few steps, no warm-up, less than asked."""
+    found = few_steps(setup.recorded_steps)
+    if not setup.warm_up_steps:
+        found.append("no warm-up: nothing was recorded before, so forecasts begin with nothing")
+    lasting_s = setup.evaluated_steps * setup.step_s
+    if lasting_s < since_s - 2 * setup.step_s:
+        asked, is_there = seconds_text(round(since_s)), seconds_text(round(lasting_s))
+        found.append(f"asked for {asked}, and {is_there} of it are recorded")
+    return tuple(found)
+
+
+def _setup_lines(report: HindsightReport, width: int) -> list[str]:
+    setup = report.setup
     begun, ended = (f"{at:%Y-%m-%d %H:%M}" for at in (setup.begun_at, setup.ended_at))
     forecasts = "fitted forecasts" if setup.forecaster == "ets" else "the fallback rule's forecasts"
     gaps = setup.evaluated_steps - setup.recorded_steps
@@ -240,7 +256,7 @@ def _setup_lines(setup: Setup, width: int) -> list[str]:
             further = [f"and {len(names) - _MOST_SHOWN} more"] if len(names) > _MOST_SHOWN else []
             named = ", ".join([*names[:_MOST_SHOWN], *further])
             lines += paragraph(f"{why}: {named}", width=width)
-    return lines
+    return [*lines, *(f"warning: {text}" for text in report.warnings)]
 
 
 def _terms_text(setup: Setup, terms: Terms) -> str:

@@ -139,12 +139,7 @@ def _is_reference(name: str) -> bool:
 
 def warnings(setup: Setup) -> tuple[str, ...]:
     """Say why figures mean less than they seem to: too few steps, or one host many times."""
-    found = []
-    if setup.evaluated_steps < _FEWEST_TELLING:
-        found.append(
-            f"only {setup.evaluated_steps} steps count after the warm-up: "
-            f"with fewer than {_FEWEST_TELLING}, figures say next to nothing"
-        )
+    found = few_steps(setup.evaluated_steps)
     is_one_host = setup.tenants_per_host == setup.tenants and setup.classes == "gold"
     if is_one_host and len(setup.seeds) > 1:
         found.append(
@@ -152,6 +147,16 @@ def warnings(setup: Setup) -> tuple[str, ...]:
             "(--tenants-per-host N draws fewer, --seeds 1 replays it once)"
         )
     return tuple(found)
+
+
+def few_steps(steps: int) -> list[str]:
+    """Return a warning where too few steps count for figures to mean something."""
+    if steps >= _FEWEST_TELLING:
+        return []
+    return [
+        f"only {steps} steps count after the warm-up: "
+        f"with fewer than {_FEWEST_TELLING}, figures say next to nothing"
+    ]
 
 
 def setup_lines(setup: Setup) -> list[str]:

@@ -64,7 +64,9 @@ def test_a_look_back_has_a_row_for_each_class_all_and_the_most_affected(folder: 
         "  modes.cpu=strict",
         "  log.level=debug (no effect here)",
     ]
-    assert lines[6:9] == ["left out, without a file now: gone", "not recorded: late", ""]
+    assert lines[6:8] == ["left out, without a file now: gone", "not recorded: late"]
+    assert lines[8].startswith("warning: only 55 steps count after the warm-up: with fewer than ")
+    assert lines.pop(8)
     groups = [word for word in lines[9].split() if word.strip("-")]
     assert groups == ["recorded", "configured", "--set"]
     titles = ["UNMET", "SHORT", "MOVES"]
@@ -82,6 +84,20 @@ def test_without_a_setting_there_is_one_replay(folder: Path) -> None:
     lines = ran(folder, *QUICK).stdout.splitlines()
     assert not any("--set" in line for line in lines)
     assert sum(line.count("UNMET") for line in lines) == 2 + 1  # a row of titles and the legend
+
+
+def test_a_time_without_warm_up_and_longer_than_recorded_is_warned_of(folder: Path) -> None:
+    result = ran(folder, "--since", "8h", "--no-fits", "--jobs", "1", "--json")
+    assert json.loads(result.stdout)["warnings"] == [
+        "no warm-up: nothing was recorded before, so forecasts begin with nothing",
+        "asked for 8h, and 3h of it are recorded",
+    ]
+
+
+def test_a_number_without_a_unit_is_said_to_be_seconds(folder: Path) -> None:
+    result = ran(folder, "--since", "3600", "--no-fits", "--jobs", "1")
+    assert "Note: --since 3600 is 3600 seconds (3600m are minutes" in result.stderr
+    assert "Note:" not in ran(folder, *QUICK).stderr
 
 
 def test_json_has_all_that_was_found(folder: Path) -> None:
