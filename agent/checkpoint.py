@@ -24,8 +24,9 @@ log = structlog.get_logger()
 
 _NAMES = ("tick.0", "tick.1")
 _MAGIC = b"tidegate tick 1\n"
-# Magic, number, when the sample was taken, bytes of the head, bytes of the columns, checksum.
-_START = struct.Struct("<16sQdQQI")
+# Magic, number, when the sample was taken, bytes of the head, bytes of the columns; and, behind
+# it, the checksum of all else.
+_START, _CHECKSUM = struct.Struct("<16sQdQQ"), struct.Struct("<I")
 _MOST_BYTES = 1 << 28
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LEDGER = tuple(one.name for one in fields(Ledger))
@@ -75,12 +76,12 @@ class Checkpoint:
             + _disk_rows(sample.disks)
         ).tobytes()
         self.number += 1
-        checksum = zlib.crc32(columns, zlib.crc32(head))
-        sizes = (len(head), len(columns), checksum)
+        sizes = (len(head), len(columns))
         start = _START.pack(_MAGIC, self.number, sample.taken_at_s, *sizes)
+        checksum = _CHECKSUM.pack(_checksum(start, head, columns))
         path = self._folder / _NAMES[self.number % len(_NAMES)]
         try:
-            _write(path, start + head + columns)
+            _write(path, start + checksum + head + columns)
             self.problem = None
         except OSError as error:
             if self.problem is None:  # said once, not every tick
@@ -157,15 +158,26 @@ def _read(path: Path) -> _Kept | None:
         if not path.is_file() or path.stat().st_size > _MOST_BYTES:
             return None
         content = path.read_bytes()
-        magic, number, taken_at_s, head_bytes, column_bytes, checksum = _START.unpack_from(content)
-        head = content[_START.size : _START.size + head_bytes]
-        columns = content[_START.size + head_bytes :][:column_bytes]
-        if magic != _MAGIC or checksum != zlib.crc32(columns, zlib.crc32(head)):
+        magic, number, taken_at_s, head_bytes, column_bytes = _START.unpack_from(content)
+        (checksum,) = _CHECKSUM.unpack_from(content, _START.size)
+        behind = _START.size + _CHECKSUM.size
+        head, columns = content[behind : behind + head_bytes], content[behind + head_bytes :]
+        is_whole = len(columns) == column_bytes
+        if (
+            magic != _MAGIC
+            or not is_whole
+            or checksum != _checksum(content[:behind], head, columns)
+        ):
             return None
         said = msgspec.json.decode(head, type=_Head)
         return _Kept(number, taken_at_s, said, _table(said, columns))
     except (OSError, ValueError, struct.error, msgspec.MsgspecError):
         return None
+
+
+def _checksum(start: bytes, head: bytes, columns: bytes) -> int:
+    """Return the checksum of all but itself."""
+    return zlib.crc32(columns, zlib.crc32(head, zlib.crc32(start[: _START.size])))
 
 
 def _table(head: _Head, columns: bytes) -> Floats:
