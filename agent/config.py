@@ -19,7 +19,7 @@ from agent.expanding import calendar_reading, expanded
 from agent.homes import nested
 from agent.keys import Faults, Kind, dotted, read_table, shown
 from agent.overrides import Override, by_tenant, of_host, overridden
-from agent.quoting import quoted
+from agent.quoting import meant, quoted
 from agent.reading import regular_file
 from agent.schema import (
     METRICS,
@@ -247,6 +247,16 @@ def _host_config(
     )
 
 
+def _is_slip(name: str, settings: Any, where: str, faults: Faults) -> bool:
+    """Say whether a new class is half of one, and named nearly as one that there is: a fault."""
+    hint = meant(name, [qos.name for qos in DEFAULT_QOS])
+    needed = [key.name for key in QOS_KEYS]
+    if not hint or not isinstance(settings, Mapping) or set(needed) <= set(settings):
+        return False
+    faults.add(where, f"unknown class ({hint}); one of its own needs {', '.join(needed)}")
+    return True
+
+
 def _capacities(
     host: HostSettings, faults: Faults, *, cores: float, memory_bytes: float
 ) -> dict[Resource, float]:
@@ -305,7 +315,9 @@ def _qos_classes(table: Any, faults: Faults) -> tuple[QosClass, ...]:
         is_new = name not in built_in
         if not NAME.fullmatch(name):
             faults.add(where, f"expected a class name of {_NAME_EXPECTATION}")
-        found = read_table(settings, QOS_KEYS, where=where, faults=faults, is_complete=is_new)
+        is_slip = is_new and _is_slip(name, settings, where, faults)
+        is_complete = is_new and not is_slip
+        found = read_table(settings, QOS_KEYS, where=where, faults=faults, is_complete=is_complete)
         if is_new and not NAME.fullmatch(name):
             continue  # tenants' faults would name it, whatever it does to a terminal
         stem = built_in.get(name, QosClass(name, 1.0, 0.0, 0, 0.0))

@@ -34,7 +34,7 @@ from agent.explain import explain
 from agent.metrics import MetricError
 from agent.pinboard import PinBoard
 from agent.pinning import PinError, pin, unpin
-from agent.quoting import quoted
+from agent.quoting import meant, quoted
 from agent.record import TickRecord
 from agent.status import AgentFacts, health, status
 
@@ -114,7 +114,7 @@ class ControlApp:
         if record is None or what not in self._takers:
             return HTTPStatus.SERVICE_UNAVAILABLE, Refusal("the agent is starting: no tick yet")
         if name not in record.roster.names:
-            return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {quoted(name)}")
+            return HTTPStatus.NOT_FOUND, _no_tenant(record, name)
         try:
             return HTTPStatus.OK, self._takers[what](record, name, _body(environ))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -140,8 +140,13 @@ class ControlApp:
             name = path.removeprefix(_TENANT_PREFIX)
             found = explain(record, name, now_s=now_s)
         if found is None:
-            return HTTPStatus.NOT_FOUND, Refusal(f"there is no tenant {quoted(name)}")
+            return HTTPStatus.NOT_FOUND, _no_tenant(record, name)
         return HTTPStatus.OK, found
+
+
+def _no_tenant(record: TickRecord, name: str) -> Refusal:
+    hint = meant(name, record.roster.names)
+    return Refusal(f"there is no tenant {quoted(name)}" + (f" ({hint})" if hint else ""))
 
 
 def _metrics_taker(push: Push | None) -> dict[str, Taker]:

@@ -15,6 +15,7 @@ from agent.tenant import Resource
 from agent.units import three_digits
 
 MOST_EVENTS = 500
+_ONCE = three_digits(1.0)  # raised by nothing that could be shown
 _NOTHING_LEARNED = "it has not been seen yet"
 
 
@@ -30,7 +31,7 @@ def events_answer(agenda: Agenda | None, *, now_s: float, problems: tuple[str, .
 def raise_sentence(agenda: Agenda | None, resource: Resource, tenant: int) -> Sentence | None:
     """Return which event raised a tenant's profile of a resource, and by how much."""
     raised = None if agenda is None else agenda.raised(resource, tenant)
-    if raised is None:
+    if raised is None or three_digits(raised.times) == _ONCE:
         return None
     if not raised.name:
         back = "an event in which less than usual was expected ends"

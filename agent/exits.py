@@ -20,7 +20,7 @@ _MEANING_OF = {
     2: "wrong usage of the command line",
     EXIT_UNREACHABLE: "the agent is not running, or does not answer",
     EXIT_DEGRADED: "(doctor) degraded: nothing is missing, the agent runs, with less",
-    EXIT_OUTPUT: "the output could not be written: a full disk, a closed pipe, no such folder",
+    EXIT_OUTPUT: "the output could not be written: a full disk, a closed pipe, no folder",
 }
 
 

@@ -84,7 +84,7 @@ def _chain(record: TickRecord, case: Case, position: int) -> Chain:
         *([Sentence("accuracy", case.accuracy)] if case.accuracy else []),
         *(Sentence("metric", indicator_text(one, case.resource)) for one in indicators),
         *([] if raised is None else [raised]),
-        Sentence("risk", _risk(case)),
+        *([Sentence("risk", _risk(case))] if _has_risk(case) else []),
         Sentence("guaranteed", _guaranteed(case)),
         Sentence("opportunistic", _opportunistic(case)),
         Sentence("emergency", _emergency(case)),
@@ -160,8 +160,13 @@ def _forecast(case: Case) -> str:
     return f"{who} {expects}."
 
 
+def _has_risk(case: Case) -> bool:
+    """Say whether anything is expected above the floor, of which a part could be at risk."""
+    return case.is_more(case.expected - case.floor, 0.0)
+
+
 def _risk(case: Case) -> str:
-    if case.risk <= 0 or not math.isfinite(case.risk):
+    if not math.isfinite(case.risk) or round(100 * case.risk) <= 0:
         return "none: all of the expected demand is pre-allocated."
     return (
         f"{100 * case.risk:.0f} % of the expected demand above the floor is too uncertain to be "
@@ -220,6 +225,8 @@ def _opportunistic(case: Case) -> str:
 def _emergency(case: Case) -> str:
     if case.is_observed:
         return "no grant: it has no limit of tidegate's to be raised while it is only observed."
+    if case.cooldown_left_s > 0 and not case.is_more(case.emergency, 0.0):
+        return f"no grant, and none for another {case.cooldown_left_s:.0f} s: one has ended."
     if case.cooldown_left_s > 0:
         return (
             f"{case.text(case.emergency)} of a grant that has ended; it is taken back over another "

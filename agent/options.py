@@ -10,11 +10,15 @@ import click
 
 from agent import paths
 from agent.exits import fail
-from agent.quoting import quoted
+from agent.quoting import meant, quoted
 from agent.units import parse_seconds
 
 if TYPE_CHECKING:
     from agent.tenant import Resource
+
+    _Choice = click.Choice[str]
+else:
+    _Choice = click.Choice  # before click 8.2 it takes no type
 
 LONGEST_S = 3650 * 86400.0
 
@@ -69,6 +73,21 @@ def fault_lines(problems: Sequence[str]) -> list[str]:
     """Return how many faults a configuration has, and each."""
     count = len(problems)
     return [f"{count} fault{'' if count == 1 else 's'} in the configuration", *problems]
+
+
+class NearChoice(_Choice):
+    """A choice of names that says which was probably meant."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name that is chosen."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            hint = meant(str(value), self.choices)
+            if not hint:
+                raise
+            said = f"{error.message.rstrip('.')} ({hint})"
+            raise click.BadParameter(said, ctx, param) from error
 
 
 def note_seconds(option: click.Parameter, text: str) -> None:

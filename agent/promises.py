@@ -6,8 +6,10 @@ from agent.schema import TENANT_KEYS
 from agent.sections import exact_text
 from agent.settings import Config
 from agent.tenant import Resource
+from agent.units import seconds_text
 
 _MOST_NAMED = 3
+_PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - of the unit's PrivateTmp=
 _MAX_LEFT_ALONE_NAMED = 5
 # The agent and its forecaster, measured with up to some hundred tenants.
 _AGENT_BYTES = 256 << 20
@@ -29,6 +31,7 @@ def summary(config: Config) -> list[str]:
 def warnings(config: Config) -> tuple[str, ...]:
     """Name what is valid and unwise."""
     memory, found = Resource.MEMORY, [*_high_ceilings(config), *_idle_events(config)]
+    found += [*_event_slips(config), *_hidden_files(config)]
     left_bytes = config.machine[memory] - config.capacity[memory]
     if left_bytes < _AGENT_BYTES:
         left, needed = exact_text(memory.kind, left_bytes), exact_text(memory.kind, _AGENT_BYTES)
@@ -83,6 +86,45 @@ def _idle_events(config: Config) -> list[str]:
         f"{event.where}: no tenant has {' or '.join(event.regions)}, so it raises nothing"
         for event in config.events
         if event.regions and not has.intersection(event.regions)
+    ]
+
+
+def _event_slips(config: Config) -> list[str]:
+    """Name events that are over or expect less than usual, and a lead beyond what is known.
+
+    Occurrences are known for two days, and no profile is ever lowered.
+    """
+    found = []
+    for event in config.events:
+        if event.span_s is not None and event.span_s[1] <= config.expansion.since_s:
+            found.append(f"{event.where}: is over, and does not repeat, so it raises nothing")
+        if low := [kind for kind, times in event.multiplier.items() if times < 1.0]:
+            found.append(
+                f"{event.where}: a multiplier below 1 ({', '.join(low)}) lowers nothing: "
+                "no profile is ever lowered"
+            )
+    known_s = config.expansion.until_s - config.expansion.since_s
+    if config.events and config.calendar.lead_s > known_s:
+        found.append(
+            f"calendar.lead_s: {seconds_text(config.calendar.lead_s)} is more than the "
+            f"{seconds_text(known_s)} for which occurrences are known, so profiles rise later"
+        )
+    return found
+
+
+def _hidden_files(config: Config) -> list[str]:
+    """Name metrics files that the service cannot see: its unit has a /tmp of its own."""
+    hidden = [
+        f"{tenant.name} {tenant.metrics_file}"
+        for tenant in config.tenants
+        if tenant.metrics_file and tenant.metrics_file.startswith(_PRIVATE)
+    ]
+    if not hidden:
+        return []
+    named = ", ".join(hidden[:_MOST_NAMED])
+    return [
+        f"metrics.file: {len(hidden)} tenant(s) with one that is hidden from the service, "
+        f"which has a /tmp of its own (PrivateTmp=; /run is seen): {named}"
     ]
 
 

@@ -15,7 +15,7 @@ from agent.backtest.evaluation_options import check_evaluation_options, evaluati
 from agent.backtest.hindsight_options import check_options, hindsight_options, is_given
 from agent.backtest.progress import progress
 from agent.exits import EXIT_CODES, fail
-from agent.options import check_matplotlib
+from agent.options import NearChoice, check_matplotlib
 from agent.output import check_writable, print_value, write_whole
 from agent.units import approximate_bytes
 
@@ -120,7 +120,7 @@ or a child process that was lost.
 @click.option(
     "--policy",
     "policies",
-    type=click.Choice(_POLICIES),
+    type=NearChoice(_POLICIES),
     metavar="NAME",
     multiple=True,
     help="Only these; may be given several times.  [default: all]",

@@ -16,6 +16,7 @@ from agent.backtest.protocol import ProtocolError
 from agent.backtest.waiting import ForecasterError
 from agent.exits import fail
 from agent.output import print_value
+from agent.quoting import meant
 from agent.tenant import Kind, Resource
 from forecast.panel import PANEL
 
@@ -42,8 +43,9 @@ def evaluate(trace: Path, chosen: Mapping[str, Any], *, as_json: bool, width: in
 def _request(trace: Path, chosen: Mapping[str, Any]) -> Request:
     wanted = tuple(dict.fromkeys(chosen["experts"]))
     if unknown := [name for name in wanted if name not in PANEL]:
-        known = ", ".join(PANEL)
-        raise click.UsageError(f"--expert: expected {known}; got {', '.join(unknown)}")
+        known, hint = ", ".join(PANEL), meant(unknown[0], PANEL)
+        hint = f" ({hint})" if hint else ""
+        raise click.UsageError(f"--expert: expected {known}; got {', '.join(unknown)}{hint}")
     return Request(
         path=trace,
         resource=Resource(Kind(chosen["resource"])),

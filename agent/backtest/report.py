@@ -178,7 +178,7 @@ def factor_lines(found: FactorResult, setup: Setup, width: int) -> list[str]:
     """Return the table of one capacity."""
     classes = list(found.policies[0].mean.by_class)
     heads, lines, _ = table(_columns(setup, classes), found.policies, width=width)
-    title = f"capacity {found.factor:g} x the peak ({_amount(setup, found.capacity)})"
+    title = f"capacity {_amount(setup, found.capacity)} = {found.factor:g} x the peak"
     return [f"{title}: {_verdict(found)}", *heads, *lines]
 
 
@@ -269,9 +269,10 @@ def _number(value: float) -> str:
 
 def legend_lines(setup: Setup) -> list[str]:
     """Return what the tables' columns mean."""
+    bad = f"BAD    tenants of {setup.tenants_per_host} short in > 1 % of steps"
     lines = [
         "UNMET  demand not served, of all demand        SHORT  steps of tenants not served in full",
-        "BAD    tenants short in over 1 % of steps      USED   of the capacity",
+        f"{bad:<47}USED   of the capacity",
         "MOVES  limit changes per tenant and hour       JAIN   fairness while short; 1 is even",
         "*      a reference, no policy: weights never cap and so know the demand; the oracle does",
     ]

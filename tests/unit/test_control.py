@@ -56,6 +56,8 @@ def test_an_explanation_is_answered(served: Path) -> None:
     [
         ("/v1/tenants/nobody", "there is no tenant 'nobody'"),
         ("/v1/tenants/", "there is no tenant ''"),
+        ("/v1/tenants/wbe", r"there is no tenant 'wbe' \(did you mean 'web'\?\)"),
+        ("/v1/forecasts/wbe", r"there is no tenant 'wbe' \(did you mean 'web'\?\)"),
         ("/v1/tenants/..%2F..%2Fetc", r"there is no tenant '\.\./\.\./etc'"),
         ("/", "there is nothing at '/'"),
         ("/v2/status", "there is nothing at '/v2/status'"),

@@ -131,6 +131,8 @@ def test_tenants_without_a_value_are_left_out(tmp_path: Path) -> None:
         (["--forecast", "--since", "1h"], 2, "--forecast: not together with --since"),
         (["--forecast", "no-such.csv"], 1, "no-such.csv"),
         (["--forecast", "SMALL", "--expert", "wise"], 2, "--expert: expected level, "),
+        (["--forecast", "SMALL", "--expert", "lst"], 2, "got lst (did you mean 'last'?)"),
+        (["SMALL", "--policy", "oracel"], 2, "'oracle' (did you mean 'oracle'?)"),
         (["--forecast", "SMALL", "--tenants", "7"], 1, "a host of 7 tenants, and the trace has 6"),
         (["--forecast", "SMALL", "--resource", "memory", "--scored", "100"], 2, "--scored"),
     ],

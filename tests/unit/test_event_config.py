@@ -184,7 +184,7 @@ def test_the_summary_counts_events_and_warns_of_regions_that_nobody_has(
     )
     (line,) = (line for line in summary(config) if line.startswith("3 event(s), 1 calendar(s): "))
     assert re.fullmatch(r".*: [23] occurrence\(s\) within two days", line)
-    assert warnings(config) == ("event 'x': no tenant has asia, so it raises nothing",)
+    assert warnings(config)[0] == "event 'x': no tenant has asia, so it raises nothing"
     assert not any("event" in line for line in summary(load()))
 
 
@@ -230,6 +230,21 @@ def test_a_calendar_that_cannot_be_read_is_told(
     assert fault in found
     assert len(config.tenants) == 1
     assert {one.name for one in config.expansion.occurrences} == {"x"}
+
+
+def test_what_raises_nothing_is_warned_of(load: Loader) -> None:
+    entry = '[[events]]\nname = "{}"\nstart = {}\nmultiplier = {}\n'
+    text = entry.format("past", "2020-01-01", 2) + entry.format("low", "2190-01-01", 0.5)
+    metrics = 'qos = "gold"\n[metrics]\nfile = "{}/web.json"\n'
+    config = load(f'{text}[calendar]\nlead_s = "3d"\n', web=metrics.format("/tmp"))  # noqa: S108
+    over, low, lead, hidden = warnings(config)
+    assert over.startswith("event 'past': is over")
+    assert low.startswith("event 'low': a multiplier below 1 (cpu, ")
+    assert lead.startswith("calendar.lead_s: 3d is more than the 2d for which")
+    assert hidden.startswith("metrics.file: 1 tenant(s) with one that is hidden")
+    assert hidden.endswith("web /tmp/web.json")
+    fine = entry.format("fine", "2190-01-01", 1)
+    assert warnings(load(fine, web=metrics.format("/run/x"))) == ()
 
 
 def test_a_rule_that_only_the_library_understands_is_told_and_refuses_nothing(load: Loader) -> None:

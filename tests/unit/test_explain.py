@@ -165,6 +165,22 @@ def test_a_grant_that_is_taken_back_and_a_pool_that_is_kept_are_explained() -> N
     )
 
 
+def test_what_would_read_as_nothing_is_not_said() -> None:
+    one = record()
+    cpu = replace(
+        one.resources[CPU],
+        emergency=np.zeros(5),
+        cooldown_left_s=column(0, 0, 0, 0, 42),
+        risk=np.full(5, 0.004),
+    )
+    quiet = replace(one, resources={**one.resources, CPU: cpu})
+    answer = explained("web", quiet)
+    assert step(answer, 0, "emergency") == "no grant, and none for another 42 s: one has ended."
+    assert step(answer, 0, "risk") == "none: all of the expected demand is pre-allocated."
+    floors = replace(one, resources={**one.resources, CPU: replace(cpu, expected=np.zeros(5))})
+    assert "risk" not in [said.stage for said in explained("web", floors).chains[0].steps]
+
+
 def test_on_an_idle_host_a_debt_costs_nothing_yet() -> None:
     one = record()
     cpu = replace(one.resources[CPU], pressure=0.001)

@@ -102,6 +102,13 @@ def test_settings_stand_in_the_files_the_last_of_two_for_one_place(folder: Path)
             ],
         ),
         (["tenants.wed.qos=gold"], ["--set: tenants.wed: expected a tenant that has a file, got"]),
+        (
+            ["qos.glod.weight=2", "qos.glod.burst_s=-1"],
+            [
+                "--set: qos.glod: unknown class (did you mean 'gold'?); one of its own needs",
+                "--set: qos.glod.burst_s: expected seconds of at least 0",
+            ],
+        ),
         (["pools.fraction=0.1"], ["--set: pools: unknown section"]),
         (["tenants.web.qos=brass"], ["--set: tenants.web.qos: expected a QoS class,"]),
         (

@@ -48,7 +48,7 @@ def test_a_page_is_whole_in_itself(path: Path, tmp_path: Path) -> None:
     fetched = set(re.findall(r'(?:src|href)="([^"#][^"]*)"', text))
     assert fetched == set()
     assert "<script" not in text
-    assert "capacity 0.8 x the peak" in text
+    assert " = 0.8 x the peak: " in text
     assert list(tmp_path.iterdir()) == [tmp_path / "x.html"]
 
 
