@@ -9,6 +9,8 @@ _VERDICTS = {
     "replaced": "poor, so that the fallback rule stands in until the model does better: ",
 }
 _ALIKE_PCT = 0.5
+# One begins every third of a horizon: as long as 20 side by side (forecast.judge.least_windows).
+JUDGED_FROM_HORIZONS = 58
 
 
 def accuracy_text(quality: ForecastQuality | None) -> str:
@@ -20,11 +22,16 @@ def accuracy_text(quality: ForecastQuality | None) -> str:
         return "not known yet: no horizon has ended since its model was fitted."
     said = [
         f"bounds for 80, 95 and 99 % held {_listed(held)} % of the time over "
-        f"{quality.windows:.0f} horizons",
+        f"{quality.windows:.0f} horizons{_needed(quality)}",
         *_skill_parts(quality),
         *_size_parts(quality),
     ]
     return f"{_VERDICTS[quality.verdict]}{'; '.join(said)}."
+
+
+def _needed(quality: ForecastQuality) -> str:
+    is_waiting = quality.verdict == "unjudged" and quality.windows < JUDGED_FROM_HORIZONS
+    return f" of the {JUDGED_FROM_HORIZONS} that it takes" if is_waiting else ""
 
 
 def _skill_parts(quality: ForecastQuality) -> list[str]:

@@ -20,12 +20,14 @@ from records import (
     with_rates,
 )
 
+from agent.accuracy_text import JUDGED_FROM_HORIZONS
 from agent.answers import Explanation
 from agent.explain import explain
 from agent.record import IndicatorTick, TickRecord
 from agent.render import explanation_lines
 from agent.tenant import Entitlement, Resource, Roster, Tenant
 from enforce.columns import Control, Result
+from forecast.judge import least_windows
 from forecast.quality import Verdict
 
 
@@ -329,3 +331,11 @@ def test_a_poor_forecast_is_told_with_what_is_done_about_it() -> None:
 def test_before_any_horizon_has_ended_nothing_is_known_of_accuracy() -> None:
     fresh = with_quality(record(), coverage_95=float("nan"), windows=0.0)
     assert step(explained("web", fresh), 0, "accuracy").startswith("not known yet")
+
+
+def test_who_is_unjudged_is_told_what_it_takes() -> None:
+    few = with_quality(record(), verdict=Verdict.UNJUDGED, windows=29.0)
+    said = step(explained("web", few), 0, "accuracy")
+    assert said.startswith("too little to judge by yet: ")
+    assert " over 29 horizons of the 58 that it takes; " in said
+    assert least_windows(15, 5) == JUDGED_FROM_HORIZONS
