@@ -19,7 +19,7 @@ from agent.expanding import calendar_reading, expanded
 from agent.homes import nested
 from agent.keys import Faults, Kind, dotted, read_table, shown
 from agent.overrides import Override, by_tenant, of_host, overridden
-from agent.quoting import meant, quoted
+from agent.quoting import meant
 from agent.reading import regular_file
 from agent.schema import (
     METRICS,
@@ -34,6 +34,7 @@ from agent.schema import (
 from agent.sections import GROUPS, entitlements, exact_text, supplies, uplinks
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config, HostSettings, Periods
 from agent.tenant import QosClass, Resource, Tenant
+from agent.toml_faults import toml_fault
 from agent.units import seconds_text
 
 # A hundred classes of tenants take 10 kB; tomllib's time grows with the square of a key's parts.
@@ -43,15 +44,6 @@ _MAX_PROBLEMS_NAMED = 3
 _SUFFIX = ".toml"
 _OVERRIDES = "--set: "
 _MAX_HORIZON_STEPS = 1000
-_TOML_PLACE = re.compile(r"\(at line (\d+), column \d+\)$", re.ASCII)
-_TOML_EVENT = re.compile(r"[ \t]*\[\[[ \t]*events[ \t]*\]\].*")
-_TOML_NAME = re.compile(r"""[ \t]*name[ \t]*=[ \t]*(["'])(.{1,80}?)\1""")
-_TOML_TWICE = {  # what tomllib says, and what it means
-    "Cannot overwrite a value": "this key is set twice",
-    "Duplicate inline table key": "this key is set twice",
-    "Cannot declare (": "this table is there twice",
-    "Cannot mutate immutable namespace (": "this table is there already, and closed",
-}
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _NAME_EXPECTATION = "a-z, 0-9, '_' and '-', beginning with a letter or digit, at most 63 long"
 
@@ -175,33 +167,12 @@ def _document(file: _File) -> dict[str, Any]:
     except RecursionError:
         file.faults.add("", "not valid TOML: nested too deeply")
     except tomllib.TOMLDecodeError as error:
-        file.faults.add("", _toml_fault(str(error), text))
+        file.faults.add("", toml_fault(str(error), text))
     except _UnfitTextError as error:
         file.faults.add("", str(error))
     except ValueError:  # of Python's conversion, which tomllib lets through
         file.faults.add("", "not valid TOML: a number of thousands of digits")
     return {}
-
-
-def _toml_fault(message: str, text: str) -> str:
-    """Return what tomllib found, in plain words where a name is there twice, and of which event."""
-    place = _TOML_PLACE.search(message)
-    where = f"line {place[1]}" if place else "the last line"
-    said = (words for start, words in _TOML_TWICE.items() if message.startswith(start))
-    found = next((f"{where}: {words}" for words in said), f"not valid TOML: {message}")
-    name = _event_around(text.split("\n"), int(place[1])) if place else ""
-    return f"{found}, in event {quoted(name)}" if name else found
-
-
-def _event_around(lines: Sequence[str], line: int) -> str:
-    """Return the name in the [[events]] table that a line (from 1) stands in; "" without one."""
-    heads = [at for at, text in enumerate(lines) if text.lstrip(" \t").startswith("[")]
-    begun = max((at for at in heads if at < line), default=None)
-    if begun is None or not _TOML_EVENT.fullmatch(lines[begun]):
-        return ""
-    ended = min((at for at in heads if at > begun), default=len(lines))
-    names = (_TOML_NAME.match(text) for text in lines[begun:ended])
-    return next((name[2] for name in names if name), "")
 
 
 def _check_text(text: str) -> None:

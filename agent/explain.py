@@ -142,9 +142,8 @@ def _demand(case: Case) -> str:
         return "unknown, and so not counted as zero."
     if not case.is_held_back:
         return f"{case.text(case.demand)}, as measured: nothing held it back."
-    return (
-        f"about {case.text(case.demand)}: it was held back, so what it used is only a lower bound."
-    )
+    about = f"about {case.text(case.demand)}"
+    return f"{about}: it was held back, so what it used is only a lower bound."
 
 
 def _forecast(case: Case) -> str:
