@@ -114,7 +114,7 @@ class Calendar:
         self._on_total = np.where(is_changed, on * self._on_s, self._on_total)
 
     def _begin_retrying(self) -> None:
-        _log_problems(self._expansion)
+        _log_problems(self._expansion.told(self._plan.sources))
         self._retry_in_s = _RETRY_S
         self._retry_at_s = self._clock() + self._retry_in_s
 
@@ -269,6 +269,7 @@ class Calendar:
             if done.sources is self._plan.sources:
                 self._set_retry(found, wall_s)
             if found is not None:
+                _log_problems(found.told(self._plan.sources))
                 self._expansion = _in_place_of(self._expansion, found)
                 self._forget()
         since_s = self._expansion.since_s
@@ -297,8 +298,7 @@ def _read_anew(sources: Sequence[EventSource], problems: Sequence[str]) -> Seque
     ]
 
 
-def _log_problems(found: Expansion) -> None:
-    problems = [one for one in found.problems if one]
+def _log_problems(problems: Sequence[str]) -> None:
     if problems:
         log.warning("events cannot be worked out", problems=problems[:3])
 
@@ -310,7 +310,6 @@ def _in_place_of(before: Expansion, found: Expansion) -> Expansion:
     """
     if not any(found.problems):
         return found
-    _log_problems(found)
     kept = [one for one in before.occurrences if found.problems[one.source]]
     occurrences = tuple(sorted([*found.occurrences, *kept]))
     return replace(found, since_s=before.since_s, occurrences=occurrences)
