@@ -104,12 +104,19 @@ def is_full(record: TickRecord, resource: Resource, position: int) -> bool:
     return bool(min(now[:2]) >= 0.999 * 80 * MBIT and now[2] >= 0.88 * 80 * MBIT)
 
 
+def has_queue(record: TickRecord, position: int) -> bool:
+    """Say whether packets of a tenant wait to be sent at this instant."""
+    return bool(record.sample.network.out_backlog_bytes[0, position] > 0)
+
+
 def test_an_uplink_is_divided_and_its_limits_held(agent: Agent, traffic: Traffic) -> None:
     record = agent.tick(3)
     assert not any("network" in problem or LINK in problem for problem in record.problems)
     traffic.stream("acme", "out")
     traffic.stream("bits", "in")
-    record = agent.tick_until(lambda r: is_full(r, OUT, 0) and is_full(r, IN, 1))
+    record = agent.tick_until(
+        lambda r: is_full(r, OUT, 0) and is_full(r, IN, 1) and has_queue(r, 0)
+    )
     sent, received = record.resources[OUT], record.resources[IN]
     # acme alone wants to send: it has its ceiling, and bits what is left of the capacity.
     assert sent.limit[0] == pytest.approx(80 * MBIT, rel=0.01)
