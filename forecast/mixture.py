@@ -21,8 +21,9 @@ from forecast.quality import WHOLE_PCT, Bytes
 from forecast.scores import Losses, pinball
 from forecast.target import Pending, Target
 
-# Half of what was learned is forgotten after 140 windows: chosen on recorded traces.
-_KEPT_A_WINDOW = 0.995
+# Half of what was learned is forgotten after so many windows, chosen on recorded traces; of a rare
+# level not before it was missed about three times: until then who says least only seems to save.
+_HALF_LIFE_WINDOWS, _HALF_LIFE_MISSES = 140, 3
 _TINY = 1e-30
 # Beyond this the sum of squares would not fit single precision.
 _MOST_SAVED = np.float32(1e17)
@@ -42,6 +43,8 @@ class Mixture:
         # What each expert said and, behind them, what was made of it.
         self._pending = Pending(n_series, target, (n_experts + 1, len(target.levels)))
         self._levels: Singles = target.levels.astype(np.float32)[:, None]
+        half_life = np.maximum(_HALF_LIFE_WINDOWS, _HALF_LIFE_MISSES / (1.0 - target.levels))
+        self._kept: Singles = (0.5 ** (1.0 / half_life)).astype(np.float32)[:, None]
 
     def told(self, step: int) -> Singles:
         """Return what was made of what was said of the window that closes now."""
@@ -67,7 +70,7 @@ class Mixture:
             saved = np.nan_to_num(slope * (mixed - said), nan=0.0)
             saved[..., np.isnan(came)] = 0.0
             np.clip(saved, -_MOST_SAVED, _MOST_SAVED, out=saved)
-            kept = np.where(np.isnan(came), np.float32(1.0), np.float32(_KEPT_A_WINDOW))
+            kept = np.where(np.isnan(came), np.float32(1.0), self._kept)
             self._saved[..., block] = kept * self._saved[..., block] + saved
             self._squares[..., block] = kept * self._squares[..., block] + np.square(saved)
 
