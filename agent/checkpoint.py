@@ -161,13 +161,10 @@ def _read(path: Path) -> _Kept | None:
         magic, number, taken_at_s, head_bytes, column_bytes = _START.unpack_from(content)
         (checksum,) = _CHECKSUM.unpack_from(content, _START.size)
         behind = _START.size + _CHECKSUM.size
-        head, columns = content[behind : behind + head_bytes], content[behind + head_bytes :]
-        is_whole = len(columns) == column_bytes
-        if (
-            magic != _MAGIC
-            or not is_whole
-            or checksum != _checksum(content[:behind], head, columns)
-        ):
+        # Behind that is what is left of a longer one: a file is written over, and not cut.
+        head, rest = content[behind : behind + head_bytes], content[behind + head_bytes :]
+        columns = rest[:column_bytes]
+        if magic != _MAGIC or checksum != _checksum(content[:behind], head, columns):
             return None
         said = msgspec.json.decode(head, type=_Head)
         return _Kept(number, taken_at_s, said, _table(said, columns))

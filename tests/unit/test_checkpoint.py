@@ -61,6 +61,18 @@ def test_tenants_are_found_by_name_and_newcomers_know_nothing(tmp_path: Path) ->
     assert np.isnan(found.cpu_usage_us[0])
 
 
+def test_fewer_tenants_than_before_leave_no_rest_of_the_last_in_the_way(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path)
+    for number in range(4):
+        balances = (float(number), 9.0, 9.0) if number < 2 else (float(number),)
+        who = roster(*"abc"[: len(balances)])
+        checkpoint.save(who, {Resource.CPU: ledger(*balances)}, seen(1.0 + number, *balances))
+    balance, found = opened(tmp_path, "a")
+    assert balance == [3.0]
+    assert found is not None
+    assert found.taken_at_s == 4.0
+
+
 def test_another_boot_knows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Checkpoint(tmp_path).save(roster("a"), {Resource.CPU: ledger(1.0)}, seen(1.0, 10.0))
     (tmp_path / "boot_id").write_text("another\n")
