@@ -92,9 +92,7 @@ class Calendar:
         """Return why events to come are not known or not followed, None where they are."""
         if self._left_out:
             return f"{self._left_out} of what is on at once, of too many tenants, are left out"
-        problems = zip(self._plan.sources, self._expansion.problems, strict=False)
-        told = (f"{source.where}: {problem}" for source, problem in problems if problem)
-        return next(told, None)
+        return next(iter(self._expansion.told(self._plan.sources)), None)
 
     def replan(self, plan: CalendarPlan) -> None:
         """Go on under another configuration; `rearrange` follows where tenants differ too."""

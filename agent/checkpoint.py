@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from agent.tenant import Bools, Floats, Ints, Resource, Roster, carried_over
+from agent.tenant import Floats, Resource, Roster, carried_over, positions_among
 from agent.tokens import Ledger
 from enforce.columns import COUNTERS, DiskColumns, HostSample, Limits, Vitals
 
@@ -96,7 +96,7 @@ class Checkpoint:
         kept, found = self._kept, dict(before)
         if kept is None:
             return found
-        positions, is_known = _positions(roster, kept.head.tenants)
+        positions = positions_among(roster.names, kept.head.tenants)
         for place, name in enumerate(kept.head.ledgers):
             rows = kept.columns[place * len(_LEDGER) : (place + 1) * len(_LEDGER)]
             resource = next((one for one in before if str(one) == name), None)
@@ -104,6 +104,7 @@ class Checkpoint:
                 then = (carried_over(row, positions, 0.0) for row in rows)
                 now = (getattr(before[resource], column) for column in _LEDGER)
                 pairs = zip(then, now, strict=True)
+                is_known = positions >= 0
                 found[resource] = Ledger(*(np.where(is_known, one, two) for one, two in pairs))
         return found
 
@@ -112,7 +113,7 @@ class Checkpoint:
         kept = self._kept
         if kept is None or kept.head.counters != COUNTERS or kept.head.disks != tuple(disks):
             return None
-        positions, _ = _positions(roster, kept.head.tenants)
+        positions = positions_among(roster.names, kept.head.tenants)
         rows = carried_over(kept.columns[len(kept.head.ledgers) * len(_LEDGER) :], positions)
         counters = dict(zip(COUNTERS, rows[1:], strict=False))
         by_disk = rows[1 + len(COUNTERS) :].reshape(4, len(disks), len(roster))
@@ -139,12 +140,6 @@ def _disk_rows(disks: DiskColumns) -> list[Floats]:
     if not disks.names:
         return []
     return [disks.read_bytes, disks.write_bytes, disks.read_ops, disks.write_ops]
-
-
-def _positions(roster: Roster, names: Sequence[str]) -> tuple[Ints, Bools]:
-    at = {name: place for place, name in enumerate(names)}
-    positions = np.array([at.get(name, -1) for name in roster.names], dtype=np.int64)
-    return positions, positions >= 0
 
 
 def _write(path: Path, content: bytes) -> None:

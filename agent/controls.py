@@ -8,6 +8,7 @@ from enforce.columns import AnyControl, ClassControl, Control, DiskControl, Disk
 
 # Of all others limits are decided, and nothing enforces them yet; but see `control_of`.
 LIMIT_CONTROL = {Resource.CPU: Control.CPU_MAX, Resource.MEMORY: Control.MEMORY_HIGH}
+_PROMISE_CONTROL = {Resource.CPU: Control.CPU_WEIGHT, Resource.MEMORY: Control.MEMORY_LOW}
 # Usage is unknown and there is no forecast, but where an uplink is named, whose classes count.
 UNCOUNTED = (Kind.NET_OUT, Kind.NET_IN, Kind.REQUESTS)
 _NUMBER: Mapping[Kind, IoNumber] = {
@@ -40,11 +41,7 @@ def rate_control_of(resource: Resource) -> ClassControl | None:
 
 def limit_and_promise(resource: Resource) -> tuple[AnyControl, ...]:
     """Return what limits a resource, and what keeps what is guaranteed of it; () is nothing."""
-    if resource == Resource.CPU:
-        return Control.CPU_MAX, Control.CPU_WEIGHT
-    if resource == Resource.MEMORY:
-        return Control.MEMORY_HIGH, Control.MEMORY_LOW
-    both = (control_of(resource), rate_control_of(resource))
+    both = (control_of(resource), _PROMISE_CONTROL.get(resource) or rate_control_of(resource))
     return tuple(control for control in both if control is not None)
 
 

@@ -183,8 +183,13 @@ class Roster:
 
     def positions_in(self, other: "Roster") -> Ints:
         """Return each tenant's position in `other`, -1 where it is not there."""
-        at = {name: position for position, name in enumerate(other.names)}
-        return np.array([at.get(name, -1) for name in self.names], dtype=np.int64)
+        return positions_among(self.names, other.names)
+
+
+def positions_among(names: Iterable[str], others: Iterable[str]) -> Ints:
+    """Return each name's position among others, -1 where it is not there."""
+    at = {name: position for position, name in enumerate(others)}
+    return np.array([at.get(name, -1) for name in names], dtype=np.int64)
 
 
 def carried_over(column: Floats, positions: Ints, missing: float = float("nan")) -> Floats:

@@ -186,12 +186,12 @@ class Applier:
         Our own writes are told too, and those beside the ticks: of memory.high nothing is sure.
         Nobody watches files of disks.
         """
+        if control is Control.MEMORY_HIGH:
+            return set()
         touched, names = self.touched(), [str(control)]
         if control is Control.CPU_WEIGHT:
             names.append("cpu.weight.nice")
         found = set().union(*(touched.get(name, ()) for name in names))
-        if control is Control.MEMORY_HIGH:
-            return set()
         return {tenant for tenant in found if (control, tenant) not in self._own}
 
     def _carried_out(

@@ -1,12 +1,12 @@
 """The whole agent on a disk: it divides, holds, follows, adopts and gives back."""
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from agents import ticked
 from blocks import SIZE, WRITE_DIRECT, lab_disk, rate, stacked_on
 from click.testing import CliRunner
 from tenants import MIB, living_in, wait_until
@@ -65,13 +65,7 @@ class Agent:
         self._open.close()
 
     def tick(self, count: int = 1) -> TickRecord:
-        for _ in range(count):
-            time.sleep(TICK_S)
-            self.daemon.tick(time.monotonic(), 0)
-        assert self.daemon.failed_ticks == 0
-        record = self.daemon.record
-        assert record is not None
-        return record
+        return ticked(self.daemon, count, TICK_S)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from agents import ticked
 from click.testing import CliRunner
 from traffic import LINK, MBIT, NAMES, Traffic, sh
 
@@ -75,12 +76,7 @@ class Agent:
         self.daemon.close()
 
     def tick(self, count: int = 1) -> TickRecord:
-        for _ in range(count):
-            time.sleep(TICK_S)
-            self.daemon.tick(time.monotonic(), 0)
-        assert self.daemon.failed_ticks == 0
-        assert self.daemon.record is not None
-        return self.daemon.record
+        return ticked(self.daemon, count, TICK_S)
 
     def tick_until(self, is_true: Callable[[TickRecord], object]) -> TickRecord:
         """Tick until a condition holds: a busy machine may feed a limit late, but not never."""

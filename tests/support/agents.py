@@ -81,13 +81,17 @@ class Agent:
         return self.daemon.reload_problem
 
     def tick(self, count: int = 1) -> TickRecord:
-        for _ in range(count):
-            time.sleep(self._tick_s)
-            self.daemon.tick(time.monotonic(), 0)
-        assert self.daemon.failed_ticks == 0
-        record = self.daemon.record
-        assert record is not None
-        return record
+        return ticked(self.daemon, count, self._tick_s)
+
+
+def ticked(daemon: Daemon, count: int, tick_s: float) -> TickRecord:
+    """Tick a daemon so often, of which none may fail, and return its last record."""
+    for _ in range(count):
+        time.sleep(tick_s)
+        daemon.tick(time.monotonic(), 0)
+    assert daemon.failed_ticks == 0
+    assert daemon.record is not None
+    return daemon.record
 
 
 def quota_cores(cgroup: Path) -> float:

@@ -1,3 +1,5 @@
+"""HTB classes of tenants: as columns, as messages, and in a kernel, in a namespace of their own."""
+
 import json
 import os
 import subprocess
