@@ -14,7 +14,6 @@ from agent.calendar import Calendar
 from agent.config import ConfigError, check_reload
 from agent.drift import DriftWatch
 from agent.forecaster import Forecaster
-from agent.homestead import Homestead
 from agent.host import read_machine
 from agent.indicators import LeadingIndicators
 from agent.loading import Loading
@@ -41,6 +40,7 @@ from agent.sources import Sources
 from agent.status import AgentFacts
 from agent.telemetry import configure
 from agent.tenant import Resource, Roster
+from agent.tenant_places import TenantPlaces
 from agent.tick import ControlLoop, LoopSettings
 from agent.verdicts import log_verdicts
 from agent.wording import enforcing_text
@@ -80,10 +80,10 @@ class Daemon:
             log.warning("originals damaged", problem=self._originals.problem)
         self._roster = Roster.of(config.tenants, config.resources)
         self._had_tenants, self._unmade = bool(config.tenants), dict[str, str]()
-        self._homestead = Homestead(config, self._roster)
+        self._tenant_places = TenantPlaces(config, self._roster)
         self._release_unenforced()
         self._make_cgroups(self._roster.names)
-        self._kernel = self._opened_kernel(config, self._roster, self._homestead)
+        self._kernel = self._opened_kernel(config, self._roster, self._tenant_places)
         self._loading: Loading | None = None
         self._forecaster = Forecaster(
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
@@ -158,7 +158,7 @@ class Daemon:
             thrift_problem=self.thrift.problem,
             pins_problem=self.pins.problem,
             checkpoint_problem=self._kept.checkpoint_problem,
-            places_problem=self._homestead.problem,
+            places_problem=self._tenant_places.problem,
             metrics_problem=self._metric_files.problem or self._indicators.problem,
             horizons_s=self._horizons_s,
         )
@@ -291,14 +291,14 @@ class Daemon:
 
         """
         roster, old = Roster.of(config.tenants, config.resources), self._kernel
-        homestead = Homestead(config, roster)
+        tenant_places = TenantPlaces(config, roster)
         with ExitStack() as undo:
-            kernel = self._opened_kernel(config, roster, homestead)
+            kernel = self._opened_kernel(config, roster, tenant_places)
             undo.callback(kernel.close)
             lock = self._lock_for(config)
             undo.pop_all()
         self.config, self._roster, self._kernel = config, roster, kernel
-        self._homestead = homestead
+        self._tenant_places = tenant_places
         configure(config.log.level)
         self._make_cgroups(roster.names)
         self.thrift = self.thrift.under(thrift_of(config))
@@ -351,10 +351,10 @@ class Daemon:
     def _tend_cgroups(self) -> None:
         """See to tenants' cgroups before a tick: ours are made, units' get their files."""
         self._make_cgroups(self._absent())
-        if (roster := self._homestead.capped()) is not None:
+        if (roster := self._tenant_places.capped()) is not None:
             self._loop.cap(roster)
         if self.record is not None and self.record.roster.names is self._roster.names:
-            self._homestead.open_up(self.record, self._kernel.applier)
+            self._tenant_places.open_up(self.record, self._kernel.applier)
 
     def _absent(self) -> tuple[str, ...]:
         """Return the tenants whose cgroup the last tick did not find."""
@@ -365,7 +365,7 @@ class Daemon:
 
     def _make_cgroups(self, names: Sequence[str]) -> None:
         """Make our own cgroups that are missing, except where the agent only observes."""
-        names = self._homestead.own(names)
+        names = self._tenant_places.own(names)
         if self.config.host.is_observing or not names:
             return
         problems = ensure(self.config.host.cgroup_root, names)
@@ -388,14 +388,14 @@ class Daemon:
             return
         is_locked = not host.is_observing or self._root_lock is not None
         self._release_problem = release_unenforced(
-            self._originals, host, self._roster, self._homestead.places, is_locked=is_locked
+            self._originals, host, self._roster, self._tenant_places.places, is_locked=is_locked
         )
         if not uplinks_of(self.config):
             self._release_problem = self._release_problem or release_uplinks(host)
 
-    def _opened_kernel(self, config: Config, roster: Roster, homestead: Homestead) -> Kernel:
+    def _opened_kernel(self, config: Config, roster: Roster, tenant_places: TenantPlaces) -> Kernel:
         root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes
-        names, places, shaper = roster.names, homestead.places, _shaper(config, roster)
+        names, places, shaper = roster.names, tenant_places.places, _shaper(config, roster)
         applier = Applier(
             root,
             names,

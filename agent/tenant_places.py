@@ -21,7 +21,7 @@ TICKS_BETWEEN = 10
 _MOST_NAMED = 3
 
 
-class Homestead:
+class TenantPlaces:
     """The places of one roster's tenants."""
 
     def __init__(self, config: Config, roster: Roster) -> None:
