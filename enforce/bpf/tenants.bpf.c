@@ -110,19 +110,32 @@ static __always_inline struct counter *counter_of(__u64 cgroup, __u32 ifindex)
 	return bpf_map_lookup_elem(&counters, &key);
 }
 
+/* The tenant whose packet passes an uplink, and its id; 0 where it is nobody's, or passes none. */
+static __always_inline struct tenant *tenant_on_uplink(struct __sk_buff *skb, __u64 *id)
+{
+	__u32 ifindex = skb->ifindex;
+	struct tenant *tenant;
+
+	*id = bpf_skb_ancestor_cgroup_id(skb, tenant_level);
+	tenant = bpf_map_lookup_elem(&tenants, id);
+	if (!tenant || tenant->is_apart || !bpf_map_lookup_elem(&uplinks, &ifindex))
+		return 0;
+	return tenant;
+}
+
 SEC("cgroup_skb/egress")
 int count_out(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex, segments = skb->gso_segs ? skb->gso_segs : 1;
-	__u64 id = bpf_skb_ancestor_cgroup_id(skb, tenant_level);
-	struct tenant *tenant = bpf_map_lookup_elem(&tenants, &id);
+	__u32 segments = skb->gso_segs ? skb->gso_segs : 1;
+	__u64 id;
+	struct tenant *tenant = tenant_on_uplink(skb, &id);
 	struct counter *counter;
 
-	if (!tenant || tenant->is_apart || !bpf_map_lookup_elem(&uplinks, &ifindex))
+	if (!tenant)
 		return 1;
 	if (tenant->classid)
 		skb->priority = tenant->classid;
-	counter = counter_of(id, ifindex);
+	counter = counter_of(id, skb->ifindex);
 	if (counter) {
 		__sync_fetch_and_add(&counter->out_bytes, wire_bytes(skb, segments));
 		__sync_fetch_and_add(&counter->out_packets, segments);
@@ -133,14 +146,13 @@ int count_out(struct __sk_buff *skb)
 SEC("cgroup_skb/ingress")
 int count_in(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex, segments = skb->gso_segs ? skb->gso_segs : 1;
-	__u64 id = bpf_skb_ancestor_cgroup_id(skb, tenant_level);
-	struct tenant *tenant = bpf_map_lookup_elem(&tenants, &id);
+	__u32 segments = skb->gso_segs ? skb->gso_segs : 1;
+	__u64 id;
 	struct counter *counter;
 
-	if (!tenant || tenant->is_apart || !bpf_map_lookup_elem(&uplinks, &ifindex))
+	if (!tenant_on_uplink(skb, &id))
 		return 1;
-	counter = counter_of(id, ifindex);
+	counter = counter_of(id, skb->ifindex);
 	if (counter) {
 		__sync_fetch_and_add(&counter->in_bytes, wire_bytes(skb, segments));
 		__sync_fetch_and_add(&counter->in_packets, segments);
