@@ -113,7 +113,7 @@ class Applier:
             return self._of_classes(control, changes)
         file = self._file_of(control)
         if file is None:
-            return _refused(changes, f"{control}: there is no such disk now")
+            return Outcomes.refused(changes, f"{control}: there is no such disk now")
         touched = self._touched_by_others(control)
         self._record_newcomers(file, changes)
         kept, results = np.full(count, np.nan), np.zeros(count, dtype=np.uint8)
@@ -140,7 +140,7 @@ class Applier:
         """Write numbers of HTB classes: there is a shaper wherever there are uplinks."""
         if self._shaper is not None:
             return self._shaper.apply(changes)
-        return _refused(changes, f"{control}: no uplink is set up")
+        return Outcomes.refused(changes, f"{control}: no uplink is set up")
 
     def written_beside(self) -> dict[Control, dict[int, set[float]]]:
         """Return what was written beside the ticks since this was last asked, by position."""
@@ -405,14 +405,6 @@ def _written_of_disk(
     weight = max(round(float(text(control, value)) / scale), 1)
     cgroup.restore(file, str(weight))
     return float(weight * scale)
-
-
-def _refused(changes: Changes, why: str) -> Outcomes:
-    """Return the outcomes of `changes` of which not one can be written."""
-    control, tenant, count = changes.control, changes.tenant, len(changes)
-    results = np.full(count, Result.REFUSED, dtype=np.uint8)
-    reasons = dict.fromkeys(tenant.tolist(), why)
-    return Outcomes(control, tenant, changes.after, np.full(count, np.nan), results, reasons)
 
 
 def _original(cgroup: TenantCgroup, name: str, file: str) -> Original:

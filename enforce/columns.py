@@ -324,3 +324,12 @@ class Outcomes:
     kept: Floats
     result: NDArray[np.uint8]
     why: dict[int, str] = field(default_factory=dict)  # position -> reason, where not applied
+
+    @classmethod
+    def refused(cls, changes: Changes, why: str) -> "Outcomes":
+        """Return the outcomes of `changes` of which not one can be written."""
+        tenant, count = changes.tenant, len(changes)
+        results = np.full(count, Result.REFUSED, dtype=np.uint8)
+        reasons = dict.fromkeys(tenant.tolist(), why)
+        kept = np.full(count, np.nan)
+        return cls(changes.control, tenant, changes.after, kept, results, reasons)

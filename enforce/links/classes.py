@@ -15,7 +15,7 @@ from enforce.columns import Floats, Ints
 MAJOR = 0x7D6E
 INNER, OTHERS, FIRST_TENANT, LAST_MINOR = 0x1, 0x2, 0x10, 0xFFFF
 # The kernel keeps whole bytes per second.
-_GRAIN_BYTES_PER_S = 1.0
+GRAIN_BYTES_PER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def difference(wanted: Update, found: Classes) -> Difference:
 def _is_off(wanted: Floats, found: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     with np.errstate(invalid="ignore"):
         is_off: np.ndarray[tuple[int], np.dtype[np.bool_]]
-        is_off = np.abs(wanted - found) >= _GRAIN_BYTES_PER_S
+        is_off = np.abs(wanted - found) >= GRAIN_BYTES_PER_S
     return is_off
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from enforce.columns import Changes, ClassControl, Floats, Ints, NetColumns, Outcomes, Result
+from enforce.columns import Changes, ClassControl, Floats, Ints, NetColumns, Outcomes
 from enforce.links.classes import MAJOR, minors_for
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import Counters, Programs, depth_of
@@ -117,22 +117,17 @@ class Shaper:
 
     def apply(self, changes: Changes) -> Outcomes:
         """Write changes of one number of one tree, in their order, and read each back."""
-        control, count = changes.control, len(changes)
+        control, why = changes.control, "not set up"
         if not isinstance(control, ClassControl):
             raise TypeError(f"{control} is no number of a class")
-        nothing = np.full(count, np.nan), np.full(count, Result.REFUSED, dtype=np.uint8)
-        if not count:
-            return Outcomes(control, changes.tenant, changes.after, *nothing)
-        why = "not set up"
         tree = self._trees.get((control.uplink, control.direction))
-        if tree is not None:
+        if tree is not None and len(changes):
             try:
                 port = self._ports[self._names.index(control.uplink)]
                 return self._written(port, tree, control, changes)
             except OSError as error:
                 why = str(error)
-        said = dict.fromkeys(changes.tenant.tolist(), f"{control}: {why}")
-        return Outcomes(control, changes.tenant, changes.after, *nothing, said)
+        return Outcomes.refused(changes, f"{control}: {why}")
 
     def _settle_programs(self, cgroup_id: Ints) -> None:
         """Load, attach, and tell the kernel whose cgroups are whose."""

@@ -6,15 +6,13 @@ import numpy as np
 
 from enforce.columns import Bools, Changes, ClassControl, Floats, Ints, Outcomes, Result
 from enforce.limits import MIN_RATE_BYTES_PER_S
-from enforce.links.classes import Classes, Update, difference, flows_for
+from enforce.links.classes import GRAIN_BYTES_PER_S, Classes, Update, difference, flows_for
 from enforce.links.netlink import ClassSocket
 
 # One read makes no more than this: thousands take seconds, in which no tick would run.
 _MADE_AT_ONCE = 1000
 # Of all classes: asking for one costs four times its part of a dump.
 _FEW_FRACTION = 0.25
-# The kernel keeps whole bytes per second.
-_GRAIN_BYTES_PER_S = 1.0
 
 
 class Tree:
@@ -92,7 +90,7 @@ class Tree:
         self._rate[at], self._ceil[at] = now.rate, now.ceil
         kept = now.rate if control.number == "rate" else now.ceil
         with np.errstate(invalid="ignore"):
-            is_applied = np.abs(kept - value) < _GRAIN_BYTES_PER_S
+            is_applied = np.abs(kept - value) < GRAIN_BYTES_PER_S
         result = np.where(is_applied, Result.APPLIED, Result.REFUSED)
         result = np.where(np.isnan(kept), Result.GONE, result).astype(np.uint8)
         why = {
