@@ -1,5 +1,6 @@
 """Pieces of work in forked processes: none takes what another needs, whatever it does."""
 
+import mmap
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ import pytest
 
 from agent.portions import Budget, Cut, in_portions
 
+_GROWTH_BYTES = 200 << 20
 BUDGET = Budget(piece_cpu_s=10.0, all_cpu_s=20.0, wall_s=20.0)
 
 
@@ -59,7 +61,9 @@ def test_each_has_an_even_portion_and_then_what_others_leave() -> None:
 def test_who_grows_leaves_its_memory_to_nobody() -> None:
     def work(place: int) -> bytes:
         if place == 1:
-            work.kept = bytearray(os.urandom(1)) * (200 << 20)  # type: ignore[attr-defined]
+            # Pages that nobody had before, as malloc's may be those that earlier tests left.
+            work.kept = mmap.mmap(-1, _GROWTH_BYTES)  # type: ignore[attr-defined]
+            work.kept[:: mmap.PAGESIZE] = bytes(_GROWTH_BYTES // mmap.PAGESIZE)  # type: ignore[attr-defined]
         return own(place)
 
     of = processes(in_portions(4, work, BUDGET))
