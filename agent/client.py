@@ -4,6 +4,7 @@ import http.client
 import os
 import socket
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -76,7 +77,8 @@ def _answered(socket_path: Path, method: str, target: str, body: bytes | None) -
     """
     connection = _Connection(socket_path)
     try:
-        connection.request(method, target, body)
+        with suppress(BrokenPipeError, ConnectionResetError):  # a refusal need not wait for the body
+            connection.request(method, target, body)
         response = connection.getresponse()
         answer = response.read()
     except PermissionError as error:

@@ -53,6 +53,7 @@ def test_metrics_are_taken_in_and_said_back(path: Path, pushed: PushedMetrics) -
         ("web/metrics", b'{"\xff": 1}', "expected a JSON object of numbers"),
         ("web/metrics", b"[" * 1000, "expected a JSON object of numbers"),
         ("web/metrics", b'{"a": 1}' + b" " * 2000, "answered 413"),
+        ("web/metrics", b" " * (1 << 22), "answered 413"),  # more than anyone waits to be sent
         (
             "web/metrics",
             b"{" + b",".join(b'"m%d": 1' % place for place in range(9)) + b"}",
