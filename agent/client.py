@@ -77,7 +77,8 @@ def _answered(socket_path: Path, method: str, target: str, body: bytes | None) -
     """
     connection = _Connection(socket_path)
     try:
-        with suppress(BrokenPipeError, ConnectionResetError):  # a refusal need not wait for the body
+        # The agent refuses some requests before it has read their body, and reads no more of it.
+        with suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, target, body)
         response = connection.getresponse()
         answer = response.read()
