@@ -32,12 +32,11 @@ class DemandQuantiles:
 
     @classmethod
     def of(cls, levels: Floats, grid: Floats) -> "DemandQuantiles":
-        """Complete a grid: demand is never below 0, and its tail goes on as it last rose."""
-        tail = 2.0 * grid[-1] - grid[-2] if len(grid) > 1 else grid[-1]
+        """Complete a grid, whose last level is 1: demand is never below 0."""
         zero = np.zeros_like(grid[:1])
         return cls(
-            np.concatenate(([0.0], levels, [1.0])),
-            np.concatenate((zero, np.maximum.accumulate(np.maximum(grid, 0.0)), tail[None])),
+            np.concatenate(([0.0], levels)),
+            np.concatenate((zero, np.maximum.accumulate(np.maximum(grid, 0.0)))),
         )
 
     def at(self, probability: Floats) -> Floats:

@@ -13,7 +13,7 @@ from statsforecast.models import AutoETS
 
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.history import LARGEST_VALUE, Floats, History, Ints, cleaned, moved
-from forecast.profile import BOUNDS, LEVELS, Profile, Source
+from forecast.profile import BOUNDS, EXPERT_LEVELS, LEVELS, Profile, Source
 from forecast.settings import ForecastSettings
 from forecast.worker import main
 
@@ -113,7 +113,8 @@ class AutoETSCore:
             return
         mean, sigma = self._size[series] * ahead
         profile.expected[series] = max(mean[0], 0.0)
-        profile.grid[:, series] = np.maximum(_quantiles(mean[:1], sigma[:1], LEVELS)[0], 0.0)
+        told = np.maximum(_quantiles(mean[:1], sigma[:1], EXPERT_LEVELS)[0], 0.0)
+        profile.grid[:, series] = np.append(told, told[-1])  # a Gaussian has no end
         highest = np.maximum.accumulate(_quantiles(mean, sigma, BOUNDS), axis=0)
         last = np.array(self.settings.horizons_steps) - 1
         profile.maximum[..., series] = np.maximum(highest[last], 0.0)

@@ -16,8 +16,9 @@ from forecast.history import Floats, History, Ints, Number, Singles, cleaned, mo
 from forecast.judge import Judge
 from forecast.mixture import Mixture
 from forecast.models import Models
+from forecast.most import Most
 from forecast.panel import PANEL, affordable
-from forecast.profile import BOUNDS, LEVELS, Profile, Source
+from forecast.profile import BOUNDS, EXPERT_LEVELS, LEVELS, Profile, Source
 from forecast.rolling import DEFAULT_ALPHA, rolled
 from forecast.scores import Scores
 from forecast.settings import ForecastSettings
@@ -46,6 +47,7 @@ class ForecastCore:
         self._step_count = 0
         self._targets = targets_of(settings)
         self._outcomes = Outcomes(n_series, self._targets)
+        self._most = Most(n_series, settings.step_s)
         self._experts = {
             name: self._made(name, steps) for name, steps in affordable(n_series, settings).items()
         }
@@ -69,7 +71,8 @@ class ForecastCore:
     def observe(self, step: int, values: Floats) -> Profile:
         """Take in the newest step (series,), NaN a gap, and return what to expect next."""
         self._take(values)
-        grid, *maxima = (made.astype(np.float64) for made in self._expect())
+        told, *maxima = (made.astype(np.float64) for made in self._expect())
+        grid = np.concatenate((told, told[-1:]))
         found = self._scores.quality(tuple(self._asked(0)), self._next.shares)
         return self._with_the_rule(
             Profile(
@@ -124,6 +127,7 @@ class ForecastCore:
         self._last_fit_step = moved(self._last_fit_step, positions, -1)
         self._history.rearrange(positions, self.settings.affordable_history_steps(len(positions)))
         self._outcomes.rearrange(positions)
+        self._most.rearrange(positions)
         self._judge.rearrange(positions)
         for stretch in self._stretches:
             stretch.rearrange(positions)
@@ -191,6 +195,7 @@ class ForecastCore:
             of_its_own = [outcomes[place] for place in self._places(name)]
             expert.settle(self._step_count, came, of_its_own)
         self._smoothed = rolled(self._smoothed, self._alpha, values)
+        self._most.settle(came)
         self._history.append(values)
         self._points += np.isfinite(values)
 
@@ -266,6 +271,7 @@ class ForecastCore:
             profile.grid[:, block] = instead.grid[:, is_known]
             profile.expected[block] = instead.expected[is_known]
             profile.maximum[..., block] = instead.maximum[..., is_known]
+        np.fmax(profile.grid[-1], self._most.values, out=profile.grid[-1])
         # A quantile without the others would be decided by: what is unknown of one is all unknown.
         unknown = np.isnan(profile.grid).any(axis=0)
         for columns in (profile.grid, profile.expected, profile.maximum):
@@ -284,6 +290,6 @@ class ForecastCore:
 
 def _rows_at(grid: NDArray[Number], levels: Floats) -> NDArray[Number]:
     """Return the quantiles of the last grid level that is not above each of `levels`."""
-    rows = np.searchsorted(LEVELS, levels, side="right") - 1
+    rows = np.searchsorted(EXPERT_LEVELS, levels, side="right") - 1
     found: NDArray[Number] = grid[rows]
     return found

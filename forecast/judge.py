@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile, last_maximum_bound
 from forecast.history import History, moved
-from forecast.profile import BOUNDS, LEVELS
+from forecast.profile import BOUNDS, EXPERT_LEVELS
 from forecast.quality import SHOWN_BOUND, Bytes, Ints, Quality, Singles, Verdict
 from forecast.scores import Losses, pinball
 from forecast.target import Complete
@@ -30,7 +30,7 @@ _TRIAL_HORIZONS, _TRIAL_HALF_LIFE_HORIZONS = 4, 2
 _CLEARLY = np.float32(0.95)
 # Series that are weighed against the rule at a time: it is cheap, but not for all of a large host.
 _MOST_TRIALS = 4096
-_LEVELS: Singles = LEVELS.astype(np.float32)[:, None]
+_LEVELS: Singles = EXPERT_LEVELS.astype(np.float32)[:, None]
 _BOUND_LEVEL: Singles = BOUNDS[SHOWN_BOUND, None].astype(np.float32)
 
 
@@ -127,7 +127,7 @@ def rule(now: Singles, then: Singles) -> tuple[Singles, Singles]:
     (series,), the bound NaN without a past.
     """
     bound = last_maximum_bound(then[-MAXIMUM_STEPS:])
-    grid = fallback_profile(now[-MAXIMUM_STEPS:], step=0).grid
+    grid = fallback_profile(now[-MAXIMUM_STEPS:], step=0).grid[: len(EXPERT_LEVELS)]
     return grid.astype(np.float32), bound.astype(np.float32)
 
 

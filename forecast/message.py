@@ -20,7 +20,7 @@ from forecast.quality import MOST_EXPERTS, PINBALLS, WHOLE_PCT, Quality, Verdict
 from forecast.settings import HORIZONS, ForecastSettings
 
 MAGIC: Final = b"TIDE"
-VERSION: Final = 3
+VERSION: Final = 4
 _HEADER: Final = struct.Struct("!4sHII")
 # A profile of 50,000 series is 8 MB.
 MOST_BODY_BYTES: Final = 1 << 26

@@ -12,9 +12,12 @@ from forecast.quality import SHOWN_BOUND, Quality
 Floats = NDArray[np.float64]
 
 # At least 16 levels, denser towards the tail that placement bids for.
-LEVELS: Floats = np.array(
+EXPERT_LEVELS: Floats = np.array(
     [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999]
 )
+
+# Behind them the end of the distribution, of which no expert can learn: see `forecast.most`.
+LEVELS: Floats = np.append(EXPERT_LEVELS, 1.0)
 
 # What a bound on the maximum within a horizon is to hold with.
 BOUNDS: Floats = np.array([0.8, 0.95, 0.99])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.history import Number, moved
-from forecast.profile import BOUNDS, LEVELS
+from forecast.profile import BOUNDS, EXPERT_LEVELS
 from forecast.quality import (
     PINBALL_BOUNDS,
     PINBALLS,
@@ -31,7 +31,7 @@ _NAIVE_RATE = np.float32(0.01)
 # Losses below this share of the mean demand are all the same: nobody decides by them.
 _NOTHING = np.float32(0.01)
 _BLOCK = 4096  # series handled at a time: bounds the scratch memory
-_LEVELS: Singles = LEVELS.astype(np.float32)[:, None]
+_LEVELS: Singles = EXPERT_LEVELS.astype(np.float32)[:, None]
 # Quantiles of changes with mean size 1 (Laplace's distribution, whose scale is just that mean).
 _CHANGES: Singles = np.where(
     _LEVELS < 0.5,  # noqa: PLR2004 - the median

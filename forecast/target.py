@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.history import Floats, Ints, Singles, moved
-from forecast.profile import BOUNDS, LEVELS
+from forecast.profile import BOUNDS, EXPERT_LEVELS
 from forecast.settings import ForecastSettings
 
 # Windows of one target that are open at a time, about: a third of each is new.
@@ -42,7 +42,7 @@ def targets_of(settings: ForecastSettings) -> tuple[Target, ...]:
     """Return the next step, and then each horizon that is longer, the nearest first."""
     horizons = sorted({steps for steps in settings.horizons_steps if steps > 1})
     maxima = (Target(steps, BOUNDS, max(steps // _OPEN_WINDOWS, 1)) for steps in horizons)
-    return (Target(1, LEVELS), *maxima)
+    return (Target(1, EXPERT_LEVELS), *maxima)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from forecast.ets import MODELS
 from forecast.fallback import fallback_profile
 from forecast.history import LARGEST_VALUE, reringed
 from forecast.mixture import Mixture
-from forecast.profile import BOUNDS, LEVELS, Profile
+from forecast.profile import BOUNDS, EXPERT_LEVELS, LEVELS, Profile
 from forecast.settings import ForecastSettings
 from forecast.target import Target
 
@@ -80,16 +80,16 @@ def test_every_profile_is_monotone_finite_and_not_negative(table: Floats) -> Non
 
 @given(
     hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(-10, 10)),
-    st.lists(st.tuples(st.integers(0, len(LEVELS)), st.integers(1, 30)), max_size=5),
+    st.lists(st.tuples(st.integers(0, len(EXPERT_LEVELS)), st.integers(1, 30)), max_size=5),
 )
 def test_quantiles_never_cross_however_often_some_levels_miss(
     scores: Floats, misses: list[tuple[int, int]]
 ) -> None:
-    calibrator, spread = Calibrator(1, LEVELS, 20), np.ones(1)
+    calibrator, spread = Calibrator(1, EXPERT_LEVELS, 20), np.ones(1)
     for score in scores:
         calibrator.enter(np.array([score]))
     for missing_levels, times in misses:
-        bounds = np.where(np.arange(len(LEVELS)) < missing_levels, 0.0, 2.0)[:, None]
+        bounds = np.where(np.arange(len(EXPERT_LEVELS)) < missing_levels, 0.0, 2.0)[:, None]
         for _ in range(times):
             calibrator.adapt(np.ones(1), bounds)
     assert (np.diff(calibrator.quantiles(spread, 0 * spread), axis=0) >= 0).all()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast.history import Singles
-from forecast.profile import BOUNDS, LEVELS
+from forecast.profile import BOUNDS, EXPERT_LEVELS
 from forecast.quality import Quality
 from forecast.scores import Losses, Scores, pinball
 from forecast.target import Complete
@@ -176,7 +176,7 @@ def test_what_is_exact_has_no_skill_over_a_naive_forecast_that_is_exact_too() ->
 def test_skill_is_what_is_saved_of_the_naive_loss() -> None:
     scores, random = Scores(1, 1, HORIZON_STEPS), np.random.default_rng(1)
     came = random.exponential(1.0, 3000).astype(np.float32)
-    levels, naive = LEVELS[:, None].astype(np.float32), []
+    levels, naive = EXPERT_LEVELS[:, None].astype(np.float32), []
     for before, now in pairwise(came.tolist()):
         # The mean change of independent values is 1: the naive forecast's own scale.
         change = np.where(levels < 0.5, np.log(2 * levels), -np.log(2 * (1 - levels)))

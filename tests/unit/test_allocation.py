@@ -49,7 +49,7 @@ def test_a_surprise_lifts_the_forecast_and_keeps_its_spread() -> None:
     claims = Host((Guest(demand=2.0), Guest(demand=0.9)), capacity=10.0).claims()
     expected, grid = surprised(claims)
     assert expected == pytest.approx([2.0, 0.5])
-    assert grid[-1] == pytest.approx([2.0 + 0.999 - 0.5, 0.999])
+    assert grid[-1] == pytest.approx([2.0 + 1.0 - 0.5, 1.0])
     assert grid[:, 1] == pytest.approx(claims.grid[:, 1])
     assert np.all(grid[:, 0] >= 2.0)
 

@@ -9,7 +9,7 @@ from series import profiles
 
 from agent.corrections import Corrections
 from forecast.indicators import Indicators
-from forecast.profile import Profile
+from forecast.profile import LEVELS, Profile
 from forecast.settings import ForecastSettings
 
 STEPS, SETTLED, TURN = 700, 300, 500
@@ -85,9 +85,9 @@ def test_honest_metrics_that_differ_gain_as_much_as_without_a_bound(
 
 def test_what_is_paused_is_as_it_was_given_for_thirty_steps_and_others_are_not() -> None:
     whole, ones = Corrections.none(2), np.ones(2)
-    grid = np.ones((17, 2))
-    given = Profile(1, np.array([]), grid, ones, np.ones((3, 3, 2)), np.ones(2, dtype=np.uint8))
-    made = Profile(1, np.array([]), 3 * grid, 3 * ones, given.maximum * 3, given.source)
+    grid = np.ones((len(LEVELS), 2))
+    given = Profile(1, LEVELS, grid, ones, np.ones((3, 3, 2)), np.ones(2, dtype=np.uint8))
+    made = Profile(1, LEVELS, 3 * grid, 3 * ones, given.maximum * 3, given.source)
     here = np.arange(2)
     for _ in range(50):
         whole = whole.after_step(given, given, np.array([1.5, np.nan]), here)
@@ -107,8 +107,8 @@ def test_what_is_paused_is_as_it_was_given_for_thirty_steps_and_others_are_not()
 
 def test_a_new_order_of_series_forgets_nothing() -> None:
     whole = Corrections.none(3)
-    grid = np.outer(np.ones(17), [1.0, 2.0, 3.0])
-    given = Profile(1, np.array([]), grid, grid[0], grid, np.ones(3, dtype=np.uint8))
+    grid = np.outer(np.ones(len(LEVELS)), [1.0, 2.0, 3.0])
+    given = Profile(1, LEVELS, grid, grid[0], grid, np.ones(3, dtype=np.uint8))
     made = Profile(1, np.array([]), 2 * grid, grid[0], grid, given.source)
     whole = whole.after_step(given, made, np.ones(3), np.arange(3))
     moved = whole.rearranged(np.array([2, -1, 0]))

@@ -6,13 +6,15 @@ import pytest
 from forecast.expert import Outlook
 from forecast.experts.analogues import Analogues
 from forecast.history import History
-from forecast.profile import BOUNDS, LEVELS
+from forecast.profile import BOUNDS, EXPERT_LEVELS
 from forecast.target import Target
 
 ZERO = np.zeros(1)
 NOTHING = Outlook(ZERO, ZERO, ZERO, ZERO, History(1, 1))
-NEXT = (Target(1, LEVELS),)
-MEDIAN, HIGH, HIGHER, RARE = (LEVELS.tolist().index(level) for level in (0.5, 0.95, 0.99, 0.999))
+NEXT = (Target(1, EXPERT_LEVELS),)
+MEDIAN, HIGH, HIGHER, RARE = (
+    EXPERT_LEVELS.tolist().index(level) for level in (0.5, 0.95, 0.99, 0.999)
+)
 
 
 def expected_after(values: np.ndarray, depth: int = 2016) -> np.ndarray:
@@ -31,7 +33,7 @@ def slow_quantile(column: np.ndarray, level: float, neighbours: int) -> float:
     age_bits = 2**11 - 1  # of 2,016 steps
     as_like = (distance.view(np.uint32) & np.uint32(~age_bits & 0xFFFFFFFF))[::-1]
     followed = column[:0:-1][np.argsort(as_like, kind="stable")[:neighbours]]
-    if level > LEVELS[HIGHER]:
+    if level > EXPERT_LEVELS[HIGHER]:
         followed = column
     place = np.clip(level * (len(followed) + 1) - 1, 0, len(followed) - 1)
     return float(np.interp(place, np.arange(len(followed)), np.sort(followed)))
@@ -44,7 +46,7 @@ def test_quantiles_are_of_what_followed_the_moments_most_like_now(steps: int) ->
     for series in range(3):
         column = values[:, series]
         for row, neighbours in ((MEDIAN, 48), (HIGH, 48), (HIGHER, 300), (RARE, 0)):
-            slow = slow_quantile(column, LEVELS[row], neighbours)
+            slow = slow_quantile(column, EXPERT_LEVELS[row], neighbours)
             assert found[row, series] == pytest.approx(slow, rel=1e-4)
 
 
@@ -108,7 +110,7 @@ def test_the_maximum_that_followed_is_told_too() -> None:
 def test_a_maximum_that_is_not_complete_is_no_pair() -> None:
     """The last steps are like now, but what followed them for long is not known yet."""
     values = np.concatenate((np.full(60, 1.0), np.linspace(1.0, 1.2, 30)))
-    expert = Analogues(1, (Target(1, LEVELS), Target(15, BOUNDS)), 2016)
+    expert = Analogues(1, (Target(1, EXPERT_LEVELS), Target(15, BOUNDS)), 2016)
     for value in values.astype(np.float32):
         expert.settle(0, np.array([value]), [None] * 2)
     near, far = expert.expect(0, NOTHING)

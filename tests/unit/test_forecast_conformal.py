@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from forecast.conformal import Calibrator
-from forecast.profile import LEVELS
+from forecast.profile import EXPERT_LEVELS
 
 RNG = np.random.default_rng(11)
 NONE = np.zeros(1)
@@ -29,12 +29,12 @@ def test_bounds_cover_as_often_as_they_say_whatever_the_scores(law: str) -> None
         "exponential": RNG.exponential(size=size),
         "heavy": RNG.standard_t(2, size=size),
     }[law]
-    np.testing.assert_allclose(coverage(scores, LEVELS), LEVELS, atol=0.012)
+    np.testing.assert_allclose(coverage(scores, EXPERT_LEVELS), EXPERT_LEVELS, atol=0.012)
 
 
 @pytest.mark.parametrize("change", ["drifting", "swelling"])
 def test_upper_bounds_keep_covering_while_scores_change(change: str) -> None:
-    scores, upper = RNG.normal(size=(1500, 20)), LEVELS[LEVELS >= 0.5]
+    scores, upper = RNG.normal(size=(1500, 20)), EXPERT_LEVELS[EXPERT_LEVELS >= 0.5]
     along = np.linspace(0, 30, len(scores))[:, None]
     changed = scores + along if change == "drifting" else scores * (1 + along)
     np.testing.assert_allclose(coverage(changed, upper), upper, atol=0.012)
@@ -62,7 +62,7 @@ def test_a_flat_ring_keeps_the_least_spread() -> None:
 
 
 def test_a_gap_enters_nothing_and_moves_nothing() -> None:
-    calibrator, twin = Calibrator(1, LEVELS, 20), Calibrator(1, LEVELS, 20)
+    calibrator, twin = Calibrator(1, EXPERT_LEVELS, 20), Calibrator(1, EXPERT_LEVELS, 20)
     for score in RNG.normal(size=30):
         for one in (calibrator, twin):
             one.enter(np.array([score]))

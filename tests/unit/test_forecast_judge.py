@@ -5,7 +5,7 @@ import pytest
 
 from forecast.history import History
 from forecast.judge import Judge, least_windows, rule
-from forecast.profile import LEVELS
+from forecast.profile import EXPERT_LEVELS
 from forecast.quality import Quality, Verdict
 from forecast.scores import Losses, pinball
 from forecast.target import Complete
@@ -88,7 +88,7 @@ def test_the_model_returns_when_it_has_lost_less_than_the_rule_in_the_shadow() -
 def test_a_change_is_followed_by_a_whole_trial_however_the_losses_turn() -> None:
     judge, past = Judge(1, HORIZON_STEPS), np.ones((24, 1), dtype=np.float32)
     judge.judged(POOR)
-    rule_loss = pinball(1 - rule(past, past)[0], LEVELS[:, None].astype(np.float32)).mean()
+    rule_loss = pinball(1 - rule(past, past)[0], EXPERT_LEVELS[:, None].astype(np.float32)).mean()
     step_of(judge, POOR, model_loss=1.5 * rule_loss, steps=TRIAL_STEPS)
     assert judge.replaced.tolist() == [0]
     assert step_of(judge, POOR, model_loss=0.0, steps=TRIAL_STEPS - 1) == Verdict.REPLACED

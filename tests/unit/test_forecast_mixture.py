@@ -5,17 +5,17 @@ import pytest
 
 from forecast.history import Singles
 from forecast.mixture import Mixture
-from forecast.profile import BOUNDS, LEVELS
+from forecast.profile import BOUNDS, EXPERT_LEVELS
 from forecast.scores import pinball
 from forecast.target import Target
 
-NEXT = Target(1, LEVELS)
-MEDIAN = LEVELS.tolist().index(0.5)
+NEXT = Target(1, EXPERT_LEVELS)
+MEDIAN = EXPERT_LEVELS.tolist().index(0.5)
 
 
 def constant(value: float, series: int = 1) -> Singles:
     """An expert's grid that says one value at every level."""
-    return np.full((len(LEVELS), series), value, dtype=np.float32)
+    return np.full((len(EXPERT_LEVELS), series), value, dtype=np.float32)
 
 
 def mixed_over(values: np.ndarray, *experts: float, target: Target = NEXT) -> list[Singles]:
@@ -111,7 +111,7 @@ def test_losses_are_those_of_what_was_said_and_of_what_was_mixed() -> None:
     first, second = constant(2.0, 2), constant(6.0, 2)
     mixed = mixture.mixed(0, [first, second])
     losses = mixture.losses(1, came)
-    levels = LEVELS[:, None].astype(np.float32)
+    levels = EXPERT_LEVELS[:, None].astype(np.float32)
     expected = [pinball(came - grid, levels).mean(axis=0) for grid in (first, second, mixed)]
     np.testing.assert_allclose([*losses.each, losses.mixed], expected, rtol=1e-6)
     assert np.isnan(losses.mixed[1])

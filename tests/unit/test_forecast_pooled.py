@@ -5,11 +5,11 @@ import numpy as np
 from forecast.expert import Outlook
 from forecast.experts.pooled import Pooled
 from forecast.history import Floats, History, Singles
-from forecast.profile import BOUNDS, LEVELS
+from forecast.profile import BOUNDS, EXPERT_LEVELS
 from forecast.target import Target
 
-NEXT = Target(1, LEVELS)
-RARE = LEVELS.tolist().index(0.99)
+NEXT = Target(1, EXPERT_LEVELS)
+RARE = EXPERT_LEVELS.tolist().index(0.99)
 
 
 def outlook_of(level: Floats) -> Outlook:

@@ -6,7 +6,7 @@ from samples import column
 
 from agent.placement import DemandQuantiles, Placement, placed
 
-LEVELS = column(0.25, 0.5, 0.75)
+LEVELS = column(0.25, 0.5, 0.75, 1.0)
 
 
 def uniform(*most: float) -> DemandQuantiles:
@@ -62,7 +62,7 @@ def test_full_debt_counts_a_sixteenth() -> None:
 
 def test_certain_demand_is_met_before_doubtful_demand() -> None:
     """The same expectation, 3: one is certain, the other is uniform up to 6."""
-    grid = np.stack((np.full(3, 3.0), LEVELS * 6), axis=1)
+    grid = np.stack((np.full(4, 3.0), LEVELS * 6), axis=1)
     placement = placed(
         DemandQuantiles.of(LEVELS, grid),
         lower=column(0, 0),
@@ -89,12 +89,7 @@ def test_quantiles_are_linear_between_the_points_of_the_grid(
 
 
 def test_a_quantile_is_never_negative_and_never_falls() -> None:
-    quantiles = DemandQuantiles.of(LEVELS, column(-1, 2, 2)[:, None])
+    quantiles = DemandQuantiles.of(LEVELS, column(-1, 2, 2, 2)[:, None])
     found = [quantiles.at(column(p))[0] for p in np.linspace(0, 1, 21)]
     assert found == sorted(found)
     assert found[0] == 0
-
-
-def test_one_level_alone_has_a_flat_tail() -> None:
-    quantiles = DemandQuantiles.of(column(0.5), column(3)[:, None])
-    assert quantiles.at(column(1.0)) == pytest.approx([3])
