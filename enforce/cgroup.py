@@ -73,6 +73,7 @@ class TenantCgroup:
     cpu_weight: float = LimitFile(Control.CPU_WEIGHT)
     memory_high: float = LimitFile(Control.MEMORY_HIGH)
     memory_low: float = LimitFile(Control.MEMORY_LOW)
+    memory_max: float = LimitFile(Control.MEMORY_MAX)
     cpu_max_burst_us: int = IntegerFile("cpu.max.burst")
     memory_current: int = IntegerFile("memory.current", readonly=True)
     controllers: list[str] = ListFile("cgroup.controllers", readonly=True)

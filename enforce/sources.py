@@ -58,6 +58,7 @@ ON_SIGNAL = (
 IN_TURN = (
     Source("cpu.weight", 64, numbers, ("cpu_weight",)),
     Source("memory.low", 64, numbers, ("memory_low_bytes",)),
+    Source("memory.max", 64, numbers, ("memory_max_bytes",)),
 )
 # What of it, once written, is read in the next tick: cpu.weight has a second name.
 ONCE_WRITTEN = ("cpu.weight", "cpu.weight.nice", "memory.low")

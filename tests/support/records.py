@@ -222,6 +222,7 @@ def record() -> TickRecord:
         column(900.0, 100.0, NAN, 200.0, 4000.0),
         memory.in_force,
         column(64.0, 400.0, NAN, 18.0, 310.0) * MIB,
+        column(INF, INF, NAN, INF, INF),
     )
     hog, eater = np.array([3]), np.array([1])
     lowered = Changes(Control.CPU_MAX, hog, column(0.6), column(0.5))
@@ -265,6 +266,7 @@ def observed_web() -> TickRecord:
         Control.CPU_WEIGHT: 100.0,
         Control.MEMORY_HIGH: INF,
         Control.MEMORY_LOW: 0.0,
+        Control.MEMORY_MAX: INF,
     }
     in_force = one.sample.in_force
     for control, value in found.items():

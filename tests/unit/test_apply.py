@@ -173,3 +173,25 @@ def test_what_somebody_wrote_since_it_was_sampled_is_not_overwritten(
         writer.written_beside()
         assert apply(writer, 3, control, 8.0).result.tolist() == [Result.APPLIED] * 3
     sampler.close()
+
+
+@pytest.mark.parametrize(
+    ("in_force", "wanted", "kept", "result"),
+    [
+        pytest.param("max", 200, 200, Result.APPLIED, id="beyond what is in use"),
+        pytest.param("max", 100, 116, Result.HELD_BACK, id="below that, and the margin"),
+        pytest.param(f"{110 * MIB}", 100, 110, Result.HELD_BACK, id="not raised for it either"),
+        pytest.param(f"{110 * MIB}", 400, 400, Result.APPLIED, id="a raise"),
+        pytest.param(f"{110 * MIB}", np.inf, np.inf, Result.APPLIED, id="no limit any more"),
+    ],
+)
+def test_memory_max_is_never_lowered_below_what_is_in_use(
+    tmp_path: Path, in_force: str, wanted: float, kept: float, result: Result
+) -> None:
+    files = {"memory.current": f"{100 * MIB}\n", "memory.max": f"{in_force}\n"}
+    names = make(tmp_path, 1, **files)
+    with applier(tmp_path, names, Originals(tmp_path / "originals.json")) as writer:
+        outcomes = apply(writer, 1, Control.MEMORY_MAX, wanted * MIB)
+    assert outcomes.result.tolist() == [result]
+    assert (outcomes.kept / MIB).tolist() == [kept]
+    assert bool(outcomes.why) == (result == Result.HELD_BACK)

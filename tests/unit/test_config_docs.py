@@ -34,6 +34,7 @@ NO_DEFAULT = {
 }
 NO_DEFAULT["512M, or 5 % of the memory where that is more; at most half of it"] = None
 NO_DEFAULT["(none is read)"] = None
+NO_DEFAULT["16M, or 32M where there is no swap"] = None
 
 
 def rows(start: str) -> dict[str, list[str]]:
