@@ -47,6 +47,7 @@ def write(applier: Applier, control: Control, *values: float) -> Outcomes:
         (Control.MEMORY_HIGH, math.inf, "max"),
         (Control.MEMORY_LOW, 0, "0"),
         (Control.MEMORY_LOW, math.inf, "max"),
+        (Control.MEMORY_MAX, math.inf, "max"),
     ],
 )
 def test_the_kernel_keeps_what_is_written(
@@ -57,7 +58,7 @@ def test_the_kernel_keeps_what_is_written(
     assert (cgroup_root / "a" / control).read_text().strip() == text
 
 
-@pytest.mark.parametrize("control", [Control.MEMORY_HIGH, Control.MEMORY_LOW])
+@pytest.mark.parametrize("control", [Control.MEMORY_HIGH, Control.MEMORY_LOW, Control.MEMORY_MAX])
 def test_memory_limits_are_rounded_to_pages_and_count_as_applied(
     applier: Applier, cgroup_root: Path, control: Control
 ) -> None:
