@@ -115,9 +115,9 @@ def release_unenforced(
                 cgroups=None if host.is_observing else roster.names,
                 memory_margin_bytes=margin_bytes,
             )
-            bounded = roster.memory_max_bytes
-            own = [name for name, most in zip(roster.names, bounded, strict=True) if isinf(most)]
-            released += originals.release_file(root, Control.MEMORY_MAX, own)
+            released += originals.release_file(
+                root, Control.MEMORY_MAX, _unbounded(roster), memory_margin_bytes=margin_bytes
+            )
             if host.is_observing:
                 units = give_back(root)
     except (AgentRunningError, OSError) as error:
@@ -133,6 +133,12 @@ def release_unenforced(
         )
     left = [f"{one.cgroup}/{one.file}: {one.why}" for one in released if _is_left(one)]
     return "; ".join([*left, *(unit.why for unit in units if unit.why)]) or None
+
+
+def _unbounded(roster: Roster) -> list[str]:
+    """Return whose memory.max is not configured, or not any more."""
+    most = zip(roster.names, roster.memory_max_bytes, strict=True)
+    return [name for name, most_bytes in most if isinf(most_bytes)]
 
 
 def _is_left(one: Released) -> bool:

@@ -42,6 +42,7 @@ from enforce.units import Bus, UnitWriter, held_by_systemd
 Written = Control | DiskControl | DiskWeight  # what is a control file, or a line of one
 
 _MIB = 1 << 20
+_MAX_DEAD_BAND = 0.25  # of the margin: a memory.max that waits moves by more than that
 # Each cgroup of a batch takes a descriptor, of which a process may have few.
 _BATCH = 64
 
@@ -329,16 +330,18 @@ class Applier:
     def _memory_max(self, cgroup: TenantCgroup, wanted: float) -> _Outcome:
         """Write memory.max, but never lower it to less than is in use: the kernel would kill.
 
-        What came between the look and the write is seen after it, and undone.
+        It follows what is in use down, outside a dead-band.  What came between the look and the
+        write is seen after it, and undone.
         """
-        in_force, room = cgroup.memory_max, cgroup.memory_current + self._margin_bytes
-        value = max(wanted, min(in_force, room))
-        kept = cgroup.set_limit(Control.MEMORY_MAX, value)
-        if value < in_force and cgroup.memory_current > value - self._margin_bytes / 2:
+        in_force, usage = cgroup.memory_max, cgroup.memory_current
+        kept, value = in_force, max(wanted, min(in_force, usage + self._margin_bytes))
+        if value == wanted or in_force - value > _MAX_DEAD_BAND * self._margin_bytes:
+            kept = cgroup.set_limit(Control.MEMORY_MAX, value)
+        if kept < in_force and cgroup.memory_current > kept - self._margin_bytes / 2:
             kept = cgroup.set_limit(Control.MEMORY_MAX, in_force)
         if kept <= wanted:
             return _Outcome(Result.APPLIED, kept)
-        why = f"{(room - self._margin_bytes) / _MIB:.1f} MiB in use: it comes down with that"
+        why = f"{usage / _MIB:.1f} MiB in use: it comes down with that"
         return _Outcome(Result.HELD_BACK, kept, why)
 
     def _set_later(self, cgroup: TenantCgroup, value: float, usage: float) -> _Outcome:

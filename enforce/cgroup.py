@@ -110,6 +110,11 @@ class TenantCgroup:
         """Let go of the directory."""
         os.close(self._fd)
 
+    @property
+    def is_empty(self) -> bool:
+        """Say whether no process is in it, nor in any cgroup below, as far as the kernel tells."""
+        return self.has("cgroup.events") and b"populated 0" in self.read(b"cgroup.events")
+
     def has(self, filename: str) -> bool:
         """Say whether there is such a file: its controller may be missing."""
         try:

@@ -233,10 +233,41 @@ def test_one_file_is_put_back_and_the_others_stay_as_they_are(tmp_path: Path, pa
         for name in ids
         for file in files
     )
-    (released,) = originals.release_file(root, "memory.max", ["a", "nobody"])
+    (released,) = originals.release_file(root, "memory.max", ["a", "nobody"], memory_margin_bytes=0)
     assert (released.cgroup, released.file, released.result) == ("a", "memory.max", Result.APPLIED)
     texts = [(root / name / file).read_text().strip() for name in ids for file in files]
     assert texts == ["max", "7", "7", "7"]
     assert not originals.knows("a", "memory.max")
     assert originals.knows("a", "cpu.weight")
-    assert originals.release_file(root, "memory.max", ["a"]) == []
+    assert originals.release_file(root, "memory.max", ["a"], memory_margin_bytes=0) == []
+
+
+def test_one_memory_max_that_is_put_back_leaves_a_margin(tmp_path: Path, path: Path) -> None:
+    tenant = tmp_path / "root" / "a"
+    tenant.mkdir(parents=True)
+    (tenant / "memory.max").write_text("max\n")
+    (tenant / "memory.current").write_text(f"{100 << 20}\n")
+    originals = Originals(path)
+    originals.record([Original("a", tenant.stat().st_ino, "memory.max", str(50 << 20))])
+    (released,) = originals.release_file(
+        tenant.parent, "memory.max", ["a"], memory_margin_bytes=16 << 20
+    )
+    assert int((tenant / "memory.max").read_text()) == 116 << 20
+    assert released.result == Result.HELD_BACK
+    assert originals.knows("a", "memory.max")
+
+
+@pytest.mark.parametrize(("populated", "result"), [(1, Result.HELD_BACK), (0, Result.APPLIED)])
+def test_a_margin_is_left_to_processes_not_to_an_empty_cgroup(
+    tmp_path: Path, path: Path, populated: int, result: Result
+) -> None:
+    tenant = tmp_path / "root" / "a"
+    tenant.mkdir(parents=True)
+    (tenant / "memory.max").write_text("max\n")
+    (tenant / "memory.current").write_text(f"{4 << 20}\n")
+    (tenant / "cgroup.events").write_text(f"populated {populated}\nfrozen 0\n")
+    originals = Originals(path)
+    originals.record([Original("a", tenant.stat().st_ino, "memory.max", str(10 << 20))])
+    (released,) = originals.release(tenant.parent, memory_margin_bytes=16 << 20)
+    assert released.result == result
+    assert originals.is_empty == (result == Result.APPLIED)
