@@ -1,6 +1,7 @@
 """Examines the host, the configuration and the agent, and puts the findings in one list."""
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 import msgspec
@@ -95,6 +96,7 @@ def _probed(root: Path, config: Config | None) -> list[Capability]:
         *probe_settings(
             tenants=len(config.tenants),
             has_disks=bool(disks),
+            has_maxima=any(isfinite(tenant.memory_max_bytes) for tenant in config.tenants),
         ),
         *probe_disks(disks, root, elastic=elastic),
         *probe_links(uplinks_of(config)),
