@@ -292,6 +292,19 @@ def observed_web() -> TickRecord:
     )
 
 
+def bounded_web(one: TickRecord) -> TickRecord:
+    """Return the same tick where web has a memory.max of 1 GiB, configured and in force."""
+    at, maxima = NAMES.index("web"), one.roster.memory_max_bytes.copy()
+    in_force = one.sample.in_force.memory_max_bytes.copy()
+    maxima[at] = in_force[at] = 1024 * MIB
+    limits = one.sample.in_force.with_control(Control.MEMORY_MAX, in_force)
+    return replace(
+        one,
+        roster=replace(one.roster, memory_max_bytes=maxima),
+        sample=replace(one.sample, in_force=limits),
+    )
+
+
 def crowd(size: int) -> TickRecord:
     """Return a record of `size` tenants, all alike."""
     one = record()

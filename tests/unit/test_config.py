@@ -322,6 +322,10 @@ def test_a_new_class_lacks_nothing(faults: Callable[..., list[str]]) -> None:
             "cpu.floor: unknown setting (did you mean 'floor_cores'",
         ),
         (
+            "qos = 'gold'\nmemory_max_bytes = '4K'",
+            "memory_max_bytes: expected bytes of at least 1048576, such as",
+        ),
+        (
             "qos = 'gold'\nunit = 'acme.service'\nmemory_max_bytes = '1G'",
             "memory_max_bytes: is its owner's to set",
         ),
