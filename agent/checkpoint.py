@@ -18,7 +18,7 @@ import structlog
 
 from agent.tenant import Floats, Resource, Roster, carried_over, positions_among
 from agent.tokens import Ledger
-from enforce.columns import COUNTERS, DiskColumns, HostSample, Limits, Vitals
+from enforce.columns import COUNTERS, Control, DiskColumns, HostSample, Limits, Vitals
 
 log = structlog.get_logger()
 
@@ -121,7 +121,7 @@ class Checkpoint:
         return HostSample(
             taken_at_s=kept.taken_at_s,
             cgroup_id=np.nan_to_num(rows[0], nan=0.0).astype(np.int64),
-            in_force=Limits(nothing, nothing, nothing, nothing),
+            in_force=Limits(*(nothing for _ in Control)),
             disks=DiskColumns(tuple(disks), *by_disk),
             vitals=Vitals(),
             anew=frozenset(),

@@ -3,6 +3,7 @@
 Nothing here decides what a setting does; `agent.schema` says what each may hold.
 """
 
+import math
 import os
 import re
 import tomllib
@@ -33,7 +34,7 @@ from agent.schema import (
 )
 from agent.sections import GROUPS, entitlements, exact_text, supplies, uplinks
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config, HostSettings, Periods
-from agent.tenant import QosClass, Resource, Tenant
+from agent.tenant import Entitlement, QosClass, Resource, Tenant
 from agent.toml_faults import toml_fault
 from agent.units import seconds_text
 
@@ -347,6 +348,11 @@ def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
     promised = entitlements(document, config.resources, faults)
     if "unit" in found and "cgroup" in found:
         faults.add("cgroup", "expected nothing beside unit, which says where the tenant lives")
+    if "memory_max_bytes" in found and ("unit" in found or "cgroup" in found):
+        why = "is its owner's to set: a tenant elsewhere is killed by no limit of tidegate's"
+        faults.add("memory_max_bytes", why)
+    most = float(found.get("memory_max_bytes", math.inf))
+    promised[Resource.MEMORY] = _below_max(promised[Resource.MEMORY], most, faults)
     if faults.lines:
         return None
     return Tenant(
@@ -356,10 +362,20 @@ def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
         is_observed_only=found.get("is_observed_only", False),
         metrics_file=str(metrics["file"]) if "file" in metrics else None,
         regions=found.get("regions", ()),
+        memory_max_bytes=most,
         veth=found.get("veth"),
         unit=found.get("unit", ""),
         cgroup=found.get("cgroup", ""),
     )
+
+
+def _below_max(memory: Entitlement, most: float, faults: Faults) -> Entitlement:
+    """Return a promise of memory whose ceiling is no higher than where the kernel kills."""
+    if most < memory.floor:
+        least = exact_text(Resource.MEMORY.kind, memory.floor)
+        got = exact_text(Resource.MEMORY.kind, most)
+        faults.add("memory_max_bytes", f"expected at least memory.floor_bytes ({least}), got {got}")
+    return replace(memory, ceiling=min(memory.ceiling, most))
 
 
 def _check_floors(config: Config, faults: Faults) -> None:

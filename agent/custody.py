@@ -108,13 +108,15 @@ class Custody:
         is_more: Bools = self.insistence[control] > _PUT_BACK_MOST - 1
         return is_more
 
-    def after(self, sample: HostSample, outcomes: Iterable[Outcomes], is_ours: Bools) -> "Custody":
+    def after(
+        self, sample: HostSample, outcomes: Iterable[Outcomes], is_ours: Mapping[Control, Bools]
+    ) -> "Custody":
         """Return what a tick leaves once it has written.
 
         Where a write failed, the file may hold either value.
         """
-        is_kept = is_ours & (sample.cgroup_id != 0)
-        left = {c: np.where(is_kept, sample.in_force.of(c), np.nan) for c in Control}
+        is_there = sample.cgroup_id != 0
+        left = {c: np.where(is_ours[c] & is_there, sample.in_force.of(c), np.nan) for c in Control}
         theirs = {control: flags.copy() for control, flags in self.is_theirs.items()}
         put_back = {control: flags.copy() for control, flags in self.was_put_back.items()}
         for one in outcomes:

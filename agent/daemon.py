@@ -394,7 +394,7 @@ class Daemon:
             self._release_problem = self._release_problem or release_uplinks(host)
 
     def _opened_kernel(self, config: Config, roster: Roster, tenant_places: TenantPlaces) -> Kernel:
-        root, margin_bytes = config.host.cgroup_root, config.host.memory_margin_bytes
+        root, margin_bytes = config.host.cgroup_root, config.host.margin_bytes
         names, places, shaper = roster.names, tenant_places.places, _shaper(config, roster)
         applier = Applier(
             root,

@@ -1,6 +1,7 @@
 """Examines the host, the configuration and the agent, and puts the findings in one list."""
 
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,8 @@ from agent.policy import uplinks_of
 from agent.sections import NETWORK
 from agent.settings import Config, HostSettings
 from agent.tenant import Resource
-from enforce.ancestors import weakest
+from agent.units import approximate_bytes
+from enforce.ancestors import protected_less, weakest
 from enforce.capability import Capability, probe
 from enforce.disk_probing import probe_disks
 from enforce.kernel_settings import probe_settings
@@ -95,6 +97,7 @@ def _probed(root: Path, config: Config | None) -> list[Capability]:
         *probe_settings(
             tenants=len(config.tenants),
             has_disks=bool(disks),
+            has_maxima=any(isfinite(tenant.memory_max_bytes) for tenant in config.tenants),
         ),
         *probe_disks(disks, root, elastic=elastic),
         *probe_links(uplinks_of(config)),
@@ -145,12 +148,23 @@ def _owner(name: str, path: Path | None, said: str, problem: str) -> Finding:
             "what is set, whenever systemd loads its units anew",
             remedy,
         )
+    undone, above = _undone(path)
+    if above is not None:
+        remedy = f"MemoryLow= of {above.name}, as much as is to be kept"
+        return Finding(f"owner of {name}", "degraded", f"{meaning}; {undone}", remedy)
+    return Finding(f"owner of {name}", "ok", meaning, "")
+
+
+def _undone(path: Path) -> tuple[str, Path | None]:
+    """Say how far memory.low of a cgroup counts for less than it is, and what is above it then."""
     least = weakest(path)
     if least is not None and least[1] <= 0:
-        remedy = f"MemoryLow= of {least[0].name}, as much as is to be kept"
-        meaning += f"; its memory.low is without effect: {least[0]} protects 0 bytes"
-        return Finding(f"owner of {name}", "degraded", meaning, remedy)
-    return Finding(f"owner of {name}", "ok", meaning, "")
+        return f"its memory.low is without effect: {least[0]} protects 0 bytes", least[0]
+    less = protected_less(path)
+    if less is None:
+        return "", None
+    most, low = (approximate_bytes(amount) for amount in less[1:])
+    return f"its memory.low of {low} counts for {most}: {less[0]} protects no more", less[0]
 
 
 def _weighed(beside: Standing, config: Config | None) -> Finding:

@@ -74,7 +74,10 @@ class DriftWatch:
 
     def left(self, sample: HostSample, outcomes: Iterable[Outcomes]) -> None:
         """Remember what the tick leaves in force: of those whose limits it may set."""
-        self._custody = self._custody.after(sample, outcomes, ~self._roster.is_observed_only)
+        may_set = ~self._roster.is_observed_only
+        is_ours = dict.fromkeys(Control, may_set)
+        is_ours[Control.MEMORY_MAX] = may_set & np.isfinite(self._roster.memory_max_bytes)
+        self._custody = self._custody.after(sample, outcomes, is_ours)
 
     def _changes(self, control: Control, sample: HostSample, is_changed: Bools) -> list[Drift]:
         before, after = self._custody.left[control], sample.in_force.of(control)

@@ -68,7 +68,7 @@ def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | Non
 
 
 def _chain(record: TickRecord, case: Case, position: int) -> Chain:
-    names = _controls_of(record, case.resource)
+    names = _controls_of(record, case.resource, position)
     controls = tuple(control_value(record, control, position) for control in names)
     indicators = indicators_of(record.indicators, case.resource, position)
     if not case.is_present:
@@ -102,8 +102,13 @@ def _chain(record: TickRecord, case: Case, position: int) -> Chain:
     return Chain(str(case.resource), tuple(steps), controls, indicators)
 
 
-def _controls_of(record: TickRecord, resource: Resource) -> tuple[AnyControl, ...]:
-    """Return what limits a resource, what keeps its promise beside that, and its disk's weight."""
+def _controls_of(record: TickRecord, resource: Resource, position: int) -> tuple[AnyControl, ...]:
+    """Return what limits a resource, what keeps its promise beside that, and its disk's weight.
+
+    Of memory also where the kernel kills, if that is configured.
+    """
+    if resource == Resource.MEMORY and np.isfinite(record.roster.memory_max_bytes[position]):
+        return (*limit_and_promise(resource), Control.MEMORY_MAX)
     weight = weight_control_of(resource)
     is_weighed = weight is not None and not np.isnan(record.sample.limit(weight)).all()
     found = limit_and_promise(resource)
@@ -299,8 +304,8 @@ def _kernel(case: Case, control: AnyControl, value: ControlValue, kept: float) -
 
 def _waiting(case: Case, control: AnyControl, value: ControlValue, kept: float) -> str:
     """Say why a value that was decided is not written, if it differs from what is in force."""
-    if isinstance(control, DiskWeight):
-        return ""  # it stands for all that is divided of its disk
+    if isinstance(control, DiskWeight) or control is Control.MEMORY_MAX:
+        return ""  # one stands for all that is divided of its disk, one is no decision
     is_limit = control == control_of(case.resource)
     share = case.weight if control is Control.CPU_WEIGHT else case.guaranteed
     decided = case.limit if is_limit else share

@@ -1,6 +1,7 @@
 """What this host has, and the configuration as checked against it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -37,10 +38,12 @@ def read_config(
     """
     has, had = read_machine(), accepted or {}
     most = {resource: max(now, had.get(resource, 0.0)) for resource, now in has.items()}
-    return load_config(
+    config = load_config(
         path,
         tenants_dir,
         cores=most[Resource.CPU],
         memory_bytes=most[Resource.MEMORY],
         overrides=overrides,
     )
+    host = replace(config.host, has_swap=psutil.swap_memory().total > 0)
+    return replace(config, host=host)

@@ -171,7 +171,7 @@ def byte_count(*, least: int = 0) -> Kind:
         amount = parse_bytes(value) if isinstance(value, str) else _whole(value)
         return int(_within(amount, None, least, 1 << 62))
 
-    return Kind(f'bytes {_range_text(None, least)}, such as 1048576, "512M" or "2G"', read)
+    return Kind(f'bytes of at least {least}, such as 1048576, "512M" or "2G"', read)
 
 
 def byte_rate(*, least: int) -> Kind:

@@ -22,7 +22,7 @@ from enforce.columns import Control
 _LIMIT = {"cpu": Control.CPU_MAX, "memory": Control.MEMORY_HIGH}
 _FILES: Mapping[str, tuple[Control, ...]] = {
     "cpu": (Control.CPU_MAX, Control.CPU_WEIGHT),
-    "memory": (Control.MEMORY_HIGH, Control.MEMORY_LOW),
+    "memory": (Control.MEMORY_HIGH, Control.MEMORY_LOW, Control.MEMORY_MAX),
 }
 
 

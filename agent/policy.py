@@ -23,7 +23,7 @@ def policy_of(config: Config) -> Policy:
         emergency=config.emergency,
         pace=config.pace,
         learning_s=config.periods.learning_s,
-        memory_margin_bytes=float(config.host.memory_margin_bytes),
+        memory_margin_bytes=config.host.margin_bytes,
     )
 
 

@@ -11,8 +11,8 @@ from agent.allocation import LEAST_SHARES
 from agent.controls import rate_control_of, weight_control_of, weight_controls
 from agent.cycle import Decision, Observation
 from agent.plan import enforceable
-from agent.shares import kernel_weights, moved_lows, moved_rates, moved_weights
-from agent.tenant import BASIC, Bools, Floats, Resource
+from agent.shares import kernel_weights, moved_lows, moved_maxima, moved_rates, moved_weights
+from agent.tenant import BASIC, Bools, Floats, Resource, Roster
 from enforce.columns import DEFAULT_WEIGHT, Changes, Control
 
 
@@ -64,6 +64,26 @@ def rate_changes(
             in_force, most = seen.sample.limit(control), capacity[resource]
             found.append(moved_rates(control, wanted, in_force, may_write, capacity=most))
     return tuple(found)
+
+
+def beside_changes(
+    decision: Decision,
+    seen: Observation,
+    may_write: Bools,
+    roster: Roster,
+    *,
+    capacity: Mapping[Resource, float],
+) -> tuple[Changes, ...]:
+    """Return changes of all else that stands beside limits: rates, disks' weights, memory.max."""
+    maxima = seen.sample.in_force.memory_max_bytes
+    floor = decision.resources[Resource.MEMORY].allocation.guarantee.floor
+    is_pinned = seen.pins.stands(Control.MEMORY_MAX, maxima, least=np.floor(floor))
+    elsewhere = roster.is_elsewhere
+    return (
+        *rate_changes(decision, seen, may_write, capacity=capacity),
+        *disk_weight_changes(decision, seen, may_write, capacity=capacity, is_elsewhere=elsewhere),
+        moved_maxima(roster.memory_max_bytes, maxima, may_write & ~is_pinned),
+    )
 
 
 def disk_weight_changes(

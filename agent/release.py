@@ -1,6 +1,7 @@
 """Puts each control file back to what it held right before the agent first wrote it."""
 
 from contextlib import ExitStack, closing
+from math import isinf
 
 import structlog
 
@@ -9,7 +10,7 @@ from agent.paths import ORIGINALS_NAME
 from agent.settings import HostSettings
 from agent.sole import AgentRunningError, RootLock, sole_agent
 from agent.tenant import Roster
-from enforce.columns import Result
+from enforce.columns import Control, Result
 from enforce.links.saved import NAME as UPLINKS_NAME
 from enforce.links.saved import give_back as put_uplinks_back
 from enforce.originals import ROOT, Originals, Released
@@ -39,9 +40,7 @@ def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
         if host.cgroup_root.exists():  # locking would make it
             held.enter_context(closing(RootLock(host.cgroup_root)))
         originals = Originals(host.state_dir / ORIGINALS_NAME)
-        released = originals.release(
-            host.cgroup_root, memory_margin_bytes=float(host.memory_margin_bytes)
-        )
+        released = originals.release(host.cgroup_root, memory_margin_bytes=host.margin_bytes)
         units = give_back(host.cgroup_root)
         uplinks = put_uplinks_back(host.state_dir / UPLINKS_NAME)
     values = [
@@ -98,7 +97,7 @@ def release_unenforced(
     only observed; of all and the root, if the host is.  What could not be put back is tried again
     with the next call.  `is_locked` says that the tenants' parent is locked already.
     """
-    root, margin_bytes = host.cgroup_root, float(host.memory_margin_bytes)
+    root, margin_bytes = host.cgroup_root, host.margin_bytes
     names = zip(roster.names, roster.is_observed_only, strict=True)
     enforced = {ROOT}
     for position, (name, is_observed_only) in enumerate(names):
@@ -116,6 +115,9 @@ def release_unenforced(
                 cgroups=None if host.is_observing else roster.names,
                 memory_margin_bytes=margin_bytes,
             )
+            released += originals.release_file(
+                root, Control.MEMORY_MAX, _unbounded(roster), memory_margin_bytes=margin_bytes
+            )
             if host.is_observing:
                 units = give_back(root)
     except (AgentRunningError, OSError) as error:
@@ -131,6 +133,12 @@ def release_unenforced(
         )
     left = [f"{one.cgroup}/{one.file}: {one.why}" for one in released if _is_left(one)]
     return "; ".join([*left, *(unit.why for unit in units if unit.why)]) or None
+
+
+def _unbounded(roster: Roster) -> list[str]:
+    """Return whose memory.max is not configured, or not any more."""
+    most = zip(roster.names, roster.memory_max_bytes, strict=True)
+    return [name for name, most_bytes in most if isinf(most_bytes)]
 
 
 def _is_left(one: Released) -> bool:

@@ -59,7 +59,9 @@ def _observed_lines(answer: Status, width: int) -> list[str]:
     observed = [tenant for tenant in answer.tenants if tenant.is_observed]
     if not observed:
         return []
-    heads, rows, _ = table(_OBSERVED_COLUMNS, observed, width=width)
+    is_bounded = any(_MAX in tenant.would_write for tenant in observed)
+    columns = (*_OBSERVED_COLUMNS, _MAX_COLUMN) if is_bounded else _OBSERVED_COLUMNS
+    heads, rows, _ = table(columns, observed, width=width)
     return [
         "",
         *(style(line, fg="blue") for line in paragraph(_OBSERVED, width=width)),
@@ -313,6 +315,8 @@ _OBSERVED_COLUMNS: Sequence[Column[TenantStatus]] = (
         for control in ("cpu.max", "cpu.weight", "memory.high", "memory.low")
     ),
 )
+_MAX = "memory.max"  # few have it configured
+_MAX_COLUMN: Column[TenantStatus] = Column(_MAX, _file_change(_MAX), is_left=True)
 
 _TRAFFIC = {
     "disk_read": "disk_read_bytes_per_s",

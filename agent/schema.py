@@ -168,4 +168,5 @@ def tenant_keys(classes: Sequence[QosClass]) -> tuple[Key, ...]:
         Key("veth", interface(), "veth"),
         Key("unit", unit_name(), "unit"),
         Key("cgroup", cgroup_path(), "cgroup"),
+        Key("memory_max_bytes", byte_count(least=1 << 20), "memory_max_bytes"),
     )

@@ -22,6 +22,7 @@ DEFAULT_QOS = (
 
 _LEAST_RESERVE_BYTES = 512 << 20
 _RESERVE_FRACTION = 0.05
+_MARGIN_BYTES, _MARGIN_WITHOUT_SWAP_BYTES = 16 << 20, 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class HostSettings:
     cpu_reserve_cores: float = 0.1
     memory_capacity_bytes: int | None = None
     memory_reserve_bytes: int | None = None  # None: see `memory_kept_bytes`
-    memory_margin_bytes: int = 16 << 20
+    memory_margin_bytes: int | None = None  # None: see `margin_bytes`
+    has_swap: bool = False
     state_dir: Path = STATE_DIR
     runtime_dir: Path = RUNTIME_DIR
 
@@ -48,6 +50,16 @@ class HostSettings:
             return float(self.memory_reserve_bytes)
         enough = max(_LEAST_RESERVE_BYTES, _RESERVE_FRACTION * total_bytes)
         return min(enough, total_bytes / 2)
+
+    @property
+    def margin_bytes(self) -> float:
+        """Return how far above what a tenant cannot give back its memory.high stays.
+
+        Without swap all that it grows by until the next tick is of that kind: the margin is larger.
+        """
+        if self.memory_margin_bytes is not None:
+            return float(self.memory_margin_bytes)
+        return float(_MARGIN_BYTES if self.has_swap else _MARGIN_WITHOUT_SWAP_BYTES)
 
     @property
     def socket_path(self) -> Path:

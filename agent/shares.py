@@ -13,6 +13,7 @@ from enforce.limits import MAX_WEIGHT, MIN_WEIGHT
 # Weights and memory.low take nothing from anyone at once: small moves are not worth a write,
 # unless a guarantee would be short without.
 SHARE_DEAD_BAND = 0.1
+_LARGEST_PAGE_BYTES = 1 << 16  # what the kernel rounds memory to, on any machine
 # What an average tenant's cpu.weight is about to be: then a step of 1 is below the dead-band.
 _FINE_WEIGHT = 128
 _MOST_FRACTION = 0.75  # of the largest weight: what rounding up adds must fit
@@ -26,6 +27,14 @@ def moved_lows(wanted: Floats, in_force: Floats, may_write: Bools) -> Changes:
         is_short = wanted > in_force * (1.0 + KERNEL_ROUNDING)
         is_beyond = wanted < in_force * (1.0 - SHARE_DEAD_BAND)
     return changes_of(Control.MEMORY_LOW, wanted, in_force, may_write & (is_short | is_beyond))
+
+
+def moved_maxima(wanted: Floats, in_force: Floats, may_write: Bools) -> Changes:
+    """Return the changes of memory.max, where it is configured; the others' are their own."""
+    with np.errstate(invalid="ignore"):
+        is_off = np.abs(wanted - in_force) > _LARGEST_PAGE_BYTES
+    is_off = np.isfinite(wanted) & ~np.isnan(in_force) & is_off
+    return changes_of(Control.MEMORY_MAX, wanted, in_force, may_write & is_off)
 
 
 def moved_rates(

@@ -105,6 +105,7 @@ class Tenant:
     is_observed_only: bool = False
     metrics_file: str | None = None  # a path
     regions: tuple[str, ...] = ()  # tags: whose events are also its own
+    memory_max_bytes: float = float("inf")  # where the kernel kills; inf is left as it is
     veth: str | None = None  # the host's end, of a tenant in a network namespace of its own
     unit: str = ""  # of systemd's, where it lives in one
     cgroup: str = ""  # a path below the mount, where it lives in another's
@@ -136,6 +137,7 @@ class Roster:
     is_observed_only: Bools
     terms: Mapping[Resource, Terms]
     is_elsewhere: Bools  # not below tidegate's own cgroup
+    memory_max_bytes: Floats  # inf is left as it is
 
     def __len__(self) -> int:
         return len(self.names)
@@ -160,6 +162,7 @@ class Roster:
             is_observed_only=np.array([t.is_observed_only for t in ordered], dtype=np.bool_),
             terms={resource: _terms(ordered, resource) for resource in resources},
             is_elsewhere=np.array([t.is_elsewhere for t in ordered], dtype=np.bool_),
+            memory_max_bytes=np.array([t.memory_max_bytes for t in ordered], dtype=np.float64),
         )
 
     def all_observed(self) -> "Roster":

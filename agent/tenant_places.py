@@ -13,7 +13,7 @@ from agent.ports import Applying
 from agent.record import TickRecord
 from agent.settings import Config
 from agent.tenant import Bools, Floats, Kind, Resource, Roster
-from enforce.ancestors import caps
+from enforce.ancestors import Lows, caps, protected_less
 from enforce.places import Places, unit_of
 from enforce.units import persistent_settings
 
@@ -26,6 +26,7 @@ class TenantPlaces:
 
     def __init__(self, config: Config, roster: Roster) -> None:
         self._roster = roster
+        self._is_limited = ~(roster.is_observed_only | config.host.is_observing)
         elsewhere = elsewhere_of(config.tenants)
         self.places = Places(config.host.cgroup_root, roster.names, elsewhere)
         self._caps: tuple[Floats, Floats] | None = None
@@ -70,13 +71,32 @@ class TenantPlaces:
                     yield f"{names[position]}: {setting} outranks what is set, at daemon-reload"
         for resource, cap in ((Resource.CPU, cores), (Resource.MEMORY, most_bytes)):
             yield from self._short(terms[resource].floor > cap, resource.kind, cap)
+        yield from _most_of(list(self._unprotected()), "memory.low counts for less than it is")
+
+    def _unprotected(self) -> Iterator[str]:
+        """Name tenants elsewhere whose memory.low an ancestor undoes, which is another's to set."""
+        asked: Lows = {}
+        for position in np.flatnonzero(self._roster.is_elsewhere & self._is_limited).tolist():
+            path = self.places.path(position)
+            less = None if path is None else protected_less(path, asked)
+            if less is not None:
+                above, most, low = less[0], *(amount_text(Kind.MEMORY, n) for n in less[1:])
+                name = self._roster.names[position]
+                yield f"{name}: its memory.low of {low} counts for {most}: {above} protects no more"
 
     def _short(self, is_short: Bools, kind: Kind, cap: Floats) -> Iterator[str]:
         """Name tenants whose floor is above what an ancestor of theirs is limited to."""
-        short = np.flatnonzero(is_short).tolist()
-        for position in short[:_MOST_NAMED]:
-            most = amount_text(kind, float(cap[position]))
-            name = self._roster.names[position]
-            yield f"{name}: its floor of {kind} is cut to the {most} that is above it in the tree"
-        if len(short) > _MOST_NAMED:
-            yield f"and {len(short) - _MOST_NAMED} more whose floor of {kind} is cut so"
+        said = []
+        for position in np.flatnonzero(is_short).tolist():
+            most, name = amount_text(kind, float(cap[position])), self._roster.names[position]
+            said.append(
+                f"{name}: its floor of {kind} is cut to the {most} that is above it in the tree"
+            )
+        yield from _most_of(said, f"floor of {kind} is cut so")
+
+
+def _most_of(said: Sequence[str], what: str) -> Iterator[str]:
+    """Yield some of what is said of tenants, and how many more there are whose `what`."""
+    yield from said[:_MOST_NAMED]
+    if len(said) > _MOST_NAMED:
+        yield f"and {len(said) - _MOST_NAMED} more whose {what}"

@@ -31,7 +31,7 @@ from agent.problems import (
     unenforceable,
     unenforced,
 )
-from agent.promised import disk_weight_changes, rate_changes, sideways
+from agent.promised import beside_changes, sideways
 from agent.record import TickRecord, Totals
 from agent.recorded import resource_tick
 from agent.shares import kernel_weights
@@ -250,7 +250,7 @@ class ControlLoop:
         weight = kernel_weights(cpu.allocation.share, promised, capacity[Resource.CPU])
         beside = self._sideways(decision, seen, may_write, weight)
         self._protect_root(seen.sample.in_force.memory_low_bytes, beside[1], may_write)
-        rates = self._of_devices(decision, seen, may_write)
+        rates = beside_changes(decision, seen, may_write, self.roster, capacity=capacity)
         outcomes += [self._write(changes) for changes in (*beside, *rates)]
         raised = [
             self._raises(controls[resource], resource, part, (outcome.tenant, outcome.kept))
@@ -269,17 +269,6 @@ class ControlLoop:
         """Return changes of cpu.weight and of memory.low."""
         capacity, elsewhere = self.policy.capacity[Resource.CPU], self.roster.is_elsewhere
         return sideways(decision, seen, may_write, weight, capacity, is_elsewhere=elsewhere)
-
-    def _of_devices(
-        self, decision: Decision, seen: Observation, may_write: Bools
-    ) -> tuple[Changes, ...]:
-        """Return changes of the rates of uplinks' classes, and of the weights on disks."""
-        capacity, elsewhere = self.policy.capacity, self.roster.is_elsewhere
-        rates = rate_changes(decision, seen, may_write, capacity=capacity)
-        weights = disk_weight_changes(
-            decision, seen, may_write, capacity=capacity, is_elsewhere=elsewhere
-        )
-        return (*rates, *weights)
 
     def _protect_root(self, low_bytes: Floats, lows: Changes, may_write: Bools) -> None:
         """Give the root what its children's memory.low will add up to, before they get it.
@@ -365,8 +354,9 @@ class ControlLoop:
             is_off = is_observed & is_outside(wanted, part.in_force, self.policy.pace)
             wanted = self._unbounded(control, wanted)
             unwritten.append(changes_of(control, wanted, found, is_off & ~np.isnan(found)))
+        capacity = self.policy.capacity
         unwritten += self._sideways(decision, seen, is_observed, weight)
-        unwritten += self._of_devices(decision, seen, is_observed)
+        unwritten += beside_changes(decision, seen, is_observed, self.roster, capacity=capacity)
         for one in unwritten:
             self._unwritten, new = self._unwritten.counted(one.control, one.tenant, one.after)
             self._count(would_have=new)

@@ -19,12 +19,32 @@ _MIB = 1 << 20
 _TICKS_BETWEEN = 60
 
 
-def weakest(root: Path) -> tuple[Path, float] | None:
-    """Return the ancestor of `root` that protects least, and its memory.low in bytes."""
-    ours = own_units(root)
-    lows = {level: _memory_low(level) for level in root.parents if level not in ours}
-    known = {level: low for level, low in lows.items() if low is not None}
-    return min(known.items(), key=lambda item: item[1], default=None)
+Lows = dict[Path, float | None]  # memory.low of cgroups that were asked, None without the file
+
+
+def weakest(root: Path, asked: Lows | None = None) -> tuple[Path, float] | None:
+    """Return the ancestor of `root` that protects least, and its memory.low in bytes.
+
+    What is `asked` is not asked again, and what is asked is added: tenants share ancestors.
+    """
+    ours, lows = own_units(root), {} if asked is None else asked
+    levels = [level for level in root.parents if level not in ours]
+    for level in levels:
+        if level not in lows:
+            lows[level] = _memory_low(level)
+    known = [(level, low) for level in levels if (low := lows[level]) is not None]
+    return min(known, key=lambda item: item[1], default=None)
+
+
+def protected_less(path: Path, asked: Lows | None = None) -> tuple[Path, float, float] | None:
+    """Return which ancestor protects less than memory.low of `path`, how much, and that; or None.
+
+    All in bytes; `asked` is as of `weakest`.
+    """
+    low, least = _memory_low(path), weakest(path, asked)
+    if low is None or least is None or least[1] >= low - _MIB:
+        return None
+    return (*least, low)
 
 
 class Ancestors:

@@ -42,6 +42,7 @@ from enforce.units import Bus, UnitWriter, held_by_systemd
 Written = Control | DiskControl | DiskWeight  # what is a control file, or a line of one
 
 _MIB = 1 << 20
+_MAX_DEAD_BAND = 0.25  # of the margin: a memory.max that waits moves by more than that
 # Each cgroup of a batch takes a descriptor, of which a process may have few.
 _BATCH = 64
 
@@ -58,9 +59,10 @@ class _Outcome:
 _LATER = _Outcome(
     Result.HELD_BACK, why="somebody else wrote it a moment ago: the next tick will see"
 )
+_OF_UNITS = (Control.CPU_MAX, Control.CPU_WEIGHT, Control.MEMORY_HIGH, Control.MEMORY_LOW)
 # It would write its own over ours whenever it sets the unit up anew.
 _SYSTEMDS = _Outcome(
-    Result.REFUSED, why="configured but not enforceable: limits of a unit's disks are systemd's"
+    Result.REFUSED, why="configured but not enforceable: this file of a unit is systemd's"
 )
 
 
@@ -247,7 +249,7 @@ class Applier:
     ) -> TenantCgroup | _Outcome:
         """Open a tenant's cgroup, unless `control` is nothing that is written there."""
         cgroup = self._opened(stack, tenant)
-        if isinstance(control, Control) or isinstance(cgroup, _Outcome):
+        if isinstance(cgroup, _Outcome) or control in _OF_UNITS:
             return cgroup
         return _SYSTEMDS if unit_of(cgroup.path) else cgroup
 
@@ -294,8 +296,9 @@ class Applier:
         try:
             if not isinstance(control, Control):
                 return _Outcome(Result.APPLIED, _written_of_disk(cgroup, control, file, value))
-            if control is Control.MEMORY_HIGH:
-                return self._memory_high(cgroup, value)
+            if control in (Control.MEMORY_HIGH, Control.MEMORY_MAX):
+                is_high = control is Control.MEMORY_HIGH
+                return (self._memory_high if is_high else self._memory_max)(cgroup, value)
             if unit_of(cgroup.path):
                 return self._asked(cgroup, control, value)
             if control is Control.CPU_MAX:
@@ -322,6 +325,23 @@ class Applier:
             return _Outcome(Result.APPLIED, kept)
         stuck, margin = (floor - self._margin_bytes) / _MIB, self._margin_bytes / _MIB
         why = f"{stuck:.1f} MiB cannot be reclaimed, and {margin:.1f} MiB is the margin"
+        return _Outcome(Result.HELD_BACK, kept, why)
+
+    def _memory_max(self, cgroup: TenantCgroup, wanted: float) -> _Outcome:
+        """Write memory.max, but never lower it to less than is in use: the kernel would kill.
+
+        It follows what is in use down, outside a dead-band.  What came between the look and the
+        write is seen after it, and undone.
+        """
+        in_force, usage = cgroup.memory_max, cgroup.memory_current
+        kept, value = in_force, max(wanted, min(in_force, usage + self._margin_bytes))
+        if value == wanted or in_force - value > _MAX_DEAD_BAND * self._margin_bytes:
+            kept = cgroup.set_limit(Control.MEMORY_MAX, value)
+        if kept < in_force and cgroup.memory_current > kept - self._margin_bytes / 2:
+            kept = cgroup.set_limit(Control.MEMORY_MAX, in_force)
+        if kept <= wanted:
+            return _Outcome(Result.APPLIED, kept)
+        why = f"{usage / _MIB:.1f} MiB in use: it comes down with that"
         return _Outcome(Result.HELD_BACK, kept, why)
 
     def _set_later(self, cgroup: TenantCgroup, value: float, usage: float) -> _Outcome:

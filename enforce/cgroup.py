@@ -73,6 +73,7 @@ class TenantCgroup:
     cpu_weight: float = LimitFile(Control.CPU_WEIGHT)
     memory_high: float = LimitFile(Control.MEMORY_HIGH)
     memory_low: float = LimitFile(Control.MEMORY_LOW)
+    memory_max: float = LimitFile(Control.MEMORY_MAX)
     cpu_max_burst_us: int = IntegerFile("cpu.max.burst")
     memory_current: int = IntegerFile("memory.current", readonly=True)
     controllers: list[str] = ListFile("cgroup.controllers", readonly=True)
@@ -108,6 +109,11 @@ class TenantCgroup:
     def close(self) -> None:
         """Let go of the directory."""
         os.close(self._fd)
+
+    @property
+    def is_empty(self) -> bool:
+        """Say whether no process is in it, nor in any cgroup below, as far as the kernel tells."""
+        return self.has("cgroup.events") and b"populated 0" in self.read(b"cgroup.events")
 
     def has(self, filename: str) -> bool:
         """Say whether there is such a file: its controller may be missing."""

@@ -27,6 +27,7 @@ class Control(StrEnum):
     CPU_WEIGHT = "cpu.weight"
     MEMORY_HIGH = "memory.high"
     MEMORY_LOW = "memory.low"
+    MEMORY_MAX = "memory.max"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,13 @@ AnyControl = Control | ClassControl | DiskControl | DiskWeight
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Values of the control files of all tenants: cores, weight 1..10000, bytes, bytes."""
+    """Values of the control files of all tenants: cores, weight 1..10000, bytes, bytes, bytes."""
 
     cpu_max_cores: Floats
     cpu_weight: Floats
     memory_high_bytes: Floats
     memory_low_bytes: Floats
+    memory_max_bytes: Floats
 
     def of(self, control: Control) -> Floats:
         """Return the column that belongs to `control`."""
@@ -110,6 +112,7 @@ _COLUMN = {
     Control.CPU_WEIGHT: "cpu_weight",
     Control.MEMORY_HIGH: "memory_high_bytes",
     Control.MEMORY_LOW: "memory_low_bytes",
+    Control.MEMORY_MAX: "memory_max_bytes",
 }
 
 

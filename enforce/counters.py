@@ -18,7 +18,8 @@ Disk = tuple[int, int]  # major and minor device number
 _NO_DISK: Disk = (-1, -1)
 _IO_KEYS = (b"rbytes", b"wbytes", b"rios", b"wios")
 _IO_LINE = b": rbytes= wbytes= rios= wios= dbytes= dios=\n"
-_BARE_LINE = re.compile(rb"^\d+:\d+ \n", re.MULTILINE)
+# A disk that is limited and unused has a line without counters, one that iocost divides has more.
+_NO_COUNTERS = re.compile(rb"^\d+:\d+ \n| cost\.\w+=\d+", re.MULTILINE)
 _IO_NUMBERS = 8  # major, minor and the six counters of a line
 _IO_SPACES = bytes.maketrans(b":=", b"  ")
 _IO_LETTERS = b"abcdefghijklmnopqrstuvwxyz"
@@ -65,8 +66,8 @@ def io_counters(rows: Sequence[bytes], disks: Sequence[Disk | None] = ()) -> Flo
     0.  Of a disk without a number nothing is known.
     """
     text = b"".join(rows)
-    if b" \n" in text:  # a disk that is limited and unused has a line without counters
-        rows = [_BARE_LINE.sub(b"", row) for row in rows]
+    if b" \n" in text or b" cost." in text:
+        rows = [_NO_COUNTERS.sub(b"", row) for row in rows]
         text = b"".join(rows)
     lines = [row.count(b"\n") for row in rows]
     if text.translate(None, _DIGITS) != _IO_LINE * sum(lines):
@@ -162,7 +163,7 @@ def _row(row: bytes, keys: Sequence[bytes]) -> list[float]:
 
 
 def _io_row(row: bytes, disks: Sequence[Disk | None]) -> list[float]:
-    """Sum one io.stat that has more or fewer keys a line than usual (iocost, old kernels)."""
+    """Sum one io.stat that has more or fewer keys a line than usual (old kernels)."""
     lines = row.splitlines()
     sums = _io_line_sums(lines)
     for disk in disks:

@@ -81,7 +81,7 @@ def is_kept(control: Control, wanted: float, kept: float, *, page_bytes: int) ->
     held = parse(control, text(control, wanted))
     if held == kept:
         return True
-    is_memory = control in (Control.MEMORY_HIGH, Control.MEMORY_LOW)
+    is_memory = control in (Control.MEMORY_HIGH, Control.MEMORY_LOW, Control.MEMORY_MAX)
     return is_memory and 0 <= held - kept < page_bytes
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from enforce.cgroup import PAGE_BYTES, CgroupGoneError, LimitRejectedError, TenantCgroup
+from enforce.counters import stalled_us
 from enforce.floor import memory_floor_bytes
 
 log = structlog.get_logger()
@@ -26,6 +27,8 @@ LIFETIME_S = 1.0
 # After reclaim got nowhere, usage is left alone for a while.
 REST_S = 10.0
 MIN_PAUSE_S = 0.01
+# Part of the time between two steps in which all tasks of a tenant may stand still for memory.
+STALLED_FRACTION = 0.3
 # Ticks wait for the step at hand at a reload, which in dirty pages may take any time.
 _STOP_WAIT_S = 1.0
 # What a step can meet: none of it may end the worker, which has other tenants to see to.
@@ -65,6 +68,7 @@ class Lowering:
         self._rests_until_s: dict[Path, float] = {}
         self._written: dict[Path, set[float]] = {}  # since they were last asked for
         self._last: dict[Path, float] = {}  # written here last
+        self._stalled: dict[Path, tuple[float, float]] = {}  # how long by when, at the last step
         self._is_closed = False
         self._thread: threading.Thread | None = None
         self._fault = ""  # what ended the last thread, which none of `_TROUBLES` does
@@ -174,7 +178,8 @@ class Lowering:
                 return False  # usage has yet to come down to what is in force
             self._write(cgroup, value)
             after = cgroup.memory_current
-            if after - value > max(before - value, self._margin_bytes) / 2:
+            is_stuck = after - value > max(before - value, self._margin_bytes) / 2
+            if is_stuck or self._stands_still(cgroup):
                 self._give_up(cgroup, in_force if in_force >= after else after + self._margin_bytes)
                 return True
             return value <= goal
@@ -192,6 +197,19 @@ class Lowering:
         with self._changed:
             self._written.setdefault(path, set()).add(kept)
             self._last[path] = kept
+
+    def _stands_still(self, cgroup: TenantCgroup) -> bool:
+        """Say whether the tenant's tasks have done little but wait for memory since the last step.
+
+        Where the kernel does not tell of pressure, they have not.
+        """
+        if not cgroup.has("memory.pressure"):
+            return False
+        now_us = time.monotonic() * 1e6
+        total_us = float(stalled_us([cgroup.read(b"memory.pressure")], b"full")[0])
+        before_us, then_us = self._stalled.get(cgroup.path, (total_us, now_us))
+        self._stalled[cgroup.path] = total_us, now_us
+        return total_us - before_us > STALLED_FRACTION * (now_us - then_us)
 
     def _give_up(self, cgroup: TenantCgroup, value: float) -> None:
         """Lift the limit off a tenant that cannot shrink: below its usage it would only crawl."""

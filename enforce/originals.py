@@ -174,6 +174,23 @@ class Originals:
         bound = _Bound(memory_margin_bytes, may_reclaim=False)
         return self._release(root, gone, cgroups, bound)
 
+    def release_file(
+        self, root: Path, file: str, names: Collection[str], *, memory_margin_bytes: float
+    ) -> list[Released]:
+        """Put one file of these cgroups back, where it is recorded.
+
+        Raises:
+            OSError: As `release`.
+
+        """
+        texts = {
+            name: (cgroup_id, {file: files[file]})
+            for name, (cgroup_id, files) in self._texts.items()
+            if name in names and file in files
+        }
+        bound = _Bound(memory_margin_bytes, may_reclaim=False)
+        return self._release(root, texts, None, bound) if texts else []
+
     def _release(
         self, root: Path, texts: dict[str, _Entry], cgroups: Collection[str] | None, bound: "_Bound"
     ) -> list[Released]:
@@ -355,7 +372,7 @@ def _restored(cgroup: TenantCgroup, name: str, file: str, text: str, bound: _Bou
         if floor is None:
             cgroup.restore(file, text)
             return Released(name, file, text, Result.APPLIED)
-        cgroup.memory_high = floor
+        cgroup.set_limit(Control(file), floor)
     except CgroupGoneError as error:
         return Released(name, file, text, Result.GONE, str(error))
     except LimitRejectedError as error:
@@ -367,10 +384,17 @@ def _restored(cgroup: TenantCgroup, name: str, file: str, text: str, bound: _Bou
 
 
 def _floor(cgroup: TenantCgroup, file: str, text: str, bound: _Bound) -> float | None:
-    """Return what memory.high must not go below, None where `text` is above that."""
-    if file != Control.MEMORY_HIGH or text == "max":
+    """Return what a limit of memory must not go below, None where `text` is above that.
+
+    At memory.max the kernel would kill.  Where no process is, there is nobody to leave room to.
+    """
+    if file not in (Control.MEMORY_HIGH, Control.MEMORY_MAX) or text == "max":
         return None
-    floor = memory_floor_bytes(cgroup, margin_bytes=bound.margin_bytes)
+    margin_bytes = 0.0 if cgroup.is_empty else bound.margin_bytes
+    if file == Control.MEMORY_MAX:
+        floor = min(cgroup.memory_current + margin_bytes, cgroup.memory_max)
+        return floor if int(text) < floor else None
+    floor = memory_floor_bytes(cgroup, margin_bytes=margin_bytes)
     if not bound.may_reclaim:
         floor = max(floor, cgroup.memory_current)
     return floor if int(text) < floor else None

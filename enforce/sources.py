@@ -58,9 +58,10 @@ ON_SIGNAL = (
 IN_TURN = (
     Source("cpu.weight", 64, numbers, ("cpu_weight",)),
     Source("memory.low", 64, numbers, ("memory_low_bytes",)),
+    Source("memory.max", 64, numbers, ("memory_max_bytes",)),
 )
 # What of it, once written, is read in the next tick: cpu.weight has a second name.
-ONCE_WRITTEN = ("cpu.weight", "cpu.weight.nice", "memory.low")
+ONCE_WRITTEN = ("cpu.weight", "cpu.weight.nice", "memory.low", "memory.max")
 WATCHED = (*ONCE_WRITTEN, "cpu.max", "memory.high")
 SYSTEMDS = ("io.max",)  # of its units: tidegate may not write it, and so it limits nothing
 

@@ -218,7 +218,7 @@ def replay_config(config: Config, *, resource: Resource, recording: Recording) -
             is_observing=host.is_observing,
             cpu_reserve_cores=host.cpu_reserve_cores if is_cpu else 0.0,
             memory_reserve_bytes=0 if is_cpu else host.memory_reserve_bytes,
-            memory_margin_bytes=0 if is_cpu else host.memory_margin_bytes,
+            memory_margin_bytes=0 if is_cpu else int(host.margin_bytes),
         ),
         tenants=tuple(_only(tenant, resource) for tenant in config.tenants if tenant.name in names),
         periods=at_pace(replace(config.periods, most_cpu_cores=1.0), recording.step_s),

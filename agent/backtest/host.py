@@ -77,6 +77,7 @@ class SimulatedHost:
                 np.full(tenants, DEFAULT_WEIGHT),
                 np.full(tenants, np.inf),
                 zero,
+                np.full(tenants, np.inf),
             ),
             disks=DiskColumns(),
             vitals=Vitals(),

@@ -93,7 +93,9 @@ class World:
         self._done, self._has_rates = np.zeros(count), has_rates
         self.read_s = 0.0  # CPU time of making the last sample, which is no part of a tick
         nothing = np.full(count, np.inf)
-        self.limits = Limits(nothing.copy(), np.full(count, 100.0), nothing, np.zeros(count))
+        self.limits = Limits(
+            nothing.copy(), np.full(count, 100.0), nothing, np.zeros(count), nothing.copy()
+        )
 
     def usage(self) -> Floats:
         """Return one instant's usage as the forecaster's series: cpu, memory, then the disk's."""

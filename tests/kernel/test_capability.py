@@ -1,13 +1,28 @@
 """What `probe` says of a real kernel agrees with what its files do."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.doctor import examined
 from enforce.capability import Capability, probe
 from enforce.cgroup import ensure
 
 MOUNT = Path("/sys/fs/cgroup")
+
+
+@pytest.fixture
+def panicking_kernel() -> Iterator[None]:
+    """Have the lab's kernel panic where a limit of memory is reached, until the test has ended."""
+    if os.environ.get("TIDEGATE_LAB") != "1":
+        pytest.skip("only in the lab: this changes the whole kernel")
+    setting = Path("/proc/sys/vm/panic_on_oom")
+    before = setting.read_text()
+    setting.write_text("2")
+    yield
+    setting.write_text(before)
 
 
 def probed(root: Path) -> dict[str, Capability]:
@@ -51,6 +66,20 @@ def test_an_ancestor_without_memory_low_undoes_protection(cgroup_root: Path) -> 
 def test_a_kernel_without_pressure_files_is_said_to_have_none(cgroup_root: Path) -> None:
     state = probed(cgroup_root)["pressure stall information"].state
     assert (state == "ok") == Path("/proc/pressure/memory").exists()
+
+
+@pytest.mark.kernel
+def test_a_kernel_that_panics_where_a_tenant_reaches_its_memory_max_is_named_where_one_is_set(
+    cgroup_root: Path, tmp_path: Path, panicking_kernel: None
+) -> None:
+    host, tenants = tmp_path / "tidegate.toml", tmp_path / "tenants.d"
+    tenants.mkdir()
+    host.write_text(f'[host]\ncgroup_root = "{cgroup_root}"\nruntime_dir = "{tmp_path}"\n')
+    found = {}
+    for said in ("", 'memory_max_bytes = "1G"\n'):
+        (tenants / "web.toml").write_text(f'qos = "gold"\n{said}')
+        found[said] = {one.name for one in examined(host, tenants, tmp_path / "none.sock")}
+    assert ["vm.panic_on_oom" in names for names in found.values()] == [False, True]
 
 
 @pytest.mark.qemu

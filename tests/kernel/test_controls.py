@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from agents import Agent
 from tenants import MIB, SPIN, cpu_used_s, living_in
 
+from agent.answers import Finding
+from agent.doctor import examined
+from agent.tenant_places import TICKS_BETWEEN
 from enforce.apply import Applier
 from enforce.cgroup import PAGE_BYTES, ensure
 from enforce.columns import Changes, Control, Outcomes, Result
 from enforce.originals import Originals
+from enforce.places import MOUNT
 
 pytestmark = pytest.mark.kernel
 
@@ -47,6 +52,7 @@ def write(applier: Applier, control: Control, *values: float) -> Outcomes:
         (Control.MEMORY_HIGH, math.inf, "max"),
         (Control.MEMORY_LOW, 0, "0"),
         (Control.MEMORY_LOW, math.inf, "max"),
+        (Control.MEMORY_MAX, math.inf, "max"),
     ],
 )
 def test_the_kernel_keeps_what_is_written(
@@ -57,7 +63,7 @@ def test_the_kernel_keeps_what_is_written(
     assert (cgroup_root / "a" / control).read_text().strip() == text
 
 
-@pytest.mark.parametrize("control", [Control.MEMORY_HIGH, Control.MEMORY_LOW])
+@pytest.mark.parametrize("control", [Control.MEMORY_HIGH, Control.MEMORY_LOW, Control.MEMORY_MAX])
 def test_memory_limits_are_rounded_to_pages_and_count_as_applied(
     applier: Applier, cgroup_root: Path, control: Control
 ) -> None:
@@ -143,3 +149,39 @@ def test_an_ancestor_of_another_that_protects_less_is_told_until_it_protects_eno
     assert said[0] == problem
     assert said[-1] is None
     assert (root / "memory.low").read_text() == f"{96 * MIB}\n"
+
+
+def test_a_tenant_elsewhere_whose_memory_low_counts_for_less_is_told_until_it_counts(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    box, guest = cgroup_root / "box", cgroup_root / "box" / "guest"
+    box.mkdir()
+    (box / "cgroup.subtree_control").write_text("+cpu +memory")
+    guest.mkdir()
+    (cgroup_root / "memory.low").write_text("max")
+    outside = [parent for parent in cgroup_root.parents if MOUNT in parent.parents]
+    if any((parent / "memory.low").read_text() == "0\n" for parent in outside):
+        pytest.skip("this host protects nothing above the tests' own cgroup")
+    with closing(Agent(tmp_path, cgroup_root / "root", learning_s=0, tick_s=0.05)) as agent:
+        where = f'cgroup = "{guest.relative_to(MOUNT)}"'
+        (tmp_path / "tenants.d" / "guest.toml").write_text(
+            f'qos = "gold"\n{where}\n[memory]\nfloor_bytes = "64M"\n'
+        )
+        assert agent.reload_problem() is None
+        said = {}
+        for low in ("0", "16M", "max"):
+            (box / "memory.low").write_text(low)
+            agent.tick(TICKS_BETWEEN + 1)
+            (found,) = [one for one in examined_by(tmp_path) if one.name == "owner of guest"]
+            said[low] = (agent.daemon.facts().places_problem, found.state, found.meaning)
+        assert int((guest / "memory.low").read_text()) == 64 * MIB
+    counts = f"its memory.low of 64.0M counts for {{}}: {box} protects no more"
+    assert said["0"][:2] == (f"guest: {counts.format('0B')}", "degraded")
+    assert f"its memory.low is without effect: {box} protects 0 bytes" in said["0"][2]
+    assert said["16M"][:2] == (f"guest: {counts.format('16.0M')}", "degraded")
+    assert counts.format("16.0M") in said["16M"][2]
+    assert said["max"][:2] == (None, "ok")
+
+
+def examined_by(folder: Path) -> list[Finding]:
+    return examined(folder / "tidegate.toml", folder / "tenants.d", folder / "none.sock")

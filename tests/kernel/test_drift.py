@@ -1,5 +1,6 @@
 """What somebody else writes to tenants' control files, and pins, on a real kernel."""
 
+import math
 import subprocess
 import time
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from agents import TENANT, Agent, memory_high, quota_cores
+from agents import TENANT, Agent, memory_high, memory_max, quota_cores
 from tenants import HOLD_ANON, MIB, READ_DISK, is_done, living_in, order, scratch_disk, tell
 
 from agent.pins import Origin, Pin
@@ -31,10 +32,21 @@ def agent(cgroup_root: Path, tmp_path: Path) -> Iterator[Agent]:
         yield agent
 
 
+def bound(agent: Agent, folder: Path, most: str | None, *, more: str = "") -> None:
+    """Have calm's file say where the kernel kills, or say nothing of it."""
+    line = "" if most is None else f'memory_max_bytes = "{most}"\n'
+    (folder / "tenants.d" / "calm.toml").write_text(line + TENANT + more)
+    assert agent.reload_problem() is None
+
+
 def changes(record: TickRecord) -> list[tuple[str, str]]:
     assert record.drift is not None
     names = record.roster.names
     return [(names[one.tenant], str(one.control)) for one in record.drift.changes]
+
+
+def writes(record: TickRecord, control: Control) -> int:
+    return sum(len(one) for one in record.changes if one.control == control)
 
 
 def total(record: TickRecord) -> int:
@@ -52,15 +64,17 @@ def goes_on(agent: Agent, process: "subprocess.Popen[str]", *, most_ticks: int) 
 
 
 def test_every_file_that_another_writes_is_noticed_in_a_tick_and_left_as_it_is(
-    agent: Agent, cgroup_root: Path
+    agent: Agent, cgroup_root: Path, tmp_path: Path
 ) -> None:
-    assert total(agent.tick(12)) == 0, "what the agent writes itself is no drift"
     calm = cgroup_root / "calm"
+    bound(agent, tmp_path, "1G")
+    assert total(agent.tick(12)) == 0, "what the agent writes itself is no drift"
     texts = {
         "cpu.max": "max 100000",
         "cpu.weight": "777",
         "memory.high": "536870912",
         "memory.low": "33554432",
+        "memory.max": "805306368",
     }
     for number, (file, text) in enumerate(texts.items(), start=1):
         (calm / file).write_text(text)
@@ -77,7 +91,34 @@ def test_every_file_that_another_writes_is_noticed_in_a_tick_and_left_as_it_is(
     agent.tick(16)
     assert quota_cores(calm) < 1
     assert (calm / "cpu.weight").read_text().strip() != "777"
-    assert total(agent.tick()) == 5
+    assert memory_max(calm) == 1 << 30
+    assert total(agent.tick()) == 6
+
+
+def test_a_memory_max_is_written_once_and_put_back_when_it_is_taken_out_of_the_file(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    calm, spiky = cgroup_root / "calm", cgroup_root / "spiky"
+    (spiky / "memory.max").write_text("700M")  # its own: nobody has configured it
+    bound(agent, tmp_path, "1G")
+    assert writes(agent.tick(), Control.MEMORY_MAX) == 1
+    assert memory_max(calm) == 1 << 30
+    assert [writes(agent.tick(), Control.MEMORY_MAX) for _ in range(4)] == [0] * 4
+    bound(agent, tmp_path, None)
+    assert memory_max(calm) == math.inf
+    assert total(agent.tick(2)) == 0
+    assert (memory_max(calm), memory_max(spiky)) == (math.inf, 700 * MIB)
+
+
+def test_a_foreign_memory_max_below_the_floor_does_not_stand(
+    agent: Agent, cgroup_root: Path, tmp_path: Path
+) -> None:
+    floor = '[memory]\nfloor_bytes = "64M"\n'
+    bound(agent, tmp_path, "1G", more=floor)
+    agent.tick(2)
+    (cgroup_root / "calm" / "memory.max").write_text("32M")
+    assert changes(agent.tick()) == [("calm", "memory.max")]
+    assert memory_max(cgroup_root / "calm") == 1 << 30
 
 
 def test_what_goes_with_a_controller_is_no_drift(agent: Agent, cgroup_root: Path) -> None:

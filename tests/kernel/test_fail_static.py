@@ -4,6 +4,7 @@ TIDEGATE_KILLS says how often (`make soak`: 200), TIDEGATE_SEED when.
 """
 
 import json
+import math
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agents import memory_high, quota_cores
+from agents import memory_high, memory_max, quota_cores
 from tenants import HOLD_ANON, MIB, cpu_used_s, living_in, order
 
 from agent.checkpoint import Checkpoint
@@ -33,10 +34,10 @@ pytestmark = pytest.mark.kernel
 
 KILLS = int(os.environ.get("TIDEGATE_KILLS", "20"))
 TICK_S, LEARNING_S, LONGEST_LIFE_S = 0.2, 1.0, 2.0
-CAPACITY_CORES, FLOOR_CORES, HELD_MIB = 0.4, 0.05, 32
+CAPACITY_CORES, FLOOR_CORES, HELD_MIB, MOST_MIB = 0.4, 0.05, 32, 256
 FAIR_CORES = CAPACITY_CORES / 3
 NAMES = ("a", "b", "held")
-FILES = ("cpu.max", "cpu.weight", "memory.high", "memory.low")
+FILES = ("cpu.max", "cpu.weight", "memory.high", "memory.low", "memory.max")
 PATIENCE_S = 40.0
 HOST = f"""
 [host]
@@ -124,6 +125,7 @@ def check_promises(root: Path) -> None:
     assert min(quotas.values()) >= FLOOR_CORES - 1e-5, quotas
     assert sum(quotas.values()) <= CAPACITY_CORES + 1e-4, quotas
     assert memory_high(root / "held") >= (HELD_MIB + 12) * MIB
+    assert [memory_max(root / name) for name in NAMES] == [math.inf, math.inf, MOST_MIB * MIB]
 
 
 def check_no_jump(before: dict[str, float], after: dict[str, float]) -> None:
@@ -215,7 +217,8 @@ def configured(root: Path, folder: Path) -> Path:
     for name in NAMES:
         (root / name).mkdir()
         floors = f"[cpu]\nfloor_cores = {FLOOR_CORES}\n"
-        (folder / "tenants.d" / f"{name}.toml").write_text(f'qos = "silver"\n{floors}')
+        most = f'memory_max_bytes = "{MOST_MIB}M"\n' if name == "held" else ""
+        (folder / "tenants.d" / f"{name}.toml").write_text(f'qos = "silver"\n{most}{floors}')
     return config
 
 

@@ -74,6 +74,24 @@ def test_anonymous_memory_is_never_squeezed(applier: Applier, cgroup_root: Path)
         assert "cannot be reclaimed" in outcomes.why[0]
 
 
+def test_nobody_is_killed_by_a_memory_max_that_comes_down(
+    applier: Applier, cgroup_root: Path
+) -> None:
+    tenant = cgroup_root / "a"
+    with living_in(tenant, HOLD_ANON) as process:
+        order(process, HELD_MIB)
+        low = np.array([28.0 * MIB])
+        wanted = Changes(Control.MEMORY_MAX, np.array([0]), np.array([np.inf]), low)
+        outcomes = applier.apply(wanted)
+        assert outcomes.result.tolist() == [Result.HELD_BACK]
+        least = HELD_MIB * MIB + MARGIN_BYTES
+        assert least <= outcomes.kept[0] <= least + SLACK_BYTES
+        assert (tenant / "memory.max").read_text() == f"{outcomes.kept[0]:.0f}\n"
+        order(process, 4)  # twice that while it is made
+        assert "oom_kill 0" in (tenant / "memory.events").read_text()
+    assert applier.apply(wanted).result.tolist() == [Result.APPLIED]
+
+
 def test_files_in_tmpfs_are_never_squeezed(
     applier: Applier, cgroup_root: Path, tmpfs_file: Path
 ) -> None:

@@ -100,5 +100,13 @@ def quota_cores(cgroup: Path) -> float:
 
 
 def memory_high(cgroup: Path) -> float:
-    text = (cgroup / "memory.high").read_text().strip()
+    return _bytes_of(cgroup / "memory.high")
+
+
+def memory_max(cgroup: Path) -> float:
+    return _bytes_of(cgroup / "memory.max")
+
+
+def _bytes_of(file: Path) -> float:
+    text = file.read_text().strip()
     return math.inf if text == "max" else int(text)

@@ -13,7 +13,7 @@ NAMES += [key.name for _, keys in SECTIONS.values() for key in keys]
 NAMES += [
     key.name for table in (SUPPLY_KEYS, TENANT_KEYS) for keys in table.values() for key in keys
 ]
-NAMES += [*GROUPS, "sda", *EVENT_GROUPS, "regions"]
+NAMES += [*GROUPS, "sda", *EVENT_GROUPS, "regions", "memory_max_bytes"]
 NAMES += [key.name for key in (*EVENT_KEYS, *CALENDAR_KEYS)]
 
 scalars = (

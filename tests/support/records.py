@@ -222,6 +222,7 @@ def record() -> TickRecord:
         column(900.0, 100.0, NAN, 200.0, 4000.0),
         memory.in_force,
         column(64.0, 400.0, NAN, 18.0, 310.0) * MIB,
+        column(INF, INF, NAN, INF, INF),
     )
     hog, eater = np.array([3]), np.array([1])
     lowered = Changes(Control.CPU_MAX, hog, column(0.6), column(0.5))
@@ -265,6 +266,7 @@ def observed_web() -> TickRecord:
         Control.CPU_WEIGHT: 100.0,
         Control.MEMORY_HIGH: INF,
         Control.MEMORY_LOW: 0.0,
+        Control.MEMORY_MAX: INF,
     }
     in_force = one.sample.in_force
     for control, value in found.items():
@@ -287,6 +289,19 @@ def observed_web() -> TickRecord:
             Changes(control, np.array([at]), column(found[control]), column(value))
             for control, value in wanted.items()
         ),
+    )
+
+
+def bounded_web(one: TickRecord) -> TickRecord:
+    """Return the same tick where web has a memory.max of 1 GiB, configured and in force."""
+    at, maxima = NAMES.index("web"), one.roster.memory_max_bytes.copy()
+    in_force = one.sample.in_force.memory_max_bytes.copy()
+    maxima[at] = in_force[at] = 1024 * MIB
+    limits = one.sample.in_force.with_control(Control.MEMORY_MAX, in_force)
+    return replace(
+        one,
+        roster=replace(one.roster, memory_max_bytes=maxima),
+        sample=replace(one.sample, in_force=limits),
     )
 
 

@@ -218,6 +218,7 @@ class Kernel:
                 cpu_weight=nothing,
                 memory_high_bytes=np.where(is_there, self.limits[Control.MEMORY_HIGH], np.nan),
                 memory_low_bytes=nothing,
+                memory_max_bytes=nothing,
             ),
         )
 

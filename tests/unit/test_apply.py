@@ -2,6 +2,8 @@
 
 import math
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,6 +147,7 @@ def test_a_first_write_of_many_is_recorded_at_once(
         (Control.CPU_WEIGHT, "cpu.weight"),
         (Control.CPU_WEIGHT, "cpu.weight.nice"),
         (Control.MEMORY_LOW, "memory.low"),
+        (Control.MEMORY_MAX, "memory.max"),
     ],
 )
 def test_what_somebody_wrote_since_it_was_sampled_is_not_overwritten(
@@ -152,24 +155,73 @@ def test_what_somebody_wrote_since_it_was_sampled_is_not_overwritten(
 ) -> None:
     """The next sample shows it, and only then is it decided what becomes of it."""
     root, others = tmp_path / "root", {"cpu.max": "max 100000", "cpu.weight.nice": "0"}
-    names = make(root, 3, **{"cpu.weight": "100\n", "memory.low": "0\n", **others})
+    others |= {"memory.low": "0", "memory.max": "max", "memory.current": "0"}
+    unit = MIB * 16 if control is Control.MEMORY_MAX else 1  # not below what is in use
+    names = make(root, 3, **{"cpu.weight": "100\n", **others})
     sampler = Sampler(root, names)
     with applier(root, names, Originals(tmp_path / "originals.json")) as writer:
         writer.touched = sampler.touched
         sampler.read(0.0)
         writer.written_beside()
-        first = apply(writer, 3, control, 7.0)
+        first = apply(writer, 3, control, 7.0 * unit)
         assert first.result.tolist() == [Result.APPLIED] * 3
         sampler.read(1.0)
         writer.written_beside()
         (root / "t1" / file).write_text("5 100000" if file == "cpu.max" else "5")
-        second = apply(writer, 3, control, 9.0)
+        second = apply(writer, 3, control, 9.0 * unit)
         assert second.result.tolist() == [Result.APPLIED, Result.HELD_BACK, Result.APPLIED]
         assert np.isnan(second.kept[1])
         assert (root / "t1" / file).read_text().startswith("5")
-        third = apply(writer, 3, control, 8.0)  # ours are told apart from theirs
+        third = apply(writer, 3, control, 8.0 * unit)  # ours are told apart from theirs
         assert third.result.tolist() == [Result.APPLIED, Result.HELD_BACK, Result.APPLIED]
         sampler.read(2.0)
         writer.written_beside()
-        assert apply(writer, 3, control, 8.0).result.tolist() == [Result.APPLIED] * 3
+        assert apply(writer, 3, control, 8.0 * unit).result.tolist() == [Result.APPLIED] * 3
     sampler.close()
+
+
+@pytest.mark.parametrize(
+    ("in_force", "wanted", "kept", "result"),
+    [
+        pytest.param("max", 200, 200, Result.APPLIED, id="beyond what is in use"),
+        pytest.param("max", 100, 116, Result.HELD_BACK, id="below that, and the margin"),
+        pytest.param(f"{110 * MIB}", 100, 110, Result.HELD_BACK, id="not raised for it either"),
+        pytest.param(f"{119 * MIB}", 100, 119, Result.HELD_BACK, id="nor lowered by little"),
+        pytest.param(f"{121 * MIB}", 100, 116, Result.HELD_BACK, id="lowered as usage falls"),
+        pytest.param(f"{110 * MIB}", 400, 400, Result.APPLIED, id="a raise"),
+        pytest.param(f"{110 * MIB}", np.inf, np.inf, Result.APPLIED, id="no limit any more"),
+    ],
+)
+def test_memory_max_is_never_lowered_below_what_is_in_use(
+    tmp_path: Path, in_force: str, wanted: float, kept: float, result: Result
+) -> None:
+    files = {"memory.current": f"{100 * MIB}\n", "memory.max": f"{in_force}\n"}
+    names = make(tmp_path, 1, **files)
+    with applier(tmp_path, names, Originals(tmp_path / "originals.json")) as writer:
+        outcomes = apply(writer, 1, Control.MEMORY_MAX, wanted * MIB)
+    assert outcomes.result.tolist() == [result]
+    assert (outcomes.kept / MIB).tolist() == [kept]
+    assert bool(outcomes.why) == (result == Result.HELD_BACK)
+
+
+@pytest.mark.parametrize(("after_mib", "kept"), [(101, 116 * MIB), (115, np.inf)])
+def test_a_memory_max_that_its_tenant_outran_is_undone(
+    tmp_path: Path, after_mib: int, kept: float
+) -> None:
+    """The kernel tells of usage twice, before the write and after it."""
+    names = make(tmp_path, 1, **{"memory.max": "max\n"})
+    current = tmp_path / names[0] / "memory.current"
+    os.mkfifo(current)
+
+    def tell() -> None:
+        for mib in (100, after_mib):
+            current.write_text(f"{mib * MIB}\n")
+            time.sleep(0.2)  # until it was read: one reading must not get both
+
+    telling = threading.Thread(target=tell, daemon=True)
+    telling.start()
+    with applier(tmp_path, names, Originals(tmp_path / "originals.json")) as writer:
+        outcomes = apply(writer, 1, Control.MEMORY_MAX, 50.0 * MIB)
+    telling.join(timeout=5.0)
+    assert outcomes.kept.tolist() == [kept]
+    assert outcomes.result.tolist() == [Result.HELD_BACK]

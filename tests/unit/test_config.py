@@ -62,6 +62,13 @@ def test_a_tenant_is_named_by_its_file_and_ordered_by_name(load: Loader) -> None
     assert batch.entitlements[Resource.MEMORY] == Entitlement(64 * MIB, float("inf"), 2.0)
 
 
+def test_no_limit_of_a_tenants_goes_beyond_where_the_kernel_kills(load: Loader) -> None:
+    config = load("", web='qos = "gold"\nmemory_max_bytes = "1G"\n', batch='qos = "gold"\n')
+    batch, web = config.tenants
+    assert web.memory_max_bytes == web.entitlements[Resource.MEMORY].ceiling == 1 << 30
+    assert batch.memory_max_bytes == batch.entitlements[Resource.MEMORY].ceiling == float("inf")
+
+
 DISKS = """
 [disk.sda]
 read_capacity_bytes_per_s = "100M"
@@ -313,6 +320,19 @@ def test_a_new_class_lacks_nothing(faults: Callable[..., list[str]]) -> None:
         (
             "qos = 'gold'\n[cpu]\nfloor = 1",
             "cpu.floor: unknown setting (did you mean 'floor_cores'",
+        ),
+        (
+            "qos = 'gold'\nmemory_max_bytes = '4K'",
+            "memory_max_bytes: expected bytes of at least 1048576, such as",
+        ),
+        (
+            "qos = 'gold'\nunit = 'acme.service'\nmemory_max_bytes = '1G'",
+            "memory_max_bytes: is its owner's to set",
+        ),
+        (
+            "qos = 'gold'\nmemory_max_bytes = '1G'\n[memory]\nfloor_bytes = '2G'",
+            "memory_max_bytes: expected at least memory.floor_bytes (2.00G (2147483648 bytes)), "
+            "got 1.00G",
         ),
         (
             "qos = 'gold'\n[memory]\nfloor_bytes = '2G'\nceiling_bytes = '1G'",

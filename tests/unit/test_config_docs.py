@@ -18,6 +18,7 @@ from agent.schema import (
     SUPPLY_KEYS,
     TENANT_KEYS,
     UPLINK_KEYS,
+    tenant_keys,
 )
 from agent.sections import Supply
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS, UplinkSettings
@@ -34,6 +35,7 @@ NO_DEFAULT = {
 }
 NO_DEFAULT["512M, or 5 % of the memory where that is more; at most half of it"] = None
 NO_DEFAULT["(none is read)"] = None
+NO_DEFAULT["16M, or 32M where there is no swap"] = None
 
 
 def rows(start: str) -> dict[str, list[str]]:
@@ -143,9 +145,18 @@ def test_every_key_of_a_tenant_is_documented_with_its_default() -> None:
     (key,), metrics = METRICS_KEYS, rows("`[metrics]`")
     assert list(metrics) == [f"metrics.{key.name}"]
     assert_documented("metrics.file", key, None, metrics["metrics.file"])
-    assert {"`qos`", "`observe`", "`regions`"} <= set(
-        re.findall(r"`\w+`", TEXT.partition("## A tenant's file")[2])
-    )
+
+
+def test_every_key_at_the_top_of_a_tenants_file_is_documented() -> None:
+    section = TEXT.partition("\n## A tenant's file\n")[2].partition("\n### ")[0]
+    found = re.findall(r"^\| `([^`]+)` \| (.+) \|$", section, flags=re.MULTILINE)
+    documented = {name: cells.split(" | ") for name, cells in found}
+    expected = {key.name: key for key in tenant_keys(DEFAULT_QOS)}
+    assert set(documented) == set(expected)
+    for name, key in expected.items():
+        assert (documented[name][1] == "(required)") == key.is_required, name
+    bounded, cells = expected["memory_max_bytes"], documented["memory_max_bytes"]
+    assert cells[:2] == [bounded.kind.expectation.split(", such as")[0], "(left as it is)"]
 
 
 def test_the_examples_are_valid(tmp_path: Path) -> None:

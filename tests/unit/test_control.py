@@ -22,6 +22,7 @@ from agent.answers import Explanation, HorizonBounds, Status, TenantForecast, Te
 from agent.client import AgentRefusedError, AgentUnreachableError, get, named, post
 from agent.control import ControlApp, ControlServer
 from agent.pinboard import PinBoard
+from agent.pins import Origin, Pin
 from agent.record import TickRecord
 from agent.status import AgentFacts
 from enforce.columns import Control
@@ -311,6 +312,18 @@ def test_a_pin_is_taken_in_said_back_and_ended(path: Path, pinned: PinBoard) -> 
     post(path, "/v1/tenants/web/unpin", b'{"resources": ["cpu"]}')
     assert {one.control for one in pinned.of("web")} == {Control.MEMORY_HIGH}
     answer = msgspec.json.decode(post(path, "/v1/tenants/web/unpin", b""), type=TenantPins)
+    assert answer.pins == ()
+    assert pinned.of("web") == ()
+
+
+@pytest.mark.parametrize("control", Control)
+def test_whatever_file_is_pinned_unpin_ends_it(
+    path: Path, pinned: PinBoard, control: Control
+) -> None:
+    pinned.put([Pin("web", control, 7.0, time.monotonic() + 60.0, Origin.ANOTHER, 15)])
+    resource = control.partition(".")[0]
+    body = f'{{"resources": ["{resource}"]}}'.encode()
+    answer = msgspec.json.decode(post(path, "/v1/tenants/web/unpin", body), type=TenantPins)
     assert answer.pins == ()
     assert pinned.of("web") == ()
 

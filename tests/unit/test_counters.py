@@ -89,7 +89,7 @@ OTHER_DISK = b"8:%d rbytes=%d wbytes=20 rios=30 wios=40 dbytes=0 dios=0\n"
 COST = b" cost.usage=7\n"
 
 
-@pytest.mark.parametrize("end", [b"\n", COST])
+@pytest.mark.parametrize("end", [b"\n", COST, b" more=5\n"])
 def test_each_disk_is_counted_apart(end: bytes) -> None:
     both = [DISK % (0, 1) + OTHER_DISK % (0, 10) + OTHER_DISK % (16, 7), b"", OTHER_DISK % (0, 5)]
     rows = [row.replace(b"\n", end) for row in both]

@@ -1,5 +1,7 @@
 """What somebody else changes between two ticks, through the real loop on a host of arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from loops import Scenario, tenants
@@ -15,8 +17,10 @@ from enforce.columns import Changes, Control
 A, B = 0, 1
 
 
-def scenario(policy: str = "pin", *, pin_s: float = 60.0) -> Scenario:
-    found = Scenario(tenants("a", "b", floor=0.5), mode=Mode.STRICT)
+def scenario(policy: str = "pin", *, pin_s: float = 60.0, most_bytes: float = np.inf) -> Scenario:
+    roster = tenants("a", "b", floor=0.5)
+    roster = replace(roster, memory_max_bytes=np.full(2, most_bytes))
+    found = Scenario(roster, mode=Mode.STRICT)
     found.loop.drift = DriftWatch(found.loop.roster, DriftSettings(policy, pin_s))
     found.tick(8)
     return found
@@ -122,6 +126,18 @@ def test_a_cgroup_that_was_made_anew_is_no_drift_and_ends_what_another_set() -> 
     assert record.drift.total == 1
     assert in_force(found, Control.CPU_MAX) != 1.0
     assert not record.drift.pins.is_foreign[Control.CPU_MAX].any()
+
+
+def test_a_foreign_memory_max_is_drift_only_where_it_is_configured() -> None:
+    found = scenario()
+    another_writes(found, Control.MEMORY_MAX, 3e9)
+    assert changes(found.tick()) == []
+    found = scenario(most_bytes=2.0**31)
+    assert in_force(found, Control.MEMORY_MAX) == 2.0**31
+    another_writes(found, Control.MEMORY_MAX, 3e9)
+    assert changes(found.tick()) == [(Control.MEMORY_MAX, A, 3e9)]
+    found.tick(3)
+    assert in_force(found, Control.MEMORY_MAX) == 3e9
 
 
 def test_an_operators_pin_is_reached_in_steps_and_held() -> None:

@@ -13,6 +13,7 @@ from records import (
     INF,
     MIB,
     NAMES,
+    bounded_web,
     column,
     observed_web,
     record,
@@ -26,7 +27,7 @@ from agent.explain import explain
 from agent.record import IndicatorTick, TickRecord
 from agent.render import explanation_lines
 from agent.tenant import Entitlement, Resource, Roster, Tenant
-from enforce.columns import Control, Result
+from enforce.columns import Control, Outcomes, Result
 from forecast.judge import least_windows
 from forecast.quality import Verdict
 
@@ -339,3 +340,25 @@ def test_who_is_unjudged_is_told_what_it_takes() -> None:
     assert said.startswith("too little to judge by yet: ")
     assert " over 29 horizons of the 58 that it takes; " in said
     assert least_windows(15, 5) == JUDGED_FROM_HORIZONS
+
+
+def test_where_the_kernel_kills_is_said_of_whom_it_is_configured() -> None:
+    one = bounded_web(record())
+    said = [s.text for s in explained("web", one).chains[1].steps if s.stage == "kernel"]
+    assert said[2:] == ["memory.max is 1073741824 (1.00G), unchanged in this tick."]
+    held = Outcomes(
+        Control.MEMORY_MAX,
+        np.array([NAMES.index("web")]),
+        column(512 * MIB),
+        column(1024 * MIB),
+        np.array([Result.HELD_BACK], np.uint8),
+        {NAMES.index("web"): "600.0 MiB in use: it comes down with that"},
+    )
+    waits = replace(one, outcomes=(*one.outcomes, held))
+    said = [s.text for s in explained("web", waits).chains[1].steps if s.stage == "kernel"]
+    assert said[2] == (
+        "memory.max is 1073741824 (1.00G), was 1073741824 (1.00G), wanted 536870912 (512M): held "
+        "back: 600.0 MiB in use: it comes down with that."
+    )
+    of_batch = [s.text for s in explained("batch", one).chains[1].steps if s.stage == "kernel"]
+    assert not any("memory.max" in text for text in of_batch)

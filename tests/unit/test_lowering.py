@@ -182,3 +182,37 @@ def test_offers_do_not_cut_the_pause_short_that_others_need(
     assert written(cgroup) == "0"
     answer(cgroup, "0")
     assert waited_s >= WORK_S / 2
+
+
+@pytest.mark.parametrize("is_storm", [True, False])
+def test_a_tenant_whose_tasks_only_wait_for_memory_is_let_go(
+    cgroup: Path, lowering: Lowering, *, is_storm: bool
+) -> None:
+    """Reclaim gets somewhere, and takes what the tenant needs back at once: a pressure storm."""
+    high, pressure, is_over = cgroup / "memory.high", cgroup / "memory.pressure", threading.Event()
+    for file in (high, cgroup / "memory.current"):
+        file.unlink()
+    high.write_text(f"{100 * MIB}\n")
+    (cgroup / "memory.current").symlink_to(high)  # as a kernel that reclaims all that it is told to
+
+    def stall() -> None:
+        while not is_over.wait(0.002):
+            replaced(pressure, f"full total={round(time.monotonic() * 1e6) if is_storm else 7}")
+
+    stalled = threading.Thread(target=stall)
+    stalled.start()
+    try:
+        wait_until(pressure.exists)
+        lowering.offer(cgroup, cgroup.stat().st_ino, 20 * MIB, found_bytes=100 * MIB)
+        wait_until(lambda: lowering.is_resting(cgroup) or high.read_text() == str(20 * MIB))
+        assert lowering.is_resting(cgroup) == is_storm
+    finally:
+        is_over.set()
+        stalled.join()
+
+
+def replaced(path: Path, text: str) -> None:
+    """Let a file hold `text` from one moment to the next."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(f"{text}\n")
+    new.replace(path)

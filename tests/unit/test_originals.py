@@ -202,3 +202,72 @@ def test_a_cgroup_that_cannot_be_opened_keeps_its_record(path: Path, tmp_path: P
     assert [one.result for one in released] == [Result.REFUSED]
     assert "too long" in released[0].why
     assert originals.holds(name, 7, "cpu.max")
+
+
+@pytest.mark.parametrize(("before", "now_mib"), [(50, 116), (200, 200)])
+def test_memory_max_is_not_put_back_to_where_the_kernel_would_kill(
+    tmp_path: Path, path: Path, before: int, now_mib: int
+) -> None:
+    tenant = tmp_path / "root" / "a"
+    tenant.mkdir(parents=True)
+    (tenant / "memory.max").write_text(f"{300 << 20}\n")
+    (tenant / "memory.current").write_text(f"{100 << 20}\n")
+    originals = Originals(path)
+    originals.record([Original("a", tenant.stat().st_ino, "memory.max", str(before << 20))])
+    (released,) = originals.release(tenant.parent, memory_margin_bytes=16 << 20)
+    assert int((tenant / "memory.max").read_text()) == now_mib << 20
+    assert (released.result == Result.HELD_BACK) == (now_mib > before)
+
+
+def test_one_file_is_put_back_and_the_others_stay_as_they_are(tmp_path: Path, path: Path) -> None:
+    """A setting that is taken out of a tenant's file lets go of what it had set, and no more."""
+    root, files = tmp_path / "root", ("memory.max", "cpu.weight")
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        for file in files:
+            (root / name / file).write_text("7\n")
+    originals = Originals(path)
+    ids = {name: (root / name).stat().st_ino for name in ("a", "b")}
+    originals.record(
+        Original(name, ids[name], file, "max" if file == "memory.max" else "100")
+        for name in ids
+        for file in files
+    )
+    (released,) = originals.release_file(root, "memory.max", ["a", "nobody"], memory_margin_bytes=0)
+    assert (released.cgroup, released.file, released.result) == ("a", "memory.max", Result.APPLIED)
+    texts = [(root / name / file).read_text().strip() for name in ids for file in files]
+    assert texts == ["max", "7", "7", "7"]
+    assert not originals.knows("a", "memory.max")
+    assert originals.knows("a", "cpu.weight")
+    assert originals.release_file(root, "memory.max", ["a"], memory_margin_bytes=0) == []
+
+
+def test_one_memory_max_that_is_put_back_leaves_a_margin(tmp_path: Path, path: Path) -> None:
+    tenant = tmp_path / "root" / "a"
+    tenant.mkdir(parents=True)
+    (tenant / "memory.max").write_text("max\n")
+    (tenant / "memory.current").write_text(f"{100 << 20}\n")
+    originals = Originals(path)
+    originals.record([Original("a", tenant.stat().st_ino, "memory.max", str(50 << 20))])
+    (released,) = originals.release_file(
+        tenant.parent, "memory.max", ["a"], memory_margin_bytes=16 << 20
+    )
+    assert int((tenant / "memory.max").read_text()) == 116 << 20
+    assert released.result == Result.HELD_BACK
+    assert originals.knows("a", "memory.max")
+
+
+@pytest.mark.parametrize(("populated", "result"), [(1, Result.HELD_BACK), (0, Result.APPLIED)])
+def test_a_margin_is_left_to_processes_not_to_an_empty_cgroup(
+    tmp_path: Path, path: Path, populated: int, result: Result
+) -> None:
+    tenant = tmp_path / "root" / "a"
+    tenant.mkdir(parents=True)
+    (tenant / "memory.max").write_text("max\n")
+    (tenant / "memory.current").write_text(f"{4 << 20}\n")
+    (tenant / "cgroup.events").write_text(f"populated {populated}\nfrozen 0\n")
+    originals = Originals(path)
+    originals.record([Original("a", tenant.stat().st_ino, "memory.max", str(10 << 20))])
+    (released,) = originals.release(tenant.parent, memory_margin_bytes=16 << 20)
+    assert released.result == result
+    assert originals.is_empty == (result == Result.APPLIED)

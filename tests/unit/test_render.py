@@ -7,10 +7,11 @@ import msgspec
 import numpy as np
 import pytest
 from click import unstyle
-from records import CPU, column, observed_web, record, with_rates
+from records import CPU, INF, MIB, NAMES, column, observed_web, record, with_rates
 
 from agent.render import resource_lines, status_lines
 from agent.status import AgentFacts, status
+from enforce.columns import Changes, Control
 
 
 def test_a_balance_that_rounds_to_nothing_has_no_sign() -> None:
@@ -47,6 +48,20 @@ def test_who_is_only_observed_is_shown_with_what_is_in_force_and_what_would_be_w
     lines = [unstyle(line) for line in status_lines(answer, width=columns)]
     assert max(map(len, lines)) <= columns
     assert_golden(f"status-observed-{columns}.txt", "\n".join(lines) + "\n")
+
+
+def test_what_would_become_of_memory_max_is_shown_where_somebody_has_it_configured() -> None:
+    one, at = observed_web(), np.array([NAMES.index("web")])
+    change = Changes(Control.MEMORY_MAX, at, column(INF), column(1024 * MIB))
+    bounded = replace(one, unwritten=(*one.unwritten, change))
+    said = {}
+    for name, each in (("unbounded", one), ("bounded", bounded)):
+        lines = status_lines(status(each, AgentFacts(), now_s=100.0), width=140)
+        said[name] = [unstyle(line) for line in lines][-2:]
+    heads, row = said["bounded"]
+    assert heads.split()[-1] == "memory.max"
+    assert row.endswith("max -> 1.00G")
+    assert not any("memory.max" in line for line in said["unbounded"])
 
 
 @pytest.mark.parametrize(

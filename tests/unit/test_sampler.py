@@ -27,6 +27,7 @@ FILES = {
     "memory.events.local": "low 0\nhigh 4\noom 0\noom_kill 0\n",
     "cpu.weight": "100\n",
     "memory.low": "0\n",
+    "memory.max": "max\n",
     "cgroup.events": "populated 1\nfrozen 0\n",
     "memory.stat": "anon 100\nshmem 0\ninactive_anon 100\nactive_anon 0\nunevictable 0\n",
 }

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from samples import NAN, column
+from samples import INF, MIB, NAN, column
 
-from agent.shares import kernel_weights, lacking_fraction, moved_lows, moved_weights
+from agent.shares import kernel_weights, lacking_fraction, moved_lows, moved_maxima, moved_weights
+from enforce.columns import Control
 
 ALL = np.ones(4, dtype=np.bool_)
 
@@ -60,3 +61,12 @@ def test_protection_rises_at_once_and_falls_outside_a_tenth() -> None:
     in_force = column(99, 99.95, 105, 125)
     changes = moved_lows(np.full(4, 100.0), in_force, ALL)
     assert sorted(changes.tenant.tolist()) == [0, 3]
+
+
+def test_memory_max_is_written_only_where_it_is_configured_and_differs() -> None:
+    wanted, in_force = column(INF, MIB, MIB, MIB, MIB), column(5.0, INF, MIB + 4096, NAN, 9 * MIB)
+    may_write = np.array([True, True, True, True, False])
+    found = moved_maxima(wanted, in_force, may_write)
+    assert found.control is Control.MEMORY_MAX
+    assert found.tenant.tolist() == [1]
+    assert found.after.tolist() == [MIB]

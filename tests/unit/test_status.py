@@ -92,6 +92,7 @@ def test_of_who_is_only_observed_it_is_said_what_is_in_force_and_what_would_be_w
         "cpu.weight": "100",
         "memory.high": "max",
         "memory.low": "0",
+        "memory.max": "max",
     }
     assert web["would_write"] == {
         "cpu.weight": "4000",

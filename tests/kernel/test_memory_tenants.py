@@ -1,0 +1,115 @@
+"""Two tenants whose memory cannot be reclaimed, anonymous and tmpfs, are never frozen by us."""
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tenants import HOLD_ANON, HOLD_TMPFS, MIB, is_done, living_in, order, tell, wait_until
+
+from agent.daemon import Daemon
+from agent.host import read_config
+from agent.settings import Config
+from agent.tenant import Resource
+from enforce.apply import Applier
+from enforce.cgroup import ensure
+from enforce.columns import Changes, Control, Result
+from enforce.originals import Originals
+
+pytestmark = pytest.mark.kernel
+
+NAMES, HELD_MIB, LOW_MIB, MORE_MIB = ("anon", "tmpfs"), 48, 24, 8
+FROZEN_S, DONE_S = 2.0, 6.0  # MORE_MIB take a tenth of a second where nothing holds them back
+HOST = """
+[host]
+cgroup_root = "{root}"
+state_dir = "{folder}/state"
+runtime_dir = "{folder}/run"
+memory_capacity_bytes = "256M"
+memory_reserve_bytes = "16M"
+[periods]
+tick_s = 0.5
+step_s = 1
+horizon_s = 5
+refit_s = 10
+learning_s = 0
+"""
+
+
+@pytest.fixture
+def tmpfs(tmp_path: Path) -> Iterator[Path]:
+    where = tmp_path / "tmpfs"
+    where.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", where], check=True)
+    yield where
+    subprocess.run(["umount", where], check=True)
+
+
+@pytest.fixture
+def holders(cgroup_root: Path, tmpfs: Path) -> Iterator[list["subprocess.Popen[str]"]]:
+    """Return one process of each tenant; each holds the same to begin with."""
+    assert ensure(cgroup_root, NAMES) == {}
+    with ExitStack() as stack:
+        anon = stack.enter_context(living_in(cgroup_root / "anon", HOLD_ANON))
+        files = stack.enter_context(living_in(cgroup_root / "tmpfs", HOLD_TMPFS, tmpfs / "file"))
+        for process in (anon, files):
+            order(process, HELD_MIB)
+        yield [anon, files]
+
+
+def test_a_naive_memory_high_freezes_both_and_ours_neither(
+    holders: list["subprocess.Popen[str]"], cgroup_root: Path, tmp_path: Path
+) -> None:
+    for name in NAMES:
+        (cgroup_root / name / "memory.high").write_text(str(LOW_MIB * MIB))
+    for process in holders:
+        tell(process, MORE_MIB)
+    time.sleep(FROZEN_S)
+    assert [is_done(process) for process in holders] == [False, False]
+    for name in NAMES:
+        (cgroup_root / name / "memory.high").write_text("max")
+    for process in holders:
+        wait_until(partial(is_done, process))
+    originals = Originals(tmp_path / "originals.json")
+    with closing(Applier(cgroup_root, NAMES, originals, memory_margin_bytes=16 * MIB)) as applier:
+        wanted = np.full(2, LOW_MIB * MIB, dtype=float)
+        changes = Changes(Control.MEMORY_HIGH, np.arange(2), np.full(2, np.inf), wanted)
+        assert applier.apply(changes).result.tolist() == [Result.HELD_BACK] * 2
+        began_s = time.monotonic()
+        for process in holders:
+            order(process, MORE_MIB)
+        assert time.monotonic() - began_s < DONE_S
+
+
+def test_the_agent_lets_both_grow_beyond_ceilings_that_they_cannot_keep(
+    holders: list["subprocess.Popen[str]"], cgroup_root: Path, tmp_path: Path
+) -> None:
+    """A ceiling below what is held is a limit that would only freeze (safety rule 4)."""
+    path, tenants_dir = tmp_path / "tidegate.toml", tmp_path / "tenants.d"
+    for made in (tenants_dir, tmp_path / "state"):
+        made.mkdir()
+    path.write_text(HOST.format(root=cgroup_root, folder=tmp_path))
+    for name in NAMES:
+        text = f'qos = "silver"\n[memory]\nceiling_bytes = "{LOW_MIB}M"\n'
+        (tenants_dir / f"{name}.toml").write_text(text)
+
+    def read(accepted: Mapping[Resource, float] | None = None) -> Config:
+        return read_config(path, tenants_dir)
+
+    with closing(Daemon(read(), read)) as daemon:
+        for _ in range(4):
+            for process in holders:
+                tell(process, MORE_MIB)
+            began_s, left = time.monotonic(), list(holders)
+            while left:
+                time.sleep(0.5)
+                assert daemon.tick(time.monotonic(), 0)
+                left = [process for process in left if not is_done(process)]
+                assert time.monotonic() - began_s < DONE_S
+        highs = [(cgroup_root / name / "memory.high").read_text().strip() for name in NAMES]
+    held = (HELD_MIB + 4 * MORE_MIB) * MIB
+    assert all(high == "max" or int(high) >= held for high in highs)
