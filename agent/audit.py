@@ -34,9 +34,10 @@ def log_drift(record: TickRecord) -> None:
     if drift is None or not drift.changes:
         return
     for one in drift.changes[:_MOST_LOGGED]:
-        is_pinned = bool(drift.pins.is_foreign[one.control][one.tenant])
+        is_foreign = drift.pins.is_foreign.get(one.control)
+        is_pinned = is_foreign is not None and bool(is_foreign[one.tenant])
         _log.warning(
-            "somebody else changed a control file",
+            "somebody else changed a limit",
             tick=record.number,
             tenant=record.roster.names[one.tenant],
             control=str(one.control),
@@ -45,7 +46,7 @@ def log_drift(record: TickRecord) -> None:
             becomes="a pin" if is_pinned else "put back",
         )
     if (more := len(drift.changes) - _MOST_LOGGED) > 0:
-        _log.warning("somebody else changed more control files", tick=record.number, changes=more)
+        _log.warning("somebody else changed more limits", tick=record.number, changes=more)
 
 
 def grant_events(before: TickRecord | None, after: TickRecord) -> Iterator[Event]:

@@ -14,7 +14,7 @@ from agent.agenda import Agenda
 from agent.pins import Pins
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.usage import Usage
-from enforce.columns import Changes, Control, HostSample, Outcomes
+from enforce.columns import AnyControl, Changes, HostSample, Outcomes
 from forecast.profile import shown_bound
 from forecast.quality import Quality
 
@@ -89,9 +89,9 @@ class IndicatorTick:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A control file that somebody else changed; a value of inf is none."""
+    """A value of a control that somebody else changed; inf is none."""
 
-    control: Control
+    control: AnyControl
     tenant: int  # position in the roster
     before: float
     after: float

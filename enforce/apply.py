@@ -90,7 +90,7 @@ class Applier:
         self._margin_bytes = memory_margin_bytes
         # Says whose files were written since they were sampled, by anybody.
         self.touched: Callable[[], Mapping[str, Collection[int]]] = dict
-        self._own: set[tuple[Written, int]] = set()  # written here in this tick
+        self._own: set[tuple[str, int]] = set()  # files written here in this tick
         self._bus = Bus()
         self._writer = UnitWriter(self._bus)
         self._lowering = Lowering(margin_bytes=memory_margin_bytes, write=self._put_memory_high)
@@ -114,7 +114,7 @@ class Applier:
         file = self._file_of(control)
         if file is None:
             return Outcomes.refused(changes, f"{control}: there is no such disk now")
-        touched = self._touched_by_others(control)
+        touched = self._touched_by_others(control, file.partition(" ")[0])
         self._record_newcomers(file, changes)
         kept, results = np.full(count, np.nan), np.zeros(count, dtype=np.uint8)
         why: dict[int, str] = {}
@@ -180,19 +180,18 @@ class Applier:
             return str(error)
         return problem
 
-    def _touched_by_others(self, control: Written) -> set[int]:
+    def _touched_by_others(self, control: Written, file: str) -> set[int]:
         """Return whose file somebody else wrote since it was sampled: the next sample will show it.
 
         Our own writes are told too, and those beside the ticks: of memory.high nothing is sure.
-        Nobody watches files of disks.
         """
         if control is Control.MEMORY_HIGH:
             return set()
-        touched, names = self.touched(), [str(control)]
+        touched, names = self.touched(), [file]
         if control is Control.CPU_WEIGHT:
             names.append("cpu.weight.nice")
         found = set().union(*(touched.get(name, ()) for name in names))
-        return {tenant for tenant in found if (control, tenant) not in self._own}
+        return {tenant for tenant in found if (file, tenant) not in self._own}
 
     def _carried_out(
         self, control: Written, file: str, changes: Changes, start: int, touched: set[int]
@@ -205,7 +204,8 @@ class Applier:
                 for tenant in changes.tenant[batch]
             ]
             batch_of = set(changes.tenant[batch].tolist())
-            self._own.update((control, tenant) for tenant in batch_of - touched)
+            name = file.partition(" ")[0]
+            self._own.update((name, tenant) for tenant in batch_of - touched)
             unrecorded = self._record(file, cgroups)
             return [
                 unrecorded.get(place) or self._written(cgroup, control, file, float(value))

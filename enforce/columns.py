@@ -86,6 +86,23 @@ class DiskWeight:
 AnyControl = Control | ClassControl | DiskControl | DiskWeight
 
 
+def control_named(name: str) -> AnyControl:
+    """Return the control whose text is `name`.
+
+    Raises:
+        ValueError: There is none.
+
+    """
+    match name.split(" "):
+        case ["io.max", disk, ("rbps" | "wbps" | "riops" | "wiops") as number]:
+            return DiskControl(disk, number)
+        case ["io.weight", disk]:
+            return DiskWeight(disk)
+        case [uplink, ("out" | "in") as direction, ("rate" | "ceil") as number]:
+            return ClassControl(uplink, direction, number)
+    return Control(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Values of the control files of all tenants: cores, weight 1..10000, bytes, bytes."""
@@ -129,6 +146,9 @@ class DiskColumns:
     write_bytes: Floats = field(default_factory=_nothing)
     read_ops: Floats = field(default_factory=_nothing)
     write_ops: Floats = field(default_factory=_nothing)
+    # Of a sample's counters: disks that are others than in the last one, or divided by weight in
+    # another way.  What is in force on them the kernel has put there.
+    anew: frozenset[str] = field(default=frozenset(), kw_only=True)
 
     def mapped(self, change: Callable[[Floats], Floats]) -> "DiskColumns":
         """Return what `change` makes of each quantity."""

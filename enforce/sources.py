@@ -60,8 +60,8 @@ IN_TURN = (
     Source("memory.low", 64, numbers, ("memory_low_bytes",)),
 )
 # What of it, once written, is read in the next tick: cpu.weight has a second name.
-ONCE_WRITTEN = ("cpu.weight", "cpu.weight.nice", "memory.low")
-WATCHED = (*ONCE_WRITTEN, "cpu.max", "memory.high")
+ONCE_WRITTEN = ("cpu.weight", "cpu.weight.nice", "memory.low", "io.weight", "io.bfq.weight")
+WATCHED = (*ONCE_WRITTEN, "cpu.max", "memory.high", "io.max")
 SYSTEMDS = ("io.max",)  # of its units: tidegate may not write it, and so it limits nothing
 
 

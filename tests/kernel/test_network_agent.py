@@ -57,12 +57,12 @@ in_ceiling_bytes_per_s = {ceiling}
 class Agent:
     """A daemon ticked by the test."""
 
-    def __init__(self, root: Path, folder: Path, *, learning_s: int = 0) -> None:
+    def __init__(self, root: Path, folder: Path, *, learning_s: int = 0, more: str = "") -> None:
         self.path, self._tenants = folder / "tidegate.toml", folder / "tenants.d"
         self._tenants.mkdir(exist_ok=True)
         (folder / "state").mkdir(exist_ok=True)
         self.path.write_text(
-            HOST.format(root=root, folder=folder, capacity=100 * MBIT, learning=learning_s)
+            HOST.format(root=root, folder=folder, capacity=100 * MBIT, learning=learning_s) + more
         )
         text = TENANT.format(floor=10 * MBIT, ceiling=80 * MBIT)
         for name in NAMES:
@@ -140,9 +140,14 @@ def test_an_uplink_is_divided_and_its_limits_held(agent: Agent, traffic: Traffic
     assert out.seen_per_s == pytest.approx(80 * MBIT, rel=0.3)
 
 
-def test_what_others_change_or_remove_is_back_at_the_next_tick(
-    agent: Agent, traffic: Traffic
+def test_by_configuration_what_others_change_or_remove_is_back_at_the_next_tick(
+    link: Path, tmp_path: Path, traffic: Traffic
 ) -> None:
+    with closing(Agent(link, tmp_path, more='[drift]\npolicy = "restore"\n')) as agent:
+        _is_back(agent, traffic)
+
+
+def _is_back(agent: Agent, traffic: Traffic) -> None:
     agent.tick()
     traffic.stream("acme", "out")
     traffic.stream("bits", "in")
