@@ -4,6 +4,7 @@ Owns what the last tick left of each; who keeps pins for the next agent is a por
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -11,10 +12,12 @@ import numpy as np
 from agent.custody import Beside, Custody, is_anew
 from agent.pins import Origin, Pin, Pins
 from agent.ports import PinKeeping
-from agent.record import Drift, DriftTick
+from agent.record import Drift, DriftTick, Loss
 from agent.settings import DriftSettings
 from agent.tenant import Bools, Roster
 from enforce.columns import AnyControl, ClassControl, HostSample, Outcomes
+
+_LATELY_S = 600.0
 
 
 class PassingPins:
@@ -53,6 +56,7 @@ class DriftWatch:
         self._board = board or PassingPins()
         self._custody = Custody.none(len(roster), devices)
         self._seen_at_s = float("inf")
+        self._losses: dict[tuple[str, ...], Loss] = {}
         self.tick = DriftTick(Pins.none(len(roster)))
 
     def rearrange(self, roster: Roster, devices: Iterable[AnyControl] = ()) -> None:
@@ -75,8 +79,20 @@ class DriftWatch:
             self._board.put(self._pins_for(changes, sample, now_s))
         pins = self._board.pins(self._roster, now_s)
         is_put_back = self.settings.policy == "restore"
-        self.tick = DriftTick(pins, changes, is_put_back, self.tick.total + len(changes))
+        total = self.tick.total + len(changes) + len(sample.network.restored)
+        self.tick = DriftTick(pins, changes, is_put_back, total, self._lost(sample, now_s))
         return pins
+
+    def _lost(self, sample: HostSample, now_s: float) -> tuple[Loss, ...]:
+        """Return what was put back of late, this tick's sample last."""
+        self._losses = {k: v for k, v in self._losses.items() if v.last_s > now_s - _LATELY_S}
+        for one in sample.network.restored:
+            tenant = self._roster.names[one.tenant] if one.tenant >= 0 else ""
+            new = Loss(one.where, one.what, one.how, tenant, 0, now_s)
+            key = (new.where, new.what, new.how, new.tenant)
+            known = self._losses.pop(key, new)
+            self._losses[key] = replace(known, times=known.times + 1, last_s=now_s)
+        return tuple(self._losses.values())
 
     def left(self, sample: HostSample, outcomes: Iterable[Outcomes]) -> None:
         """Remember what the tick leaves in force: of those whose limits it may set."""

@@ -13,7 +13,7 @@ from agent.pins import Origin, Pins
 from agent.record import TickRecord
 from agent.tenant import Ints
 from agent.units import seconds_text
-from enforce.columns import AnyControl
+from enforce.columns import AnyControl, ClassControl
 from enforce.limits import text
 
 
@@ -41,11 +41,21 @@ def pins_at(pins: Pins, place: int, now_s: float) -> tuple[PinStatus, ...]:
 
 
 def pin_sentences(record: TickRecord, controls: Sequence[AnyControl], place: int) -> list[Sentence]:
-    """Say of each of these controls that it is pinned, if it is."""
+    """Say of each of these controls that it is pinned, if it is, and what was lost of late."""
     if record.drift is None:
         return []
     pins, name = record.drift.pins, record.roster.names[place]
-    return [
+    places = {
+        f"{control.uplink} {control.direction}"
+        for control in controls
+        if isinstance(control, ClassControl)
+    }
+    losses = [
+        Sentence("kernel", f"its {one.words}.")
+        for one in record.drift.losses
+        if one.tenant == name and one.where in places
+    ]
+    return losses + [
         Sentence(
             "pin", _words(record, pins, control, place) + f"; `tidegate unpin {name}` ends it."
         )

@@ -98,13 +98,32 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """What somebody else took of what divides uplinks, or changed, of late; it was put back."""
+
+    where: str  # an uplink and a direction; "" is all of them
+    what: str
+    how: str
+    tenant: str  # whom it holds; "" is all tenants
+    times: int
+    last_s: float  # CLOCK_MONOTONIC
+
+    @property
+    def words(self) -> str:
+        """Return what was lost, and how."""
+        times = "" if self.times == 1 else f" {self.times} times"
+        return f"{self.what} was {self.how} by somebody else{times}, and is as it was"
+
+
+@dataclass(frozen=True, slots=True)
 class DriftTick:
     """Pins that hold in a tick, and what somebody else was seen to have changed."""
 
     pins: Pins
     changes: tuple[Drift, ...] = ()
     is_put_back: bool = False  # what others change, as configured
-    total: int = 0  # changes since the agent's start
+    total: int = 0  # changes and losses since the agent's start
+    losses: tuple[Loss, ...] = ()  # of late
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from agent.problems import (
     broken_promises,
     host_needs,
     insisted,
+    lost,
     refusals,
     unenforceable,
     unenforced,
@@ -416,6 +417,7 @@ class ControlLoop:
                 *host_needs(decision),
                 *refusals(done.outcomes),
                 *insisted(self.drift.tick, self.roster),
+                *lost(self.drift.tick),
                 *self._own_problems(now_s),
             ),
         )

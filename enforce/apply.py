@@ -20,6 +20,7 @@ from enforce.cgroup import (
     disk_file,
 )
 from enforce.columns import (
+    WRITTEN_BY_OTHERS,
     AnyControl,
     Changes,
     ClassControl,
@@ -55,9 +56,7 @@ class _Outcome:
     why: str = ""
 
 
-_LATER = _Outcome(
-    Result.HELD_BACK, why="somebody else wrote it a moment ago: the next tick will see"
-)
+_LATER = _Outcome(Result.HELD_BACK, why=WRITTEN_BY_OTHERS)
 # It would write its own over ours whenever it sets the unit up anew.
 _SYSTEMDS = _Outcome(
     Result.REFUSED, why="configured but not enforceable: limits of a unit's disks are systemd's"

@@ -162,6 +162,44 @@ def _is_back(agent: Agent, traffic: Traffic) -> None:
     assert 50 * MBIT < after.in_ceil[0, 1] <= 80 * MBIT
 
 
+def test_what_others_change_of_a_class_is_a_pin_and_what_they_take_is_back_and_said(
+    agent: Agent,
+) -> None:
+    record = agent.tick(8)
+    assert drift(record) == (0, set())
+    sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 16mbit ceil 40mbit")
+    record = agent.tick()
+    assert drift(record) == (2, {f"{LINK} out rate", f"{LINK} out ceil"})
+    sh(f"tc class del dev {LINK} classid 7d6e:10")
+    record = agent.tick()
+    network = record.sample.network
+    assert (network.out_rate[0, 0], network.out_ceil[0, 0]) == (16 * MBIT, 40 * MBIT)
+    assert drift(record) == (3, set()), "it was taken, and is as it was"
+    assert any("class was removed by somebody else" in problem for problem in record.problems)
+    explained = explain(record, "acme", now_s=time.monotonic())
+    assert explained is not None
+    steps = {one.text for chain in explained.chains for one in chain.steps}
+    assert any(f"somebody else set {LINK} out ceil to" in text for text in steps)
+    assert any("class was removed by somebody else" in text for text in steps)
+    row = status(record, agent.daemon.facts(), now_s=time.monotonic()).tenants[0]
+    assert "pinned" in row.states
+    # Less than the floor is for nobody to set; who takes all has it put back, and it is counted.
+    sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 16mbit ceil 1mbit")
+    sh(f"tc qdisc del dev {LINK} clsact")
+    record = agent.tick(2)
+    assert record.sample.network.out_ceil[0, 0] == 10 * MBIT
+    assert drift(record)[0] == 6
+    agent.daemon.pins.drop([(one.tenant, one.control) for one in agent.daemon.pins.of("acme")])
+    record = agent.tick(2)
+    assert record.sample.network.out_ceil[0, 0] != 10 * MBIT
+
+
+def drift(record: TickRecord) -> tuple[int, set[str]]:
+    """Return how many changes were counted, and what was changed before this tick."""
+    assert record.drift is not None
+    return record.drift.total, {str(one.control) for one in record.drift.changes}
+
+
 def test_limits_outlive_the_agent_until_they_are_released(
     link: Path, tmp_path: Path, traffic: Traffic
 ) -> None:

@@ -11,7 +11,8 @@ from agent.audit import log_drift
 from agent.explain import explain
 from agent.pin_words import pin_sentences
 from agent.pins import Origin, Pin, Pins
-from agent.record import Drift, DriftTick, TickRecord
+from agent.problems import lost
+from agent.record import Drift, DriftTick, Loss, TickRecord
 from agent.status import AgentFacts, status
 from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight
 
@@ -52,6 +53,34 @@ def test_a_pin_is_shown_with_its_value_its_hand_and_its_time(
     assert words in sentences[0]
     assert "another 90s" in sentences[0]
     assert "`tidegate unpin web` ends it" in sentences[0]
+
+
+def test_what_somebody_else_took_of_a_network_is_a_problem_in_explain_and_in_the_log() -> None:
+    one = record()
+    words = ("up0 out", "class", "removed")
+    at_s = one.taken_at_s
+    losses = (
+        Loss("", "map tenants", "changed", "", 1, at_s - 5.0),
+        Loss(*words, "db", 2, at_s),
+        Loss(*words, "web", 2, at_s),
+    )
+    one = replace(one, drift=DriftTick(Pins.none(5), losses=losses, total=5))
+    assert one.drift is not None
+    assert lost(one.drift) == [
+        "network: map tenants was changed by somebody else, and is as it was",
+        "network: up0 out: class was removed by somebody else 2 times, and is as it was "
+        "(2 tenant(s), such as db)",
+    ]
+    place, ceil = one.roster.names.index("web"), ClassControl("up0", "out", "ceil")
+    other = ClassControl("up0", "in", "ceil")
+    (said,) = pin_sentences(one, (ceil, other), place)
+    assert said.text == "its class was removed by somebody else 2 times, and is as it was."
+    with structlog.testing.capture_logs() as lines:
+        log_drift(one)
+    assert [(line["tenant"], line["what"], line["how"]) for line in lines] == [
+        ("db", "class", "removed"),
+        ("web", "class", "removed"),
+    ]
 
 
 @pytest.mark.parametrize(
