@@ -87,6 +87,26 @@ def test_each_number_of_a_disk_is_kept_beside_the_others_and_put_back(
     assert (tenant / "io.max").read_text() == found
 
 
+def test_what_another_writes_to_io_max_is_left_alone_until_it_is_seen(
+    applier: Applier, cgroup_root: Path, disk: Path
+) -> None:
+    number = Path(f"/sys/class/block/{disk.name}/dev").read_text().strip()
+    with closing(Sampler(cgroup_root, NAMES, disks=(disk.name,))) as sampler:
+        applier.touched = sampler.touched
+        sampler.read(0.0)
+        # Both numbers are in one file: our own write of the one holds up none of the other.
+        own = write(applier, disk.name, {"rbps": 2.0 * MIB, "wbps": 2.0 * MIB})
+        applier.written_beside()
+        sampler.read(1.0)
+        (cgroup_root / "a" / "io.max").write_text(f"{number} wbps=7340032")
+        (held,) = write(applier, disk.name, {"wbps": 3.0 * MIB})
+        applier.written_beside()
+        assert sampler.read(2.0).disk_limits.write_bytes[0, 0] == 7 * MIB
+        (done,) = write(applier, disk.name, {"wbps": 3.0 * MIB})
+    assert [int(one.result[0]) for one in own] == [Result.APPLIED] * 2
+    assert [int(one.result[0]) for one in (held, done)] == [Result.HELD_BACK, Result.APPLIED]
+
+
 def test_a_disk_that_is_not_there_is_refused_and_says_so(applier: Applier) -> None:
     (outcome,) = write(applier, "nowhere", {"rbps": MIB})
     assert outcome.result.tolist() == [Result.REFUSED]
