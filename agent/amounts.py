@@ -1,9 +1,10 @@
-"""Amounts of each kind of resource, as people read them.  Pure."""
+"""Amounts of each kind of resource, and values of controls, as people read them.  Pure."""
 
 import math
 
 from agent.tenant import Kind
 from agent.units import approximate_bytes, at_least_one_digit, three_digits
+from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight
 
 _BYTES_PER_S = (Kind.DISK_READ, Kind.DISK_WRITE, Kind.NET_OUT, Kind.NET_IN)
 _UNIT = {
@@ -44,3 +45,17 @@ def tokens_text(kind: Kind, amount: float) -> str:
 def token_of(kind: Kind) -> str:
     """Return what tokens of a kind that is spent are: one is a unit of it."""
     return "core-seconds" if kind is Kind.CPU else _UNIT[kind].removesuffix("/s")
+
+
+def control_text(control: AnyControl, value: float) -> str:
+    """Return what a control is set to: "0.50 cores", "512M", "20.0M/s", "100", "no limit"."""
+    if not math.isfinite(value):
+        return "no limit"
+    if control is Control.CPU_WEIGHT or isinstance(control, DiskWeight):
+        return f"{value:.0f}"
+    if control is Control.CPU_MAX:
+        return f"{three_digits(value)} cores"
+    if isinstance(control, DiskControl) and control.number in ("riops", "wiops"):
+        return f"{value:.0f} operations/s"
+    is_rate = isinstance(control, ClassControl | DiskControl)
+    return approximate_bytes(value) + ("/s" if is_rate else "")

@@ -3,13 +3,13 @@
 Lines go to the log, which is only ever appended to.  Nothing here decides.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import structlog
 
 from agent.log_events import Event
-from agent.record import ResourceTick, TickRecord, positions_before
+from agent.record import Loss, ResourceTick, TickRecord, positions_before
 from agent.tenant import Floats, Ints, Resource, carried_over
 from enforce.limits import text
 
@@ -31,12 +31,14 @@ def log_grants(before: TickRecord | None, after: TickRecord) -> None:
 def log_drift(record: TickRecord) -> None:
     """Log what somebody else was seen to have changed, of very many changes only the first."""
     drift = record.drift
-    if drift is None or not drift.changes:
+    if drift is None:
         return
+    _log_losses([one for one in drift.losses if one.last_s == record.taken_at_s], record.number)
     for one in drift.changes[:_MOST_LOGGED]:
-        is_pinned = bool(drift.pins.is_foreign[one.control][one.tenant])
+        is_foreign = drift.pins.is_foreign.get(one.control)
+        is_pinned = is_foreign is not None and bool(is_foreign[one.tenant])
         _log.warning(
-            "somebody else changed a control file",
+            "somebody else changed a limit",
             tick=record.number,
             tenant=record.roster.names[one.tenant],
             control=str(one.control),
@@ -45,7 +47,16 @@ def log_drift(record: TickRecord) -> None:
             becomes="a pin" if is_pinned else "put back",
         )
     if (more := len(drift.changes) - _MOST_LOGGED) > 0:
-        _log.warning("somebody else changed more control files", tick=record.number, changes=more)
+        _log.warning("somebody else changed more limits", tick=record.number, changes=more)
+
+
+def _log_losses(losses: Sequence[Loss], tick: int) -> None:
+    for one in losses[:_MOST_LOGGED]:
+        about = {"where": one.where, "what": one.what, "how": one.how, "tenant": one.tenant}
+        said = {name: value for name, value in about.items() if value}
+        _log.warning("put back what somebody else took from a network", tick=tick, **said)
+    if (more := len(losses) - _MOST_LOGGED) > 0:
+        _log.warning("put back more that somebody else took", tick=tick, losses=more)
 
 
 def grant_events(before: TickRecord | None, after: TickRecord) -> Iterator[Event]:

@@ -60,3 +60,9 @@ def weight_controls(resources: Iterable[Resource]) -> list[DiskWeight]:
 def all_controls(resources: Iterable[Resource]) -> list[AnyControl]:
     """Return every control of a host that divides `resources`: files, then devices' numbers."""
     return [*Control, *(c for r in resources if r not in BASIC for c in limit_and_promise(r))]
+
+
+def device_controls(resources: Iterable[Resource]) -> list[AnyControl]:
+    """Return every number of a device that tidegate may set, weights on disks among them."""
+    found = list(resources)
+    return [*all_controls(found)[len(Control) :], *weight_controls(found)]

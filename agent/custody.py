@@ -1,6 +1,7 @@
-"""What the last tick left in tenants' control files, and so what somebody else has changed.  Pure.
+"""What the last tick left of tenants' limits in the kernel, and so what another changed.  Pure.
 
-All columns have shape (tenants,); NaN is not known, or not ours to set.
+That is in control files, and in the classes of uplinks.  All columns have shape (tenants,); NaN is
+not known, or not ours to set.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -9,7 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent.tenant import Bools, Floats, Ints, carried_over
-from enforce.columns import Control, HostSample, Outcomes, Result
+from enforce.columns import (
+    AnyControl,
+    ClassControl,
+    Control,
+    DiskControl,
+    DiskWeight,
+    HostSample,
+    Outcomes,
+    Result,
+)
 
 # Two readings of one text are the same number; a value of another text differs by far more.
 _SAME = 1e-9
@@ -22,62 +32,69 @@ Beside = Mapping[Control, Mapping[int, Collection[float]]]  # values by position
 
 @dataclass(frozen=True, slots=True)
 class Custody:
-    """What was left in each file, and how often it had to be put back of late."""
+    """What was left of each control, and how often it had to be put back of late."""
 
     cgroup_id: Ints
-    left: Mapping[Control, Floats]
+    left: Mapping[AnyControl, Floats]
     beside: Beside  # written beside the ticks, of late
-    is_theirs: Mapping[Control, Bools]  # somebody else changed it last
-    was_put_back: Mapping[Control, Bools]  # they had, and it was written since
-    insistence: Mapping[Control, Floats]  # how often they did so again
+    is_theirs: Mapping[AnyControl, Bools]  # somebody else changed it last
+    was_put_back: Mapping[AnyControl, Bools]  # they had, and it was written since
+    insistence: Mapping[AnyControl, Floats]  # how often they did so again
 
     @classmethod
-    def none(cls, tenants: int) -> "Custody":
-        """Return the state of an agent that has left nothing yet."""
+    def none(cls, tenants: int, devices: Iterable[AnyControl] = ()) -> "Custody":
+        """Return the state of an agent that has left nothing yet, in files or of `devices`."""
+        controls = dict.fromkeys((*Control, *devices))
         return cls(
             cgroup_id=np.zeros(tenants, dtype=np.int64),
-            left={control: np.full(tenants, np.nan) for control in Control},
+            left={control: np.full(tenants, np.nan) for control in controls},
             beside={},
-            is_theirs={control: np.zeros(tenants, dtype=np.bool_) for control in Control},
-            was_put_back={control: np.zeros(tenants, dtype=np.bool_) for control in Control},
-            insistence={control: np.zeros(tenants) for control in Control},
+            is_theirs={control: np.zeros(tenants, dtype=np.bool_) for control in controls},
+            was_put_back={control: np.zeros(tenants, dtype=np.bool_) for control in controls},
+            insistence={control: np.zeros(tenants) for control in controls},
         )
 
-    def rearranged(self, positions: Ints) -> "Custody":
+    def rearranged(self, positions: Ints, devices: Iterable[AnyControl] = ()) -> "Custody":
         """Return the state in the order of a new roster; position -1 is a newcomer.
 
-        What is written beside the ticks may get one more write from the worker that goes.
+        What is written beside the ticks may get one more write from the worker that goes.  Devices
+        may be set up in another way: what was left of them is not known.
         """
-        left = {control: column.copy() for control, column in self.left.items()}
+        fresh = Custody.none(len(positions), devices)
+        left: dict[AnyControl, Floats] = {c: self.left[c].copy() for c in Control}
         for control, written in self.beside.items():
             left[control][list(written)] = np.nan
         ids = carried_over(self.cgroup_id.astype(np.float64), positions, 0.0)
+        kept = [control for control in fresh.left if control in self.left]
+        carried = {c: carried_over(left[c], positions) for c in left}
+        counts = {c: carried_over(self.insistence[c], positions, 0.0) for c in kept}
         return Custody(
             cgroup_id=ids.astype(np.int64),
-            left={control: carried_over(left[control], positions) for control in Control},
+            left={**fresh.left, **carried},
             beside={},
-            is_theirs=_moved(self.is_theirs, positions),
-            was_put_back=_moved(self.was_put_back, positions),
-            insistence={
-                control: carried_over(counts, positions, 0.0)
-                for control, counts in self.insistence.items()
-            },
+            is_theirs={**fresh.is_theirs, **_moved(self.is_theirs, kept, positions)},
+            was_put_back={**fresh.was_put_back, **_moved(self.was_put_back, kept, positions)},
+            insistence={**fresh.insistence, **counts},
         )
 
-    def changed(self, sample: HostSample, beside: Beside) -> dict[Control, Bools]:
-        """Say which files hold another value than the one that was left in them.
+    def changed(self, sample: HostSample, beside: Beside) -> dict[AnyControl, Bools]:
+        """Say which controls hold another value than the one that was left in them.
 
-        A cgroup that was made anew, and files that went and came with their controller, hold what
-        the kernel put there, not somebody.  `beside` are the values that were written beside the
-        ticks since the last time.
+        A cgroup or a disk that was made anew, and files that went and came with their controller,
+        hold what the kernel put there, not somebody.  `beside` are the values that were written
+        beside the ticks since the last time.
         """
         is_same = (self.cgroup_id == sample.cgroup_id) & (sample.cgroup_id != 0)
         is_same[list(sample.anew)] = False
         found = {}
         for control, left in self.left.items():
-            now = sample.in_force.of(control)
-            is_known = is_same & ~np.isnan(left) & ~np.isnan(now)
+            now = sample.limit(control)
+            is_known = ~np.isnan(left) & ~np.isnan(now)
+            if not isinstance(control, ClassControl):  # which outlives its tenant's cgroup
+                is_known &= is_same & (not is_anew(control, sample))
             found[control] = is_known & ~_is_equal(left, now)
+            if not isinstance(control, Control):
+                continue
             for position in {*self.beside.get(control, ()), *beside.get(control, ())}:
                 ours = (*_at(self.beside, control, position), *_at(beside, control, position))
                 found[control][position] &= float(now[position]) not in ours
@@ -85,7 +102,7 @@ class Custody:
 
     def noticed(
         self,
-        changed: Mapping[Control, Bools],
+        changed: Mapping[AnyControl, Bools],
         beside: Beside,
         *,
         elapsed_s: float,
@@ -96,32 +113,32 @@ class Custody:
         return replace(
             self,
             beside=beside,
-            is_theirs={c: self.is_theirs[c] | changed[c] for c in Control},
-            was_put_back={c: self.was_put_back[c] & ~changed[c] for c in Control},
+            is_theirs={c: self.is_theirs[c] | changed[c] for c in self.left},
+            was_put_back={c: self.was_put_back[c] & ~changed[c] for c in self.left},
             insistence={
-                c: np.maximum(self.insistence[c] - fading, 0.0) + again[c] for c in Control
+                c: np.maximum(self.insistence[c] - fading, 0.0) + again[c] for c in self.left
             },
         )
 
-    def is_insisting(self, control: Control) -> Bools:
-        """Say whose file somebody else keeps changing back: it is theirs, or it would be a war."""
+    def is_insisting(self, control: AnyControl) -> Bools:
+        """Say whose value somebody else keeps changing back: it is theirs, or it would be a war."""
         is_more: Bools = self.insistence[control] > _PUT_BACK_MOST - 1
         return is_more
 
     def after(
-        self, sample: HostSample, outcomes: Iterable[Outcomes], is_ours: Mapping[Control, Bools]
+        self, sample: HostSample, outcomes: Iterable[Outcomes], is_ours: Mapping[AnyControl, Bools]
     ) -> "Custody":
         """Return what a tick leaves once it has written.
 
-        Where a write failed, the file may hold either value.
+        Where a write failed, the control may hold either value.
         """
         is_there = sample.cgroup_id != 0
-        left = {c: np.where(is_ours[c] & is_there, sample.in_force.of(c), np.nan) for c in Control}
+        left = {c: np.where(is_ours[c] & is_there, sample.limit(c), np.nan) for c in self.left}
         theirs = {control: flags.copy() for control, flags in self.is_theirs.items()}
         put_back = {control: flags.copy() for control, flags in self.was_put_back.items()}
         for one in outcomes:
             control = one.control
-            if not isinstance(control, Control):  # classes of uplinks are put back, not kept
+            if control not in left:
                 continue
             # What was left alone, since somebody else had just written it, the next sample shows.
             is_left_alone = (one.result == Result.HELD_BACK) & np.isnan(one.kept)
@@ -140,15 +157,19 @@ class Custody:
         )
 
 
+def is_anew(control: AnyControl, sample: HostSample) -> bool:
+    """Say whether a control is of a disk whose limits the kernel has just begun anew."""
+    return isinstance(control, DiskControl | DiskWeight) and control.disk in sample.disks.anew
+
+
 def _at(beside: Beside, control: Control, position: int) -> Collection[float]:
     return beside.get(control, {}).get(position, ())
 
 
-def _moved(flags: Mapping[Control, Bools], positions: Ints) -> dict[Control, Bools]:
-    return {
-        c: carried_over(column.astype(np.float64), positions, 0.0) > 0
-        for c, column in flags.items()
-    }
+def _moved(
+    flags: Mapping[AnyControl, Bools], kept: Iterable[AnyControl], positions: Ints
+) -> dict[AnyControl, Bools]:
+    return {c: carried_over(flags[c].astype(np.float64), positions, 0.0) > 0 for c in kept}
 
 
 def _is_equal(one: Floats, other: Floats) -> Bools:

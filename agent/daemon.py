@@ -12,7 +12,6 @@ import structlog
 from agent.audit import log_drift, log_grants
 from agent.calendar import Calendar
 from agent.config import ConfigError, check_reload
-from agent.drift import DriftWatch
 from agent.forecaster import Forecaster
 from agent.host import read_machine
 from agent.indicators import LeadingIndicators
@@ -96,7 +95,7 @@ class Daemon:
             forecaster=self._forecaster,
             ledgers=self._kept.ledgers(self._roster),
         )
-        self._loop.drift = DriftWatch(self._loop.roster, config.drift, self._kept.pins)
+        self._loop.watch_drift(config.drift, self._kept.pins)
         self.pushed, self._metric_files = PushedMetrics(), MetricFiles(_metric_paths(config))
         self._indicators = LeadingIndicators(
             self._roster, self._loop.policy.foreseen, (self._metric_files, self.pushed)

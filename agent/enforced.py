@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
+from agent.amounts import control_text
 from agent.answers import ControlValue
 from agent.controls import all_controls, weight_controls
 from agent.record import TickRecord
 from agent.tenant import Floats, Ints
-from agent.units import approximate_bytes, three_digits
-from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight, Result
+from enforce.columns import AnyControl, Result
 from enforce.limits import text
 
 WOULD_BE_WRITTEN, WOULD_STAY = "would be written", "would stay"
@@ -92,14 +92,7 @@ def _kernel_text(control: AnyControl, value: float) -> str | None:
     if math.isnan(value):
         return None
     kernel = text(control, value)
-    is_weight = isinstance(control, DiskWeight) or control is Control.CPU_WEIGHT
-    if is_weight or not math.isfinite(value):
+    if not math.isfinite(value):
         return kernel
-    if isinstance(control, DiskControl) and control.number in ("riops", "wiops"):
-        return f"{kernel} operations/s"
-    if isinstance(control, ClassControl | DiskControl):
-        return f"{kernel} ({approximate_bytes(value)}/s)"
-    person = (
-        f"{three_digits(value)} cores" if control is Control.CPU_MAX else approximate_bytes(value)
-    )
-    return f"{kernel} ({person})"
+    person = control_text(control, value)
+    return person if person.split(" ")[0] == kernel else f"{kernel} ({person})"

@@ -46,9 +46,10 @@ def pin(
 @socket_option
 @json_option
 def unpin(tenant: str, resources: tuple[str, ...], socket_path: Path, as_json: bool) -> None:
-    """End TENANT's pins, of cpu or memory or of both, whoever set them.
+    """End TENANT's pins, of cpu, memory, disk or network or of all, whoever set them.
 
-    Also what somebody else wrote to its control files is tidegate's to move again.
+    Also what somebody else wrote to its control files, or set of its classes, is tidegate's to move
+    again.
     """
     body = msgspec.json.encode({"resources": resources})
     _show(_asked(socket_path, f"{named('/v1/tenants', tenant)}/unpin", body), as_json=as_json)

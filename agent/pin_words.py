@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agent.amounts import control_text
 from agent.answers import PinStatus, Sentence
 from agent.pins import Origin, Pins
 from agent.record import TickRecord
 from agent.tenant import Ints
-from agent.units import approximate_bytes, seconds_text, three_digits
-from enforce.columns import AnyControl, Control
+from agent.units import seconds_text
+from enforce.columns import AnyControl, ClassControl
 from enforce.limits import text
 
 
@@ -40,32 +41,31 @@ def pins_at(pins: Pins, place: int, now_s: float) -> tuple[PinStatus, ...]:
 
 
 def pin_sentences(record: TickRecord, controls: Sequence[AnyControl], place: int) -> list[Sentence]:
-    """Say of each of these control files that it is pinned, if it is."""
+    """Say of each of these controls that it is pinned, if it is, and what was lost of late."""
     if record.drift is None:
         return []
     pins, name = record.drift.pins, record.roster.names[place]
-    return [
+    places = {
+        f"{control.uplink} {control.direction}"
+        for control in controls
+        if isinstance(control, ClassControl)
+    }
+    losses = [
+        Sentence("kernel", f"its {one.words}.")
+        for one in record.drift.losses
+        if one.tenant == name and one.where in places
+    ]
+    return losses + [
         Sentence(
             "pin", _words(record, pins, control, place) + f"; `tidegate unpin {name}` ends it."
         )
         for control in controls
-        if isinstance(control, Control) and not np.isnan(pins.value[control][place])
+        if control in pins.value and not np.isnan(pins.value[control][place])
     ]
 
 
-def amount_of(control: Control, value: float) -> str:
-    """Return what a control file is set to, for a person."""
-    if not np.isfinite(value):
-        return "no limit"
-    if control is Control.CPU_WEIGHT:
-        return f"{value:.0f}"
-    return (
-        f"{three_digits(value)} cores" if control is Control.CPU_MAX else approximate_bytes(value)
-    )
-
-
-def _words(record: TickRecord, pins: Pins, control: Control, place: int) -> str:
-    value = amount_of(control, float(pins.value[control][place]))
+def _words(record: TickRecord, pins: Pins, control: AnyControl, place: int) -> str:
+    value = control_text(control, float(pins.value[control][place]))
     left = seconds_text(float(np.ceil(pins.until_s[control][place] - record.taken_at_s)))
     origin = _origin(pins, control, place)
     if origin is Origin.OPERATOR:
@@ -78,7 +78,7 @@ def _words(record: TickRecord, pins: Pins, control: Control, place: int) -> str:
     )
 
 
-def _origin(pins: Pins, control: Control, place: int) -> Origin:
+def _origin(pins: Pins, control: AnyControl, place: int) -> Origin:
     if pins.is_insisting[control][place]:
         return Origin.INSISTING
     return Origin.ANOTHER if pins.is_foreign[control][place] else Origin.OPERATOR

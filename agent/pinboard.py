@@ -16,7 +16,7 @@ import structlog
 from agent.database import Schema, connected, opened
 from agent.pins import Origin, Pin, Pins
 from agent.tenant import Roster
-from enforce.columns import Control
+from enforce.columns import AnyControl, control_named
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ _SCHEMA = Schema(version=1, tables=(_TABLE,))
 _INSERT = "INSERT OR REPLACE INTO pin VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM pin WHERE tenant = ? AND control = ?"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_Key = tuple[str, Control]
+_Key = tuple[str, AnyControl]
 
 
 class PinBoard:
@@ -67,7 +67,8 @@ class PinBoard:
     def of(self, tenant: str) -> tuple[Pin, ...]:
         """Return one tenant's pins."""
         with self._lock:
-            return tuple(self._pins[key] for key in sorted(self._pins) if key[0] == tenant)
+            found = [pin for pin in self._pins.values() if pin.tenant == tenant]
+        return tuple(sorted(found, key=lambda pin: str(pin.control)))
 
     def put(self, pins: Iterable[Pin]) -> None:
         """Put pins in place of those of the same files; on disk when this returns."""
@@ -139,7 +140,7 @@ class PinBoard:
                 left_s = min(float(ends_at_s) - unix_now_s, float(for_s))
                 pin = Pin(
                     str(tenant),
-                    Control(control),
+                    control_named(str(control)),
                     float(value),
                     now_s + left_s,
                     Origin(origin),

@@ -5,7 +5,7 @@ Nothing here decides what a pin does to a limit.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -17,12 +17,14 @@ from agent.pinboard import PinBoard
 from agent.pins import Pin
 from agent.record import TickRecord
 from agent.tenant import BASIC, Resource
-from enforce.columns import Control
+from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight
 
 _LIMIT = {"cpu": Control.CPU_MAX, "memory": Control.MEMORY_HIGH}
-_FILES: Mapping[str, tuple[Control, ...]] = {
-    "cpu": (Control.CPU_MAX, Control.CPU_WEIGHT),
-    "memory": (Control.MEMORY_HIGH, Control.MEMORY_LOW, Control.MEMORY_MAX),
+_CONTROLS: Mapping[str, Callable[[AnyControl], bool]] = {
+    "cpu": lambda control: isinstance(control, Control) and control.startswith("cpu."),
+    "memory": lambda control: isinstance(control, Control) and control.startswith("memory."),
+    "disk": lambda control: isinstance(control, DiskControl | DiskWeight),
+    "network": lambda control: isinstance(control, ClassControl),
 }
 
 
@@ -38,7 +40,7 @@ class PinRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class UnpinRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What to unpin; no resource is all of them."""
+    """What to unpin, of cpu, memory, disk and network; nothing is all of them."""
 
     resources: tuple[str, ...] = ()
 
@@ -73,9 +75,15 @@ def unpin(board: PinBoard, record: TickRecord, name: str, body: bytes) -> Tenant
         msgspec.DecodeError: The body is no such request.
 
     """
-    asked = msgspec.json.decode(body or b"{}", type=UnpinRequest).resources or tuple(_FILES)
-    files = {control for resource in asked for control in _FILES[_known(resource).kind]}
-    found = [(one.tenant, one.control) for one in board.of(name) if one.control in files]
+    asked = msgspec.json.decode(body or b"{}", type=UnpinRequest).resources or tuple(_CONTROLS)
+    for resource in asked:
+        if resource not in _CONTROLS:
+            raise PinError(f"expected cpu, memory, disk or network, got {resource!r}")
+    found = [
+        (one.tenant, one.control)
+        for one in board.of(name)
+        if any(_CONTROLS[resource](one.control) for resource in asked)
+    ]
     if not found:
         raise PinError(f"nothing of {name} is pinned ({', '.join(asked)})")
     board.drop(found)

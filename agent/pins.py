@@ -1,6 +1,6 @@
-"""Pins: values of control files that an operator, or somebody else, set for a time.  Pure.
+"""Pins: values of controls that an operator, or somebody else, set for a time.  Pure.
 
-All columns have shape (tenants,), one a control file.
+All columns have shape (tenants,), one a control: a file, a line of one, a number of a class.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,8 +31,8 @@ class Pin:
     """One pin; `cgroup_id` is that of the cgroup whose file was written, 0 of an operator's."""
 
     tenant: str
-    control: Control
-    value: float  # cores, a weight or bytes; inf is none
+    control: AnyControl
+    value: float  # cores, a weight, bytes, or so much a second; inf is none
     until_s: float  # CLOCK_MONOTONIC
     origin: Origin = Origin.OPERATOR
     cgroup_id: int = 0
@@ -40,44 +40,49 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """The pins that hold now; `value` is NaN where there is none."""
+    """The pins that hold now; `value` is NaN where there is none.
 
-    value: Mapping[Control, Floats]
-    until_s: Mapping[Control, Floats]  # CLOCK_MONOTONIC
-    is_foreign: Mapping[Control, Bools]  # somebody else's: ANOTHER or INSISTING
-    is_insisting: Mapping[Control, Bools]
-    cgroup_id: Mapping[Control, Ints]  # whose file somebody else wrote, 0 of an operator's
+    Devices' numbers have a column only where one of them is pinned.
+    """
+
+    value: Mapping[AnyControl, Floats]
+    until_s: Mapping[AnyControl, Floats]  # CLOCK_MONOTONIC
+    is_foreign: Mapping[AnyControl, Bools]  # somebody else's: ANOTHER or INSISTING
+    is_insisting: Mapping[AnyControl, Bools]
+    cgroup_id: Mapping[AnyControl, Ints]  # whose value somebody else set, 0 of an operator's
 
     @classmethod
-    def none(cls, tenants: int) -> "Pins":
-        """Return no pins."""
+    def none(cls, tenants: int, devices: Iterable[AnyControl] = ()) -> "Pins":
+        """Return no pins, with columns for these numbers of `devices` too."""
+        controls = dict.fromkeys((*Control, *devices))
 
-        def nan() -> dict[Control, Floats]:
-            return {control: np.full(tenants, np.nan) for control in Control}
+        def nan() -> dict[AnyControl, Floats]:
+            return {control: np.full(tenants, np.nan) for control in controls}
 
-        def false() -> dict[Control, Bools]:
-            return {control: np.zeros(tenants, dtype=np.bool_) for control in Control}
+        def false() -> dict[AnyControl, Bools]:
+            return {control: np.zeros(tenants, dtype=np.bool_) for control in controls}
 
-        no_id = {control: np.zeros(tenants, dtype=np.int64) for control in Control}
+        no_id = {control: np.zeros(tenants, dtype=np.int64) for control in controls}
         return cls(nan(), nan(), false(), false(), no_id)
 
     @classmethod
     def of(cls, pins: Iterable[Pin], roster: Roster) -> "Pins":
         """Return the pins of tenants of the roster, as columns."""
-        found, at = cls.none(len(roster)), {name: place for place, name in enumerate(roster.names)}
-        for pin in pins:
-            place, control = at.get(pin.tenant, -1), pin.control
-            if place >= 0:
-                found.value[control][place] = pin.value
-                found.until_s[control][place] = pin.until_s
-                found.is_foreign[control][place] = pin.origin is not Origin.OPERATOR
-                found.is_insisting[control][place] = pin.origin is Origin.INSISTING
-                found.cgroup_id[control][place] = pin.cgroup_id
+        at = {name: place for place, name in enumerate(roster.names)}
+        known = [pin for pin in pins if pin.tenant in at]
+        found = cls.none(len(roster), (pin.control for pin in known))
+        for pin in known:
+            place, control = at[pin.tenant], pin.control
+            found.value[control][place] = pin.value
+            found.until_s[control][place] = pin.until_s
+            found.is_foreign[control][place] = pin.origin is not Origin.OPERATOR
+            found.is_insisting[control][place] = pin.origin is Origin.INSISTING
+            found.cgroup_id[control][place] = pin.cgroup_id
         return found
 
     def limits(self, control: AnyControl | None, *, least: Floats, most: Floats) -> Floats:
         """Return what pins make of limits, within `least` and `most`; NaN where there is none."""
-        if not isinstance(control, Control):
+        if control is None or control not in self.value:
             return np.full_like(most, np.nan)
         return np.minimum(np.maximum(self.value[control], least), most)
 
@@ -87,7 +92,7 @@ class Pins:
         What is below, a tenant's floor or memory that it cannot give back, is not for anyone to
         take; but where they insist there is no write war.
         """
-        if not isinstance(control, Control):
+        if control is None or control not in self.value:
             return np.zeros(len(in_force), dtype=np.bool_)
         is_enough = in_force >= least
         return (self.is_foreign[control] & is_enough) | self.is_insisting[control]

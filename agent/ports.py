@@ -11,7 +11,7 @@ from agent.custody import Beside
 from agent.forecaster import State
 from agent.pins import Pin, Pins
 from agent.tenant import Floats, Ints, Resource, Roster
-from enforce.columns import Changes, Control, HostSample, Outcomes
+from enforce.columns import AnyControl, Changes, HostSample, Outcomes
 from forecast.profile import Profile
 
 
@@ -70,8 +70,8 @@ class PinKeeping(Protocol):
     def put(self, pins: Iterable[Pin]) -> None:
         """Put pins in place of those of the same files."""
 
-    def drop(self, pins: Iterable[tuple[str, Control]]) -> None:
-        """Forget pins, by tenant and file, without a word."""
+    def drop(self, pins: Iterable[tuple[str, AnyControl]]) -> None:
+        """Forget pins, by tenant and control, without a word."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,18 @@ def refusals(outcomes: tuple[Outcomes, ...]) -> list[str]:
     return found
 
 
+def lost(drift: DriftTick) -> list[str]:
+    """Name what somebody else took of late of what divides uplinks: it was put back."""
+    found: dict[str, list[str]] = {}
+    for one in drift.losses:
+        where = f"network: {one.where}: " if one.where else "network: "
+        found.setdefault(where + one.words, []).append(one.tenant)
+    return [
+        words + (f" ({len(names)} tenant(s), such as {names[0]})" if names[0] else "")
+        for words, names in found.items()
+    ]
+
+
 def insisted(drift: DriftTick, roster: Roster) -> list[str]:
     """Name each control whose files somebody else keeps changing back, and one tenant of them."""
     found = []

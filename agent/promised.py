@@ -62,7 +62,10 @@ def rate_changes(
         if control is not None:
             wanted = np.floor(enforceable(control, part.allocation.guarantee.amount))
             in_force, most = seen.sample.limit(control), capacity[resource]
-            found.append(moved_rates(control, wanted, in_force, may_write, capacity=most))
+            least = np.floor(part.allocation.guarantee.floor)
+            is_pinned = seen.pins.stands(control, in_force, least=least)
+            may_move = may_write & ~is_pinned
+            found.append(moved_rates(control, wanted, in_force, may_move, capacity=most))
     return tuple(found)
 
 
@@ -111,11 +114,14 @@ def disk_weight_changes(
         )
         part, promised = (one / max(float(one.sum()), 1.0) for one in (part, promised))
         is_adopted = decision.is_learning & (in_force != DEFAULT_WEIGHT)
+        floor = np.max([d.allocation.guarantee.floor / capacity[r] for r, d in of_disk.items()], 0)
+        least = _least_weight(floor, in_force, 1.0)
+        is_pinned = seen.pins.stands(control, in_force, least=least)
         found.append(
             moved_weights(
                 kernel_weights(part, promised, 1.0),
                 in_force,
-                may_write & ~is_adopted,
+                may_write & ~is_adopted & ~is_pinned,
                 guaranteed=promised,
                 capacity=1.0,
                 control=control,
@@ -125,7 +131,7 @@ def disk_weight_changes(
 
 
 def _least_weight(floor: Floats, weight: Floats, capacity_cores: float) -> Floats:
-    """Return the cpu.weight that keeps each floor, or a least share, beside what all have now."""
+    """Return the weight that keeps each floor, or a least share, beside what all have now."""
     present = np.isfinite(weight)
     each = LEAST_SHARES / max(int(present.sum()), 1)
     part = np.maximum(floor / capacity_cores if capacity_cores > 0 else 0.0, each)

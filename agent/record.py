@@ -14,7 +14,7 @@ from agent.agenda import Agenda
 from agent.pins import Pins
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.usage import Usage
-from enforce.columns import Changes, Control, HostSample, Outcomes
+from enforce.columns import AnyControl, Changes, HostSample, Outcomes
 from forecast.profile import shown_bound
 from forecast.quality import Quality
 
@@ -89,12 +89,30 @@ class IndicatorTick:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A control file that somebody else changed; a value of inf is none."""
+    """A value of a control that somebody else changed; inf is none."""
 
-    control: Control
+    control: AnyControl
     tenant: int  # position in the roster
     before: float
     after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What somebody else took of what divides uplinks, or changed, of late; it was put back."""
+
+    where: str  # an uplink and a direction; "" is all of them
+    what: str
+    how: str
+    tenant: str  # whom it holds; "" is all tenants
+    times: int
+    last_s: float  # CLOCK_MONOTONIC
+
+    @property
+    def words(self) -> str:
+        """Return what was lost, and how."""
+        times = "" if self.times == 1 else f" {self.times} times"
+        return f"{self.what} was {self.how} by somebody else{times}, and is as it was"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +122,8 @@ class DriftTick:
     pins: Pins
     changes: tuple[Drift, ...] = ()
     is_put_back: bool = False  # what others change, as configured
-    total: int = 0  # changes since the agent's start
+    total: int = 0  # changes and losses since the agent's start
+    losses: tuple[Loss, ...] = ()  # of late
 
 
 @dataclass(frozen=True, slots=True)

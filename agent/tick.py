@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agent.controls import control_of
+from agent.controls import control_of, device_controls
 from agent.cycle import (
     CoreState,
     Decision,
@@ -22,11 +22,12 @@ from agent.cycle import (
 )
 from agent.drift import DriftWatch
 from agent.plan import changes_of, enforceable, headroom, is_outside, raises, reductions
-from agent.ports import Adjusting, Forecasting, Kernel
+from agent.ports import Adjusting, Forecasting, Kernel, PinKeeping
 from agent.problems import (
     broken_promises,
     host_needs,
     insisted,
+    lost,
     refusals,
     unenforceable,
     unenforced,
@@ -34,6 +35,7 @@ from agent.problems import (
 from agent.promised import beside_changes, sideways
 from agent.record import TickRecord, Totals
 from agent.recorded import resource_tick
+from agent.settings import DriftSettings
 from agent.shares import kernel_weights
 from agent.steps import ClosedStep, Step, series_positions
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
@@ -91,7 +93,7 @@ class ControlLoop:
         self.roster, self.policy, self.settings = _seen_by(settings, roster), policy, settings
         self._kernel, self._forecaster = kernel, forecaster
         self.adjusting: Sequence[Adjusting] = ()  # of the series that the roster has now
-        self.drift = DriftWatch(self.roster)
+        self.watch_drift()
         fresh = CoreState.fresh(len(roster), policy)
         self._state = replace(fresh, ledgers={**fresh.ledgers, **ledgers})
         self._step = Step.begun(self._series)
@@ -104,6 +106,13 @@ class ControlLoop:
         self._rule: Profile | None = None
         self._said: Profile | None = None  # the last tick's forecast, as it was adjusted
         forecaster.reset(self._series, np.empty((0, self._series)))
+
+    def watch_drift(
+        self, settings: DriftSettings | None = None, board: PinKeeping | None = None
+    ) -> None:
+        """Begin to watch for what somebody else changes; pins are kept on `board`."""
+        devices = device_controls(self.policy.resources)
+        self.drift = DriftWatch(self.roster, settings, board, devices=devices)
 
     @property
     def _series(self) -> int:
@@ -135,7 +144,7 @@ class ControlLoop:
         self._forecaster.rearrange(series)
         self._unwritten = self._unwritten.rearranged(positions)
         self._rule = self._said = None
-        self.drift.rearrange(self.roster)
+        self.drift.rearrange(self.roster, device_controls(policy.resources))
         for one in self.adjusting:
             one.rearrange(roster, policy.foreseen, series)
 
@@ -398,6 +407,7 @@ class ControlLoop:
                 *host_needs(decision),
                 *refusals(done.outcomes),
                 *insisted(self.drift.tick, self.roster),
+                *lost(self.drift.tick),
                 *self._own_problems(now_s),
             ),
         )

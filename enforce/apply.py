@@ -20,6 +20,7 @@ from enforce.cgroup import (
     disk_file,
 )
 from enforce.columns import (
+    WRITTEN_BY_OTHERS,
     AnyControl,
     Changes,
     ClassControl,
@@ -56,9 +57,7 @@ class _Outcome:
     why: str = ""
 
 
-_LATER = _Outcome(
-    Result.HELD_BACK, why="somebody else wrote it a moment ago: the next tick will see"
-)
+_LATER = _Outcome(Result.HELD_BACK, why=WRITTEN_BY_OTHERS)
 _OF_UNITS = (Control.CPU_MAX, Control.CPU_WEIGHT, Control.MEMORY_HIGH, Control.MEMORY_LOW)
 # It would write its own over ours whenever it sets the unit up anew.
 _SYSTEMDS = _Outcome(
@@ -92,7 +91,7 @@ class Applier:
         self._margin_bytes = memory_margin_bytes
         # Says whose files were written since they were sampled, by anybody.
         self.touched: Callable[[], Mapping[str, Collection[int]]] = dict
-        self._own: set[tuple[Written, int]] = set()  # written here in this tick
+        self._own: set[tuple[str, int]] = set()  # files written here in this tick
         self._bus = Bus()
         self._writer = UnitWriter(self._bus)
         self._lowering = Lowering(margin_bytes=memory_margin_bytes, write=self._put_memory_high)
@@ -116,7 +115,7 @@ class Applier:
         file = self._file_of(control)
         if file is None:
             return Outcomes.refused(changes, f"{control}: there is no such disk now")
-        touched = self._touched_by_others(control)
+        touched = self._touched_by_others(control, file.partition(" ")[0])
         self._record_newcomers(file, changes)
         kept, results = np.full(count, np.nan), np.zeros(count, dtype=np.uint8)
         why: dict[int, str] = {}
@@ -182,19 +181,18 @@ class Applier:
             return str(error)
         return problem
 
-    def _touched_by_others(self, control: Written) -> set[int]:
+    def _touched_by_others(self, control: Written, file: str) -> set[int]:
         """Return whose file somebody else wrote since it was sampled: the next sample will show it.
 
         Our own writes are told too, and those beside the ticks: of memory.high nothing is sure.
-        Nobody watches files of disks.
         """
         if control is Control.MEMORY_HIGH:
             return set()
-        touched, names = self.touched(), [str(control)]
+        touched, names = self.touched(), [file]
         if control is Control.CPU_WEIGHT:
             names.append("cpu.weight.nice")
         found = set().union(*(touched.get(name, ()) for name in names))
-        return {tenant for tenant in found if (control, tenant) not in self._own}
+        return {tenant for tenant in found if (file, tenant) not in self._own}
 
     def _carried_out(
         self, control: Written, file: str, changes: Changes, start: int, touched: set[int]
@@ -207,7 +205,8 @@ class Applier:
                 for tenant in changes.tenant[batch]
             ]
             batch_of = set(changes.tenant[batch].tolist())
-            self._own.update((control, tenant) for tenant in batch_of - touched)
+            name = file.partition(" ")[0]
+            self._own.update((name, tenant) for tenant in batch_of - touched)
             unrecorded = self._record(file, cgroups)
             return [
                 unrecorded.get(place) or self._written(cgroup, control, file, float(value))

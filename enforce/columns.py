@@ -87,6 +87,23 @@ class DiskWeight:
 AnyControl = Control | ClassControl | DiskControl | DiskWeight
 
 
+def control_named(name: str) -> AnyControl:
+    """Return the control whose text is `name`.
+
+    Raises:
+        ValueError: There is none.
+
+    """
+    match name.split(" "):
+        case ["io.max", disk, ("rbps" | "wbps" | "riops" | "wiops") as number]:
+            return DiskControl(disk, number)
+        case ["io.weight", disk]:
+            return DiskWeight(disk)
+        case [uplink, ("out" | "in") as direction, ("rate" | "ceil") as number]:
+            return ClassControl(uplink, direction, number)
+    return Control(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Values of the control files of all tenants: cores, weight 1..10000, bytes, bytes, bytes."""
@@ -132,6 +149,9 @@ class DiskColumns:
     write_bytes: Floats = field(default_factory=_nothing)
     read_ops: Floats = field(default_factory=_nothing)
     write_ops: Floats = field(default_factory=_nothing)
+    # Of a sample's counters: disks that are others than in the last one, or divided by weight in
+    # another way.  What is in force on them the kernel has put there.
+    anew: frozenset[str] = field(default=frozenset(), kw_only=True)
 
     def mapped(self, change: Callable[[Floats], Floats]) -> "DiskColumns":
         """Return what `change` makes of each quantity."""
@@ -156,6 +176,19 @@ LIMITED_BY: dict[IoNumber, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """A part of what divides uplinks that somebody else took or changed, and that is back.
+
+    It holds the tenant at this position, or all of them where that is -1.
+    """
+
+    what: str
+    how: Literal["removed", "changed", "added"]
+    tenant: int = -1
+    where: str = ""  # an uplink, and a direction where it is of one
+
+
+@dataclass(frozen=True, slots=True)
 class NetColumns:
     """What of each uplink is divided, shape (uplinks, tenants), in the order of `names`.
 
@@ -177,6 +210,7 @@ class NetColumns:
     in_rate: Floats = field(default_factory=_nothing)
     in_ceil: Floats = field(default_factory=_nothing)
     problems: tuple[str, ...] = ()  # why an uplink is not limited or counted
+    restored: tuple[Restored, ...] = ()  # in this very read
 
     @classmethod
     def unknown(cls, names: tuple[str, ...], tenants: int) -> "NetColumns":
@@ -199,7 +233,8 @@ class NetColumns:
         return column
 
 
-NET_QUANTITIES = tuple(f.name for f in fields(NetColumns) if f.name not in ("names", "problems"))
+_NO_QUANTITIES = ("names", "problems", "restored")
+NET_QUANTITIES = tuple(f.name for f in fields(NetColumns) if f.name not in _NO_QUANTITIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +350,10 @@ class Result(IntEnum):
     GONE = 2  # the cgroup vanished
     REFUSED = 3  # the kernel said no, or kept something else
     PENDING = 4  # under way beside the tick, `kept` is in force until then; samples will show it
+
+
+# Why a change is held back where the next sample will show another value than the last one.
+WRITTEN_BY_OTHERS = "somebody else wrote it a moment ago: the next tick will see"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,13 @@ def disk_numbers(
     return found
 
 
+def incarnation(disk: Disk | None, devices: Path = _DEVICES) -> int:
+    """Return what tells a disk from another that had its number, 0 where there is none."""
+    with suppress(OSError):
+        return (devices / f"{disk[0]}:{disk[1]}").stat().st_ino if disk else 0
+    return 0
+
+
 def weight_file(disk: Disk | None, root: Path, devices: Path = _DEVICES) -> str | None:
     """Return the control file that divides a disk by weight, None where nothing does.
 

@@ -44,6 +44,7 @@ class Places:
             at: elsewhere[name] for at, name in enumerate(names) if name in elsewhere
         }
         self._found: dict[int, Path] = {}
+        self._last: dict[int, Path] = {}  # where it was found last
         self._asks_left = dict.fromkeys(self._elsewhere, 0)
         self.problems: dict[int, str] = {}
 
@@ -69,11 +70,18 @@ class Places:
         found = self._found.get(position)
         if found is not None and found.is_dir():
             return found
-        if self._asks_left[position] > 0:
-            self._asks_left[position] -= 1
-            return None
-        self._asks_left[position] = _ASKS_BETWEEN
+        if self._takes_a_walk(position, place):
+            if self._asks_left[position] > 0:
+                self._asks_left[position] -= 1
+                return None
+            self._asks_left[position] = _ASKS_BETWEEN
         return self._looked_up(position, place)
+
+    def _takes_a_walk(self, position: int, place: Elsewhere) -> bool:
+        """Say whether a place can only be found by a walk: a unit's that is not where it was."""
+        last = self._last.get(position)
+        is_back = last is not None and last.is_dir()
+        return bool(place.unit) and not place.unit.endswith(".slice") and not is_back
 
     def position_of(self, path: Path) -> int | None:
         """Return whose cgroup this is, None where it is nobody's now."""
@@ -97,7 +105,7 @@ class Places:
             if other == path or other in path.parents or path in other.parents:
                 self.problems[position] = f"{place.text}: {path} is one with, in, or around {other}"
                 return None
-        self._found[position] = path
+        self._found[position] = self._last[position] = path
         return path
 
 

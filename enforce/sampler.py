@@ -10,6 +10,7 @@ here.
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,14 @@ from enforce.descriptors import (
     raise_open_files_limit,
     read_once,
 )
-from enforce.disks import BFQ_FINENESS, BFQ_WEIGHT, disk_number, disk_numbers, weight_file
+from enforce.disks import (
+    BFQ_FINENESS,
+    BFQ_WEIGHT,
+    disk_number,
+    disk_numbers,
+    incarnation,
+    weight_file,
+)
 from enforce.floor import swap_room_bytes
 from enforce.links.shaper import Shaper
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
@@ -102,6 +110,8 @@ class Sampler:
         self.number_of: Callable[[str], Disk | None] = disk_number  # of a disk's name
         self._numbers: list[Disk | None] = [None] * len(disks)
         self._weight_files: list[str | None] = [None] * len(disks)
+        self._incarnations = [0] * len(disks)
+        self._disks_anew: frozenset[str] = frozenset()
         self._weights = np.full((len(disks), len(names)), np.nan)
         self._sources = (*EVERY_TICK, *disk_sources(self._numbers))
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in self._sources]
@@ -175,7 +185,7 @@ class Sampler:
             taken_at_s=taken_at_s,
             cgroup_id=self._cgroup_id.copy(),
             in_force=Limits(**{name: values[COLUMN[name]] for name in LIMITS}),
-            disks=DiskColumns(self._disks, *counted),
+            disks=DiskColumns(self._disks, *counted, anew=self._disks_anew),
             disk_limits=DiskColumns(self._disks, *limited),
             disk_weights=self._weights.copy(),
             vitals=read_vitals(),
@@ -410,6 +420,11 @@ class Sampler:
         if numbers != self._numbers:
             self._numbers, self._sources = numbers, (*EVERY_TICK, *disk_sources(numbers))
         files = [weight_file(number, self._root) for number in numbers]
+        before = zip(self._incarnations, self._weight_files, strict=True)
+        self._incarnations = [incarnation(number) for number in numbers]
+        now = zip(self._incarnations, files, strict=True)
+        is_anew = [one != other for one, other in zip(before, now, strict=True)]
+        self._disks_anew = frozenset(compress(self._disks, is_anew))
         if files != self._weight_files:
             self._weight_files = files
             self._weights[:] = np.nan

@@ -61,8 +61,15 @@ IN_TURN = (
     Source("memory.max", 64, numbers, ("memory_max_bytes",)),
 )
 # What of it, once written, is read in the next tick: cpu.weight has a second name.
-ONCE_WRITTEN = ("cpu.weight", "cpu.weight.nice", "memory.low", "memory.max")
-WATCHED = (*ONCE_WRITTEN, "cpu.max", "memory.high")
+ONCE_WRITTEN = (
+    "cpu.weight",
+    "cpu.weight.nice",
+    "memory.low",
+    "memory.max",
+    "io.weight",
+    "io.bfq.weight",
+)
+WATCHED = (*ONCE_WRITTEN, "cpu.max", "memory.high", "io.max")
 SYSTEMDS = ("io.max",)  # of its units: tidegate may not write it, and so it limits nothing
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from enforce.columns import Floats, Ints
+from enforce.columns import Bools, Floats, Ints
 
 # The root's handle tells our HTB from any other; classes of all links have the same.
 MAJOR = 0x7D6E
@@ -94,10 +94,10 @@ def difference(wanted: Update, found: Classes) -> Difference:
     """
     there = found.of(wanted.minor)
     is_there = ~np.isnan(there.rate)
-    is_off = is_there & (_is_off(wanted.rate, there.rate) | _is_off(wanted.ceil, there.ceil))
-    fall = np.where(is_off, wanted.ceil - there.ceil, 0.0)
+    differs = is_there & (is_off(wanted.rate, there.rate) | is_off(wanted.ceil, there.ceil))
+    fall = np.where(differs, wanted.ceil - there.ceil, 0.0)
     order = np.argsort(fall, kind="stable")
-    off, new = order[is_off[order]], np.flatnonzero(~is_there)
+    off, new = order[differs[order]], np.flatnonzero(~is_there)
     ours = found.minor[found.minor >= FIRST_TENANT]
     return Difference(
         changed=Update(wanted.minor[off], wanted.rate[off], wanted.ceil[off]),
@@ -107,11 +107,11 @@ def difference(wanted: Update, found: Classes) -> Difference:
     )
 
 
-def _is_off(wanted: Floats, found: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def is_off(wanted: Floats, found: Floats) -> Bools:
+    """Say which numbers of classes are others than wanted; NaN is none that is wanted or found."""
     with np.errstate(invalid="ignore"):
-        is_off: np.ndarray[tuple[int], np.dtype[np.bool_]]
-        is_off = np.abs(wanted - found) >= GRAIN_BYTES_PER_S
-    return is_off
+        differs: Bools = np.abs(wanted - found) >= GRAIN_BYTES_PER_S
+    return differs
 
 
 def minors_for(known: Sequence[int | None]) -> list[int]:

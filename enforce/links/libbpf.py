@@ -98,9 +98,13 @@ class Library:
         """Attach a program to an open cgroup for as long as `pin` exists."""
         link = self._checked("bpf_link_create", program, target, kind, None)
         try:
-            self._checked("bpf_obj_pin", link, os.fsencode(pin))
+            self.pin(link, pin)
         finally:
             os.close(link)
+
+    def pin(self, descriptor: int, path: Path) -> None:
+        """Let a map or a link exist for as long as `path` does, which is made."""
+        self._checked("bpf_obj_pin", descriptor, os.fsencode(path))
 
     def pinned(self, path: Path) -> int:
         """Return a descriptor of what is pinned at `path`."""

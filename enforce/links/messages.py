@@ -26,7 +26,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _RATE = struct.Struct("=BBHhHI")  # cell log, link layer, overhead, cell align, mpu, rate
 _LINK = struct.Struct("=BxHiII")  # family, type, ifindex, flags, change
 _KIND, _OPTIONS, _STATS2 = 1, 2, 7
-_BPF_NAME = 7
+_BPF_NAME, _BPF_ID = 7, 11
 ROOT = 0xFFFFFFFF
 _IS_UP = 0x1
 _ALIKE_BYTES = 6  # of a header: length and type
@@ -44,6 +44,14 @@ _TICK_NS = 64
 _BURST_S, _LEAST_BURST_BYTES = 0.01, 3200
 _LEAST_QUANTUM, _MOST_QUANTUM = 1514, 60_000
 _LEAF_PACKETS, _LEAF_BYTES = 10_240, 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A filter of a link: its program's name and number, "" and 0 where it is no program."""
+
+    name: str
+    program_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +166,17 @@ def qdisc_removal(sequence: int, qdisc: Qdisc) -> bytes:
     return _request(DEL_QDISC, 0, sequence, body)
 
 
-def filter_name(message: bytes) -> str:
-    """Return the program's name of a BPF filter, "" of any other."""
+def filter_of(message: bytes) -> Filter:
+    """Return what a filter is, as far as it is a BPF program's."""
+    name, program_id = "", 0
     for kind, start, end in _top(message):
         if kind == _OPTIONS:
             for inner, at, last in _attributes(message, start, end):
                 if inner == _BPF_NAME:
-                    return message[at:last].rstrip(b"\0").decode("ascii", "replace")
-    return ""
+                    name = message[at:last].rstrip(b"\0").decode("ascii", "replace")
+                elif inner == _BPF_ID:
+                    program_id = int.from_bytes(message[at:last], "little")
+    return Filter(name, program_id)
 
 
 def messages_in(buffer: bytes) -> Iterator[tuple[int, int, int, int]]:

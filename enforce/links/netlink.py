@@ -18,12 +18,13 @@ from enforce.links.messages import (
     NEW_FILTER,
     NEW_LINK,
     NEW_QDISC,
+    Filter,
     Qdisc,
     Setting,
     class_message,
     classes_in,
     dump_message,
-    filter_name,
+    filter_of,
     get_message,
     is_end_of_dump,
     is_up,
@@ -130,14 +131,14 @@ class ClassSocket:
         answer = self._answer(_Bound(root_message, ifindex), NEW_QDISC)
         return None if answer is None else qdisc_in(answer)
 
-    def filters(self, ifindex: int, parent: int) -> list[str]:
-        """Return the name of each filter below `parent`, "" where it is no BPF program's.
+    def filters(self, ifindex: int, parent: int) -> list[Filter]:
+        """Return the filters below `parent`.
 
         Raises:
             OSError: As `classes`.
 
         """
-        return [filter_name(one) for one in self._told(GET_FILTER, NEW_FILTER, ifindex, parent)]
+        return [filter_of(one) for one in self._told(GET_FILTER, NEW_FILTER, ifindex, parent)]
 
     def is_up(self, ifindex: int) -> bool:
         """Say whether there is such a link, and it is up."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from enforce.columns import Bools, Ints
+from enforce.columns import Bools, Ints, Restored
 from enforce.links.libbpf import BpfError, Library
 
 BPFFS = Path("/sys/fs/bpf")
@@ -31,6 +31,7 @@ _COUNTER_KEY = np.dtype([("cgroup", "u8"), ("ifindex", "u4"), ("zero", "u4")])
 _COUNTER = np.dtype(
     [(name, "u8") for name in ("out_bytes", "out_packets", "in_bytes", "in_packets")]
 )
+_PROGRAM_INFO = struct.Struct("=II")  # the beginning of struct bpf_prog_info
 _LINK_INFO = struct.Struct("=III4xQI")  # struct bpf_link_info, of a cgroup
 _LINK_INFO_BYTES = 128
 _PATIENCE = 64
@@ -77,7 +78,10 @@ class Programs:
         pins.mkdir(mode=0o700, exist_ok=True)
         self._object = self._loaded(level)
         self._maps = {name: self._library.map(self._object, name) for name in MAPS}
-        self._attached: dict[str, int] = {}  # program -> id of the program that is attached
+        self._attached: dict[str, tuple[int, int]] = {}  # name -> ids of program and cgroup
+        self._told: NDArray[np.void] | None = None  # rows of the map `tenants`, as left last
+        self._watched: dict[str, dict[int, int]] = {}  # rows of other maps, as left last
+        self._restored: list[Restored] = []
 
     def close(self) -> None:
         """Let go of everything; what is attached goes on."""
@@ -89,8 +93,20 @@ class Programs:
         """Return the descriptor of a loaded program, for a filter of an interface."""
         return self._library.program(self._object, name)
 
+    def id_of(self, name: str) -> int:
+        """Return the number that the kernel has given to a program."""
+        info = self._library.info(self.program(name), _PROGRAM_INFO.size)
+        return int(_PROGRAM_INFO.unpack(info)[1])
+
+    def restored(self) -> list[Restored]:
+        """Return what somebody else has changed of programs and maps since this was last asked."""
+        found, self._restored = self._restored, []
+        return found
+
     def attach(self, parent: Path) -> None:
         """Attach to `parent` what is not yet attached there: to be called each tick.
+
+        Pins of maps that somebody removed are made anew: the next agent would know no class.
 
         Raises:
             BpfError: The kernel refused.
@@ -102,9 +118,17 @@ class Programs:
             cgroup_id = os.fstat(directory).st_ino
             for name, kind in _ATTACH.items():
                 if not self._is_attached(name, cgroup_id):
+                    _, known_id = self._attached.get(name, (0, 0))
                     self._attach(name, kind, directory, cgroup_id)
+                    if known_id == cgroup_id:  # else it went with its cgroup
+                        self._restored.append(Restored(f"program {name}", "removed"))
         finally:
             os.close(directory)
+        for name, descriptor in self._maps.items():
+            if not (self._pins / name).exists():
+                self._pins.mkdir(mode=0o700, exist_ok=True)
+                self._library.pin(descriptor, self._pins / name)
+                self._restored.append(Restored(f"pin of the map {name}", "removed"))
 
     def tell(self, cgroup_id: Ints, classid: Ints, is_apart: Bools) -> int:
         """Tell the kernel each tenant's class (0: none) by cgroup (0: none), and of nobody else.
@@ -117,19 +141,24 @@ class Programs:
         """
         wanted = _rows_of(cgroup_id, classid, is_apart)
         found = self._tenant_rows()
+        if self._told is not None and not np.array_equal(self._told, found):
+            self._restored.append(Restored("map tenants", "changed"))
         if np.array_equal(wanted, found):
+            self._told = wanted
             return 0
+        self._told = None
         for one in np.setdiff1d(found["cgroup"], wanted["cgroup"]):
             self._library.drop(self._maps["tenants"], one.tobytes())
         known = {row.tobytes() for row in found}
         new = [row for row in wanted if row.tobytes() not in known]
         for place, row in enumerate(new):
             value = _TENANT.pack(int(row["classid"]), int(row["apart"]))
-            if not self._told(row["cgroup"].tobytes(), value):
+            if not self._is_told(row["cgroup"].tobytes(), value):
                 return len(new) - place
+        self._told = wanted
         return 0
 
-    def _told(self, key: bytes, value: bytes) -> bool:
+    def _is_told(self, key: bytes, value: bytes) -> bool:
         """Put one entry; say whether there was room for it.
 
         The kernel hands out entries from a small stock, which it fills up in an interrupt.
@@ -169,6 +198,9 @@ class Programs:
             if ifindex not in interfaces:
                 self._library.drop(self._maps[name], _INTERFACE.pack(ifindex))
         before = dict(zip(known, values, strict=True))
+        if self._watched.get(name, before) != before:
+            self._restored.append(Restored(f"map {name}", "changed"))
+        self._watched[name] = dict(interfaces)
         for ifindex, value in interfaces.items():
             if before.get(ifindex) != value:
                 content = value.to_bytes(size, "little")
@@ -224,7 +256,7 @@ class Programs:
             )
         finally:
             os.close(link)
-        return bool(where == cgroup_id and program_id == self._attached.get(name))
+        return (program_id, where) == self._attached.get(name) and bool(where == cgroup_id)
 
     def _attach(self, name: str, kind: int, directory: int, cgroup_id: int) -> None:
         pin, program = self._pins / _pin(name), self.program(name)
@@ -236,7 +268,7 @@ class Programs:
             info = _LINK_INFO.unpack_from(self._library.info(link, _LINK_INFO_BYTES))
         finally:
             os.close(link)
-        self._attached[name] = info[2]
+        self._attached[name] = info[2], info[3]
 
     def _is_replaced(self, pin: Path, program: int, cgroup_id: int) -> bool:
         """Put our program in the place of an earlier agent's, if that is attached here."""

@@ -4,7 +4,7 @@ A tenant's class is made with all of the uplink as its ceil, as a new cgroup has
 is then set to is decided elsewhere.  One that was lost comes back as it was.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,15 @@ from types import MappingProxyType
 
 import numpy as np
 
-from enforce.columns import Changes, ClassControl, Floats, Ints, NetColumns, Outcomes
+from enforce.columns import (
+    Changes,
+    ClassControl,
+    Floats,
+    Ints,
+    NetColumns,
+    Outcomes,
+    Restored,
+)
 from enforce.links.classes import MAJOR, minors_for
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import Counters, Programs, depth_of
@@ -82,7 +90,9 @@ class Shaper:
         self._programs: Programs | None = None
         self._minors: Ints | None = None
         self._untold = 0
-        self._made: set[str] = set()
+        self._made: dict[str, int] = {}  # for which interface, by uplink
+        self._remade: set[str] = set()  # by this read: what they had below went with it
+        self._restored: list[Restored] = []  # by this read
         self._reads = -1
         self._failed: dict[str, tuple[int, str]] = {}  # what, when last tried, and why it failed
 
@@ -95,6 +105,7 @@ class Shaper:
     def read(self, cgroup_id: Ints) -> NetColumns:
         """Make what is missing for the tenants with these cgroups (0: none), and read all."""
         self._reads += 1
+        self._restored, self._remade = [], set()
         columns = NetColumns.unknown(self._names, self._count)
         if not self._try("programs", lambda: self._settle_programs(cgroup_id)):
             return replace(columns, problems=self._problems())
@@ -113,7 +124,8 @@ class Shaper:
             columns.out_bytes[place] = self._sent[place].after(
                 left, columns.out_offered_bytes[place]
             )
-        return replace(columns, problems=self._problems())
+        restored = (*self._restored, *(self._programs.restored() if self._programs else ()))
+        return replace(columns, problems=self._problems(), restored=restored)
 
     def apply(self, changes: Changes) -> Outcomes:
         """Write changes of one number of one tree, in their order, and read each back."""
@@ -189,14 +201,23 @@ class Shaper:
 
     def _settle(self, port: Port) -> None:
         """See to it that an uplink has qdiscs and filters: all anew at first, then what lacks."""
-        name, programs = port.uplink.name, self._programs
-        if programs is None or (name in self._made and port.is_complete()):
+        name, programs, ifindex = port.uplink.name, self._programs, port.ifindex
+        was_made = self._made.get(name) == ifindex
+        if programs is None:
             return
-        self._made.discard(name)
+        missing = port.missing(programs) if was_made else []
+        if was_made and not missing:
+            return
+        self._made.pop(name, None)
+        self._remade.add(name)
         port.check()
         self._saved.record(self._netlink, name)
         port.make(programs)
-        self._made.add(name)
+        self._made[name] = ifindex
+        self._note(name, missing)
+
+    def _note(self, where: str, restored: Iterable[Restored]) -> None:
+        self._restored += [replace(one, where=where) for one in restored]
 
     def _fill_classes(
         self, columns: NetColumns, place: int, way: Direction, cgroup_id: Ints
@@ -205,8 +226,11 @@ class Shaper:
         port, at = self._ports[place], self._classed
         tree, ifindex = self._trees[port.uplink.name, way], port.ifindex_of(way)
         found = self._netlink.classes(ifindex)
-        port.keep_own_classes(found, way)
+        own = port.keep_own_classes(found, way)
         mine = tree.complete(ifindex, found, cgroup_id != 0)
+        if port.uplink.name not in self._remade:
+            self._note(port.uplink.name, own)
+            self._note(f"{port.uplink.name} {way}", tree.restored)
         getattr(columns, f"{way}_rate")[place, at] = mine.rate[at]
         getattr(columns, f"{way}_ceil")[place, at] = tree.shown_ceil(mine.ceil)[at]
         getattr(columns, f"{way}_dropped_packets")[place, at] = mine.drops[at]
@@ -242,6 +266,7 @@ class Shaper:
     def _fill_veth(self, columns: NetColumns, place: int, position: int, ifindex: int) -> None:
         assert self._veths is not None  # noqa: S101 - its caller has looked
         mine = self._veths.read(position, ifindex)
+        self._note(f"{self._names[place]} in", self._veths.restored)
         tree = self._trees[self._names[place], "in"]
         columns.in_rate[place, position] = mine.rate[0]
         columns.in_ceil[place, position] = tree.shown_ceil(mine.ceil)[0]

@@ -1,12 +1,32 @@
 """One HTB with all tenants' classes: makes what is missing, writes, and reads back."""
 
 import os
+from typing import Literal
 
 import numpy as np
 
-from enforce.columns import Bools, Changes, ClassControl, Floats, Ints, Outcomes, Result
+from enforce.columns import (
+    WRITTEN_BY_OTHERS,
+    Bools,
+    Changes,
+    ClassControl,
+    Floats,
+    Ints,
+    Outcomes,
+    Restored,
+    Result,
+)
 from enforce.limits import MIN_RATE_BYTES_PER_S
-from enforce.links.classes import GRAIN_BYTES_PER_S, Classes, Update, difference, flows_for
+from enforce.links.classes import (
+    GRAIN_BYTES_PER_S,
+    MAJOR,
+    Classes,
+    Difference,
+    Update,
+    difference,
+    flows_for,
+    is_off,
+)
 from enforce.links.netlink import ClassSocket
 
 # One read makes no more than this: thousands take seconds, in which no tick would run.
@@ -33,8 +53,10 @@ class Tree:
         self._netlink, self._capacity, self._minors = netlink, float(capacity), minors
         limited = np.ones(len(minors), dtype=np.bool_) if is_limited is None else is_limited
         self._free = np.flatnonzero((minors > 0) & ~limited)
-        self._rate, self._ceil = (np.full(len(minors), np.nan) for _ in range(2))  # as set last
+        self._rate, self._ceil = (np.full(len(minors), np.nan) for _ in range(2))  # as last seen
+        self._has_class, self._has_leaf = (np.zeros(len(minors), np.bool_) for _ in range(2))
         self.has_leaves = True
+        self.restored: list[Restored] = []  # by the last `complete`
 
     @property
     def minor(self) -> int:
@@ -44,7 +66,7 @@ class Tree:
     def complete(self, ifindex: int, found: Classes, is_present: Bools) -> Classes:
         """Make the classes that are missing, and return each tenant's, NaN without one.
 
-        Who is away for a moment keeps the class; one that was lost comes back as it was.
+        Who is away for a moment keeps the class; one that was lost comes back as it was last seen.
 
         Raises:
             OSError: The kernel refused one.
@@ -55,6 +77,7 @@ class Tree:
         step = difference(self._wanted(at), found)
         bare = step.without_leaf if self.has_leaves else step.without_leaf[:0]
         freed = self._bound(found)
+        self.restored = self._taken(step, bare, freed)
         if len(step.created) or len(bare) or len(step.removed) or len(freed):
             new = step.created.first(_MADE_AT_ONCE)
             for update in (new, freed):
@@ -65,12 +88,33 @@ class Tree:
             found = self._netlink.classes(ifindex)
             self.has_leaves &= not len(bare) or bool(found.of(bare).leaf.any())
         mine = found.of(self._minors)
-        self._rate = np.where(np.isnan(self._rate), mine.rate, self._rate)
-        self._ceil = np.where(np.isnan(self._ceil), mine.ceil, self._ceil)
+        self._has_class, self._has_leaf = ~np.isnan(mine.rate), mine.leaf != 0
+        self._rate = np.where(self._has_class, mine.rate, self._rate)
+        self._ceil = np.where(self._has_class, mine.ceil, self._ceil)
         return mine
+
+    def _taken(self, step: Difference, bare: Ints, freed: Update) -> list[Restored]:
+        """Return what was there at the last read, and since then is not, or is another."""
+        if not self._has_class.any():
+            return []
+        queues = np.setdiff1d(bare, step.created.minor)
+        found = [Restored(f"class {MAJOR:x}:{one:x}", "added") for one in step.removed.tolist()]
+        found += self._named(step.created.minor, self._has_class, "class", "removed")
+        found += self._named(freed.minor, self._has_class, "class", "changed")
+        return found + self._named(queues, self._has_leaf, "queue", "removed")
+
+    def _named(
+        self, minors: Ints, was_there: Bools, what: str, how: Literal["removed", "changed"]
+    ) -> list[Restored]:
+        if not len(minors):
+            return []
+        at = np.flatnonzero(np.isin(self._minors, minors) & was_there)
+        return [Restored(what, how, position) for position in at.tolist()]
 
     def write(self, ifindex: int, control: ClassControl, changes: Changes) -> Outcomes:
         """Set one number of classes, in the order of `changes`, and read each back.
+
+        A class that somebody else has changed since `complete` is left alone: the next will show.
 
         Raises:
             OSError: The kernel did not tell what there is.
@@ -82,21 +126,27 @@ class Tree:
         value = np.maximum(value, MIN_RATE_BYTES_PER_S)
         rate, ceil = (value, found.ceil) if control.number == "rate" else (found.rate, value)
         is_there = ~np.isnan(found.rate)
-        places = np.flatnonzero(is_there)
-        update = Update(minors[is_there], rate[is_there], ceil[is_there])
+        is_theirs = is_off(self._rate[at], found.rate) | is_off(self._ceil[at], found.ceil)
+        is_set = is_there & ~is_theirs
+        places = np.flatnonzero(is_set)
+        update = Update(minors[is_set], rate[is_set], ceil[is_set])
         failed = self._netlink.set_classes(ifindex, update)
         errors = {int(places[place]): code for place, code in failed.items()}
         now = self._read(ifindex, minors)
-        self._rate[at], self._ceil[at] = now.rate, now.ceil
+        seen = at[~is_theirs]
+        self._rate[seen], self._ceil[seen] = now.rate[~is_theirs], now.ceil[~is_theirs]
         kept = now.rate if control.number == "rate" else now.ceil
         with np.errstate(invalid="ignore"):
             is_applied = np.abs(kept - value) < GRAIN_BYTES_PER_S
         result = np.where(is_applied, Result.APPLIED, Result.REFUSED)
-        result = np.where(np.isnan(kept), Result.GONE, result).astype(np.uint8)
+        result = np.where(np.isnan(kept), Result.GONE, result)
         why = {
             int(at[place]): _reason(control, errors.get(place, 0), float(kept[place]))
             for place in np.flatnonzero(~is_applied).tolist()
         }
+        result = np.where(is_theirs, Result.HELD_BACK, result).astype(np.uint8)
+        why |= dict.fromkeys(at[is_theirs].tolist(), WRITTEN_BY_OTHERS)
+        kept = np.where(is_theirs, np.nan, kept)
         if control.number == "ceil":
             kept = self.shown_ceil(kept)
         return Outcomes(control, at, changes.after, kept, result, why)

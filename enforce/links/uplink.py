@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from enforce.columns import Ints
+from enforce.columns import Ints, Restored
 from enforce.limits import MIN_RATE_BYTES_PER_S
 from enforce.links.classes import (
     INNER,
@@ -33,6 +33,7 @@ _CLSACT = 0xFFFFFFF1
 # Behind what others put first; a filter's number tells ours from theirs.
 _PRIORITY, _HANDLE, _ALL_PROTOCOLS = 125, 1, 3
 _NAMES = {INGRESS: "tidegate_in", EGRESS: "tidegate_out"}
+_OWN = {INNER: "class of all tenants", OTHERS: "class of all that is no tenant's"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +114,25 @@ class Port:
                 "not be put back as they are: remove it by hand"
             )
 
-    def is_complete(self) -> bool:
-        """Say whether all that `make` makes is still there.
+    def missing(self, programs: Programs) -> list[Restored]:
+        """Return what of all that `make` makes is not there, or is another's.
 
         Raises:
             OSError: The kernel refused to tell.
 
         """
         uplink, ifindex = self.uplink, self.ifindex
-        if uplink.out_bytes_per_s and not (
-            self._has_root(ifindex) and _NAMES[EGRESS] in self._netlink.filters(ifindex, EGRESS)
-        ):
-            return False
-        if not uplink.in_bytes_per_s:
-            return True
-        ifb = self.ifb
-        is_fed = _NAMES[INGRESS] in self._netlink.filters(ifindex, INGRESS)
-        return is_fed and bool(ifb) and self._netlink.is_up(ifb) and self._has_root(ifb)
+        is_there: dict[str, bool] = {}
+        found: list[Restored] = []
+        if uplink.out_bytes_per_s:
+            is_there["HTB out"] = self._has_root(ifindex)
+            found += self._amiss(ifindex, EGRESS, programs.id_of(FORWARDED_OUT))
+        if uplink.in_bytes_per_s:
+            ifb = self.ifb
+            found += self._amiss(ifindex, INGRESS, programs.id_of(CLASSIFY_IN))
+            is_there["ifb"] = bool(ifb) and self._netlink.is_up(ifb)
+            is_there["HTB in"] = self._has_root(ifb) or not is_there["ifb"]
+        return found + [Restored(what, "removed") for what, is_it in is_there.items() if not is_it]
 
     def make(self, programs: Programs) -> None:
         """Put qdiscs, ifb and filters there where they are missing, in an order that harms nobody.
@@ -154,17 +157,24 @@ class Port:
                 # Last: from here on tenants' packets in take the way through the ifb.
                 _redirect(route, ifindex, programs.program(CLASSIFY_IN), to=self.ifb)
 
-    def keep_own_classes(self, found: Classes, way: Direction) -> None:
+    def keep_own_classes(self, found: Classes, way: Direction) -> list[Restored]:
         """Set the class that all tenants share, and the one of all that is nobody's, where amiss.
+
+        Returns:
+            What was amiss, which `make` had set.
 
         Raises:
             OSError: The kernel refused.
 
         """
-        wanted = self._own_classes(way)
-        is_amiss = difference(wanted, found).changed.minor
-        if not np.isin(wanted.minor, found.minor).all() or len(is_amiss):
+        step = difference(self._own_classes(way), found)
+        amiss = [
+            *(Restored(f"{way} {_OWN[minor]}", "removed") for minor in step.created.minor.tolist()),
+            *(Restored(f"{way} {_OWN[minor]}", "changed") for minor in step.changed.minor.tolist()),
+        ]
+        if amiss:
             self._set_own_classes(self.ifindex_of(way), way)
+        return amiss
 
     def _own_classes(self, way: Direction) -> Update:
         uplink, is_out = self.uplink, way == "out"
@@ -188,6 +198,14 @@ class Port:
         if not self._has_root(ifindex):
             route.tc("replace", "htb", ifindex, handle=MAJOR << 16, default=OTHERS)
         self._set_own_classes(ifindex, way)
+
+    def _amiss(self, ifindex: int, parent: int, program_id: int) -> list[Restored]:
+        """Return our filter where it is not there, or runs another program under its name."""
+        found = {one.name: one.program_id for one in self._netlink.filters(ifindex, parent)}
+        name = _NAMES[parent]
+        if found.get(name) == program_id:
+            return []
+        return [Restored(f"filter {name}", "changed" if name in found else "removed")]
 
     def _has_root(self, ifindex: int) -> bool:
         root = self._netlink.root(ifindex)
@@ -310,7 +328,7 @@ def _remove_filters(
 ) -> None:
     """Remove our filters, and what they hung on unless it was there or others use it by now."""
     for parent, ours in _NAMES.items():
-        if ours in netlink.filters(ifindex, parent):
+        if ours in {one.name for one in netlink.filters(ifindex, parent)}:
             where = {"handle": _HANDLE, "parent": parent, "prio": _PRIORITY}
             route.tc("del-filter", "bpf", ifindex, protocol=_ALL_PROTOCOLS, **where)
     others = [one for parent in _NAMES for one in netlink.filters(ifindex, parent)]

@@ -4,10 +4,11 @@ Everything that goes that way is one tenant's, so each such end has an HTB with 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from enforce.columns import Changes, ClassControl, Outcomes
+from enforce.columns import Changes, ClassControl, Outcomes, Restored
 from enforce.links.classes import Classes
 from enforce.links.netlink import ClassSocket
 from enforce.links.saved import SavedUplinks
@@ -32,6 +33,8 @@ class Veths:
     ) -> None:
         self._netlink, self._saved, self._names, self._capacity = netlink, saved, names, capacity
         self._trees = trees
+        self._made: dict[int, int] = {}  # for which interface, by position
+        self.restored: list[Restored] = []  # by the last `read`
 
     def present(self) -> dict[int, int]:
         """Return the number of each veth that is there, by the tenant's position."""
@@ -46,17 +49,26 @@ class Veths:
             OSError: The kernel refused.
 
         """
-        name = self._names[position]
+        name, self.restored = self._names[position], []
         root = self._netlink.root(ifindex)
         found = self._netlink.classes(ifindex)
+        is_known, tree = self._made.get(position) == ifindex, self._trees[position]
         if root is None or not root.is_ours or len(found.minor) == 0:
             foreign = foreign_root(self._netlink, name)
             if foreign is not None:
                 raise UplinkError(f"{name} has a qdisc {foreign.kind} that is not tidegate's")
             self._saved.record(self._netlink, name)
-            make_single(self._netlink, ifindex, self._trees[position].minor, self._capacity)
+            make_single(self._netlink, ifindex, tree.minor, self._capacity)
             found = self._netlink.classes(ifindex)
-        return self._trees[position].complete(ifindex, found, _ONE)
+            self.restored = [Restored(f"HTB of {name}", "removed", position)] if is_known else []
+            is_known = False
+        mine = tree.complete(ifindex, found, _ONE)
+        if is_known:
+            self.restored = [
+                replace(one, what=f"{one.what} on {name}", tenant=position) for one in tree.restored
+            ]
+        self._made[position] = ifindex
+        return mine
 
     def write(self, position: int, control: ClassControl, value: float) -> Outcomes:
         """Set one number of a tenant's class on its veth, and read it back.

@@ -87,6 +87,26 @@ def test_each_number_of_a_disk_is_kept_beside_the_others_and_put_back(
     assert (tenant / "io.max").read_text() == found
 
 
+def test_what_another_writes_to_io_max_is_left_alone_until_it_is_seen(
+    applier: Applier, cgroup_root: Path, disk: Path
+) -> None:
+    number = Path(f"/sys/class/block/{disk.name}/dev").read_text().strip()
+    with closing(Sampler(cgroup_root, NAMES, disks=(disk.name,))) as sampler:
+        applier.touched = sampler.touched
+        sampler.read(0.0)
+        # Both numbers are in one file: our own write of the one holds up none of the other.
+        own = write(applier, disk.name, {"rbps": 2.0 * MIB, "wbps": 2.0 * MIB})
+        applier.written_beside()
+        sampler.read(1.0)
+        (cgroup_root / "a" / "io.max").write_text(f"{number} wbps=7340032")
+        (held,) = write(applier, disk.name, {"wbps": 3.0 * MIB})
+        applier.written_beside()
+        assert sampler.read(2.0).disk_limits.write_bytes[0, 0] == 7 * MIB
+        (done,) = write(applier, disk.name, {"wbps": 3.0 * MIB})
+    assert [int(one.result[0]) for one in own] == [Result.APPLIED] * 2
+    assert [int(one.result[0]) for one in (held, done)] == [Result.HELD_BACK, Result.APPLIED]
+
+
 def test_a_disk_that_is_not_there_is_refused_and_says_so(applier: Applier) -> None:
     (outcome,) = write(applier, "nowhere", {"rbps": MIB})
     assert outcome.result.tolist() == [Result.REFUSED]
@@ -162,15 +182,23 @@ def test_a_disk_that_iocost_divides_goes_by_weight_and_gets_its_weights_back(
     mount = Path("/sys/fs/cgroup")
     weight = DiskWeight(disk.name)
     changes = Changes(weight, np.arange(2), np.full(2, 100.0), np.array([600.0, 200.0]))
-    with closing(Sampler(cgroup_root, NAMES, disks=(disk.name,), slow_every=1)) as sampler:
+    with closing(Sampler(cgroup_root, NAMES, disks=(disk.name,), slow_every=99)) as sampler:
         assert np.isnan(sampler.read(0.0).limit(weight)).all()
         assert applier.apply(changes).result.tolist() == [Result.REFUSED] * 2
         model = "rbps=8388608 rseqiops=64 rrandiops=64 wbps=8388608 wseqiops=64 wrandiops=64"
         (mount / "io.cost.model").write_text(f"{number} ctrl=user model=linear {model}")
         (mount / "io.cost.qos").write_text(f"{number} enable=1 ctrl=user min=100 max=100")
-        assert sampler.read(1.0).limit(weight).tolist() == [100, 100]
+        sample = sampler.read(1.0)
+        assert sample.limit(weight).tolist() == [100, 100]
+        assert sample.disks.anew == {disk.name}, "weights are the kernel's own"
         assert applier.apply(changes).result.tolist() == [Result.APPLIED] * 2
         assert sampler.read(2.0).limit(weight).tolist() == [600, 200]
+        # What another writes is in the next sample, although it is not its turn.
+        (cgroup_root / "b" / "io.weight").write_text(f"{number} 700")
+        sample = sampler.read(3.0)
+        assert sample.limit(weight).tolist() == [600, 700]
+        assert sample.disks.anew == set()
+        (cgroup_root / "b" / "io.weight").write_text(f"{number} 200")
     with (
         living_in(cgroup_root / "a", WRITE_DIRECT, disk, SIZE),
         living_in(cgroup_root / "b", WRITE_DIRECT, disk, SIZE),

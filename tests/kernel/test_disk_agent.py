@@ -13,11 +13,13 @@ from tenants import MIB, living_in, wait_until
 
 from agent.cli import main
 from agent.daemon import Daemon
+from agent.explain import explain
 from agent.host import read_config
 from agent.record import TickRecord
 from agent.settings import Config
 from agent.status import AgentFacts, status
 from agent.tenant import Kind, Resource
+from enforce.columns import DiskControl
 
 pytestmark = pytest.mark.kernel
 
@@ -119,6 +121,40 @@ def test_a_disk_is_divided_and_who_is_busy_gets_what_is_free_within_two_ticks(
     done = CliRunner().invoke(main, ["release", "--config", str(agent.path)])
     assert done.exit_code == 0, done.output
     assert not busy.exists()  # it was empty, and tidegate's
+
+
+def test_what_another_writes_to_io_max_is_noticed_in_a_tick_and_left_as_it_is(
+    agent: Agent, cgroup_root: Path, disk: Path
+) -> None:
+    calm, control = cgroup_root / "calm", DiskControl(disk.name, "wbps")
+    record = agent.tick(8)
+    number = (Path("/sys/class/block") / disk.name / "dev").read_text().strip()
+    assert record.drift is not None
+    assert record.drift.total == 0
+    # What of it nobody divides is nobody's, and less than a floor is for nobody to set.
+    for text, value in (
+        ("rbps=1000000", limit(calm)),
+        ("wbps=9437184", 9 * MIB),
+        ("wbps=4096", 2 * MIB),
+        ("wbps=max", float("inf")),
+    ):
+        (calm / "io.max").write_text(f"{number} {text}")
+        record = agent.tick()
+        assert record.drift is not None
+        names = [record.roster.names[one.tenant] for one in record.drift.changes]
+        assert names == ["calm"] * text.startswith("wbps"), text
+        agent.tick(2)
+        assert limit(calm) == pytest.approx(value, rel=0.05), text
+    assert record.drift is not None
+    assert record.drift.total == 3
+    answer = explain(record, "calm", now_s=record.taken_at_s)
+    assert answer is not None
+    steps = {one.text for chain in answer.chains for one in chain.steps}
+    assert any(f"somebody else set {control} to no limit" in text for text in steps)
+    agent.daemon.pins.drop([("calm", control)])
+    agent.tick()
+    assert limit(calm) < CAPACITY
+    assert limit(calm, "rbps") == 1e6
 
 
 def test_a_restart_leaves_the_limits_of_a_disk_where_they_are(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from agents import TENANT, Agent, memory_high, memory_max, quota_cores
-from tenants import HOLD_ANON, MIB, READ_DISK, is_done, living_in, order, scratch_disk, tell
+from tenants import HOLD_ANON, MIB, READ_DISK, SPIN, is_done, living_in, order, scratch_disk, tell
 
 from agent.pins import Origin, Pin
 from agent.record import TickRecord
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.kernel
 
 FLOOR_CORES = 0.1
 TICK_S = 0.1
+FILES = {"cpu.max": "max", "memory.high": "max", "cpu.weight": "100", "memory.low": "0"}
 AT_ONCE = "[pace]\nramp_down_fraction_per_s = 1.0\n"
 
 
@@ -129,6 +130,40 @@ def test_what_goes_with_a_controller_is_no_drift(agent: Agent, cgroup_root: Path
         record = agent.tick(2)
         assert total(record) == 0
         assert quota_cores(cgroup_root / "calm") < 1
+
+
+def test_a_cgroup_made_anew_between_two_ticks_is_sampled_and_limited_in_the_next(
+    agent: Agent, cgroup_root: Path
+) -> None:
+    """Nothing of the old one is kept open, and nothing that it used is counted for the new one."""
+    calm, used_s, booked_s = cgroup_root / "calm", 0.0, 0.0
+    with living_in(calm, SPIN):
+        record = agent.tick(6)
+    at, before = record.roster.names.index("calm"), open_files()
+    for _ in range(2):
+        calm.rmdir()
+        calm.mkdir()
+        with living_in(calm, SPIN):
+            record = agent.tick()
+            assert record.sample.cgroup_id[at] == calm.stat().st_ino
+            for file, unset in FILES.items():
+                assert (calm / file).read_text().split()[0] != unset
+            assert not record.usage.cpu_cores[at] > 0, "of one sample nothing is known"
+            record = agent.tick()
+            booked_s += record.usage.cpu_cores[at] * record.usage.elapsed_s
+            used_s += record.sample.cpu_usage_us[at] / 1e6
+    assert 0 < booked_s <= used_s
+    assert total(agent.tick()) == 0
+    after = open_files()
+    assert len(after) == len(before)
+    assert not [name for name in after if name.endswith("(deleted)")]
+
+
+def open_files() -> list[str]:
+    """Return what this process has open in cgroups."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    names = [str(link.readlink()) for link in links]
+    return [name for name in names if name.startswith("/sys/fs/cgroup")]
 
 
 def test_a_foreign_limit_below_the_floor_or_what_is_held_freezes_nobody(

@@ -11,19 +11,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyroute2 import IPRoute
 from traffic import BOX, LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh
 
 from enforce.columns import Changes, ClassControl, NetColumns, Outcomes, Result
 from enforce.links.libbpf import Library
 from enforce.links.netlink import ClassSocket
-from enforce.links.programs import BPFFS, PINS
+from enforce.links.programs import BPFFS, CLASSIFY_IN, PINS
 from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
-from enforce.links.uplink import Uplink, ifb_name, ifindex_of
+from enforce.links.uplink import EGRESS, Uplink, ifb_name, ifindex_of
 
 pytestmark = pytest.mark.kernel
 
 CAPACITY = 4_000 * MBIT
+ADDED = {("class 7d6e:99", "added")}
 
 
 @dataclass
@@ -74,6 +76,25 @@ def forget_tenants() -> None:
     os.close(tenants)
 
 
+def run_another_program(bench: Bench) -> None:
+    """Have the filter out run another program, under the same name."""
+    programs = bench.shaper._programs
+    assert programs is not None
+    with IPRoute() as route:
+        route.tc(
+            "replace-filter",
+            "bpf",
+            ifindex_of(LINK),
+            handle=1,
+            parent=EGRESS,
+            prio=125,
+            protocol=3,
+            fd=programs.program(CLASSIFY_IN),
+            name="tidegate_out",
+            direct_action=True,
+        )
+
+
 def rate(bench: Bench, way: str, seconds: float) -> float:
     """Return what left the first tenant's class a second, as the class itself counts."""
     ifindex = ifindex_of(LINK)
@@ -120,30 +141,49 @@ def test_what_is_missing_is_back_at_the_next_read(bench: Bench, traffic: Traffic
     bench.set("out", "ceil", 80 * MBIT, 8 * MBIT)
     bench.set("in", "ceil", 40 * MBIT, 4 * MBIT)
     ifindex = ifindex_of(LINK)
-    for harm in (
-        f"tc class del dev {LINK} classid 7d6e:11",
-        f"tc qdisc del dev {LINK} root",
-        f"tc filter del dev {LINK} ingress",
-        f"tc qdisc del dev {LINK} clsact",
-        f"ip link set {ifb_name(ifindex)} down",
-        f"ip link del {ifb_name(ifindex)}",
-        f"rm {PINS}/link_count_out",
+    filters = {("filter tidegate_out", "removed"), ("filter tidegate_in", "removed")}
+    inner = f"dev {LINK} classid 7d6e:1 htb rate 1mbit"
+    for harm, taken in (
+        (f"tc class del dev {LINK} classid 7d6e:11", {("class", "removed")}),
+        (f"tc qdisc del dev {LINK} parent 7d6e:10", {("queue", "removed")}),
+        (f"tc class change {inner}", {("out class of all tenants", "changed")}),
+        (f"tc class add dev {LINK} parent 7d6e:1 classid 7d6e:99 htb rate 1mbit", ADDED),
+        (f"tc qdisc del dev {LINK} root", {("HTB out", "removed")}),
+        (f"tc filter del dev {LINK} ingress", filters - {("filter tidegate_out", "removed")}),
+        (f"tc qdisc del dev {LINK} clsact", filters),
+        (f"ip link set {ifb_name(ifindex)} down", {("ifb", "removed")}),
+        (f"ip link del {ifb_name(ifindex)}", {("ifb", "removed")}),
+        (f"rm {PINS}/link_count_out", {("program count_out", "removed")}),
+        (f"rm {PINS}/tenants", {("pin of the map tenants", "removed")}),
     ):
         sh(harm)
         seen = bench.read()
+        assert {(one.what, one.how) for one in seen.restored} == taken, harm
+        assert bench.read().restored == (), harm
         assert seen.problems == (), harm
         assert seen.out_ceil.tolist() == [[80 * MBIT, 8 * MBIT]], harm
         assert seen.in_ceil.tolist() == [[40 * MBIT, 4 * MBIT]], harm
     traffic.stream("acme", "out")
     time.sleep(0.5)
     assert rate(bench, "out", 1.0) == pytest.approx(80 * MBIT, rel=0.1)
+    run_another_program(bench)
+    assert [(one.what, one.how) for one in bench.read().restored] == [
+        ("filter tidegate_out", "changed")
+    ]
     forget_tenants()
-    before = bench.read().out_bytes[0, 0]
+    seen = bench.read()
+    assert [one.what for one in seen.restored] == ["map tenants"]
+    before = seen.out_bytes[0, 0]
     time.sleep(0.3)
     assert bench.read().out_bytes[0, 0] > before + 1 * MBIT
-    # A change of ours is what is in force until someone else's is read.
+    # What someone else set since the last read is not written over before it has been seen.
     sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 1kbit ceil 16mbit")
-    assert bench.read().out_ceil[0, 0] == 16 * MBIT
+    assert list(bench.set("out", "ceil", 8 * MBIT, 4 * MBIT).result) == [
+        Result.HELD_BACK,
+        Result.APPLIED,
+    ]
+    assert bench.read().out_ceil.tolist() == [[16 * MBIT, 4 * MBIT]]
+    assert list(bench.set("out", "ceil", 8 * MBIT).result) == [Result.APPLIED]
 
 
 def test_a_cgroup_made_anew_keeps_its_class(bench: Bench, traffic: Traffic) -> None:
@@ -280,7 +320,9 @@ def test_a_tenant_behind_its_veth_is_held_both_ways(
         assert not used[0] > 0
         assert getattr(after, f"{way}_ceil")[0].tolist() == [400 * MBIT, 40 * MBIT]
     sh(f"tc qdisc del dev {VETH} root")
-    assert bench.read().in_ceil[0, 1] == 40 * MBIT
+    seen = bench.read()
+    assert seen.in_ceil[0, 1] == 40 * MBIT
+    assert [(one.where, one.what) for one in seen.restored] == [(f"{LINK} in", f"HTB of {VETH}")]
     shaper.close()
     assert [one.why for one in give_back(record)] == ["", ""]
     assert "htb" not in sh(f"tc qdisc show dev {VETH}") + sh(f"tc qdisc show dev {LINK}")

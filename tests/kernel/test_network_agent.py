@@ -57,12 +57,12 @@ in_ceiling_bytes_per_s = {ceiling}
 class Agent:
     """A daemon ticked by the test."""
 
-    def __init__(self, root: Path, folder: Path, *, learning_s: int = 0) -> None:
+    def __init__(self, root: Path, folder: Path, *, learning_s: int = 0, more: str = "") -> None:
         self.path, self._tenants = folder / "tidegate.toml", folder / "tenants.d"
         self._tenants.mkdir(exist_ok=True)
         (folder / "state").mkdir(exist_ok=True)
         self.path.write_text(
-            HOST.format(root=root, folder=folder, capacity=100 * MBIT, learning=learning_s)
+            HOST.format(root=root, folder=folder, capacity=100 * MBIT, learning=learning_s) + more
         )
         text = TENANT.format(floor=10 * MBIT, ceiling=80 * MBIT)
         for name in NAMES:
@@ -140,9 +140,14 @@ def test_an_uplink_is_divided_and_its_limits_held(agent: Agent, traffic: Traffic
     assert out.seen_per_s == pytest.approx(80 * MBIT, rel=0.3)
 
 
-def test_what_others_change_or_remove_is_back_at_the_next_tick(
-    agent: Agent, traffic: Traffic
+def test_by_configuration_what_others_change_or_remove_is_back_at_the_next_tick(
+    link: Path, tmp_path: Path, traffic: Traffic
 ) -> None:
+    with closing(Agent(link, tmp_path, more='[drift]\npolicy = "restore"\n')) as agent:
+        _is_back(agent, traffic)
+
+
+def _is_back(agent: Agent, traffic: Traffic) -> None:
     agent.tick()
     traffic.stream("acme", "out")
     traffic.stream("bits", "in")
@@ -155,6 +160,44 @@ def test_what_others_change_or_remove_is_back_at_the_next_tick(
     # As decided: near the ceiling, since what was held or cut for a moment shows less.
     assert 50 * MBIT < after.out_ceil[0, 0] <= 80 * MBIT
     assert 50 * MBIT < after.in_ceil[0, 1] <= 80 * MBIT
+
+
+def test_what_others_change_of_a_class_is_a_pin_and_what_they_take_is_back_and_said(
+    agent: Agent,
+) -> None:
+    record = agent.tick(8)
+    assert drift(record) == (0, set())
+    sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 16mbit ceil 40mbit")
+    record = agent.tick()
+    assert drift(record) == (2, {f"{LINK} out rate", f"{LINK} out ceil"})
+    sh(f"tc class del dev {LINK} classid 7d6e:10")
+    record = agent.tick()
+    network = record.sample.network
+    assert (network.out_rate[0, 0], network.out_ceil[0, 0]) == (16 * MBIT, 40 * MBIT)
+    assert drift(record) == (3, set()), "it was taken, and is as it was"
+    assert any("class was removed by somebody else" in problem for problem in record.problems)
+    explained = explain(record, "acme", now_s=time.monotonic())
+    assert explained is not None
+    steps = {one.text for chain in explained.chains for one in chain.steps}
+    assert any(f"somebody else set {LINK} out ceil to" in text for text in steps)
+    assert any("class was removed by somebody else" in text for text in steps)
+    row = status(record, agent.daemon.facts(), now_s=time.monotonic()).tenants[0]
+    assert "pinned" in row.states
+    # Less than the floor is for nobody to set; who takes all has it put back, and it is counted.
+    sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 16mbit ceil 1mbit")
+    sh(f"tc qdisc del dev {LINK} clsact")
+    record = agent.tick(2)
+    assert record.sample.network.out_ceil[0, 0] == 10 * MBIT
+    assert drift(record)[0] == 6
+    agent.daemon.pins.drop([(one.tenant, one.control) for one in agent.daemon.pins.of("acme")])
+    record = agent.tick(2)
+    assert record.sample.network.out_ceil[0, 0] != 10 * MBIT
+
+
+def drift(record: TickRecord) -> tuple[int, set[str]]:
+    """Return how many changes were counted, and what was changed before this tick."""
+    assert record.drift is not None
+    return record.drift.total, {str(one.control) for one in record.drift.changes}
 
 
 def test_limits_outlive_the_agent_until_they_are_released(

@@ -1,15 +1,17 @@
 """Laws 2, 3 and 6 and safety rules 4 and 6 with pins, through the core that the daemon runs."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.controls import LIMIT_CONTROL
+from agent.controls import control_of
 from agent.pins import Origin, Pin, Pins
 from agent.plan import KERNEL_ROUNDING
-from agent.tenant import BASIC
+from agent.tenant import Bools, Resource
+from enforce.columns import AnyControl
 
 from hosts import NUMBERS, ROUNDING, mixed
 from scenes import SMALLEST, Scene, played, scenes
@@ -24,13 +26,24 @@ def pinned_scenes(draw: st.DrawFn) -> Scene:
     scene = draw(scenes(least=1))
     roster, number, found = scene.roster, mixed(draw(NUMBERS)), []
     for name in roster.names:
-        for resource in BASIC:
+        for resource in scene.limited:
             number, part = divmod(number, len(_PARTS))
             number, origin = divmod(number, len(_ORIGINS))
             if (who := _ORIGINS[origin]) is not None:
                 value = _PARTS[part] * scene.policy.machine[resource]
-                found.append(Pin(name, LIMIT_CONTROL[resource], value, 1e9, who))
+                found.append(Pin(name, _control(resource), value, 1e9, who))
     return replace(scene, pins=Pins.of(found, roster))
+
+
+def _control(resource: Resource) -> AnyControl:
+    control = control_of(resource)
+    assert control is not None
+    return control
+
+
+def _flags(flags: Mapping[AnyControl, Bools], resource: Resource, scene: Scene) -> Bools:
+    """Return the flags of what limits a resource: there are none of a disk that is not pinned."""
+    return flags.get(_control(resource), np.zeros(len(scene.roster), dtype=np.bool_))
 
 
 @settings(max_examples=3 * settings().max_examples)  # few pins meet what a tenant must have
@@ -40,12 +53,12 @@ def test_no_pin_takes_a_tenants_floor_or_what_it_cannot_give_back(scene: Scene) 
     assert scene.pins is not None
     for tick in played(scene):
         may_move = tick.seen.usage.is_present & ~scene.roster.is_observed_only
-        for resource in BASIC:
+        for resource in scene.limited:
             part, left = tick.decision.resources[resource], tick.left[resource]
-            at = may_move & ~scene.pins.is_insisting[LIMIT_CONTROL[resource]]
+            at = may_move & ~_flags(scene.pins.is_insisting, resource, scene)
             floor = part.allocation.guarantee.floor
             assert np.all(left[at] >= floor[at] * (1 - KERNEL_ROUNDING))
-            if not resource.is_spent:
+            if resource == Resource.MEMORY:
                 stuck = np.nan_to_num(tick.seen.usage.memory_unreclaimable_bytes)
                 stuck = stuck + 0.75 * scene.policy.memory_margin_bytes
                 stuck = np.minimum(stuck, scene.policy.machine[resource])
@@ -59,10 +72,11 @@ def test_what_somebody_else_set_is_never_written_but_up_to_what_a_tenant_must_ha
 ) -> None:
     assert scene.pins is not None
     for tick in played(scene):
-        for resource in BASIC:
-            part, control = tick.decision.resources[resource], LIMIT_CONTROL[resource]
-            is_theirs = scene.pins.is_foreign[control] & (part.in_force >= part.least)
-            is_theirs |= scene.pins.is_insisting[control]
+        for resource in scene.limited:
+            part = tick.decision.resources[resource]
+            is_enough = part.in_force >= part.least
+            is_theirs = _flags(scene.pins.is_foreign, resource, scene) & is_enough
+            is_theirs = is_theirs | _flags(scene.pins.is_insisting, resource, scene)
             assert np.array_equal(part.target[is_theirs], part.in_force[is_theirs])
 
 
@@ -73,10 +87,10 @@ def test_an_operators_pin_is_a_ceiling_and_what_is_decided_as_far_as_it_fits(
     """Law 3: of memory only what cannot be taken back outranks it."""
     assert scene.pins is not None
     for tick in played(scene):
-        for resource in BASIC:
+        for resource in scene.limited:
             allocation = tick.decision.resources[resource].allocation
             terms, most = scene.roster.terms[resource], scene.policy.total[resource]
-            pin = scene.pins.value[LIMIT_CONTROL[resource]]
+            pin = scene.pins.value.get(_control(resource), np.full(len(scene.roster), np.nan))
             at = tick.seen.usage.is_present & ~np.isnan(pin)
             top = np.maximum(np.minimum(pin, terms.ceiling), terms.floor)
             top = np.maximum(np.minimum(top, most), tick.stuck(resource, scene.policy))

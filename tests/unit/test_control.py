@@ -344,7 +344,7 @@ def test_whatever_file_is_pinned_unpin_ends_it(
         ("web/pin", b'{"limits": {"cpu": 1e300}, "for_s": 60}', "got"),
         ("web/pin", b'{"limits": {"memory": 4096}, "for_s": 60}', "its floor"),
         ("web/unpin", b"{}", "nothing of web is pinned"),
-        ("web/unpin", b'{"resources": ["x"]}', "cpu or memory, got 'x'"),
+        ("web/unpin", b'{"resources": ["x"]}', "disk or network, got 'x'"),
     ],
 )
 def test_what_is_no_pin_of_a_tenant_is_refused_with_the_reason(

@@ -5,14 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from loops import Scenario, tenants
+from samples import sample
 
 from agent.allocation import Mode
+from agent.custody import Custody
 from agent.drift import DriftWatch, PassingPins
 from agent.pins import Origin, Pin
 from agent.record import TickRecord
 from agent.settings import DriftSettings
 from agent.tenant import Resource
-from enforce.columns import Changes, Control
+from enforce.columns import (
+    AnyControl,
+    Changes,
+    ClassControl,
+    Control,
+    DiskColumns,
+    DiskControl,
+    HostSample,
+    NetColumns,
+)
 
 A, B = 0, 1
 
@@ -34,7 +45,7 @@ def in_force(found: Scenario, control: Control) -> float:
     return float(found.host.limits()[control][A])
 
 
-def changes(record: TickRecord) -> list[tuple[Control, int, float]]:
+def changes(record: TickRecord) -> list[tuple[AnyControl, int, float]]:
     assert record.drift is not None
     return [(one.control, one.tenant, one.after) for one in record.drift.changes]
 
@@ -138,6 +149,46 @@ def test_a_foreign_memory_max_is_drift_only_where_it_is_configured() -> None:
     assert changes(found.tick()) == [(Control.MEMORY_MAX, A, 3e9)]
     found.tick(3)
     assert in_force(found, Control.MEMORY_MAX) == 3e9
+
+
+INF, WBPS, CEIL = float("inf"), DiskControl("sda", "wbps"), ClassControl("eth0", "out", "ceil")
+
+
+def device_sample(wbps: float, ceil: float, *, cgroup_id: int = 1, anew: str = "") -> HostSample:
+    """Return a sample of one tenant, limited on a disk and on an uplink."""
+    disk, network = np.full((1, 1), wbps), NetColumns.unknown(("eth0",), 1)
+    network.out_ceil[:] = ceil
+    return replace(
+        sample(0.0, cgroup_id=(cgroup_id,)),
+        disks=DiskColumns(("sda",), *[disk] * 4, anew=frozenset({anew})),
+        disk_limits=DiskColumns(("sda",), *[disk] * 4),
+        network=network,
+    )
+
+
+@pytest.mark.parametrize(
+    ("later", "found"),
+    [
+        (device_sample(2e6, 3e6), set()),
+        (device_sample(1e6, 3e6), {WBPS}),
+        (device_sample(2e6, INF), {CEIL}),
+        (device_sample(INF, 3e6, anew="sda"), set()),  # what came in a disk's place has no limits
+        (device_sample(INF, 3e6, anew="sdb"), {WBPS}),
+        (device_sample(INF, 3e6, cgroup_id=2), set()),
+        (device_sample(INF, 4e6, cgroup_id=2), {CEIL}),  # a class outlives its cgroup
+        (device_sample(float("nan"), float("nan")), set()),
+    ],
+)
+def test_devices_limits_are_anothers_unless_the_kernel_began_them_anew(
+    later: HostSample, found: set[AnyControl]
+) -> None:
+    earlier, fresh = device_sample(2e6, 3e6), Custody.none(1, (WBPS, CEIL))
+    ours = dict.fromkeys(fresh.left, np.ones(1, dtype=np.bool_))
+    custody = fresh.after(earlier, (), ours)
+    assert {c for c, is_it in custody.changed(later, {}).items() if is_it.any()} == found
+    # After a reload devices may be set up in another way: nothing of them is known.
+    custody = custody.rearranged(np.array([0]), (WBPS, CEIL))
+    assert not any(is_it.any() for is_it in custody.changed(later, {}).values())
 
 
 def test_an_operators_pin_is_reached_in_steps_and_held() -> None:

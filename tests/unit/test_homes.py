@@ -96,7 +96,22 @@ def test_places_are_found_when_they_come_and_lost_when_they_go(tmp_path: Path) -
     assert (places.position_of(unit), places.key(unit)) == (0, str(unit))
     assert (places.position_of(root / "own"), places.key(root / "own")) == (2, "own")
     unit.rmdir()
-    assert places.path(0) is None
+    assert [places.path(0) for _ in range(13)] == [None] * 13
+    unit.mkdir()
+    assert places.path(0) == unit, "what comes back is looked for where it was"
+
+
+def test_a_path_and_a_slice_are_found_as_soon_as_they_come(tmp_path: Path) -> None:
+    elsewhere = {"a": Elsewhere(cgroup="pods/box"), "b": Elsewhere(unit="cust-b.slice")}
+    places = Places(tmp_path / "root", ["a", "b"], elsewhere, mount=tmp_path)
+    for _ in range(2):
+        assert [places.path(0), places.path(1)] == [None, None]
+        paths = [tmp_path / "pods/box", tmp_path / "cust.slice/cust-b.slice"]
+        for path in paths:
+            path.mkdir(parents=True, exist_ok=True)
+        assert [places.path(0), places.path(1)] == paths
+        for path in paths:
+            path.rmdir()
 
 
 def test_a_symbolic_link_is_no_place_and_one_inside_the_root_neither(tmp_path: Path) -> None:

@@ -9,15 +9,17 @@ from records import record
 
 from agent.audit import log_drift
 from agent.explain import explain
+from agent.pin_words import pin_sentences
 from agent.pins import Origin, Pin, Pins
-from agent.record import Drift, DriftTick, TickRecord
+from agent.problems import lost
+from agent.record import Drift, DriftTick, Loss, TickRecord
 from agent.status import AgentFacts, status
-from enforce.columns import Control
+from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight
 
 LEFT_S = 90.0
 
 
-def pinned(control: Control, value: float, origin: Origin, *changes: Drift) -> TickRecord:
+def pinned(control: AnyControl, value: float, origin: Origin, *changes: Drift) -> TickRecord:
     one = record()
     until_s = one.taken_at_s + LEFT_S
     pins = Pins.of([Pin("web", control, value, until_s, origin, 7)], one.roster)
@@ -51,6 +53,55 @@ def test_a_pin_is_shown_with_its_value_its_hand_and_its_time(
     assert words in sentences[0]
     assert "another 90s" in sentences[0]
     assert "`tidegate unpin web` ends it" in sentences[0]
+
+
+def test_what_somebody_else_took_of_a_network_is_a_problem_in_explain_and_in_the_log() -> None:
+    one = record()
+    words = ("up0 out", "class", "removed")
+    at_s = one.taken_at_s
+    losses = (
+        Loss("", "map tenants", "changed", "", 1, at_s - 5.0),
+        Loss(*words, "db", 2, at_s),
+        Loss(*words, "web", 2, at_s),
+    )
+    one = replace(one, drift=DriftTick(Pins.none(5), losses=losses, total=5))
+    assert one.drift is not None
+    assert lost(one.drift) == [
+        "network: map tenants was changed by somebody else, and is as it was",
+        "network: up0 out: class was removed by somebody else 2 times, and is as it was "
+        "(2 tenant(s), such as db)",
+    ]
+    place, ceil = one.roster.names.index("web"), ClassControl("up0", "out", "ceil")
+    other = ClassControl("up0", "in", "ceil")
+    (said,) = pin_sentences(one, (ceil, other), place)
+    assert said.text == "its class was removed by somebody else 2 times, and is as it was."
+    with structlog.testing.capture_logs() as lines:
+        log_drift(one)
+    assert [(line["tenant"], line["what"], line["how"]) for line in lines] == [
+        ("db", "class", "removed"),
+        ("web", "class", "removed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "said", "words"),
+    [
+        (DiskControl("sda", "riops"), 64.0, "64", "64 operations/s"),
+        (DiskControl("sda", "wbps"), 8.0 * (1 << 20), "8388608", "8.00M/s"),
+        (ClassControl("up0", "in", "rate"), 2.0 * (1 << 20), "2097152", "2.00M/s"),
+        (DiskWeight("sda"), 250.0, "250", "250"),
+        (DiskControl("sda", "wbps"), math.inf, "max", "no limit"),
+    ],
+)
+def test_a_pin_of_a_device_is_shown_in_its_unit(
+    control: AnyControl, value: float, said: str, words: str
+) -> None:
+    one = pinned(control, value, Origin.ANOTHER)
+    answer = status(one, AgentFacts(), now_s=one.taken_at_s)
+    (web,) = [tenant for tenant in answer.tenants if tenant.name == "web"]
+    assert [(pin.control, pin.value) for pin in web.pins] == [(str(control), said)]
+    (sentence,) = pin_sentences(one, (control,), one.roster.names.index("web"))
+    assert f"set {control} to {words}: left so" in sentence.text
 
 
 def test_where_nothing_is_pinned_nothing_is_said() -> None:

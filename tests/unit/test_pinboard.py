@@ -1,5 +1,6 @@
 """Pins on disk: they outlive the agent, end in time, and a bad file costs no tick."""
 
+import sqlite3
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from agent.pinboard import PinBoard
 from agent.pins import Origin, Pin
 from agent.settings import DEFAULT_QOS
 from agent.tenant import Roster, Tenant
-from enforce.columns import Control
+from enforce.columns import AnyControl, ClassControl, Control, DiskControl, DiskWeight
 
 INF = float("inf")
 
@@ -62,6 +63,29 @@ def test_pins_outlive_the_agent_and_end_when_their_time_is_over(
     board = restarted(tmp_path, clock)
     assert np.isnan(held(board)[1]), "what is over is not read again"
     board.close()
+
+
+def test_pins_of_devices_outlive_the_agent_and_what_is_no_control_is_left_out(
+    tmp_path: Path, clock: Clock
+) -> None:
+    controls: list[AnyControl] = [
+        DiskControl("sda", "riops"),
+        DiskWeight("dm-0"),
+        ClassControl("eth0", "in", "rate"),
+    ]
+    board, until_s = restarted(tmp_path, clock), time.monotonic() + 60.0
+    board.put(Pin("b", one, 64.0, until_s, Origin.ANOTHER, 7) for one in [*controls, *Control])
+    board.close()
+    with sqlite3.connect(tmp_path / "pins.db") as file:
+        file.execute("UPDATE pin SET control = 'io.max sda ceil' WHERE control = 'memory.low'")
+    file.close()
+    board = restarted(tmp_path, clock)
+    found = {one.control for one in board.of("b")}
+    pins = board.pins(roster("a", "b"), time.monotonic())
+    board.close()
+    assert found == {*controls, *Control} - {Control.MEMORY_LOW}
+    assert [pins.value[one].tolist()[1] for one in controls] == [64.0] * 3
+    assert pins.is_foreign[controls[0]].tolist() == [False, True]
 
 
 @pytest.mark.parametrize("jump_s", [-1e6, 1e6])
