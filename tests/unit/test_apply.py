@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,22 @@ def test_a_cgroup_that_cannot_be_opened_for_lack_of_descriptors_is_not_gone(
         assert "Too many open files" in ensure(tmp_path, [])[str(tmp_path)]
     assert outcomes.result.tolist() == [Result.REFUSED]
     assert "Too many open files" in outcomes.why[0]
+
+
+def test_what_was_sampled_is_written_and_not_what_is_at_its_path_by_now(tmp_path: Path) -> None:
+    files = {"cpu.weight": "100\n"}
+    names = make(tmp_path, 2, **files)
+    sampler = Sampler(tmp_path, names)
+    with applier(tmp_path, names, Originals(tmp_path / "originals.json")) as writer:
+        sampler.read(0.0)
+        writer.opened = sampler.opened
+        shutil.rmtree(tmp_path / "t1")
+        make(tmp_path / "anew", 2, **files)
+        (tmp_path / "anew" / "t1").rename(tmp_path / "t1")
+        outcomes = apply(writer, 2, Control.CPU_WEIGHT, 7.0)
+    sampler.close()
+    assert outcomes.result.tolist() == [Result.APPLIED, Result.GONE]
+    assert [(tmp_path / name / "cpu.weight").read_text() for name in names] == ["7", "100\n"]
 
 
 def test_a_lowering_for_which_there_is_no_thread_is_refused_and_tried_again(tmp_path: Path) -> None:
