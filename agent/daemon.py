@@ -404,7 +404,7 @@ class Daemon:
             places=places,
         )
         sampler = Sampler(root, names, disks=config.disks, shaper=shaper, places=places)
-        applier.touched = sampler.touched
+        applier.touched, applier.opened = sampler.touched, sampler.opened
         return Kernel(sampler, applier)
 
 

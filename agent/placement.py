@@ -5,6 +5,7 @@ has the same weighted probability of needing more than its limit, w * P(demand >
 (a newsvendor with one shared constraint: Hadley and Whitin, Analysis of Inventory Systems, 1963).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from agent.fairness import filled
 from agent.tenant import Floats
 
-_BISECTIONS = 48
+_STEPS, _BISECT_EVERY = 96, 4
+_MET = 1e-13  # of the capacity: beyond that sums are not exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,37 @@ def placed(
         room = np.maximum(upper - at_rest, 0.0)
         spread = filled(left, room=room, weight=weight * room)
         return Placement(at_rest + spread, 0.0)
-    low, high = 0.0, float(weight.max())
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if limits(middle).sum() > capacity else (low, middle)
-    return Placement(_between(limits(low), limits(high), capacity), high)
+    return _squeezed(limits, at_rest, most_need=float(weight.max()), capacity=capacity)
+
+
+def _squeezed(
+    limits: Callable[[float], Floats], at_rest: Floats, *, most_need: float, capacity: float
+) -> Placement:
+    """Find the need at which `limits` meet a capacity below that of all `at_rest`.
+
+    By false position, each end's weight halved while it stays (the Illinois rule: Dowell and
+    Jarratt, BIT 11, 1971), which takes a fifth of the steps of bisection; with every fourth step a
+    bisection, no shape of the demand makes it slow.
+    """
+    low, high, more, less = 0.0, most_need, at_rest, limits(most_need)
+    over, under = float(more.sum()) - capacity, float(less.sum()) - capacity
+    was_over: bool | None = None
+    for step in range(1, _STEPS):
+        is_halved = under >= 0 or step % _BISECT_EVERY == 0
+        part = 0.5 if is_halved else over / (over - under)
+        middle = low + (high - low) * part
+        found = limits(middle)
+        off = float(found.sum()) - capacity
+        if off > 0:
+            low, more, over = middle, found, off
+            under = under / 2 if was_over is True else under
+        else:
+            high, less, under = middle, found, off
+            over = over / 2 if was_over is False else over
+        if abs(off) <= _MET * capacity:
+            return Placement(_between(more, less, capacity), middle)
+        was_over = off > 0
+    return Placement(_between(more, less, capacity), high)
 
 
 def _between(more: Floats, less: Floats, capacity: float) -> Floats:

@@ -309,6 +309,8 @@ class ControlLoop:
         tenant, kept = left
         is_read = np.isfinite(kept)
         now[tenant[is_read]] = np.minimum(kept[is_read], machine)
+        is_raisable = movable.copy()
+        is_raisable[tenant] = False  # what the kernel rounded down would be written once more
         guaranteed = part.allocation.guarantee.amount
         room = headroom(
             part.target[movable],
@@ -319,7 +321,7 @@ class ControlLoop:
         )
         return raises(
             control,
-            np.where(movable, part.target, now),
+            np.where(is_raisable, part.target, now),
             now,
             guaranteed=guaranteed,
             least=part.least,

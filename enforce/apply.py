@@ -35,8 +35,9 @@ from enforce.floor import memory_floor_bytes
 from enforce.limits import PERIOD_US, is_kept, text
 from enforce.links.shaper import Shaper
 from enforce.lowering import Lowering
-from enforce.originals import BURST, ROOT, Original, Originals, incarnation
+from enforce.originals import ROOT, Original, Originals, incarnation
 from enforce.places import Places, unit_of
+from enforce.quota import BURST, set_quota
 from enforce.systemd import UnitProtection
 from enforce.units import Bus, UnitWriter, held_by_systemd
 
@@ -91,6 +92,8 @@ class Applier:
         self._margin_bytes = memory_margin_bytes
         # Says whose files were written since they were sampled, by anybody.
         self.touched: Callable[[], Mapping[str, Collection[int]]] = dict
+        # Returns a tenant's cgroup as it was sampled, where that is open: opening costs a third.
+        self.opened: Callable[[int], TenantCgroup | None] = dict[int, TenantCgroup]().get
         self._own: set[tuple[str, int]] = set()  # files written here in this tick
         self._bus = Bus()
         self._writer = UnitWriter(self._bus)
@@ -234,6 +237,8 @@ class Applier:
 
     def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | _Outcome:
         """Open a tenant's cgroup, or say what becomes of its change where that fails."""
+        if (sampled := self.opened(tenant)) is not None:
+            return sampled
         path = self._places.path(tenant)
         if path is None:
             why = self._places.problems.get(tenant, "no such cgroup")
@@ -301,8 +306,10 @@ class Applier:
             if unit_of(cgroup.path):
                 return self._asked(cgroup, control, value)
             if control is Control.CPU_MAX:
-                self._make_room_for_quota(cgroup, value)
-            return _Outcome(Result.APPLIED, cgroup.set_limit(control, value))
+                kept = set_quota(cgroup, value, self._record_burst)
+            else:
+                kept = cgroup.set_limit(control, value)
+            return _Outcome(Result.APPLIED, kept)
         except (CgroupGoneError, LimitRejectedError, ValueError) as error:
             return _failure(error)
 
@@ -315,11 +322,9 @@ class Applier:
         if value < usage:
             return self._set_later(cgroup, value, usage)
         self._lowering.withdraw(cgroup.path, value)
-        kept = cgroup.memory_high
         if unit_of(cgroup.path):
             return self._asked(cgroup, Control.MEMORY_HIGH, value)
-        if not is_kept(Control.MEMORY_HIGH, value, kept, page_bytes=PAGE_BYTES):
-            kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
+        kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
         if value <= wanted:
             return _Outcome(Result.APPLIED, kept)
         stuck, margin = (floor - self._margin_bytes) / _MIB, self._margin_bytes / _MIB
@@ -387,25 +392,20 @@ class Applier:
         else:
             cgroup.memory_high = value
 
-    def _make_room_for_quota(self, cgroup: TenantCgroup, cores: float) -> None:
-        """Lower a burst that someone set above the quota to come: the kernel refuses that pair.
+    def _record_burst(self, cgroup: TenantCgroup) -> None:
+        """Put cpu.max.burst on disk as it is now, where it is not yet.
 
         Raises:
             CgroupGoneError: The cgroup vanished.
-            LimitRejectedError: The burst cannot be recorded or lowered.
+            LimitRejectedError: It cannot be recorded, or there is none.
 
         """
-        if not (math.isfinite(cores) and cgroup.has(BURST)):
+        if self._holds(cgroup, BURST):
             return
-        quota_us = round(cores * PERIOD_US)
-        if cgroup.cpu_max_burst_us <= quota_us:
-            return
-        if not self._holds(cgroup, BURST):
-            try:
-                self._originals.record([self._original(cgroup, BURST)])
-            except OSError as error:
-                raise LimitRejectedError(f"{BURST}: cannot be recorded ({error})") from error
-        cgroup.cpu_max_burst_us = quota_us
+        try:
+            self._originals.record([self._original(cgroup, BURST)])
+        except OSError as error:
+            raise LimitRejectedError(f"{BURST}: cannot be recorded ({error})") from error
 
 
 def _written_of_disk(

@@ -45,10 +45,7 @@ class LimitFile(BaseFileInterface):  # type: ignore[misc]  # cgroupspy ships no 
 
     def sanitize_get(self, value: str) -> float:
         """Turn the kernel's text into cores, a weight or bytes."""
-        try:
-            return limits.parse(self.control, value)
-        except ValueError as error:
-            raise LimitRejectedError(f"{self.control} reads {value!r}: not understood") from error
+        return _parsed(self.control, value)
 
     def sanitize_set(self, value: float) -> str:
         """Turn cores, a weight or bytes into the kernel's text."""
@@ -56,10 +53,7 @@ class LimitFile(BaseFileInterface):  # type: ignore[misc]  # cgroupspy ships no 
 
     def __set__(self, instance: "TenantCgroup", value: float) -> None:
         """Write, then read back: the kernel may keep something else without an error."""
-        super().__set__(instance, value)
-        kept = self.__get__(instance, type(instance))
-        if not limits.is_kept(self.control, value, kept, page_bytes=PAGE_BYTES):
-            raise LimitRejectedError(f"{self.control}: wrote {value:g}, the kernel kept {kept:g}")
+        instance.set_limit(self.control, value)
 
 
 class TenantCgroup:
@@ -106,6 +100,11 @@ class TenantCgroup:
     ) -> None:
         self.close()
 
+    @property
+    def descriptor(self) -> int:
+        """Return the directory's descriptor, which ends with `close`."""
+        return self._fd
+
     def close(self) -> None:
         """Let go of the directory."""
         os.close(self._fd)
@@ -141,8 +140,11 @@ class TenantCgroup:
             LimitRejectedError: It has no such control, or the kernel refused the value.
 
         """
-        setattr(self, _ATTRIBUTE[control], value)
-        return self.limit(control)
+        said = self.exchanged(control.value.encode(), limits.text(control, value))
+        kept = _parsed(control, said)
+        if not limits.is_kept(control, value, kept, page_bytes=PAGE_BYTES):
+            raise LimitRejectedError(f"{control}: wrote {value:g}, the kernel kept {kept:g}")
+        return kept
 
     def text(self, filename: str) -> str:
         """Return a control file's text without its last line end.
@@ -156,11 +158,7 @@ class TenantCgroup:
         """
         name, _, disk = filename.partition(" ")
         said = self.get_property(name.encode())
-        if not disk:
-            return said
-        lines = (line.partition(" ") for line in said.splitlines())
-        unsaid = NO_DISK_LIMIT if name == "io.max" else "default"
-        return next((rest for number, _, rest in lines if number == disk), unsaid)
+        return _of_disk(name, said, disk) if disk else said
 
     def set_disk_limit(self, control: DiskControl, file: str, value: float) -> float:
         """Write one number of a `disk_file` and return what the kernel holds then: `value`, whole.
@@ -171,11 +169,12 @@ class TenantCgroup:
 
         """
         wanted = limits.text(control, value)
-        line = f"{file.partition(' ')[2]} {control.number}={wanted}"
-        self.set_property(b"io.max", line)
-        said = dict(word.partition("=")[::2] for word in self.text(file).split())
+        disk = file.partition(" ")[2]
+        line = f"{disk} {control.number}={wanted}"
+        kept = _of_disk("io.max", self.exchanged(b"io.max", line), disk)
+        said = dict(word.partition("=")[::2] for word in kept.split())
         if said.get(control.number) != wanted:
-            raise LimitRejectedError(f"io.max: wrote {line!r}, the kernel kept {self.text(file)!r}")
+            raise LimitRejectedError(f"io.max: wrote {line!r}, the kernel kept {kept!r}")
         return math.inf if wanted == "max" else float(wanted)
 
     def restore(self, filename: str, text: str) -> None:
@@ -213,6 +212,24 @@ class TenantCgroup:
         except OSError as error:
             raise self._typed(error, filename) from error
 
+    def exchanged(self, filename: bytes, value: str) -> str:
+        """Write a control file in one write(2), and return what it says then.
+
+        Raises:
+            CgroupGoneError: The cgroup vanished.
+            LimitRejectedError: It has no such control, or the kernel refused the value.
+
+        """
+        try:
+            fd = os.open(filename, os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC, dir_fd=self._fd)
+            try:
+                os.write(fd, value.encode())
+                return os.pread(fd, _READ_BYTES, 0).decode().strip()
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._typed(error, filename, value) from error
+
     def set_property(self, filename: bytes, value: str | int) -> None:
         """Write a control file in one write(2) (cgroupspy's descriptors call this)."""
         try:
@@ -240,6 +257,26 @@ class TenantCgroup:
 def disk_file(disk: Disk, file: str = "io.max") -> str:
     """Return what `TenantCgroup.text` calls that disk's line of a file."""
     return f"{file} {disk[0]}:{disk[1]}"
+
+
+def _parsed(control: Control, said: str) -> float:
+    """Turn the kernel's text into cores, a weight or bytes.
+
+    Raises:
+        LimitRejectedError: It is none.
+
+    """
+    try:
+        return limits.parse(control, said)
+    except ValueError as error:
+        raise LimitRejectedError(f"{control} reads {said!r}: not understood") from error
+
+
+def _of_disk(file: str, said: str, disk: str) -> str:
+    """Return what io.max or io.weight says of one disk, by its number."""
+    lines = (line.partition(" ") for line in said.splitlines())
+    unsaid = NO_DISK_LIMIT if file == "io.max" else "default"
+    return next((rest for number, _, rest in lines if number == disk), unsaid)
 
 
 _ATTRIBUTE = {control: control.value.replace(".", "_") for control in Control}

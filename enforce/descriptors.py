@@ -19,7 +19,7 @@ from enforce.columns import Ints
 
 _GONE = (errno.ENODEV, errno.ENOENT)
 _LARGEST_BYTES = 1 << 20
-FILES_PER_TENANT = 8  # descriptors that a sampler keeps
+FILES_PER_TENANT = 9  # descriptors that a sampler keeps: the directory, and files in it
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """Reads from the kernel how low memory.high may go for a cgroup at this moment (safety rule 4)."""
 
 import math
+import os
 from pathlib import Path
 
 from enforce.cgroup import PAGE_BYTES, CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.counters import numbers, table
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
 
-_MEMINFO = Path("/proc/meminfo")
+_MEMINFO, _MEMINFO_BYTES = Path("/proc/meminfo"), 4096
 
 
 def memory_floor_bytes(cgroup: TenantCgroup, *, margin_bytes: float) -> float:
@@ -33,20 +34,25 @@ def swap_room_bytes(path: Path) -> float:
 
     """
     room = _free_swap_bytes()
-    for level in (path, *path.parents):
-        if room <= 0:
-            return 0.0
+    levels = (path, *path.parents) if room > 0 else ()  # listing them takes as long as a read
+    for level in levels:
         limit = _swap_left_bytes(level)
         if limit is None:
             break
         room = min(room, limit)
+        if room <= 0:
+            break
     return max(room, 0.0)
 
 
 def _free_swap_bytes() -> float:
     """Return the host's free swap; psutil reads two files for it, and takes ten times as long."""
     try:
-        text = _MEMINFO.read_bytes()
+        fd = os.open(_MEMINFO, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.pread(fd, _MEMINFO_BYTES, 0)
+        finally:
+            os.close(fd)
     except OSError as error:
         raise LimitRejectedError(f"{_MEMINFO}: {error.strerror}") from error
     at = text.find(b"SwapFree:")

@@ -31,9 +31,11 @@ def text(control: AnyControl, value: float) -> str:
     """
     if math.isnan(value) or value < 0:
         raise ValueError(f"{control}: expected a value of at least 0, got {value}")
-    if isinstance(control, ClassControl | DiskControl):
-        kept = float(rounded(control, np.array([value]))[0])
-        return "max" if math.isinf(kept) else str(int(kept))
+    if isinstance(control, DiskControl):
+        least, most = disk_range(control)
+        return "max" if value >= most else str(int(max(value, least)))
+    if isinstance(control, ClassControl):
+        return "max" if math.isinf(value) else str(int(rounded(control, np.array([value]))[0]))
     if control is Control.CPU_MAX:
         return f"{_quota(value)} {PERIOD_US}"
     if isinstance(control, DiskWeight) or control is Control.CPU_WEIGHT:

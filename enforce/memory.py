@@ -32,5 +32,6 @@ def unreclaimable_bytes(stat: Floats, swap_room_bytes: Floats | float) -> Floats
     swap_backed = anon + shmem
     locked = np.clip(swap_backed - inactive_anon - active_anon, 0.0, unevictable)
     stuck = np.maximum(swap_backed - locked - swap_room_bytes, 0.0)
-    held: Floats = stuck + unevictable + np.nan_to_num(stat[:, 5:]).sum(axis=1)
+    kernel = stat[:, 5:]
+    held: Floats = stuck + unevictable + np.where(np.isnan(kernel), 0.0, kernel).sum(axis=1)
     return held

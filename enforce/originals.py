@@ -28,9 +28,9 @@ from enforce.columns import Control, Result
 from enforce.durable import replace_file
 from enforce.floor import memory_floor_bytes
 from enforce.places import unit_of
+from enforce.quota import BURST
 from enforce.units import Bus, BusError, RefusedError, UnitWriter
 
-BURST = "cpu.max.burst"
 ROOT = "."  # the name of the root itself, whose memory.low may be ours
 _Entry = tuple[int, dict[str, str]]  # cgroup id, text by file
 _VERSION = 1

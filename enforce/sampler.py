@@ -7,7 +7,6 @@ process is only asked, in its turn, where it used no cpu since the last one.  No
 here.
 """
 
-import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import compress
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from enforce.cgroup import LimitRejectedError
+from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.closeness import close_to_limits
 from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Limits, NetColumns
 from enforce.counters import Disk, disk_weights, numbers, stalled_us, table
@@ -110,13 +109,13 @@ class Sampler:
         self.number_of: Callable[[str], Disk | None] = disk_number  # of a disk's name
         self._numbers: list[Disk | None] = [None] * len(disks)
         self._weight_files: list[str | None] = [None] * len(disks)
-        self._incarnations = [0] * len(disks)
-        self._disks_anew: frozenset[str] = frozenset()
+        self._incarnations, self._disks_anew = [0] * len(disks), frozenset[str]()
         self._weights = np.full((len(disks), len(names)), np.nan)
         self._sources = (*EVERY_TICK, *disk_sources(self._numbers))
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in self._sources]
         self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in ON_SIGNAL]
         self._writes = WriteWatch(WATCHED)
+        self._cgroups: dict[int, TenantCgroup] = {}
         self._missing = {
             place
             for place, path in enumerate(self._paths)
@@ -139,8 +138,14 @@ class Sampler:
     def close(self) -> None:
         """Let go of all descriptors."""
         self._writes.close()
+        for position in list(self._cgroups):
+            self._close_files(position)
         for files in (*self._each, *self._polled):
             files.close_all()
+
+    def opened(self, position: int) -> TenantCgroup | None:
+        """Return the cgroup that was read last, open until the next read; None if it is not."""
+        return self._cgroups.get(position)
 
     def touched(self) -> Mapping[str, Collection[int]]:
         """Return whose limits were written since the last read began, by file; see `WriteWatch`."""
@@ -346,36 +351,37 @@ class Sampler:
     def _keep(self, position: int) -> None:
         """Open one tenant's files for good, or for a visit each read where that is too many."""
         self._open(position)
-        if sum(map(len, (*self._each, *self._polled))) > self._room:
+        n_files = sum(map(len, (*self._each, *self._polled)))
+        if n_files + len(self._cgroups) > self._room:
             self._close_files(position)
             self._visited.add(position)
 
     def _open(self, position: int) -> None:
         """Open one tenant's cgroup, if it is there; a symbolic link is not followed."""
-        if self._places.is_elsewhere(position):
-            self._paths[position] = _text(self._places.path(position))
-        path = self._paths[position]
-        if path is None:
-            self._forget(position)
-            return
+        path = self._places.path(position)
+        self._paths[position] = _text(path)
         try:
-            dir_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
+            cgroup = None if path is None else TenantCgroup(path)
+        except (CgroupGoneError, LimitRejectedError):
+            cgroup = None
+        if cgroup is None:
             self._forget(position)
             return
-        cgroup_id = os.fstat(dir_fd).st_ino
-        if cgroup_id != self._cgroup_id[position]:
+        if cgroup.cgroup_id != self._cgroup_id[position]:
             self._forget(position)
-            self._cgroup_id[position] = cgroup_id
+            self._cgroup_id[position] = cgroup.cgroup_id
             self._fresh.add(position)
             self._anew.add(position)
-            self._writes.watch(position, dir_fd)
+            self._writes.watch(position, cgroup.descriptor)
         self._missing.discard(position)
+        self._cgroups[position] = cgroup
         for files in (*self._readable(position), *self._polled):
-            files.open(position, dir_fd)
-        os.close(dir_fd)
+            files.open(position, cgroup.descriptor)
 
     def _close_files(self, position: int) -> None:
+        cgroup = self._cgroups.pop(position, None)
+        if cgroup is not None:
+            cgroup.close()
         for files in (*self._each, *self._polled):
             files.close(position)
 

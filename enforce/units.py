@@ -65,8 +65,8 @@ def held_by_systemd(control: Control, value: float) -> float:
 class Bus:
     """One connection to the system's bus, opened when it is needed; one call at a time."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, *, between_calls_s: float = _BETWEEN_CALLS_S) -> None:
+        self._lock, self._between_calls_s = threading.Lock(), between_calls_s
         self._connection: Any = None
         self._next_s = self._down_until_s = 0.0
 
@@ -84,7 +84,7 @@ class Bus:
             try:
                 self._called(unit, values)
             finally:
-                self._next_s = time.monotonic() + _BETWEEN_CALLS_S
+                self._next_s = time.monotonic() + self._between_calls_s
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -41,7 +41,7 @@ from enforce.originals import Originals
 root, state = Path(sys.argv[1]), Path(sys.argv[2])
 applier = Applier(root, ["a"], Originals(state), memory_margin_bytes=0)
 # The first thing after the record is the write: the process dies in its place.
-TenantCgroup.set_property = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+TenantCgroup.exchanged = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 applier.apply(Changes(Control.CPU_MAX, np.array([0]), np.array([np.inf]), np.array([0.5])))
 """
 

@@ -1,7 +1,11 @@
 """Limits written to plain directories: descriptors, and what becomes of a change that fails."""
 
+import fcntl
 import math
 import os
+import shutil
+import struct
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -86,6 +90,22 @@ def test_a_cgroup_that_cannot_be_opened_for_lack_of_descriptors_is_not_gone(
         assert "Too many open files" in ensure(tmp_path, [])[str(tmp_path)]
     assert outcomes.result.tolist() == [Result.REFUSED]
     assert "Too many open files" in outcomes.why[0]
+
+
+def test_what_was_sampled_is_written_and_not_what_is_at_its_path_by_now(tmp_path: Path) -> None:
+    files = {"cpu.weight": "100\n"}
+    names = make(tmp_path, 2, **files)
+    sampler = Sampler(tmp_path, names)
+    with applier(tmp_path, names, Originals(tmp_path / "originals.json")) as writer:
+        sampler.read(0.0)
+        writer.opened = sampler.opened
+        shutil.rmtree(tmp_path / "t1")
+        make(tmp_path / "anew", 2, **files)
+        (tmp_path / "anew" / "t1").rename(tmp_path / "t1")
+        outcomes = apply(writer, 2, Control.CPU_WEIGHT, 7.0)
+    sampler.close()
+    assert outcomes.result.tolist() == [Result.APPLIED, Result.GONE]
+    assert [(tmp_path / name / "cpu.weight").read_text() for name in names] == ["7", "100\n"]
 
 
 def test_a_lowering_for_which_there_is_no_thread_is_refused_and_tried_again(tmp_path: Path) -> None:
@@ -204,6 +224,13 @@ def test_memory_max_is_never_lowered_below_what_is_in_use(
     assert bool(outcomes.why) == (result == Result.HELD_BACK)
 
 
+def feed(fd: int, text: bytes) -> None:
+    """Have one reading of a FIFO find `text`, and no other."""
+    os.write(fd, text)
+    while struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]:
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(("after_mib", "kept"), [(101, 116 * MIB), (115, np.inf)])
 def test_a_memory_max_that_its_tenant_outran_is_undone(
     tmp_path: Path, after_mib: int, kept: float
@@ -213,15 +240,17 @@ def test_a_memory_max_that_its_tenant_outran_is_undone(
     current = tmp_path / names[0] / "memory.current"
     os.mkfifo(current)
 
+    kept_open = os.open(current, os.O_RDWR)  # so that no reading finds an end
+
     def tell() -> None:
         for mib in (100, after_mib):
-            current.write_text(f"{mib * MIB}\n")
-            time.sleep(0.2)  # until it was read: one reading must not get both
+            feed(kept_open, f"{mib * MIB}\n".encode())
 
     telling = threading.Thread(target=tell, daemon=True)
     telling.start()
     with applier(tmp_path, names, Originals(tmp_path / "originals.json")) as writer:
         outcomes = apply(writer, 1, Control.MEMORY_MAX, 50.0 * MIB)
     telling.join(timeout=5.0)
+    os.close(kept_open)
     assert outcomes.kept.tolist() == [kept]
     assert outcomes.result.tolist() == [Result.HELD_BACK]

@@ -1,8 +1,10 @@
 """The control loop over a host of arrays: what is computed, and counted, once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from loops import CORES, Scenario, tenants
+from loops import CORES, Host, Scenario, tenants
 
 from agent.allocation import Mode
 from agent.backtest.engine import RuleForecaster
@@ -12,7 +14,7 @@ from agent.forecaster import State
 from agent.ports import Kernel
 from agent.tenant import BASIC, Floats, Resource
 from agent.tick import ControlLoop
-from enforce.columns import AnyControl, Changes, Control, HostSample
+from enforce.columns import AnyControl, Changes, Control, HostSample, Outcomes
 from enforce.limits import text
 from forecast.profile import BOUNDS, LEVELS, Profile, Source
 from forecast.settings import HORIZONS
@@ -221,6 +223,31 @@ def test_what_would_be_written_is_what_was_decided_and_the_kernel_keeps_what_it_
         kept = scenario.host.limits()[Control.CPU_MAX]
         assert kept[change.tenant].tolist() == found[change.tenant].tolist()
         assert {one.control for one in record.unwritten} == set(Control)
+
+
+class CoarseHost(Host):
+    """A host whose kernel keeps quotas down to a whole hundredth of a core."""
+
+    def apply(self, changes: Changes) -> Outcomes:
+        """Put limits in force, rounded down."""
+        return super().apply(replace(changes, after=np.floor(changes.after * 100) / 100))
+
+
+def test_what_the_kernel_rounded_down_is_not_written_a_second_time() -> None:
+    scenario = Scenario(tenants("a", "b"), mode=Mode.STRICT)
+    host = scenario.host = CoarseHost(2)
+    scenario.loop.reconfigure(
+        scenario.loop.roster, scenario.policy, scenario.settings, kernel=Kernel(host, host)
+    )
+    lowered = 0
+    for wanted in ((0.3, 3.0), (3.0, 0.3), (0.7, 0.9)):
+        host.wants_cores[:] = wanted
+        for _ in range(10):
+            changes = [one for one in scenario.tick().changes if one.control is Control.CPU_MAX]
+            written = np.concatenate([one.tenant for one in changes]).tolist()
+            assert len(written) == len(set(written))
+            lowered += len(changes[0])
+    assert lowered > 10
 
 
 class MemoryHost(SimulatedHost):
