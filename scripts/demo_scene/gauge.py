@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 
 from scripts.demo_scene import scene, stage
-from scripts.demo_scene.record import Answer, Moment, TenantNow, quantile
+from scripts.demo_scene.record import Answer, Moment, TenantNow, Waits
 
 _DAEMON = Path("/sys/fs/cgroup/tidegate.service")
 _US_PER_S = 1e6
@@ -34,15 +34,19 @@ def read_meters() -> Meters:
         taken_at_s=time.monotonic(),
         usage_core_s={role.name: _usage_core_s(stage.ROOT / role.name) for role in scene.ROLES},
         idle_core_s=(int(host[_IDLE]) + int(host[_IO_WAIT])) / _TICKS_PER_S,
-        daemon_core_s=_usage_core_s(_DAEMON) if _DAEMON.exists() else 0.0,
+        daemon_core_s=daemon_core_s(),
         web_refaults=_keyed(stage.ROOT / "web" / "memory.stat", "workingset_refault_file"),
     )
+
+
+def daemon_core_s() -> float:
+    """Return what the agent has used since it started, 0 while it is not there."""
+    return _usage_core_s(_DAEMON) if _DAEMON.exists() else 0.0
 
 
 def moment(before: Meters, now: Meters, ended: Sequence[Answer], start_at_s: float) -> Moment:
     """Return one line of the timeline: what happened between two readings, and limits now."""
     elapsed_s = now.taken_at_s - before.taken_at_s
-    latencies_s = [answer.latency_s for answer in ended]
     at_s = now.taken_at_s - start_at_s
     return Moment(
         at_s=at_s,
@@ -52,10 +56,7 @@ def moment(before: Meters, now: Meters, ended: Sequence[Answer], start_at_s: flo
             for name, core_s in now.usage_core_s.items()
         },
         idle_cores=(now.idle_core_s - before.idle_core_s) / elapsed_s,
-        p50_s=quantile(latencies_s, 0.5),
-        p99_s=quantile(latencies_s, 0.99),
-        answered=sum(latency_s < inf for latency_s in latencies_s),
-        given_up=sum(latency_s == inf for latency_s in latencies_s),
+        waits=Waits.of(ended),
     )
 
 

@@ -1,84 +1,57 @@
-"""One performance of the scene: every tenant's process in its cgroup, the visitors outside."""
+"""One performance of a scene: programs in their places, told one start, and what they note."""
 
-import struct
 import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.demo_scene import scene, stage
-from scripts.demo_scene.progress import Counters, Progress
-from scripts.demo_scene.record import Answer, Costs
+from scripts.demo_scene import stage
+from scripts.demo_scene.progress import Counters, Progress, wait_until
+from scripts.demo_scene.record import Answer
+from scripts.demo_scene.visitors import PAIR
 
 _SHARED = Path("/run/tidegate-demo")
 _LEAD_S = 0.5  # between the last "ready" and the start that all are told
+_EVERY_S = 2.0
 _ENTER = 'echo 0 >"$0/cgroup.procs" && exec "$@"'
-_PAIR = struct.Struct("=2d")
-
-Process = subprocess.Popen[bytes]
 
 
-WEB_PROGRAM = {"web": (stage.WEB_FILE,)}
+def in_cgroup(tenant: str) -> tuple[str, ...]:
+    """Return what to put before a command, so that it enters its tenant before it is loaded."""
+    return ("sh", "-c", _ENTER, str(stage.ROOT / tenant))
 
 
-def programs(costs: Costs) -> dict[str, Sequence[object]]:
-    """Return every tenant's program with its arguments, by the tenant's name."""
-    return {
-        **WEB_PROGRAM,
-        "report": (
-            round(scene.REPORT_CORE_S / costs.chunk_core_s),
-            scene.REPORT_EVERY_S,
-            scene.REPORT_WITHIN_S,
-        ),
-        "hog": (),
-        "eater": (stage.SCAN_FILE, scene.SCAN_TABLE_BYTES, scene.SCAN_BYTES_PER_S),
-    }
+class Program:
+    """A process of one of this folder's programs, and the page of counters that it shares."""
 
+    def __init__(self, name: str, *arguments: object, where: Sequence[str] = ()) -> None:
+        self._progress = Progress(_SHARED / name)
+        python = (sys.executable, "-S", "-m", f"scripts.demo_scene.{name}", _SHARED / name)
+        self._process = subprocess.Popen([*where, *map(str, (*python, *arguments))])
 
-class Tenants:
-    """The tenants' processes, each in its own cgroup, and the counters that they share."""
+    def is_ready(self) -> bool:
+        """Say whether it waits for its start."""
+        return bool(self._progress.read().is_ready)
 
-    def __init__(self, programs: Mapping[str, Sequence[object]]) -> None:
-        _clear()
-        self.progress = {name: Progress(_SHARED / name) for name in programs}
-        self._processes = [_process(n, *words, into=n) for n, words in programs.items()]
+    def start(self, at_s: float) -> None:
+        """Let it begin its work at `at_s`."""
+        self._progress.start(at_s)
 
-    def counters(self) -> dict[str, Counters]:
-        """Return what each tenant has done so far."""
-        return {name: progress.read() for name, progress in self.progress.items()}
-
-    def close(self) -> None:
-        """End all processes."""
-        for process in self._processes:
-            process.kill()
-            process.wait()
-
-
-class Visitors:
-    """The process that plays the visitors, and what it has noted of them so far."""
-
-    def __init__(self, arrivals_s: Sequence[float]) -> None:
-        schedule, self._answers = _SHARED / "arrivals", _SHARED / "answers"
-        schedule.write_bytes(array("d", arrivals_s).tobytes())
-        self._answers.touch()
-        self.progress = Progress(_SHARED / "visitors")
-        self._process = _process("visitors", schedule, self._answers, scene.REQUEST_TIMEOUT_S)
-
-    def answers(self) -> list[Answer]:
-        """Return all requests that have ended, in the order in which they ended."""
-        return [Answer(*pair) for pair in _PAIR.iter_unpack(self._answers.read_bytes())]
+    def counters(self) -> Counters:
+        """Return what it has done so far."""
+        return self._progress.read()
 
     def wait(self) -> None:
-        """Wait for the last answer.
+        """Wait for its end.
 
         Raises:
-            RuntimeError: The visitors' process failed.
+            RuntimeError: It failed.
 
         """
         if self._process.wait(timeout=stage.PATIENCE_S) != 0:
-            raise RuntimeError("the process that plays the visitors failed")
+            raise RuntimeError(f"{self._process.args!r} failed")
 
     def close(self) -> None:
         """End the process, if it still runs."""
@@ -86,25 +59,71 @@ class Visitors:
         self._process.wait()
 
 
-def start(pages: Sequence[Progress]) -> float:
-    """Wait until all programs are ready, then tell them all one start and return its time."""
-    stage.wait_for("all programs are ready", lambda: all(p.read().is_ready for p in pages))
-    start_at_s = time.monotonic() + _LEAD_S
-    for page in pages:
-        page.start(start_at_s)
-    return start_at_s
+class Requests(Program):
+    """A program that makes requests on schedule, and what it has noted of them so far."""
+
+    def __init__(
+        self, name: str, arrivals_s: Sequence[float], *arguments: object, where: Sequence[str] = ()
+    ) -> None:
+        schedule, self._answers = _SHARED / "arrivals", _SHARED / "answers"
+        schedule.write_bytes(array("d", arrivals_s).tobytes())
+        self._answers.touch()
+        super().__init__(name, schedule, self._answers, *arguments, where=where)
+
+    def answers(self) -> list[Answer]:
+        """Return all requests that have ended, in the order in which they ended."""
+        return [Answer(*pair) for pair in PAIR.iter_unpack(self._answers.read_bytes())]
 
 
-def _clear() -> None:
-    _SHARED.mkdir(parents=True, exist_ok=True)
-    for old in _SHARED.iterdir():
-        old.unlink()
+class Cast:
+    """All programs of one performance."""
+
+    def __init__(self) -> None:
+        _SHARED.mkdir(parents=True, exist_ok=True)
+        for old in _SHARED.iterdir():
+            old.unlink()
+        self._programs: dict[str, Program] = {}
+
+    def tenants(self, programs: Mapping[str, Sequence[object]]) -> None:
+        """Add tenants' programs with their arguments, each in its own cgroup."""
+        for name, arguments in programs.items():
+            self.add(name, *arguments, where=in_cgroup(name))
+
+    def add(self, name: str, *arguments: object, where: Sequence[str] = ()) -> None:
+        """Add one program somewhere else."""
+        self._programs[name] = Program(name, *arguments, where=where)
+
+    def requests(
+        self, name: str, arrivals_s: Sequence[float], *arguments: object, where: Sequence[str] = ()
+    ) -> Requests:
+        """Add the program that makes the requests."""
+        made = Requests(name, arrivals_s, *arguments, where=where)
+        self._programs[name] = made
+        return made
+
+    def start(self) -> float:
+        """Wait until all programs are ready, then tell them all one start and return its time."""
+        programs = self._programs.values()
+        stage.wait_for("all programs are ready", lambda: all(p.is_ready() for p in programs))
+        start_at_s = time.monotonic() + _LEAD_S
+        for program in programs:
+            program.start(start_at_s)
+        return start_at_s
+
+    def counters(self) -> dict[str, Counters]:
+        """Return what each has done so far."""
+        return {name: program.counters() for name, program in self._programs.items()}
+
+    def close(self) -> None:
+        """End all that still run."""
+        for program in self._programs.values():
+            program.close()
 
 
-def _process(program: str, *arguments: object, into: str | None = None) -> Process:
-    """Start one of this folder's programs; it enters its tenant's cgroup before it is loaded."""
-    python = (sys.executable, "-S", "-m", f"scripts.demo_scene.{program}", _SHARED / program)
-    command = [str(word) for word in (*python, *arguments)]
-    if into is None:
-        return subprocess.Popen(command)
-    return subprocess.Popen(["sh", "-c", _ENTER, str(stage.ROOT / into), *command])
+def beats_s(start_at_s: float, until_s: float) -> Iterator[float]:
+    """Wait for each beat of the scene, and yield how long after the start it is."""
+    at_s = 0.0
+    while at_s < until_s:
+        at_s += _EVERY_S
+        wait_until(start_at_s + at_s)
+        yield at_s

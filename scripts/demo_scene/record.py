@@ -30,6 +30,33 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """How long those waited whose requests ended; who gave up counts as inf."""
+
+    p50_s: float
+    p99_s: float
+    answered: int
+    given_up: int
+
+    @property
+    def requests(self) -> int:
+        """Return how many there were."""
+        return self.answered + self.given_up
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> "Waits":
+        """Sum up answers."""
+        latencies_s = [answer.latency_s for answer in answers]
+        answered = sum(latency_s < inf for latency_s in latencies_s)
+        return cls(
+            p50_s=quantile(latencies_s, 0.5),
+            p99_s=quantile(latencies_s, 0.99),
+            answered=answered,
+            given_up=len(answers) - answered,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TenantNow:
     """One tenant at one moment, as its cgroup's files say; inf is no limit."""
 
@@ -49,10 +76,7 @@ class Moment:
     asked_cores: float
     tenants: Mapping[str, TenantNow]
     idle_cores: float
-    p50_s: float
-    p99_s: float
-    answered: int
-    given_up: int
+    waits: Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +96,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One regime's results."""
+    """One regime's results in the CPU's scene."""
 
     regime: str
-    p50_s: float
-    p99_s: float
-    requests: int
-    answered: int
+    waits: Waits
     reports: int
     reports_in_time: int
     work: Mapping[str, Work]

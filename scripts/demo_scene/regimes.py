@@ -1,12 +1,14 @@
-"""The four regimes: what each sets before the tenants start, and what it runs beside them."""
+"""The CPU scene's regimes: what each sets before the tenants start, and runs beside them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from agent.settings import DEFAULT_QOS
 from scripts.demo_scene import scene, service
+from scripts.demo_scene.regime import NO_CONTROL, TIDEGATE, Regime
 
 # The very weights that tidegate gives its classes: same knowledge, without the control.
 _CLASS_WEIGHT = {qos.name: qos.weight for qos in DEFAULT_QOS}
@@ -14,22 +16,8 @@ _KERNEL_DEFAULT_WEIGHT = 100
 _PERIOD_US = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Regime:
-    """A way to share the host; `over` holds it in force over the tenants' cgroups."""
-
-    name: str
-    says: str
-    over: Callable[[Path], AbstractContextManager[object]]
-    asked: Callable[[], tuple[bytes, ...]] = tuple  # what the regime says of itself, as JSON
-
-
 def _set(cgroup: Path, file: str, value: float) -> None:
     (cgroup / file).write_text(f"{value:.0f}")
-
-
-def _no_control(root: Path) -> AbstractContextManager[object]:
-    return nullcontext(root)
 
 
 @contextmanager
@@ -49,10 +37,18 @@ def _static_weights(root: Path) -> Iterator[None]:
 
 
 REGIMES = (
-    Regime("no control", "the kernel's defaults: every cgroup the same", _no_control),
+    NO_CONTROL,
     Regime("static caps", "cpu.max and memory.high fixed at what was sold", _static_caps),
     Regime("static weights", "cpu.weight by QoS class, nothing else", _static_weights),
-    Regime(
-        "tidegate", "the service, its periods scaled to seconds", service.running, service.asked
-    ),
+    replace(TIDEGATE, asked=partial(service.asked, "web", "hog")),
 )
+
+
+def tenant_files() -> dict[str, str]:
+    """Return each tenant's file, with the floors that were sold."""
+    return {
+        role.name: f'qos = "{role.qos}"\n\n'
+        f"[cpu]\nfloor_cores = {role.floor_cores}\n\n"
+        f"[memory]\nfloor_bytes = {role.floor_bytes}\n"
+        for role in scene.ROLES
+    }

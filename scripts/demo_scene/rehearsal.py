@@ -5,10 +5,12 @@ import statistics
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 
-from scripts.demo_scene import stage
+from scripts.demo_scene import scene, stage
 from scripts.demo_scene.eater import READ_BYTES
-from scripts.demo_scene.play import WEB_PROGRAM, Tenants, start
+from scripts.demo_scene.perform import WEB_PROGRAM
+from scripts.demo_scene.play import Cast
 from scripts.demo_scene.record import Costs
 from scripts.demo_scene.web import ADDRESS
 from scripts.demo_scene.work import CHUNK_BYTES, pack, text
@@ -23,16 +25,17 @@ def costs() -> Costs:
     """
     chunk = text(CHUNK_BYTES)
     rounds = []
-    with stage.new_cgroups(), stage.SCAN_FILE.open("rb", buffering=0) as file:
-        tenants = Tenants(WEB_PROGRAM)
-        try:
-            start([tenants.progress["web"]])
-            for _ in range(_ROUNDS):
-                request_s, chunk_s = _time_s(_ask), _time_s(lambda: pack(chunk))
-                scan_s = _time_s(lambda: zlib.crc32(file.read(READ_BYTES)))
-                rounds.append(Costs(request_s, chunk_s, scan_s / READ_BYTES))
-        finally:
-            tenants.close()
+    with (
+        stage.new_cgroups(scene.NAMES),
+        stage.SCAN_FILE.open("rb", buffering=0) as file,
+        closing(Cast()) as cast,
+    ):
+        cast.tenants(WEB_PROGRAM)
+        cast.start()
+        for _ in range(_ROUNDS):
+            request_s, chunk_s = _time_s(_ask), _time_s(lambda: pack(chunk))
+            scan_s = _time_s(lambda: zlib.crc32(file.read(READ_BYTES)))
+            rounds.append(Costs(request_s, chunk_s, scan_s / READ_BYTES))
     return Costs(
         min(one.request_core_s for one in rounds),
         min(one.chunk_core_s for one in rounds),

@@ -1,9 +1,10 @@
-"""The scene that every regime plays: who is on the host, what each wants and when.  Pure.
+"""The CPU's scene, the same under every regime: who is there, what each wants and when.  Pure.
 
 Nothing here knows a regime: whatever control there is, the tenants want exactly this.
 """
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -42,6 +43,7 @@ EATER = Role(
     "eater", "silver", 0.10, 0.10, 40 * MIB, 72 * MIB, "scans more data than fits, at a steady pace"
 )
 ROLES = (WEB, REPORT, HOG, EATER)
+NAMES = tuple(role.name for role in ROLES)
 
 HOST_CORES = 1.0
 HOST_MEMORY_BYTES = sum(role.share_bytes for role in ROLES)
@@ -51,7 +53,7 @@ DISK_READ_BYTES_PER_S = 125_000_000
 
 TIDE_S = 12.0  # quiet, rise, surge, fall: then again
 PRELUDE_S = TIDE_S  # the first tide warms caches and forecasts, and is not counted
-COUNTED_S = 3 * TIDE_S
+COUNTED_S = 2 * TIDE_S
 QUIET_CORES = 0.20
 SURGE_CORES = 0.50
 _TIDE = ((0.0, QUIET_CORES), (5.0, QUIET_CORES), (6.0, SURGE_CORES), (11.0, SURGE_CORES))
@@ -83,12 +85,13 @@ def arrivals_s(request_core_s: float, *, seed: int = 1) -> tuple[float, ...]:
     `request_core_s` is what one request costs, so that the tide is the same on any machine.
     """
     draw = random.Random(seed)
-    most_per_s = SURGE_CORES / request_core_s
-    found: list[float] = []
-    at_s = 0.0
-    while True:
-        at_s += draw.expovariate(most_per_s)
-        if at_s >= PRELUDE_S + COUNTED_S:
-            return tuple(found)
-        if draw.random() * SURGE_CORES < web_demand_cores(at_s):
-            found.append(at_s)
+    most = poisson_s(SURGE_CORES / request_core_s, until_s=PRELUDE_S + COUNTED_S, draw=draw)
+    return tuple(at_s for at_s in most if draw.random() * SURGE_CORES < web_demand_cores(at_s))
+
+
+def poisson_s(rate_per_s: float, *, until_s: float, draw: random.Random) -> Iterator[float]:
+    """Yield the moments of a Poisson process of one rate."""
+    at_s = draw.expovariate(rate_per_s)
+    while at_s < until_s:
+        yield at_s
+        at_s += draw.expovariate(rate_per_s)

@@ -1,6 +1,6 @@
-"""The fourth regime: tidegate as an operator has it, a systemd service with its config files."""
+"""The last regime: tidegate as an operator has it, a systemd service with its config files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,16 +10,17 @@ from click import unstyle
 from agent.answers import Explanation, Status
 from agent.client import get
 from agent.paths import CONFIG_PATH, RUNTIME_DIR, SOCKET_NAME, TENANTS_DIR_NAME
-from agent.render import explanation_lines, status_lines
+from agent.render import explanation_lines, resource_lines, status_lines
 from scripts.demo_scene import scene, stage
 
 UNIT = "tidegate.service"
-EXPLAINED = ("web", "hog")
 _STATUS, _TENANT = "/v1/status", "/v1/tenants/"
+_DROP_INS = Path(f"/etc/systemd/system/{UNIT}.d")
+_NETWORK_CONF = Path("/usr/local/lib/tidegate/network.conf")
 _SOCKET = RUNTIME_DIR / SOCKET_NAME
 
 # Everything that takes minutes to hours on a real host takes seconds here; the rest is default.
-_HOST_FILE = f"""\
+HOST_FILE = f"""\
 [host]
 memory_capacity_bytes = {scene.HOST_MEMORY_BYTES}
 memory_reserve_bytes = 0
@@ -52,15 +53,28 @@ burst_s = 6
 """
 
 
-def configure() -> None:
-    """Write the host's file and one a tenant, with the floors that were sold."""
-    CONFIG_PATH.write_text(_HOST_FILE)
-    for role in scene.ROLES:
-        (CONFIG_PATH.parent / TENANTS_DIR_NAME / f"{role.name}.toml").write_text(
-            f'qos = "{role.qos}"\n\n'
-            f"[cpu]\nfloor_cores = {role.floor_cores}\n\n"
-            f"[memory]\nfloor_bytes = {role.floor_bytes}\n"
-        )
+def configure(tenants: Mapping[str, str], *, divided: str = "") -> None:
+    """Write one file a tenant, and the host's; `divided` is what it divides but cpu and memory."""
+    CONFIG_PATH.write_text(HOST_FILE + divided)
+    folder = CONFIG_PATH.parent / TENANTS_DIR_NAME
+    for former in folder.glob("*.toml"):
+        former.unlink()
+    for name, text in tenants.items():
+        (folder / f"{name}.toml").write_text(text)
+
+
+@contextmanager
+def network_allowed() -> Iterator[None]:
+    """Give the service what it takes to limit the network, as docs/network.md says."""
+    _DROP_INS.mkdir(parents=True, exist_ok=True)
+    drop_in = _DROP_INS / _NETWORK_CONF.name
+    drop_in.write_text(_NETWORK_CONF.read_text())
+    stage.run("systemctl", "daemon-reload")
+    try:
+        yield
+    finally:
+        drop_in.unlink()
+        stage.run("systemctl", "daemon-reload")
 
 
 @contextmanager
@@ -79,19 +93,24 @@ def running(_root: Path) -> Iterator[None]:
         stage.run("tidegate", "release")
 
 
-def asked() -> tuple[bytes, ...]:
-    """Return the agent's status and its explanation of two tenants, as it sends them."""
-    return tuple(get(_SOCKET, target) for target in (_STATUS, *(_TENANT + n for n in EXPLAINED)))
+def asked(*explained: str) -> tuple[bytes, ...]:
+    """Return the agent's status and its explanations of some tenants, as it sends them."""
+    return tuple(get(_SOCKET, target) for target in (_STATUS, *(_TENANT + n for n in explained)))
 
 
-def shown(answers: tuple[bytes, ...], *, width: int) -> list[str]:
-    """Return what `tidegate status` and `tidegate explain` made of `answers`."""
+def shown(answers: tuple[bytes, ...], *, width: int, resource: str | None = None) -> list[str]:
+    """Return what `tidegate status` and `tidegate explain` make of `answers`."""
     status, *explanations = answers
-    lines = ["$ tidegate status"]
-    lines += status_lines(msgspec.json.decode(status, type=Status), width=width)
-    for name, answer in zip(EXPLAINED, explanations, strict=True):
+    found = msgspec.json.decode(status, type=Status)
+    if resource is None:
+        lines = ["$ tidegate status", *status_lines(found, width=width)]
+    else:
+        lines = [f"$ tidegate status --resource {resource}"]
+        lines += resource_lines(found, resource, width=width)
+    for answer in explanations:
         explained = msgspec.json.decode(answer, type=Explanation)
-        lines += ["", f"$ tidegate explain {name}", *explanation_lines(explained, width=width)]
+        lines += ["", f"$ tidegate explain {explained.tenant.name}"]
+        lines += explanation_lines(explained, width=width)
     return [unstyle(line) for line in lines]
 
 

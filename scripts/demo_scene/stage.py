@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,17 +14,17 @@ _TENANTS_UNIT = "tidegate-tenants.service"
 ROOT = Path("/sys/fs/cgroup/tidegate.slice") / _TENANTS_UNIT
 DISK = Path("/mnt/tidegate-demo")
 WEB_FILE, SCAN_FILE = DISK / "web", DISK / "scan"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
-def run(*command: str) -> str:
-    """Run `command` to its end and return its output.
+def run(*command: str, given: str = "") -> str:
+    """Run `command` on what it is `given` to read, to its end, and return its output.
 
     Raises:
         RuntimeError: It failed; the message holds what it said.
 
     """
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
     return done.stdout
@@ -44,11 +44,12 @@ def wait_for(what: str, is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def set_up() -> None:
-    """Make the disk, its files, and the subtree that stands for the whole host."""
+def set_up() -> Path:
+    """Make the disk, its files, and the subtree that stands for the whole host; return the disk."""
     device = os.environ["LAB_DISK"]
     _make_disk(device)
     _make_root(device)
+    return Path(device)
 
 
 def drop_caches() -> None:
@@ -57,14 +58,14 @@ def drop_caches() -> None:
 
 
 @contextmanager
-def new_cgroups() -> Iterator[None]:
+def new_cgroups(tenants: Sequence[str]) -> Iterator[None]:
     """Make the tenants' cgroups with the kernel's defaults, and remove them afterwards."""
-    for role in scene.ROLES:
-        (ROOT / role.name).mkdir()
+    for name in tenants:
+        (ROOT / name).mkdir()
     try:
         yield
     finally:
-        wait_for("all tenants' cgroups are empty", _are_removed)
+        wait_for("all tenants' cgroups are empty", lambda: _are_removed(tenants))
 
 
 def _make_disk(device: str) -> None:
@@ -93,8 +94,8 @@ def _make_root(device: str) -> None:
     (ROOT / "cgroup.subtree_control").write_text("+cpu +memory +io")
 
 
-def _are_removed() -> bool:
-    for role in scene.ROLES:
+def _are_removed(tenants: Sequence[str]) -> bool:
+    for name in tenants:
         with suppress(OSError):  # a killed process is still on its way out
-            (ROOT / role.name).rmdir()
-    return not any((ROOT / role.name).exists() for role in scene.ROLES)
+            (ROOT / name).rmdir()
+    return not any((ROOT / name).exists() for name in tenants)

@@ -1,6 +1,6 @@
-"""The web service's visitors: requests sent on a schedule, however slow the answers are.
+"""A service's visitors: requests sent on a schedule, however slow the answers are.
 
-Run as: python -m scripts.demo_scene.visitors PROGRESS ARRIVALS ANSWERS TIMEOUT_S
+Run as: python -m scripts.demo_scene.visitors PROGRESS ARRIVALS ANSWERS HOST PORT TIMEOUT_S
 
 ARRIVALS holds float64 seconds; ANSWERS gets a pair of float64 as each request ends: when it was
 to arrive, and how long from then to the whole answer (inf: given up).  Latency counts from the
@@ -19,17 +19,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scripts.demo_scene.progress import Progress
-from scripts.demo_scene.web import ADDRESS
 
 _IDLE_S = 1.0
-_PAIR = struct.Struct("=2d")
+PAIR = struct.Struct("=2d")
 
 
 class Visitors:
     """All requests under way; one thread, no request waits for another."""
 
-    def __init__(self, answers: BinaryIO, start_at_s: float, timeout_s: float) -> None:
-        self._answers, self._start_at_s, self._timeout_s = answers, start_at_s, timeout_s
+    def __init__(
+        self, address: tuple[str, int], answers: BinaryIO, start_at_s: float, timeout_s: float
+    ) -> None:
+        self._address, self._answers = address, answers
+        self._start_at_s, self._timeout_s = start_at_s, timeout_s
         self._selector = selectors.DefaultSelector()
         self._open: dict[socket.socket, float] = {}
         self._answered: set[socket.socket] = set()
@@ -54,7 +56,7 @@ class Visitors:
     def _send(self, arrival_s: float) -> None:
         visitor = socket.socket()
         visitor.setblocking(False)
-        visitor.connect_ex(ADDRESS)
+        visitor.connect_ex(self._address)
         self._open[visitor] = arrival_s
         self._selector.register(visitor, selectors.EVENT_WRITE)
 
@@ -81,15 +83,16 @@ class Visitors:
         self._selector.unregister(visitor)
         self._answered.discard(visitor)
         visitor.close()
-        self._answers.write(_PAIR.pack(self._open.pop(visitor), latency_s))
+        self._answers.write(PAIR.pack(self._open.pop(visitor), latency_s))
 
 
-def main(page: str, arrivals: str, answers: str, timeout_s: str) -> None:
+def main(page: str, arrivals: str, answers: str, *address: str) -> None:
     """Play the whole schedule once."""
     schedule = array("d", Path(arrivals).read_bytes())
+    host, port, timeout_s = address
     with Path(answers).open("ab", buffering=0) as file:
         start_at_s = Progress(Path(page)).wait_for_start()
-        Visitors(file, start_at_s, float(timeout_s)).run(deque(schedule))
+        Visitors((host, int(port)), file, start_at_s, float(timeout_s)).run(deque(schedule))
 
 
 if __name__ == "__main__":
