@@ -92,7 +92,8 @@ STATE, the most important first (+n: n more, all are in --json):
 _EVENTS_HELP = """List known events that are on or coming within the next two days.
 
 \b
-STARTS    in UTC
+STARTS    in UTC, the first time
+AGAIN     how many times more within the two days; --all lists each
 LASTS     from then on
 EVENT     its name, in the configuration or in an iCalendar file
 CONCERNS  all tenants, those of regions, or one
@@ -308,7 +309,8 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
 )
 @socket_option
 @json_option
-def events(socket_path: Path, as_json: bool) -> None:
+@click.option("--all", "is_whole", is_flag=True, help="List each time that an event comes.")
+def events(socket_path: Path, as_json: bool, is_whole: bool) -> None:
     """List known events that are on or coming."""
     from agent.event_lines import event_lines
 
@@ -316,7 +318,8 @@ def events(socket_path: Path, as_json: bool) -> None:
     if as_json:
         print_json(body)
         return
-    print_lines(event_lines(msgspec.json.decode(body, type=Events), width=terminal_width()))
+    answer = msgspec.json.decode(body, type=Events)
+    print_lines(event_lines(answer, width=terminal_width(), is_whole=is_whole))
 
 
 main.add_command(backtest)
