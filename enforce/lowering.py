@@ -173,6 +173,8 @@ class Lowering:
             in_force = cgroup.memory_high
             if in_force not in (offer.found_bytes, self._last.get(offer.path)):
                 return True
+            if goal < in_force and self.is_resting(offer.path):
+                return True  # it was offered while the step was under way that got nowhere
             value = goal if goal >= in_force else max(goal, before - STEP_BYTES)
             if goal < in_force <= value:
                 return False  # usage has yet to come down to what is in force

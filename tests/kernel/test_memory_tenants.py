@@ -1,5 +1,6 @@
 """Two tenants whose memory cannot be reclaimed, anonymous and tmpfs, are never frozen by us."""
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tenants import HOLD_ANON, HOLD_TMPFS, MIB, is_done, living_in, order, tell, wait_until
+from agents import memory_high
+from tenants import (
+    HOLD_ANON,
+    HOLD_TMPFS,
+    JOIN,
+    MIB,
+    is_done,
+    living_in,
+    order,
+    scratch_disk,
+    tell,
+    wait_until,
+)
 
 from agent.daemon import Daemon
 from agent.host import read_config
@@ -18,12 +31,27 @@ from agent.tenant import Resource
 from enforce.apply import Applier
 from enforce.cgroup import ensure
 from enforce.columns import Changes, Control, Result
+from enforce.lowering import STEP_BYTES
 from enforce.originals import Originals
 
 pytestmark = pytest.mark.kernel
 
 NAMES, HELD_MIB, LOW_MIB, MORE_MIB = ("anon", "tmpfs"), 48, 24, 8
 FROZEN_S, DONE_S = 2.0, 6.0  # MORE_MIB take a tenth of a second where nothing holds them back
+READ_MIB, LOWERED_S, LEFT_ALONE_S = 160, 60.0, 2.0
+# Pages that are read twice count as in use: to wait for one that was taken is a stall.
+READ_OVER_AND_OVER = (
+    JOIN
+    + """
+import random
+disk, size = os.open(sys.argv[2], os.O_RDONLY), int(sys.argv[3]) << 20
+os.posix_fadvise(disk, 0, 0, os.POSIX_FADV_RANDOM)
+for _ in range(2):
+    for at in range(0, size, 65536): os.pread(disk, 65536, at)
+print('ready', flush=True)
+while True: os.pread(disk, 4096, random.randrange(size) & ~4095)
+"""
+)
 HOST = """
 [host]
 cgroup_root = "{root}"
@@ -113,3 +141,32 @@ def test_the_agent_lets_both_grow_beyond_ceilings_that_they_cannot_keep(
         highs = [(cgroup_root / name / "memory.high").read_text().strip() for name in NAMES]
     held = (HELD_MIB + 4 * MORE_MIB) * MIB
     assert all(high == "max" or int(high) >= held for high in highs)
+
+
+@pytest.mark.qemu
+def test_who_only_waits_for_its_own_pages_as_it_is_lowered_is_let_go(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    """Reclaim gets somewhere, and what it takes is read again at once: a pressure storm."""
+    if "LAB_DISK" not in os.environ:
+        pytest.skip("takes a disk of its own, which is made slow")
+    assert ensure(cgroup_root, ["a"]) == {}
+    tenant, disk = cgroup_root / "a", scratch_disk(tmp_path)
+    number = Path(f"/sys/class/block/{disk.name}/dev").read_text().strip()
+    originals = Originals(tmp_path / "originals.json")
+    wanted = Changes(Control.MEMORY_HIGH, np.zeros(1, int), np.full(1, np.inf), np.zeros(1))
+    with (
+        closing(Applier(cgroup_root, ["a"], originals, memory_margin_bytes=4 * MIB)) as applier,
+        living_in(tenant, READ_OVER_AND_OVER, disk, str(READ_MIB)),
+    ):
+        (tenant / "io.max").write_text(f"{number} rbps={4 * MIB}")
+        wait_until(
+            lambda: "reclaim could not lower" in applier.apply(wanted).why.get(0, ""),
+            limit_s=LOWERED_S,
+            pause_s=0.1,
+        )
+        applier.written_beside()
+        time.sleep(LEFT_ALONE_S)
+        assert applier.apply(wanted).result.tolist() == [Result.HELD_BACK]
+        assert applier.written_beside() == {}, "it is left alone"
+        assert memory_high(tenant) > STEP_BYTES

@@ -12,6 +12,7 @@ from enforce.limits import is_kept, parse, rounded, text
 PAGE = 4096
 controls = st.sampled_from(Control)
 amounts = st.floats(min_value=0.0, max_value=2.0**62) | st.just(math.inf) | st.floats(0.0, 64.0)
+MEMORY = [Control.MEMORY_HIGH, Control.MEMORY_LOW, Control.MEMORY_MAX]
 
 
 @given(controls, amounts)
@@ -31,7 +32,7 @@ def test_a_quota_is_kept_to_the_microsecond(cores: float) -> None:
     assert abs(parse(Control.CPU_MAX, text(Control.CPU_MAX, cores)) - cores) <= 0.5e-5 + 1e-12
 
 
-@given(st.sampled_from([Control.MEMORY_HIGH, Control.MEMORY_LOW]), st.floats(0.0, 2.0**52))
+@given(st.sampled_from(MEMORY), st.floats(0.0, 2.0**52))
 def test_a_limit_of_memory_is_kept_to_the_byte(control: Control, size: float) -> None:
     assert 0.0 <= size - parse(control, text(control, size)) < 1.0
 
@@ -41,7 +42,7 @@ def test_the_kernels_rounding_of_what_we_write_counts_as_kept(
     control: Control, value: float
 ) -> None:
     kept = parse(control, text(control, value))
-    if control in (Control.MEMORY_HIGH, Control.MEMORY_LOW) and math.isfinite(kept):
+    if control in MEMORY and math.isfinite(kept):
         kept = float(int(kept) // PAGE * PAGE)
     assert is_kept(control, value, kept, page_bytes=PAGE)
 
