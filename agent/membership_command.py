@@ -45,16 +45,20 @@ def exec_command(
 ) -> None:
     """Become COMMAND in TENANT: with this terminal, these signals, and its own exit status.
 
-    Nothing runs through a shell, and all that the command starts is in the tenant too.
+    Nothing runs through a shell, and all that the command starts is in the tenant too.  In a tenant
+    that is a slice of systemd's it has a scope of its own there.
     """
     from enforce.membership import MembershipError, enter
 
     command = command[1:] if command[0] == "--" else command
     if not command:
         raise click.UsageError("expected a command behind --")
-    home = _home(tenant, config, tenants_dir)
+    home = _home(tenant, config, tenants_dir, group)
     try:
-        enter(home, group)
+        if isinstance(home, str):
+            _move_to_slice(home, tenant, os.getpid())
+        else:
+            enter(home, group)
     except MembershipError as error:
         fail([str(error), error.hint])
     sys.stdout.flush()
@@ -85,18 +89,27 @@ def attach(
     from enforce.membership import MembershipError
     from enforce.membership import attach as attach_process
 
-    home, failed = _home(tenant, config, tenants_dir), []
+    home, failed = _home(tenant, config, tenants_dir, group), []
     for pid in dict.fromkeys(pids):
         try:
-            attach_process(home, pid, group)
+            if isinstance(home, str):
+                _move_to_slice(home, tenant, pid)
+            else:
+                attach_process(home, pid, group)
         except MembershipError as error:
             failed += [str(error), error.hint]
     if failed:
         fail(failed)
 
 
-def _home(tenant: str, config: Path, tenants_dir: Path | None) -> Path:
-    """Return the tenant's cgroup, or end the command with why it has none to be put into."""
+def _move_to_slice(slice_name: str, tenant: str, pid: int) -> None:
+    from enforce.scopes import move_to_slice  # D-Bus, which only few tenants need
+
+    move_to_slice(slice_name, tenant, pid)
+
+
+def _home(tenant: str, config: Path, tenants_dir: Path | None, group: str | None) -> Path | str:
+    """Return the tenant's cgroup or its slice, or end the command with why it has neither."""
     from agent.config import NAME, ConfigError, load_host
 
     folder = tenants_dir_of(config, tenants_dir)
@@ -104,7 +117,12 @@ def _home(tenant: str, config: Path, tenants_dir: Path | None) -> Path:
         known = sorted(path.stem for path in folder.glob("*.toml"))
         hint = meant(tenant, known) or f"each has a file in {folder}"
         fail([f"there is no tenant {tenant!r}", hint])
-    if place := _elsewhere(folder / f"{tenant}.toml"):
+    place = _elsewhere(folder / f"{tenant}.toml")
+    if place.endswith(".slice") and "/" not in place:
+        if group is not None:
+            fail([f"tenant {tenant} is {place}: groups in it are systemd's", "leave out --group"])
+        return place
+    if place:
         hint = "start it there: systemctl start, systemd-run --slice=, or the container's own tool"
         fail([f"tenant {tenant} is {place}: who is in it is not tidegate's to say", hint])
     try:

@@ -8,8 +8,8 @@ groups, who lived beside them lives in `normal`.
 import errno
 import os
 import select
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup, make_marked
@@ -44,11 +44,23 @@ def enter(tenant: Path, group: str | None) -> None:
 def attach(tenant: Path, pid: int, group: str | None) -> None:
     """Put a process, with all its threads, into the tenant's cgroup, or into a group of it.
 
+    Raises:
+        MembershipError: There is no such process, or it cannot be put there.
+
+    """
+    with watched(pid, tenant), _opened(_home(tenant, group)) as home:
+        _join(home, pid, f"process {pid}")
+
+
+@contextmanager
+def watched(pid: int, home: Path | str) -> Iterator[None]:
+    """See to it that a process that is moved to `home` meanwhile is the one that was meant.
+
     The kernel knows processes there by number only: that it was the one meant is sure since it
     still lives afterwards, by a descriptor that was opened before anything was asked of it.
 
     Raises:
-        MembershipError: There is no such process, or it cannot be put there.
+        MembershipError: There is no such process, or it ends before it is known to be moved.
 
     """
     if not 1 < pid <= _MOST_PID:
@@ -63,12 +75,11 @@ def attach(tenant: Path, pid: int, group: str | None) -> None:
     try:
         if _has_ended(process):
             raise MembershipError(f"{who} has ended")
-        with _opened(_home(tenant, group)) as home:
-            _join(home, pid, who)
+        yield
         if _has_ended(process):
             raise MembershipError(
                 f"{who} ended as it was moved",
-                f"if another process has that number by now, it was moved: see {tenant}",
+                f"if another process has that number by now, it was moved: see {home}",
             )
     finally:
         os.close(process)

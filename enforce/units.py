@@ -44,6 +44,7 @@ _CALL_LIMIT_S = 3.0
 _DOWN_S = 10.0
 _STOP_WAIT_S = 1.0
 _CALM_S = 10.0  # after a call that failed, of that unit
+_UNANSWERED = (OSError, EOFError, ValueError)  # TimeoutError is an OSError
 _Written = dict[Control, dict[Path, set[float]]]
 
 
@@ -92,33 +93,68 @@ class Bus:
             self._drop()
 
     def _called(self, unit: str, values: Mapping[Control, float]) -> None:
-        from jeepney import DBusAddress, MessageType, new_method_call  # noqa: PLC0415
-        from jeepney.io.blocking import open_dbus_connection  # noqa: PLC0415
-
-        manager = DBusAddress(
-            "/org/freedesktop/systemd1",
-            bus_name="org.freedesktop.systemd1",
-            interface="org.freedesktop.systemd1.Manager",
-        )
         properties = [(_PROPERTY[c], ("t", _amount(c, value))) for c, value in values.items()]
-        message = new_method_call(manager, "SetUnitProperties", "sba(sv)", (unit, True, properties))
         try:
             if self._connection is None:
-                self._connection = open_dbus_connection(bus="SYSTEM")
-            reply = self._connection.send_and_get_reply(message, timeout=_CALL_LIMIT_S)
-        except (OSError, EOFError, ValueError) as error:  # TimeoutError is an OSError
+                self._connection = _opened()
+            _call(self._connection, "SetUnitProperties", "sba(sv)", (unit, True, properties))
+        except RefusedError as error:
+            raise RefusedError(f"{unit}: {error}") from error
+        except BusError as error:
             self._drop()
             self._down_until_s = time.monotonic() + _DOWN_S
-            why = str(error) or type(error).__name__
-            raise BusError(f"{unit}: systemd cannot be asked over D-Bus: {why}") from error
-        if reply.header.message_type is MessageType.error:
-            raise RefusedError(f"{unit}: systemd refused: {' '.join(map(str, reply.body))}")
+            raise BusError(f"{unit}: {error}") from error
 
     def _drop(self) -> None:
         if self._connection is not None:
             with suppress(OSError):
                 self._connection.close()
             self._connection = None
+
+
+def manager_call(method: str, signature: str, body: tuple[Any, ...]) -> None:
+    """Call a method of systemd's manager once, over a connection of its own.
+
+    Raises:
+        BusError: It cannot be asked, it does not answer in time, or it refuses.
+
+    """
+    connection = _opened()
+    try:
+        _call(connection, method, signature, body)
+    finally:
+        with suppress(OSError):
+            connection.close()
+
+
+def _opened() -> Any:
+    from jeepney.io.blocking import open_dbus_connection  # noqa: PLC0415
+
+    try:
+        return open_dbus_connection(bus="SYSTEM")
+    except _UNANSWERED as error:
+        raise _unasked(error) from error
+
+
+def _call(connection: Any, method: str, signature: str, body: tuple[Any, ...]) -> None:
+    from jeepney import DBusAddress, MessageType, new_method_call  # noqa: PLC0415
+
+    manager = DBusAddress(
+        "/org/freedesktop/systemd1",
+        bus_name="org.freedesktop.systemd1",
+        interface="org.freedesktop.systemd1.Manager",
+    )
+    try:
+        message = new_method_call(manager, method, signature, body)
+        reply = connection.send_and_get_reply(message, timeout=_CALL_LIMIT_S)
+    except _UNANSWERED as error:
+        raise _unasked(error) from error
+    if reply.header.message_type is MessageType.error:
+        raise RefusedError(f"systemd refused: {' '.join(map(str, reply.body))}")
+
+
+def _unasked(error: Exception) -> BusError:
+    return BusError(f"systemd cannot be asked over D-Bus: {str(error) or type(error).__name__}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """Tenants that live elsewhere: systemd's own units, set over D-Bus, and another's cgroups."""
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from agents import Agent, quota_cores
@@ -26,6 +28,8 @@ TICK_S, PATIENCE_S = 0.2, 30.0
 UNIT = "[Service]\nExecStart=/bin/sleep 10000\nSlice=cust.slice\n"
 TENANT = 'qos = "silver"\n{place}\n[cpu]\nfloor_cores = 0.1\nceiling_cores = 0.6\n'
 FILES = ("cpu.max", "cpu.weight", "memory.high", "memory.low")
+PROGRAM = Path(sys.executable).with_name("tidegate")
+PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 AT_ONCE = "[pace]\nramp_down_fraction_per_s = 1.0\n"
 
 
@@ -190,3 +194,39 @@ def test_a_unit_is_found_in_whatever_slice_it_runs(acme: Path) -> None:
     assert unit_cgroup("a-b-c.slice") == MOUNT / "a.slice/a-b.slice/a-b-c.slice"
     places = Places(ROOT, ["acme"], {"acme": Elsewhere(unit="acme.service")})
     assert (places.path(0), places.key(acme)) == (acme, str(acme))
+
+
+def test_a_command_in_a_tenant_that_is_a_slice_has_a_scope_that_outlives_tidegates_units(
+    acme: Path, tmp_path: Path
+) -> None:
+    web = acme.parent / "cust-web.slice"
+    with closing(unit_agent(tmp_path, web='unit = "cust-web.slice"')) as agent, ExitStack() as ends:
+        agent.tick(2)
+        assert not web.exists()
+        options = ["--config", str(tmp_path / "tidegate.toml"), "web"]
+        program = ["/bin/sh", "-c", "echo started; read line; exit 7"]
+        command = subprocess.Popen([PROGRAM, "exec", *options, "--", *program], **PIPES)
+        sleeper = subprocess.Popen(["/bin/sleep", "1000"])
+        for one in (command, sleeper):
+            ends.enter_context(one)  # waits for it once it is killed
+            ends.callback(one.kill)
+        assert command.stdin is not None
+        assert command.stdout is not None
+        assert command.stdout.readline() == "started\n"
+        subprocess.run([PROGRAM, "attach", *options, str(sleeper.pid)], check=True)
+        scopes = {pid: scope_of(pid) for pid in (command.pid, sleeper.pid)}
+        assert [scope.parent for scope in scopes.values()] == [web] * 2
+        assert scopes[command.pid] != scopes[sleeper.pid]
+        until(agent, lambda: limit(web) < 0.6 + 1e-9)
+        for unit in (ROOT.name, "tidegate.slice"):
+            systemctl("restart", unit)
+            assert {pid: scope_of(pid) for pid in scopes} == scopes
+        command.communicate("on\n", timeout=20)
+        assert command.returncode == 7
+        until(agent, lambda: not scopes[command.pid].exists())
+    release(agent.daemon.config.host)
+
+
+def scope_of(pid: int) -> Path:
+    """Return the cgroup of a process."""
+    return MOUNT / Path(f"/proc/{pid}/cgroup").read_text().strip().removeprefix("0::/")

@@ -90,6 +90,12 @@ def test_who_is_no_tenant_is_refused_with_a_hint(home: Path, tmp_path: Path) -> 
         code, out, err = ended(started("exec", tmp_path, name, "true"))
         assert (code, out) == (1, "")
         assert hint in err
+    # A slice is systemd's: it is asked to put a command there, and nothing is divided there.
+    (tmp_path / "tenants.d" / "vip.toml").write_text('qos = "gold"\nunit = "vip.slice"\n')
+    for option, hint in (("--group=normal", "leave out --group"), ("--", "does it run here?")):
+        code, out, err = ended(started("exec", tmp_path, option, "vip", "true"))
+        assert (code, out) == (1, "")
+        assert hint in err
     home.rmdir()
     code, _, err = ended(started("exec", tmp_path, "web", "true"))
     assert (code, "is the agent running?" in err) == (1, True)

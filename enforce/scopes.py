@@ -1,0 +1,62 @@
+"""Puts processes into a slice of systemd's, in a scope of their own, which systemd makes and keeps.
+
+A scope belongs to nobody's service: whatever becomes of tidegate's units, its processes live on.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from enforce.membership import MembershipError, watched
+from enforce.units import BusError, RefusedError, manager_call
+
+_PATIENCE_S, _PAUSE_S = 5.0, 0.01
+
+
+def move_to_slice(slice_name: str, tenant: str, pid: int) -> None:
+    """Have systemd start a scope in a slice with one process, and wait until it is there.
+
+    Children that it has already stay where they are.  The scope is gone once its last process is.
+
+    Raises:
+        MembershipError: There is no such process, or systemd cannot be asked, refuses, or does not
+            get to it.
+
+    """
+    scope = f"tidegate-{pid}-{time.monotonic_ns()}.scope"
+    properties: list[tuple[str, tuple[str, Any]]] = [
+        ("Description", ("s", f"process {pid} in tidegate's tenant {tenant}")),
+        ("Slice", ("s", slice_name)),
+        ("PIDs", ("au", [pid])),
+        ("CollectMode", ("s", "inactive-or-failed")),
+    ]
+    with watched(pid, slice_name):
+        _start(scope, properties)
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while not _is_in(pid, scope):
+            if time.monotonic() > deadline_s:
+                raise MembershipError(
+                    f"process {pid} is not in {slice_name}: systemd has not started {scope}",
+                    f"systemctl status {scope}",
+                )
+            time.sleep(_PAUSE_S)  # noqa: TID251 - in a command, no tick
+
+
+def _start(scope: str, properties: list[tuple[str, tuple[str, Any]]]) -> None:
+    try:
+        body: tuple[Any, ...] = (scope, "fail", properties, [])
+        manager_call("StartTransientUnit", "ssa(sv)a(sa(sv))", body)
+    except RefusedError as error:
+        hint = "" if os.geteuid() == 0 else "run this as root (sudo)"
+        raise MembershipError(f"{scope} is not started: {error}", hint) from error
+    except BusError as error:
+        raise MembershipError(str(error), "a slice is systemd's: does it run here?") from error
+
+
+def _is_in(pid: int, scope: str) -> bool:
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError as error:
+        raise MembershipError(f"process {pid} has ended") from error
+    return any(line.startswith("0::") and line.endswith(f"/{scope}") for line in lines)
