@@ -5,6 +5,8 @@ other; they are as good as memory, and gone with the next boot.  The counters sa
 until the last tick: what is used since is booked once, by whoever ticks next.
 """
 
+import errno
+import os
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -69,19 +71,20 @@ class Checkpoint:
         """Keep what a tick leaves; a fault in it costs a tick nothing."""
         spent = {r: ledger for r, ledger in ledgers.items() if r.is_spent}
         head = self._head(roster, [str(resource) for resource in spent], sample.disks.names)
-        columns = np.concatenate(
-            [np.stack([getattr(ledger, name) for name in _LEDGER]) for ledger in spent.values()]
-            + [sample.cgroup_id[None].astype(np.float64)]
-            + [np.stack([getattr(sample, name) for name in COUNTERS])]
-            + _disk_rows(sample.disks)
-        ).tobytes()
+        columns = np.stack(
+            [getattr(ledger, name) for ledger in spent.values() for name in _LEDGER]
+            + [sample.cgroup_id]
+            + [getattr(sample, name) for name in COUNTERS]
+            + _disk_rows(sample.disks),
+            dtype=np.float64,
+        )
         self.number += 1
-        sizes = (len(head), len(columns))
+        sizes = (len(head), columns.nbytes)
         start = _START.pack(_MAGIC, self.number, sample.taken_at_s, *sizes)
-        checksum = _CHECKSUM.pack(_checksum(start, head, columns))
+        checksum = _CHECKSUM.pack(_checksum(start, head, columns.data))
         path = self._folder / _NAMES[self.number % len(_NAMES)]
         try:
-            _write(path, start + checksum + head + columns)
+            _write(path, start + checksum + head, columns.data)
             self.problem = None
         except OSError as error:
             if self.problem is None:  # said once, not every tick
@@ -139,12 +142,13 @@ def _disk_rows(disks: DiskColumns) -> list[Floats]:
     """Return the disks' counters, kind by kind, disks within; none where none are told apart."""
     if not disks.names:
         return []
-    return [disks.read_bytes, disks.write_bytes, disks.read_ops, disks.write_ops]
+    return [*disks.read_bytes, *disks.write_bytes, *disks.read_ops, *disks.write_ops]
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, *parts: bytes | memoryview) -> None:
     with open(path, "r+b" if path.exists() else "wb", buffering=0) as file:
-        file.write(content)
+        if os.writev(file.fileno(), parts) < sum(memoryview(part).nbytes for part in parts):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _read(path: Path) -> _Kept | None:
@@ -167,7 +171,7 @@ def _read(path: Path) -> _Kept | None:
         return None
 
 
-def _checksum(start: bytes, head: bytes, columns: bytes) -> int:
+def _checksum(start: bytes, head: bytes, columns: bytes | memoryview) -> int:
     """Return the checksum of all but itself."""
     return zlib.crc32(columns, zlib.crc32(head, zlib.crc32(start[: _START.size])))
 

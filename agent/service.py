@@ -9,6 +9,7 @@ import structlog
 
 from agent.control import ControlServer
 from agent.daemon import Daemon, log_left_alone
+from agent.heap import give_back_large_blocks
 from agent.host import read_config
 from agent.notify import Notifier
 from agent.schedule import Schedule
@@ -35,6 +36,7 @@ def run(path: Path, tenants_dir: Path) -> None:
     def reread(accepted: Mapping[Resource, float]) -> Config:
         return read_config(path, tenants_dir, accepted)
 
+    give_back_large_blocks()
     config = reread({})
     configure(config.log.level)
     log_left_alone(config)

@@ -7,8 +7,10 @@ something needs it.  A qdisc that someone set is replaced only where configurati
 import errno
 import os
 import socket
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec, module_from_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -372,6 +374,14 @@ def _redirect(route: Any, ifindex: int, program: int, *, to: int) -> None:
 
 def _route() -> Any:
     """Open pyroute2's socket."""
-    from pyroute2 import IPRoute  # noqa: PLC0415 - 25 MiB that only uplinks need
+    _name_package()
+    from pyroute2.iproute.linux import IPRoute  # noqa: PLC0415 - only what uplinks need
 
     return IPRoute()
+
+
+def _name_package() -> None:
+    """Have pyroute2's parts found without its own beginning, which loads all of them: 4 MiB."""
+    spec = find_spec("pyroute2")
+    if spec is not None and "pyroute2" not in sys.modules:
+        sys.modules["pyroute2"] = module_from_spec(spec)

@@ -8,12 +8,14 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from planned import turned
+from timing import progress
 
-from agent.plan import Pace, Standing, headroom, raises, reductions, stepped
-from enforce.columns import Changes, ClassControl, Floats
+from enforce.columns import Changes, ClassControl
 from enforce.links.classes import INNER, MAJOR, Update
 from enforce.links.netlink import ClassSocket
 from enforce.links.tree import Tree
@@ -43,45 +45,19 @@ def set_up(count: int) -> tuple[ClassSocket, Tree, int, float]:
     return netlink, tree, ifindex, time.perf_counter() - began_s
 
 
-def one_tick(tree: Tree, ifindex: int, in_force: Floats, wanted: Floats) -> Floats:
-    """Plan the way from what is in force to what is wanted, write it, and return what is then."""
-    standing = Standing(
-        in_force=in_force,
-        guaranteed=wanted,
-        ceiling=np.full(len(wanted), CAPACITY),
-        in_use=in_force,
-        is_hit=np.zeros(len(wanted), dtype=np.bool_),
-        least=np.zeros(len(wanted)),
-        own=in_force,
-    )
-    free = CAPACITY - float(in_force.sum())
-    target = stepped(wanted, standing, free=free, elapsed_s=1.0, pace=Pace())
-    movable = np.ones(len(wanted), dtype=np.bool_)
-    lowered = reductions(CEIL, target, in_force, movable)
-    now = in_force.copy()
-    done = tree.write(ifindex, CEIL, lowered)
-    now[done.tenant] = done.kept
-    room = headroom(target, in_force, now, guaranteed=wanted, allowed=CAPACITY)
-    least = np.zeros(len(wanted))
-    raised = raises(CEIL, target, now, guaranteed=wanted, least=least, headroom=room)
-    done = tree.write(ifindex, CEIL, raised)
-    now[done.tenant] = done.kept
-    if len(lowered) + len(raised) != len(wanted):
-        raise SystemExit(f"{len(lowered)} + {len(raised)} changes, not {len(wanted)}")
-    return now
-
-
 def measured(count: int) -> dict[str, float]:
     """Return milliseconds of wall time."""
+    progress(f"changing {count} tc classes")
     netlink, tree, ifindex, made_s = set_up(count)
     split = np.where(np.arange(count) % 2, 0.5, 1.5) * CAPACITY / count
     split = np.floor(split * CAPACITY / split.sum())
-    in_force = one_tick_from_none(tree, ifindex, split)
+    write = partial(tree.write, ifindex, CEIL)
+    in_force = write(Changes(CEIL, np.arange(count), split, split)).kept
     times_s, dumps_s = [], []
     for number in range(ROUNDS):
         wanted = split[::-1] if number % 2 == 0 else split
         began_s = time.perf_counter()
-        in_force = one_tick(tree, ifindex, in_force, wanted)
+        in_force = turned(CEIL, write, in_force, wanted, CAPACITY)
         times_s.append(time.perf_counter() - began_s)
         began_s = time.perf_counter()
         netlink.classes(ifindex)
@@ -92,13 +68,6 @@ def measured(count: int) -> dict[str, float]:
         "changes_ms": 1e3 * statistics.median(times_s),
         "dump_ms": 1e3 * statistics.median(dumps_s),
     }
-
-
-def one_tick_from_none(tree: Tree, ifindex: int, wanted: Floats) -> Floats:
-    """Set the first limits of all."""
-    tenants = np.arange(len(wanted))
-    done = tree.write(ifindex, CEIL, Changes(CEIL, tenants, wanted, wanted))
-    return done.kept
 
 
 if __name__ == "__main__":
