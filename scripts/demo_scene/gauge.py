@@ -29,14 +29,19 @@ class Meters:
 
 def read_meters() -> Meters:
     """Read all counters."""
-    host = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     return Meters(
         taken_at_s=time.monotonic(),
         usage_core_s={role.name: _usage_core_s(stage.ROOT / role.name) for role in scene.ROLES},
-        idle_core_s=(int(host[_IDLE]) + int(host[_IO_WAIT])) / _TICKS_PER_S,
+        idle_core_s=idle_core_s(),
         daemon_core_s=daemon_core_s(),
         web_refaults=_keyed(stage.ROOT / "web" / "memory.stat", "workingset_refault_file"),
     )
+
+
+def idle_core_s() -> float:
+    """Return for how long no CPU has had anything to do."""
+    host = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return (int(host[_IDLE]) + int(host[_IO_WAIT])) / _TICKS_PER_S
 
 
 def daemon_core_s() -> float:

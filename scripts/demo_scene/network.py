@@ -4,12 +4,15 @@ The uplink is slow at its far end, as a provider's port is: what comes too fast 
 queue for all, of which no qdisc of this host knows.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from math import inf
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import numpy as np
+
+from enforce.links.classes import FIRST_TENANT, MAJOR
+from enforce.links.netlink import ClassSocket
+from enforce.links.uplink import ifindex_of
 from scripts.demo_scene.play import Cast, Requests
 from scripts.demo_scene.rate_play import Act
 from scripts.demo_scene.rates import REQUEST_TIMEOUT_S, Limit, Part, RateScene
@@ -54,9 +57,6 @@ qdisc add dev slow root tbf rate {CARRIES}bps burst {CARRIES * BURST_S:.0f} limi
 qdisc add dev {PEER} ingress
 filter add dev {PEER} ingress matchall action mirred egress redirect dev slow
 """
-_CLASS = re.compile(
-    r"^class htb \w+:(?P<minor>\w+) .*\brate (?P<rate>\w+)bit ceil (?P<ceil>\w+)bit", re.MULTILINE
-)
 
 
 @contextmanager
@@ -83,16 +83,17 @@ def capped(_root: Path) -> Iterator[None]:
         run("tc", "qdisc", "del", "dev", LINK, "root")
 
 
-def _capping(minors: Mapping[str, str]) -> Iterator[str]:
-    shop, backup = minors[SHOP.name], minors[BACKUP.name]
-    yield f"qdisc add dev {LINK} root handle 1: htb default {backup}\n"
+def _capping(minors: Mapping[str, int]) -> Iterator[str]:
+    """Yield what tc is to do; the handle is tidegate's, by which classes are read."""
+    shop, backup = f"{minors[SHOP.name]:x}", f"{minors[BACKUP.name]:x}"
+    yield f"qdisc add dev {LINK} root handle {MAJOR:x}: htb default {backup}\n"
     for part, minor in ((SHOP, shop), (BACKUP, backup)):
         burst = part.share_bytes_per_s * BURST_S
         rate = f"rate {part.share_bytes_per_s}bps burst {burst:.0f} cburst {burst:.0f}"
-        yield f"class add dev {LINK} parent 1: classid 1:{minor} htb {rate}\n"
-        yield f"qdisc add dev {LINK} parent 1:{minor} fq_codel\n"
-    u32 = f"u32 match ip sport {SHOP_PORT} 0xffff flowid 1:{shop}"
-    yield f"filter add dev {LINK} parent 1: protocol ip {u32}\n"
+        yield f"class add dev {LINK} parent {MAJOR:x}: classid {MAJOR:x}:{minor} htb {rate}\n"
+        yield f"qdisc add dev {LINK} parent {MAJOR:x}:{minor} fq_codel\n"
+    u32 = f"u32 match ip sport {SHOP_PORT} 0xffff flowid {MAJOR:x}:{shop}"
+    yield f"filter add dev {LINK} parent {MAJOR:x}: protocol ip {u32}\n"
 
 
 def enter(cast: Cast, arrivals_s: Sequence[float]) -> Requests:
@@ -110,29 +111,21 @@ def sent_bytes(cast: Cast, answered: int) -> dict[str, float]:
 
 
 def limits() -> dict[str, Limit]:
-    """Return each tenant's class as the kernel has it."""
-    classes = class_limits(run("tc", "class", "show", "dev", LINK))
-    return {name: classes.get(minor, Limit(inf)) for name, minor in _minors().items()}
+    """Return each tenant's class as the kernel has it, asked without a process that would take CPU.
+
+    Where there is no such class there is no limit.
+    """
+    minors = np.array(list(_minors().values()))
+    with closing(ClassSocket()) as netlink:
+        found = netlink.classes(ifindex_of(LINK)).of(minors)
+    most = np.where(np.isnan(found.ceil), np.inf, found.ceil).tolist()
+    return dict(zip(_minors(), map(Limit, most, found.rate.tolist()), strict=True))
 
 
-def _minors() -> dict[str, str]:
+def _minors() -> dict[str, int]:
     """Return the minor of each tenant's class: tidegate numbers them by name, and so do we."""
     names = sorted(cgroup.name for cgroup in ROOT.glob("[!.]*/"))
-    return {part.name: f"{0x10 + names.index(part.name):x}" for part in SCENE.parts}
-
-
-def class_limits(text: str) -> dict[str, Limit]:
-    """Return what `tc class show` says of each class of an HTB, by its minor."""
-    return {
-        found["minor"]: Limit(_bytes_per_s(found["ceil"]), _bytes_per_s(found["rate"]))
-        for found in _CLASS.finditer(text)
-    }
-
-
-def _bytes_per_s(bits: str) -> float:
-    """Return a rate as tc writes it, such as 95M, 700K or 8."""
-    number = bits.rstrip("KMGT")
-    return float(number) * 1e3 ** " KMGT".index(bits[len(number) :] or " ") / 8
+    return {part.name: FIRST_TENANT + names.index(part.name) for part in SCENE.parts}
 
 
 ACT = Act(

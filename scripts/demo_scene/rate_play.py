@@ -39,6 +39,7 @@ class Act:
 class _Reading:
     taken_at_s: float
     sent_bytes: Mapping[str, float]
+    idle_core_s: float
     daemon_core_s: float
 
     def rates_since(self, before: "_Reading") -> dict[str, float]:
@@ -99,13 +100,12 @@ def _regimes(acts: Sequence[Act]) -> tuple[Regime, ...]:
 
 
 def _perform(out: Console, acts: Sequence[Act], regime: Regime, seed: int) -> Iterator[RateFigures]:
-    """Play each act once from nothing: new cgroups for all, new processes, an empty page cache."""
+    """Play each act once from nothing: new cgroups for all, new processes."""
     rate_show.opening(out, regime)
     arrivals_s = rates.arrivals_s(seed=seed)
     tenants = [part.name for act in acts for part in act.scene.parts]
     with stage.new_cgroups(tenants), regime.over(stage.ROOT):
         for act in acts:
-            stage.drop_caches()
             rate_show.heads(out, act.scene)
             with closing(Cast()) as cast:
                 requests = act.enter(cast, arrivals_s)
@@ -139,6 +139,7 @@ def _measured(
         waits=Waits.of(counted),
         bytes_per_s=bytes_per_s,
         used_fraction=sum(bytes_per_s.values()) / act.scene.carries_bytes_per_s,
+        idle_core_s=now.idle_core_s - begun.idle_core_s,
         daemon_core_s=now.daemon_core_s - begun.daemon_core_s,
         timeline=timeline,
         asked=asked,
@@ -146,4 +147,9 @@ def _measured(
 
 
 def _read(act: Act, cast: Cast, answered: int) -> _Reading:
-    return _Reading(time.monotonic(), act.sent_bytes(cast, answered), gauge.daemon_core_s())
+    return _Reading(
+        taken_at_s=time.monotonic(),
+        sent_bytes=act.sent_bytes(cast, answered),
+        idle_core_s=gauge.idle_core_s(),
+        daemon_core_s=gauge.daemon_core_s(),
+    )

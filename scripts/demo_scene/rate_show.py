@@ -77,5 +77,6 @@ def _rows(scene: RateScene) -> tuple[show.Row[RateFigures], ...]:
         (f"{small}: {scene.unit}", lambda f: got(scene.small.name, f)),
         (f"{bulk}: {scene.unit}", lambda f: got(scene.bulk.name, f)),
         ("used of all that there is, %", lambda f: f"{f.used_fraction:.0%}"[:-1]),
+        ("CPU left idle, core-seconds", lambda f: f"{f.idle_core_s:.2f}"),
         ("tidegate's own CPU, core-seconds", lambda f: f"{f.daemon_core_s:.2f}"),
     )

@@ -82,6 +82,7 @@ class RateFigures:
     waits: Waits
     bytes_per_s: Mapping[str, float]
     used_fraction: float  # of all that there is
+    idle_core_s: float
     daemon_core_s: float
     timeline: Sequence[RateMoment]
     asked: Sequence[tuple[bytes, ...]]  # beside each moment, what the regime said of itself

@@ -2,15 +2,19 @@
 
     sampling.py MOUNT PREAD_PROGRAM RESULT_FILE N...
 
-Makes cgroups of its own below MOUNT and removes them.
+The two take turns, so that both meet the same neighbours.  Makes cgroups of its own below MOUNT and
+removes them.
 """
 
 import json
 import os
-import subprocess
+import statistics
 import sys
+import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from rivals import Round, rival
 from scratch import cgroups
 from timing import median_ms, progress, unreclaimable_slab_bytes
 
@@ -33,21 +37,16 @@ def files_of_a_tick(root: Path, names: list[str]) -> list[Path]:
 
 def measured(mount: Path, program: Path, count: int, *, is_wall: bool) -> dict[str, float]:
     """Return the cost of one read of `count` tenants, ours and C's, in milliseconds."""
-    rounds = ROUNDS.get(count, 21)
-    with cgroups(mount, count) as (root, names):
+    with TemporaryDirectory() as folder, cgroups(mount, count) as (root, names):
         raise_open_files_limit(64 * 1024)
         paths = files_of_a_tick(root, names)
-        command = [str(program), str(rounds)]
-        said = subprocess.run(
-            command, input="\n".join(map(str, paths)), text=True, check=True, capture_output=True
-        ).stdout.split()
         before_bytes = unreclaimable_slab_bytes()
         sampler = Sampler(root, names, slow_every=SLOW_EVERY)
         sampler.read(0.0)
         kernel_bytes = unreclaimable_slab_bytes() - before_bytes
-        ours_ms = median_ms(lambda: sampler.read(0.0), rounds, is_wall=is_wall)
+        with rival(program, Path(folder) / "paths", map(str, paths)) as others:
+            ours_ms, c_ms = compared(sampler, others, count, is_wall=is_wall)
         sampler.close()
-    c_ms = float(said[1 if is_wall else 0]) / 1e3
     return {
         "tenants": count,
         "reads": len(paths),
@@ -56,6 +55,18 @@ def measured(mount: Path, program: Path, count: int, *, is_wall: bool) -> dict[s
         "ratio": ours_ms / c_ms,
         "kernel_bytes_per_tenant": kernel_bytes / count,
     }
+
+
+def compared(sampler: Sampler, others: Round, count: int, *, is_wall: bool) -> tuple[float, float]:
+    """Return the medians of both, in milliseconds, once both are warm."""
+    clock, place = (time.perf_counter, 1) if is_wall else (time.process_time, 0)
+    ours_s, c_us = [], []
+    for _ in range(ROUNDS.get(count, 21) + 1):
+        began_s = clock()
+        sampler.read(0.0)
+        ours_s.append(clock() - began_s)
+        c_us.append(others()[place])
+    return 1e3 * statistics.median(ours_s[1:]), statistics.median(c_us[1:]) / 1e3
 
 
 def system_call_us(*, is_wall: bool) -> float:

@@ -11,7 +11,6 @@ them.
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from planned import turned, turned_sideways
+from rivals import Round, rival
 from scratch import cgroups
 from timing import progress
 
@@ -95,18 +95,12 @@ class Bench:
         return time.perf_counter() - began_s
 
 
-def compared(
-    bench: Bench, program: subprocess.Popen[str], control: AnyControl, wanted: Floats
-) -> dict[str, object]:
+def compared(bench: Bench, others: Round, control: AnyControl, wanted: Floats) -> dict[str, object]:
     """Return the medians of both, of a change of every tenant in milliseconds."""
-    assert program.stdin is not None
-    assert program.stdout is not None
     ours_s, c_us = [], []
     for _ in range(ROUNDS + 1):
         ours_s.append(bench.taken_s(control, wanted[::-1], wanted))
-        program.stdin.write("\n")
-        program.stdin.flush()
-        c_us.append(float(program.stdout.readline()))
+        c_us += others()
     ours_ms, c_ms = 1e3 * statistics.median(ours_s[1:]), statistics.median(c_us[1:]) / 1e3
     return {"control": str(control), "ours_ms": ours_ms, "c_ms": c_ms, "ratio": ours_ms / c_ms}
 
@@ -120,11 +114,9 @@ def measured(
         for control, amount in amounts(disk).items():
             progress(f"writing {control} of {len(names)} tenants")
             wanted = split(control, amount, len(names))
-            todo = folder / "acts"
-            todo.write_text("\n".join(acts(control, root, names, wanted[::-1])))
-            pipe = subprocess.PIPE
-            with subprocess.Popen([program, todo], stdin=pipe, stdout=pipe, text=True) as other:
-                yield compared(bench, other, control, wanted)
+            todo = acts(control, root, names, wanted[::-1])
+            with rival(program, folder / "acts", todo) as others:
+                yield compared(bench, others, control, wanted)
 
 
 def main() -> None:

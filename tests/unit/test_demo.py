@@ -85,20 +85,6 @@ def test_who_gave_up_waited_longest(latencies_s: Sequence[float]) -> None:
         assert sum(one <= waits.p50_s for one in latencies_s) * 2 >= len(latencies_s)
 
 
-@given(st.integers(1, 999_999), st.integers(1, 999_999), st.sampled_from(["", "K", "M", "G", "T"]))
-def test_a_class_of_htb_is_read_as_tc_prints_it(rate: int, ceil: int, unit: str) -> None:
-    limits = f"rate {rate}{unit}bit ceil {ceil}{unit}bit burst 3200b cburst 3200b"
-    text = (
-        "class htb 7d6e:1 root rate 97Mbit ceil 97Mbit burst 121250b cburst 121250b \n"
-        f"class htb 7d6e:1a parent 7d6e:1 leaf 1a: prio 0 {limits} \n"
-        "class fq_codel 1a:2b3 parent 1a: \n"
-    )
-    bytes_per_s = 1000 ** ["", "K", "M", "G", "T"].index(unit) / 8
-    found = network.class_limits(text)
-    assert set(found) == {"1", "1a"}
-    assert found["1a"] == Limit(ceil * bytes_per_s, rate * bytes_per_s)
-
-
 def test_a_number_of_a_disk_is_read_beside_those_of_others() -> None:
     limits = "8:0 rbps=7 wbps=max riops=max wiops=max\n98:0 rbps=5000000 wbps=max\n"
     assert disk.of_device(limits, "98:0", "rbps", inf) == 5e6
