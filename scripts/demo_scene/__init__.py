@@ -1,1 +1,1 @@
-"""The demo: one scene of four real tenants, played under four regimes in a kernel of its own."""
+"""The demo: scenes of real tenants, with and without tidegate, in a kernel of its own."""
