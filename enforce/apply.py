@@ -3,10 +3,8 @@
 Values arrive decided and ordered; here they meet the kernel and safety rules 1, 2, 4 and 7.
 """
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,42 +24,26 @@ from enforce.columns import (
     ClassControl,
     Control,
     DiskControl,
-    DiskWeight,
     Outcomes,
     Result,
 )
-from enforce.disks import BFQ_FINENESS, BFQ_WEIGHT, disk_number, weight_file
-from enforce.floor import memory_floor_bytes
-from enforce.limits import PERIOD_US, is_kept, text
+from enforce.disks import disk_number, weight_file
+from enforce.limits import is_kept
 from enforce.links.shaper import Shaper
-from enforce.lowering import Lowering
 from enforce.originals import ROOT, Original, Originals, incarnation
 from enforce.places import Places, unit_of
-from enforce.quota import BURST, set_quota
+from enforce.quota import BURST
 from enforce.systemd import UnitProtection
-from enforce.units import Bus, UnitWriter, held_by_systemd
+from enforce.value_writer import Outcome, ValueWriter, Written, failure
 
-Written = Control | DiskControl | DiskWeight  # what is a control file, or a line of one
-
-_MIB = 1 << 20
-_MAX_DEAD_BAND = 0.25  # of the margin: a memory.max that waits moves by more than that
 # Each cgroup of a batch takes a descriptor, of which a process may have few.
 _BATCH = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """How one write went, and the value in force after it."""
-
-    result: Result
-    kept: float = math.nan
-    why: str = ""
-
-
-_LATER = _Outcome(Result.HELD_BACK, why=WRITTEN_BY_OTHERS)
+_LATER = Outcome(Result.HELD_BACK, why=WRITTEN_BY_OTHERS)
 _OF_UNITS = (Control.CPU_MAX, Control.CPU_WEIGHT, Control.MEMORY_HIGH, Control.MEMORY_LOW)
 # It would write its own over ours whenever it sets the unit up anew.
-_SYSTEMDS = _Outcome(
+_SYSTEMDS = Outcome(
     Result.REFUSED, why="configured but not enforceable: this file of a unit is systemd's"
 )
 
@@ -89,23 +71,20 @@ class Applier:
         self._shaper = shaper
         self._root, self._originals = root, originals
         self._places = places or Places(root, names)
-        self._margin_bytes = memory_margin_bytes
         # Says whose files were written since they were sampled, by anybody.
         self.touched: Callable[[], Mapping[str, Collection[int]]] = dict
         # Returns a tenant's cgroup as it was sampled, where that is open: opening costs a third.
         self.opened: Callable[[int], TenantCgroup | None] = dict[int, TenantCgroup]().get
         self._own: set[tuple[str, int]] = set()  # files written here in this tick
-        self._bus = Bus()
-        self._writer = UnitWriter(self._bus)
-        self._lowering = Lowering(margin_bytes=memory_margin_bytes, write=self._put_memory_high)
+        self._values = ValueWriter(
+            memory_margin_bytes=memory_margin_bytes, record_burst=self._record_burst
+        )
         self._units = UnitProtection(root)
         self._ancestors = Ancestors(root)
 
     def close(self) -> None:
         """Stop lowering; limits stay as they are."""
-        self._lowering.close()
-        self._writer.close()
-        self._bus.close()
+        self._values.close()
         self._units.close()
         if self._shaper is not None:
             self._shaper.close()
@@ -149,10 +128,7 @@ class Applier:
     def written_beside(self) -> dict[Control, dict[int, set[float]]]:
         """Return what was written beside the ticks since this was last asked, by position."""
         self._own.clear()
-        written = self._writer.written()
-        high = written.setdefault(Control.MEMORY_HIGH, {})
-        for path, values in self._lowering.written().items():
-            high.setdefault(path, set()).update(values)
+        written = self._values.written_beside()
         return {control: self._by_position(paths) for control, paths in written.items() if paths}
 
     def _by_position(self, paths: Mapping[Path, set[float]]) -> dict[int, set[float]]:
@@ -199,7 +175,7 @@ class Applier:
 
     def _carried_out(
         self, control: Written, file: str, changes: Changes, start: int, touched: set[int]
-    ) -> list[_Outcome]:
+    ) -> list[Outcome]:
         """Record and write one batch of `changes`; return the outcomes in its order."""
         batch = slice(start, start + _BATCH)
         with ExitStack() as stack:
@@ -212,7 +188,12 @@ class Applier:
             self._own.update((name, tenant) for tenant in batch_of - touched)
             unrecorded = self._record(file, cgroups)
             return [
-                unrecorded.get(place) or self._written(cgroup, control, file, float(value))
+                unrecorded.get(place)
+                or (
+                    cgroup
+                    if isinstance(cgroup, Outcome)
+                    else self._values.write(cgroup, control, file, float(value))
+                )
                 for place, (cgroup, value) in enumerate(
                     zip(cgroups, changes.after[batch], strict=True)
                 )
@@ -230,51 +211,51 @@ class Applier:
         for tenant in new:
             with ExitStack() as stack, suppress(CgroupGoneError, LimitRejectedError):
                 cgroup = self._to_write(stack, tenant, changes.control)
-                if not isinstance(cgroup, _Outcome):
+                if not isinstance(cgroup, Outcome):
                     originals.append(self._original(cgroup, file))
         with suppress(OSError):
             self._originals.record(originals)
 
-    def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | _Outcome:
+    def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | Outcome:
         """Open a tenant's cgroup, or say what becomes of its change where that fails."""
         if (sampled := self.opened(tenant)) is not None:
             return sampled
         path = self._places.path(tenant)
         if path is None:
             why = self._places.problems.get(tenant, "no such cgroup")
-            return _Outcome(Result.GONE, why=why)
+            return Outcome(Result.GONE, why=why)
         try:
             return stack.enter_context(TenantCgroup(path))
         except (CgroupGoneError, LimitRejectedError) as error:
-            return _failure(error)
+            return failure(error)
 
     def _to_write(
         self, stack: ExitStack, tenant: int, control: AnyControl
-    ) -> TenantCgroup | _Outcome:
+    ) -> TenantCgroup | Outcome:
         """Open a tenant's cgroup, unless `control` is nothing that is written there."""
         cgroup = self._opened(stack, tenant)
-        if isinstance(cgroup, _Outcome) or control in _OF_UNITS:
+        if isinstance(cgroup, Outcome) or control in _OF_UNITS:
             return cgroup
         return _SYSTEMDS if unit_of(cgroup.path) else cgroup
 
-    def _record(self, file: str, cgroups: Sequence[TenantCgroup | _Outcome]) -> dict[int, _Outcome]:
+    def _record(self, file: str, cgroups: Sequence[TenantCgroup | Outcome]) -> dict[int, Outcome]:
         """Put the values in force on disk where they are not yet; return whom that fails for."""
-        failed: dict[int, _Outcome] = {}
+        failed: dict[int, Outcome] = {}
         originals: dict[int, Original] = {}
         for place, cgroup in enumerate(cgroups):
-            if isinstance(cgroup, _Outcome) or self._holds(cgroup, file):
+            if isinstance(cgroup, Outcome) or self._holds(cgroup, file):
                 continue
             try:
                 originals[place] = self._original(cgroup, file)
             except (CgroupGoneError, LimitRejectedError) as error:
-                failed[place] = _failure(error)
+                failed[place] = failure(error)
         if not originals:
             return failed
         try:
             self._originals.record(originals.values())
         except OSError as error:
             why = f"not written: its present value cannot be recorded ({error.strerror})"
-            failed.update({place: _Outcome(Result.REFUSED, why=why) for place in originals})
+            failed.update({place: Outcome(Result.REFUSED, why=why) for place in originals})
         return failed
 
     def _knows(self, tenant: int, file: str) -> bool:
@@ -288,109 +269,13 @@ class Applier:
     def _original(self, cgroup: TenantCgroup, file: str) -> Original:
         return _original(cgroup, self._places.key(cgroup.path), file)
 
-    def _written(
-        self,
-        cgroup: TenantCgroup | _Outcome,
-        control: Written,
-        file: str,
-        value: float,
-    ) -> _Outcome:
-        if isinstance(cgroup, _Outcome):
-            return cgroup
-        try:
-            if not isinstance(control, Control):
-                return _Outcome(Result.APPLIED, _written_of_disk(cgroup, control, file, value))
-            if control in (Control.MEMORY_HIGH, Control.MEMORY_MAX):
-                is_high = control is Control.MEMORY_HIGH
-                return (self._memory_high if is_high else self._memory_max)(cgroup, value)
-            if unit_of(cgroup.path):
-                return self._asked(cgroup, control, value)
-            if control is Control.CPU_MAX:
-                kept = set_quota(cgroup, value, self._record_burst)
-            else:
-                kept = cgroup.set_limit(control, value)
-            return _Outcome(Result.APPLIED, kept)
-        except (CgroupGoneError, LimitRejectedError, ValueError) as error:
-            return _failure(error)
-
-    def _memory_high(self, cgroup: TenantCgroup, wanted: float) -> _Outcome:
-        """Write memory.high, but never below what the tenant cannot give back (safety rule 4)."""
-        floor = 0.0
-        if math.isfinite(wanted):
-            floor = memory_floor_bytes(cgroup, margin_bytes=self._margin_bytes)
-        value, usage = max(wanted, floor), cgroup.memory_current
-        if value < usage:
-            return self._set_later(cgroup, value, usage)
-        self._lowering.withdraw(cgroup.path, value)
-        if unit_of(cgroup.path):
-            return self._asked(cgroup, Control.MEMORY_HIGH, value)
-        kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
-        if value <= wanted:
-            return _Outcome(Result.APPLIED, kept)
-        stuck, margin = (floor - self._margin_bytes) / _MIB, self._margin_bytes / _MIB
-        why = f"{stuck:.1f} MiB cannot be reclaimed, and {margin:.1f} MiB is the margin"
-        return _Outcome(Result.HELD_BACK, kept, why)
-
-    def _memory_max(self, cgroup: TenantCgroup, wanted: float) -> _Outcome:
-        """Write memory.max, but never lower it to less than is in use: the kernel would kill.
-
-        It follows what is in use down, outside a dead-band.  What came between the look and the
-        write is seen after it, and undone.
-        """
-        in_force, usage = cgroup.memory_max, cgroup.memory_current
-        kept, value = in_force, max(wanted, min(in_force, usage + self._margin_bytes))
-        if value == wanted or in_force - value > _MAX_DEAD_BAND * self._margin_bytes:
-            kept = cgroup.set_limit(Control.MEMORY_MAX, value)
-        if kept < in_force and cgroup.memory_current > kept - self._margin_bytes / 2:
-            kept = cgroup.set_limit(Control.MEMORY_MAX, in_force)
-        if kept <= wanted:
-            return _Outcome(Result.APPLIED, kept)
-        why = f"{usage / _MIB:.1f} MiB in use: it comes down with that"
-        return _Outcome(Result.HELD_BACK, kept, why)
-
-    def _set_later(self, cgroup: TenantCgroup, value: float, usage: float) -> _Outcome:
-        """Have a value below `usage` set beside the tick: reclaim may take long, also on a raise.
-
-        A raise eases the tenant, so it waits for no rest; what is in force already gains nothing.
-        """
-        in_force = cgroup.memory_high
-        is_raise = value >= in_force + PAGE_BYTES
-        if not is_raise and self._lowering.is_resting(cgroup.path):
-            why = f"{usage / _MIB:.1f} MiB in use, which reclaim could not lower just now"
-            return _Outcome(Result.HELD_BACK, in_force, why)
-        self._lowering.offer(cgroup.path, cgroup.cgroup_id, value, found_bytes=in_force)
-        how = "raised" if is_raise else "lowered in steps"
-        why = f"{usage / _MIB:.1f} MiB in use: {how}, beside the tick"
-        return _Outcome(Result.PENDING, in_force, why)
-
     def open_up(self, tenant: int) -> None:
         """Have systemd give a unit the files of its limits: without need it hands down no cpu."""
         path = self._places.path(tenant)
         if path is None or not unit_of(path):
             return
         with suppress(CgroupGoneError, LimitRejectedError), TenantCgroup(path) as cgroup:
-            self._writer.offer(cgroup, Control.CPU_MAX, math.inf)
-
-    def _asked(self, cgroup: TenantCgroup, control: Control, value: float) -> _Outcome:
-        """Have systemd set a unit's value, beside the tick; what it holds already costs no call."""
-        value, in_force = held_by_systemd(control, value), cgroup.limit(control)
-        if is_kept(control, value, in_force, page_bytes=PAGE_BYTES):
-            return _Outcome(Result.APPLIED, in_force)
-        if control is Control.CPU_MAX and cgroup.has(BURST):
-            burst_us = cgroup.cpu_max_burst_us
-            if burst_us > value * PERIOD_US:
-                why = f"{BURST} of {burst_us} us is above it, and systemd sets none: set it to 0"
-                return _Outcome(Result.REFUSED, in_force, why)
-        self._writer.offer(cgroup, control, value)
-        why = f"systemd is asked to set it for {cgroup.path.name}"
-        return _Outcome(Result.PENDING, in_force, why)
-
-    def _put_memory_high(self, cgroup: TenantCgroup, value: float) -> None:
-        """Write memory.high in a worker's thread, or have systemd do so."""
-        if unit_of(cgroup.path):
-            self._writer.put(cgroup, {Control.MEMORY_HIGH: value})
-        else:
-            cgroup.memory_high = value
+            self._values.open_up(cgroup)
 
     def _record_burst(self, cgroup: TenantCgroup) -> None:
         """Put cpu.max.burst on disk as it is now, where it is not yet.
@@ -408,28 +293,5 @@ class Applier:
             raise LimitRejectedError(f"{BURST}: cannot be recorded ({error})") from error
 
 
-def _written_of_disk(
-    cgroup: TenantCgroup, control: DiskControl | DiskWeight, file: str, value: float
-) -> float:
-    """Write a number of io.max or a disk's weight, of which bfq knows fewer; return what is kept.
-
-    Raises:
-        CgroupGoneError: The cgroup vanished.
-        LimitRejectedError: It has no such control, or the kernel refused the value.
-
-    """
-    if isinstance(control, DiskControl):
-        return cgroup.set_disk_limit(control, file, value)
-    scale = BFQ_FINENESS if file.startswith(f"{BFQ_WEIGHT} ") else 1
-    weight = max(round(float(text(control, value)) / scale), 1)
-    cgroup.restore(file, str(weight))
-    return float(weight * scale)
-
-
 def _original(cgroup: TenantCgroup, name: str, file: str) -> Original:
     return Original(name, incarnation(cgroup, name), str(file), cgroup.text(file))
-
-
-def _failure(error: Exception) -> _Outcome:
-    is_gone = isinstance(error, CgroupGoneError)
-    return _Outcome(Result.GONE if is_gone else Result.REFUSED, why=str(error))

@@ -52,8 +52,9 @@ class LimitFile(BaseFileInterface):  # type: ignore[misc]  # cgroupspy ships no 
         return limits.text(self.control, value)
 
     def __set__(self, instance: "TenantCgroup", value: float) -> None:
-        """Write, then read back: the kernel may keep something else without an error."""
-        instance.set_limit(self.control, value)
+        """Write, then read back, each by itself: while reclaim is waited for, others may look."""
+        super().__set__(instance, value)
+        _check_kept(self.control, value, self.__get__(instance, type(instance)))
 
 
 class TenantCgroup:
@@ -142,8 +143,7 @@ class TenantCgroup:
         """
         said = self.exchanged(control.value.encode(), limits.text(control, value))
         kept = _parsed(control, said)
-        if not limits.is_kept(control, value, kept, page_bytes=PAGE_BYTES):
-            raise LimitRejectedError(f"{control}: wrote {value:g}, the kernel kept {kept:g}")
+        _check_kept(control, value, kept)
         return kept
 
     def text(self, filename: str) -> str:
@@ -270,6 +270,12 @@ def _parsed(control: Control, said: str) -> float:
         return limits.parse(control, said)
     except ValueError as error:
         raise LimitRejectedError(f"{control} reads {said!r}: not understood") from error
+
+
+def _check_kept(control: Control, value: float, kept: float) -> None:
+    """Raise LimitRejectedError where the kernel kept something else, which it does silently."""
+    if not limits.is_kept(control, value, kept, page_bytes=PAGE_BYTES):
+        raise LimitRejectedError(f"{control}: wrote {value:g}, the kernel kept {kept:g}")
 
 
 def _of_disk(file: str, said: str, disk: str) -> str:
