@@ -76,11 +76,11 @@ class DriftWatch:
         self._seen_at_s = now_s
         self._drop_void(self._board.pins(self._roster, now_s), sample)
         if changes:
-            self._board.put(self._pins_for(changes, sample, now_s))
+            earlier = self._board.pins(self._roster, now_s)
+            self._board.put(self._pins_for(changes, earlier, sample, now_s))
         pins = self._board.pins(self._roster, now_s)
-        is_put_back = self.settings.policy == "restore"
         total = self.tick.total + len(changes) + len(sample.network.restored)
-        self.tick = DriftTick(pins, changes, is_put_back, total, self._lost(sample, now_s))
+        self.tick = DriftTick(pins, changes, total, self._lost(sample, now_s))
         return pins
 
     def _lost(self, sample: HostSample, now_s: float) -> tuple[Loss, ...]:
@@ -108,15 +108,21 @@ class DriftWatch:
             for position in np.flatnonzero(is_changed).tolist()
         ]
 
-    def _pins_for(self, changes: Sequence[Drift], sample: HostSample, now_s: float) -> list[Pin]:
-        """Return pins of what was changed, or of what somebody insists on changing."""
+    def _pins_for(
+        self, changes: Sequence[Drift], earlier: Pins, sample: HostSample, now_s: float
+    ) -> list[Pin]:
+        """Return pins of what was changed, or of what somebody insists on changing.
+
+        What an operator has pinned is put back whatever the policy, unless somebody insists.
+        """
         custody = self._custody
         insisting = {control: custody.is_insisting(control) for control in custody.left}
         until_s, is_put_back = now_s + self.settings.pin_s, self.settings.policy == "restore"
         pins = []
         for one in changes:
             is_insisting = bool(insisting[one.control][one.tenant])
-            if is_put_back and not is_insisting:
+            is_asked_for = earlier.is_operators(one.control, one.tenant)
+            if (is_put_back or is_asked_for) and not is_insisting:
                 continue
             origin = Origin.INSISTING if is_insisting else Origin.ANOTHER
             name, cgroup_id = self._roster.names[one.tenant], int(sample.cgroup_id[one.tenant])

@@ -86,6 +86,12 @@ class Pins:
             return np.full_like(most, np.nan)
         return np.minimum(np.maximum(self.value[control], least), most)
 
+    def is_operators(self, control: AnyControl, tenant: int) -> bool:
+        """Say whether an operator has pinned a control of the tenant at this position."""
+        if control not in self.value or np.isnan(self.value[control][tenant]):
+            return False
+        return not self.is_foreign[control][tenant]
+
     def stands(self, control: AnyControl | None, in_force: Floats, *, least: Floats) -> Bools:
         """Say whose file is left as it is: somebody else set it, to no less than `least`.
 

@@ -121,7 +121,6 @@ class DriftTick:
 
     pins: Pins
     changes: tuple[Drift, ...] = ()
-    is_put_back: bool = False  # what others change, as configured
     total: int = 0  # changes and losses since the agent's start
     losses: tuple[Loss, ...] = ()  # of late
 

@@ -249,7 +249,11 @@ def test_a_lowering_beside_the_ticks_is_no_drift_and_another_ends_it(
         (calm / "memory.high").write_text(str(200 * MIB))
         record = agent.tick()
         assert changes(record) == [("calm", "memory.high")]
-        agent.tick(4)
+        agent.tick(24)
+        assert memory_high(calm) <= 80 * MIB, "what an operator pinned is put back"
+        agent.daemon.pins.drop([("calm", Control.MEMORY_HIGH)])
+        (calm / "memory.high").write_text(str(200 * MIB))
+        agent.tick(5)
         assert memory_high(calm) == 200 * MIB
         pins = agent.daemon.pins.of("calm")
-        assert [one.origin for one in pins] == [Origin.ANOTHER], "the last word counts"
+        assert [one.origin for one in pins] == [Origin.ANOTHER]

@@ -207,6 +207,22 @@ def test_an_operators_pin_is_reached_in_steps_and_held() -> None:
     assert in_force(found, Control.CPU_MAX) > 1.0
 
 
+def test_what_an_operator_pinned_is_put_back_and_not_replaced_by_anothers_value() -> None:
+    found = scenario()
+    board, until_s = found.loop.drift._board, found.now_s + 1e4
+    board.put([Pin("a", Control.CPU_MAX, 0.6, until_s)])
+    found.host.wants_cores[A] = 4.0
+    found.tick(20)
+    another_writes(found, Control.CPU_MAX, 3.0)
+    record = found.tick()
+    assert changes(record) == [(Control.CPU_MAX, A, 3.0)]
+    found.tick(20)
+    assert in_force(found, Control.CPU_MAX) == pytest.approx(0.6)
+    pins = board.pins(found.loop.roster, found.now_s)
+    assert pins.value[Control.CPU_MAX][A] == 0.6
+    assert pins.until_s[Control.CPU_MAX][A] == until_s
+
+
 @pytest.mark.parametrize("other", ["recreated", "of the same"])
 def test_what_an_earlier_agent_left_pinned_holds_for_the_same_cgroup_only(other: str) -> None:
     found, ids = scenario(), {"recreated": 77, "of the same": 1}
