@@ -76,6 +76,9 @@ class Applier:
         # Returns a tenant's cgroup as it was sampled, where that is open: opening costs a third.
         self.opened: Callable[[int], TenantCgroup | None] = dict[int, TenantCgroup]().get
         self._own: set[tuple[str, int]] = set()  # files written here in this tick
+        # Files that wait for the next tick, as somebody else wrote them, and that waited for this.
+        self._waiting: set[tuple[str, int]] = set()
+        self._waited: set[tuple[str, int]] = set()
         self._values = ValueWriter(
             memory_margin_bytes=memory_margin_bytes, record_burst=self._record_burst
         )
@@ -128,6 +131,7 @@ class Applier:
     def written_beside(self) -> dict[Control, dict[int, set[float]]]:
         """Return what was written beside the ticks since this was last asked, by position."""
         self._own.clear()
+        self._waited, self._waiting = self._waiting, set()
         written = self._values.written_beside()
         return {control: self._by_position(paths) for control, paths in written.items() if paths}
 
@@ -164,6 +168,7 @@ class Applier:
         """Return whose file somebody else wrote since it was sampled: the next sample will show it.
 
         Our own writes are told too, and those beside the ticks: of memory.high nothing is sure.
+        Nobody holds us off by writing all the time: what has waited for one tick waits no more.
         """
         if control is Control.MEMORY_HIGH:
             return set()
@@ -171,7 +176,9 @@ class Applier:
         if control is Control.CPU_WEIGHT:
             names.append("cpu.weight.nice")
         found = set().union(*(touched.get(name, ()) for name in names))
-        return {tenant for tenant in found if (file, tenant) not in self._own}
+        waiting = {(file, tenant) for tenant in found} - self._own - self._waited
+        self._waiting |= waiting
+        return {tenant for _, tenant in waiting}
 
     def _carried_out(
         self, control: Written, file: str, changes: Changes, start: int, touched: set[int]

@@ -200,6 +200,15 @@ def test_what_somebody_wrote_since_it_was_sampled_is_not_overwritten(
     sampler.close()
 
 
+def test_who_writes_in_each_tick_holds_us_off_for_one_only(tmp_path: Path) -> None:
+    names = make(tmp_path, 1, **{"cpu.max": "max 100000", "cpu.weight": "100"})
+    with applier(tmp_path, names, Originals(tmp_path / "originals.json")) as writer:
+        writer.touched = lambda: {"cpu.max": {0}}
+        for expected in (Result.HELD_BACK, Result.APPLIED, Result.HELD_BACK, Result.APPLIED):
+            writer.written_beside()
+            assert apply(writer, 1, Control.CPU_MAX, 2.0).result.tolist() == [expected]
+
+
 @pytest.mark.parametrize(
     ("in_force", "wanted", "kept", "result"),
     [
