@@ -15,7 +15,7 @@ from enforce.floor import memory_floor_bytes
 from enforce.limits import PERIOD_US, is_kept, text
 from enforce.lowering import Lowering
 from enforce.places import unit_of
-from enforce.quota import BURST, set_quota
+from enforce.quota import BURST, Quotas
 from enforce.units import Bus, UnitWriter, held_by_systemd
 
 Written = Control | DiskControl | DiskWeight  # what is a control file, or a line of one
@@ -48,7 +48,7 @@ class ValueWriter:
     def __init__(
         self, *, memory_margin_bytes: float, record_burst: Callable[[TenantCgroup], None]
     ) -> None:
-        self._margin_bytes, self._record_burst = memory_margin_bytes, record_burst
+        self._margin_bytes, self._quotas = memory_margin_bytes, Quotas(record_burst)
         self._bus = Bus()
         self._units = UnitWriter(self._bus)
         self._lowering = Lowering(margin_bytes=memory_margin_bytes, write=self._put_memory_high)
@@ -78,7 +78,7 @@ class ValueWriter:
             if unit_of(cgroup.path):
                 return self._asked(cgroup, control, value)
             if control is Control.CPU_MAX:
-                kept = set_quota(cgroup, value, self._record_burst)
+                kept = self._quotas.put(cgroup, value)
             else:
                 kept = cgroup.set_limit(control, value)
             return Outcome(Result.APPLIED, kept)

@@ -93,7 +93,7 @@ def test_a_control_without_its_controller_is_refused(applier: Applier, cgroup_ro
     assert "not enabled" in outcomes.why[0]
 
 
-def test_a_burst_above_the_quota_to_come_is_lowered_first(
+def test_a_burst_above_the_quota_to_come_is_lowered_first_and_comes_back(
     applier: Applier, cgroup_root: Path, tmp_path: Path
 ) -> None:
     tenant = cgroup_root / "a"
@@ -102,6 +102,12 @@ def test_a_burst_above_the_quota_to_come_is_lowered_first(
     (tenant / "child").mkdir()  # keeps it from being removed as empty
     assert write(applier, Control.CPU_MAX, 0.2).result.tolist() == [Result.APPLIED]
     assert (tenant / "cpu.max.burst").read_text() == "20000\n"
+    for cores, burst_us in ((0.3, 30_000), (0.1, 10_000), (2.0, 40_000), (0.2, 20_000)):
+        assert write(applier, Control.CPU_MAX, cores).result.tolist() == [Result.APPLIED]
+        assert (tenant / "cpu.max.burst").read_text() == f"{burst_us}\n"
+    (tenant / "cpu.max.burst").write_text("5000")  # who sets it anew keeps it
+    assert write(applier, Control.CPU_MAX, 2.0).result.tolist() == [Result.APPLIED]
+    assert (tenant / "cpu.max.burst").read_text() == "5000\n"
     Originals(tmp_path / "originals.json").release(cgroup_root)
     assert (tenant / "cpu.max").read_text() == "50000 100000\n"
     assert (tenant / "cpu.max.burst").read_text() == "40000\n"
