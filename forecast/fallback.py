@@ -23,25 +23,21 @@ def fallback_profile(history: NDArray[np.floating], *, step: int, min_points: in
     """Return a profile from the last rows of `history` (steps, series); NaN is a gap.
 
     The sample of the next step is the last 12 values, the newest again, and the newest more or
-    less the prior.  The bound on the maximum is the last maximum plus the prior, and the next step
-    ends there too.  A series with fewer than `min_points` points is LEARNING, others FALLBACK; one
-    with none is NaN throughout.
+    less the prior; the bound on the maximum is the last maximum plus the prior.  A series with
+    fewer than `min_points` points is LEARNING, others FALLBACK; one with none is NaN throughout.
     """
     recent = history[-MAXIMUM_STEPS:].astype(np.float64)
     prior = _PRIOR_FRACTION * _highest(recent)
     newest = _newest(recent)
     around = np.stack((newest, newest, newest + prior, np.maximum(newest - prior, 0.0)))
     sample = np.concatenate((recent[-SPREAD_STEPS:], around))
-    grid = quantiles(np.sort(sample, axis=0).T, LEVELS).T
-    bound = last_maximum_bound(recent)
-    grid[-1] = np.fmax(grid[-1], bound)
     points = np.isfinite(history[-max(min_points, 1) :]).sum(axis=0)
     return Profile(
         step=step,
         levels=LEVELS,
-        grid=grid,
+        grid=quantiles(np.sort(sample, axis=0).T, LEVELS).T,
         expected=newest,
-        maximum=np.broadcast_to(bound, (HORIZONS, len(BOUNDS), len(newest))),
+        maximum=np.broadcast_to(last_maximum_bound(recent), (HORIZONS, len(BOUNDS), len(newest))),
         source=np.where(points < min_points, Source.LEARNING, Source.FALLBACK).astype(np.uint8),
     )
 
