@@ -1,0 +1,47 @@
+"""What tenants' limits must not do to others' packets, and what is said where they do not hold."""
+
+import os
+import socket
+from contextlib import closing
+
+import numpy as np
+import pytest
+from shaping import Bench
+from traffic import BOX, LINK, OURS, THEIRS, Traffic, lay_veth, send_datagrams, sh
+
+from enforce.links.netlink import ClassSocket
+from enforce.links.uplink import ifb_name, ifindex_of
+
+pytestmark = pytest.mark.kernel
+
+
+def test_what_is_forwarded_arrives_though_a_socket_here_waits_at_its_port(
+    bench: Bench, traffic: Traffic
+) -> None:
+    lay_veth()
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as local:
+        local.bind(("", 5353))
+        bench.read()
+        assert traffic.box_receives_datagram(5353)
+        # A socket with a peer is another matter: what comes for it is its tenant's.
+        (bench.root / "acme" / "cgroup.procs").write_text(str(os.getpid()))
+        try:
+            connected = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        finally:
+            (bench.root.parent / "cgroup.procs").write_text(str(os.getpid()))
+    with closing(connected):
+        connected.bind((OURS, 5354))
+        connected.connect((THEIRS, 5355))
+        send_datagrams(OURS, 5354, sent_from=5355, count=9)
+        assert connected.recv(99) == b"datagram"
+    found = bench.read()
+    assert found.problems == ()
+    assert in_packets(bench) == 9
+    sh(f"ip netns del {BOX}")
+
+
+def in_packets(bench: Bench) -> float:
+    """Return how many packets for the first tenant passed the ifb."""
+    with closing(ClassSocket()) as netlink:
+        found = netlink.classes(ifindex_of(ifb_name(ifindex_of(LINK))))
+    return float(found.of(np.array([0x10])).packets[0])
