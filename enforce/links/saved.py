@@ -13,7 +13,8 @@ from enforce.durable import replace_file
 from enforce.links.messages import ROOT, Qdisc
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import PINS, unpin
-from enforce.links.uplink import foreign_root, has_clsact, ifindex_of, remove, remove_ifb
+from enforce.links.route import remove, remove_ifb
+from enforce.links.uplink import foreign_root, has_clsact, ifindex_of
 
 NAME = "uplinks.json"
 _VERSION = 1

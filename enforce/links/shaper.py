@@ -23,10 +23,11 @@ from enforce.columns import (
 )
 from enforce.links.classes import MAJOR, minors_for
 from enforce.links.netlink import ClassSocket
+from enforce.links.port import Port
 from enforce.links.programs import Counters, Programs, depth_of
 from enforce.links.saved import SavedUplinks
 from enforce.links.tree import Tree
-from enforce.links.uplink import Direction, Port, Uplink, UplinkError, directions
+from enforce.links.uplink import Direction, Uplink, UplinkError, directions
 from enforce.links.veths import Veths
 
 # What cannot be set up is tried again after so many reads: loading programs takes 40 ms.
@@ -90,8 +91,8 @@ class Shaper:
         self._programs: Programs | None = None
         self._minors: Ints | None = None
         self._untold = 0
-        self._made: dict[str, int] = {}  # for which interface, by uplink
-        self._remade: set[str] = set()  # by this read: what they had below went with it
+        self._made: dict[tuple[str, str], int] = {}  # for which interface, by uplink and direction
+        self._remade: set[tuple[str, str]] = set()  # by this read: what was below went with it
         self._restored: list[Restored] = []  # by this read
         self._reads = -1
         self._failed: dict[str, tuple[int, str]] = {}  # what, when last tried, and why it failed
@@ -114,10 +115,11 @@ class Shaper:
         for place, port in enumerate(self._ports):
             self._fill_counted(columns, place, counters, cgroup_id)
             self._fill_unlimited(columns, place, cgroup_id)
-            if len(self._classed) and self._try(port.uplink.name, partial(self._settle, port)):
-                for way in directions(port.uplink):
+            for way in directions(port.uplink) if len(self._classed) else ():
+                what = f"{port.uplink.name} {way}"
+                if self._try(f"{what} set up", partial(self._settle, port, way)):
                     fill = partial(self._fill_classes, columns, place, way, cgroup_id)
-                    self._try(f"{port.uplink.name} {way}", fill)
+                    self._try(what, fill)
             if port is self._receiving:
                 self._read_veths(columns, place, cgroup_id)
             left = columns.out_bytes[place].copy()
@@ -199,21 +201,24 @@ class Shaper:
         if failed:
             raise UplinkError(f"{failed[0].uplink} cannot be put back: {failed[0].why}")
 
-    def _settle(self, port: Port) -> None:
-        """See to it that an uplink has qdiscs and filters: all anew at first, then what lacks."""
+    def _settle(self, port: Port, way: Direction) -> None:
+        """See to it that one direction has qdiscs and filters: all at first, then what lacks."""
         name, programs, ifindex = port.uplink.name, self._programs, port.ifindex
-        was_made = self._made.get(name) == ifindex
+        was_made = self._made.get((name, way)) == ifindex
         if programs is None:
             return
-        missing = port.missing(programs) if was_made else []
+        missing = port.missing(programs, way) if was_made else []
         if was_made and not missing:
             return
-        self._made.pop(name, None)
-        self._remade.add(name)
+        self._made.pop((name, way), None)
+        self._remade.add((name, way))
         port.check()
         self._saved.record(self._netlink, name)
-        port.make(programs)
-        self._made[name] = ifindex
+        try:
+            port.make(programs, way)
+        except Exception as error:  # pyroute2 raises what it likes
+            raise UplinkError(f"{name} {way} cannot be set up: {error}") from error
+        self._made[name, way] = ifindex
         self._note(name, missing)
 
     def _note(self, where: str, restored: Iterable[Restored]) -> None:
@@ -228,7 +233,7 @@ class Shaper:
         found = self._netlink.classes(ifindex)
         own = port.keep_own_classes(found, way)
         mine = tree.complete(ifindex, found, cgroup_id != 0)
-        if port.uplink.name not in self._remade:
+        if (port.uplink.name, way) not in self._remade:
             self._note(port.uplink.name, own)
             self._note(f"{port.uplink.name} {way}", tree.restored)
         getattr(columns, f"{way}_rate")[place, at] = mine.rate[at]

@@ -11,9 +11,10 @@ import numpy as np
 from enforce.columns import Changes, ClassControl, Outcomes, Restored
 from enforce.links.classes import Classes
 from enforce.links.netlink import ClassSocket
+from enforce.links.route import make_single
 from enforce.links.saved import SavedUplinks
 from enforce.links.tree import Tree
-from enforce.links.uplink import UplinkError, foreign_root, ifindex_of, make_single
+from enforce.links.uplink import UplinkError, foreign_root, ifindex_of
 
 _ONE = np.ones(1, dtype=np.bool_)
 _FIRST = np.zeros(1, dtype=np.int64)

@@ -45,3 +45,28 @@ def in_packets(bench: Bench) -> float:
     with closing(ClassSocket()) as netlink:
         found = netlink.classes(ifindex_of(ifb_name(ifindex_of(LINK))))
     return float(found.of(np.array([0x10])).packets[0])
+
+
+@pytest.mark.parametrize(
+    ("hook", "way", "other"), [("ingress", "in", "out"), ("egress", "out", "in")]
+)
+def test_a_direction_that_cannot_be_set_up_leaves_nothing_and_costs_the_other_nothing(
+    bench: Bench, hook: str, way: str, other: str
+) -> None:
+    # Somebody's filter of another kind has the very priority that ours is to have.
+    sh(f"tc qdisc add dev {LINK} clsact")
+    sh(f"tc filter add dev {LINK} {hook} prio 125 protocol ip matchall action pass")
+    found = sh(f"tc filter show dev {LINK} {hook}")
+    columns = bench.read()
+    assert [one.partition(":")[0] for one in columns.problems] == ["network"]
+    assert f"{LINK} {way} cannot be set up" in columns.problems[0]
+    assert np.isnan(getattr(columns, f"{way}_ceil")).all()
+    assert getattr(columns, f"{other}_ceil").tolist() == [[np.inf, np.inf]]
+    assert ("htb" in sh(f"tc qdisc show dev {LINK}")) == (way == "in")
+    assert bool(ifindex_of(ifb_name(ifindex_of(LINK)))) == (way == "out")
+    assert sh(f"tc filter show dev {LINK} {hook}") == found
+    sh(f"tc filter del dev {LINK} {hook} prio 125")
+    for _ in range(10):  # what failed is tried again after ten reads
+        columns = bench.read()
+    assert columns.problems == ()
+    assert getattr(columns, f"{way}_ceil").tolist() == [[np.inf, np.inf]]
