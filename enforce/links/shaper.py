@@ -21,13 +21,14 @@ from enforce.columns import (
     Outcomes,
     Restored,
 )
-from enforce.links.classes import MAJOR, minors_for
+from enforce.links.classes import MAJOR, minors_for, others_than
 from enforce.links.netlink import ClassSocket
 from enforce.links.port import Port
 from enforce.links.programs import Counters, Programs, depth_of
+from enforce.links.route import take_off
 from enforce.links.saved import SavedUplinks
 from enforce.links.tree import Tree
-from enforce.links.uplink import Direction, Uplink, UplinkError, directions
+from enforce.links.uplink import Direction, Uplink, UplinkError, directions, ifindex_of
 from enforce.links.veths import Veths
 
 # What cannot be set up is tried again after so many reads: loading programs takes 40 ms.
@@ -172,8 +173,32 @@ class Shaper:
         ids = cgroup_id[self._classed].tolist()
         before = [known[one] & 0xFFFF if one in known else None for one in ids]
         minors = np.zeros(self._count, dtype=np.int64)
-        minors[self._classed] = minors_for(before)
+        minors[self._classed] = minors_for(before, self._without_others(before))
+        if self._receiving is not None:
+            newcomers = self._classed[[minor is None for minor in before]]
+            names = [self._veth_names[one] for one in newcomers.tolist() if one in self._veth_names]
+            take_off(self._netlink, [one for one in map(ifindex_of, names) if one])
         return minors
+
+    def _without_others(self, known: Sequence[int | None]) -> set[int]:
+        """Remove classes that no tenant is known by: a newcomer must not find another's limits.
+
+        Returns:
+            Which the kernel did not remove.
+
+        Raises:
+            OSError: It did not tell.
+
+        """
+        kept = np.array([one for one in known if one is not None], dtype=np.int64)
+        left: set[int] = set()
+        for port in self._ports if len(self._classed) else ():
+            for ifindex in filter(None, map(port.ifindex_of, directions(port.uplink))):
+                others = others_than(kept, self._netlink.classes(ifindex))
+                if len(others):
+                    self._netlink.remove_classes(ifindex, others.tolist())
+                    left.update(others_than(kept, self._netlink.classes(ifindex)).tolist())
+        return left
 
     def _made_veths(self, minors: Ints) -> Veths | None:
         port = self._receiving

@@ -11,7 +11,7 @@ import numpy as np
 from enforce.columns import Changes, ClassControl, Outcomes, Restored
 from enforce.links.classes import Classes
 from enforce.links.netlink import ClassSocket
-from enforce.links.route import make_single
+from enforce.links.route import make_single, take_off
 from enforce.links.saved import SavedUplinks
 from enforce.links.tree import Tree
 from enforce.links.uplink import UplinkError, foreign_root, ifindex_of
@@ -54,6 +54,10 @@ class Veths:
         root = self._netlink.root(ifindex)
         found = self._netlink.classes(ifindex)
         is_known, tree = self._made.get(position) == ifindex, self._trees[position]
+        if not is_known and root is not None and root.is_ours and tree.minor not in found.minor:
+            # Of another tenant, or from before: what has no class there is not limited.
+            take_off(self._netlink, [ifindex])
+            root = None
         if root is None or not root.is_ours or len(found.minor) == 0:
             foreign = foreign_root(self._netlink, name)
             if foreign is not None:

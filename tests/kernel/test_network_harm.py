@@ -6,11 +6,12 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from shaping import Bench
-from traffic import BOX, LINK, OURS, THEIRS, Traffic, lay_veth, send_datagrams, sh
+from shaping import CAPACITY, Bench
+from traffic import BOX, LINK, MBIT, OURS, THEIRS, Traffic, lay_veth, send_datagrams, sh
 
 from enforce.links.netlink import ClassSocket
-from enforce.links.uplink import ifb_name, ifindex_of
+from enforce.links.shaper import Shaper
+from enforce.links.uplink import Uplink, ifb_name, ifindex_of
 
 pytestmark = pytest.mark.kernel
 
@@ -70,3 +71,18 @@ def test_a_direction_that_cannot_be_set_up_leaves_nothing_and_costs_the_other_no
         columns = bench.read()
     assert columns.problems == ()
     assert getattr(columns, f"{way}_ceil").tolist() == [[np.inf, np.inf]]
+
+
+def test_a_newcomer_finds_no_limit_of_one_who_has_left(bench: Bench) -> None:
+    bench.read()
+    bench.set("out", "ceil", 8 * MBIT, 80 * MBIT)
+    bench.set("out", "rate", 4 * MBIT, 1 * MBIT)
+    bench.shaper.close()
+    (bench.root / "zeta").mkdir()
+    uplink, names = Uplink(LINK, CAPACITY, CAPACITY), ("bits", "zeta")
+    bench.shaper = Shaper(bench.root, names, [uplink], is_limited=[True] * 2, record=bench.record)
+    ids = np.array([(bench.root / name).stat().st_ino for name in names])
+    found = bench.shaper.read(ids)
+    assert found.out_ceil.tolist() == [[80 * MBIT, np.inf]]
+    assert found.out_rate[0, 1] < 1 * MBIT
+    (bench.root / "zeta").rmdir()
