@@ -362,6 +362,8 @@ class Shaper:
 
     def _problems(self) -> tuple[str, ...]:
         found = [f"network: {why}" for _, why in self._failed.values()]
+        if self._saved.problem is not None:
+            found.append(f"network: {self._saved.problem}")
         if self._untold:
             found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if not all(tree.has_leaves for tree in self._trees.values()):

@@ -11,6 +11,7 @@ from enforce.links.netlink import ClassSocket
 Direction = Literal["out", "in"]
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # of clsact
 _CLSACT = 0xFFFFFFF1
+_IFB = "tidegate"
 FILTERS = {INGRESS: "tidegate_in", EGRESS: "tidegate_out"}
 
 
@@ -45,12 +46,23 @@ def ifindex_of(name: str) -> int:
 
 def ifb_name(ifindex: int) -> str:
     """Return the name of the ifb through which an uplink's tenants receive."""
-    return f"tidegate{ifindex}"
+    return f"{_IFB}{ifindex}"
+
+
+def number_of_ifb(name: str) -> int:
+    """Return for which interface an ifb of this name was made, 0 where it is no such name."""
+    number = name.removeprefix(_IFB)
+    return int(number) if name != number and number.isdecimal() else 0
 
 
 def is_below(qdisc: Qdisc) -> bool:
     """Say whether a qdisc hangs below another, and not on the link itself."""
     return qdisc.parent not in (ROOT, _CLSACT)
+
+
+def is_clsact(qdisc: Qdisc) -> bool:
+    """Say whether a qdisc is the one that filters hang on."""
+    return qdisc.parent == _CLSACT
 
 
 def has_clsact(netlink: ClassSocket, ifindex: int) -> bool:
@@ -60,7 +72,7 @@ def has_clsact(netlink: ClassSocket, ifindex: int) -> bool:
         OSError: The kernel refused to tell.
 
     """
-    return any(one.parent == _CLSACT for one in netlink.qdiscs(ifindex))
+    return any(is_clsact(one) for one in netlink.qdiscs(ifindex))
 
 
 def foreign_root(netlink: ClassSocket, name: str) -> Qdisc | None:

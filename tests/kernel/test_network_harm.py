@@ -6,10 +6,12 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from shaping import CAPACITY, Bench
-from traffic import BOX, LINK, MBIT, OURS, THEIRS, Traffic, lay_veth, send_datagrams, sh
+from shaping import CAPACITY, Bench, started
+from traffic import BOX, LINK, MBIT, OURS, THEIRS, Traffic, ip, lay_veth, send_datagrams, sh
 
 from enforce.links.netlink import ClassSocket
+from enforce.links.programs import PINS
+from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
 from enforce.links.uplink import Uplink, ifb_name, ifindex_of
 
@@ -86,3 +88,21 @@ def test_a_newcomer_finds_no_limit_of_one_who_has_left(bench: Bench) -> None:
     assert found.out_ceil.tolist() == [[80 * MBIT, np.inf]]
     assert found.out_rate[0, 1] < 1 * MBIT
     (bench.root / "zeta").rmdir()
+
+
+def test_without_its_record_an_uplink_is_given_back_all_the_same(bench: Bench) -> None:
+    ip("link add dev ve8 type dummy", "link set ve8 up")
+    found = sh("tc qdisc show") + sh("ip -o link show")
+    bench.read()
+    sh("tc qdisc replace dev ve8 root handle 7d6e: htb")
+    bench.shaper.close()
+    bench.record.write_text("{")
+    done = give_back(bench.record)
+    assert {one.uplink for one in done if not one.why} == {LINK, "ve8"}
+    assert [one.uplink for one in done if one.why] == [str(bench.record)]
+    assert not PINS.exists()
+    sh(f"tc qdisc del dev {LINK} clsact")
+    assert sh("tc qdisc show") + sh("ip -o link show") == found
+    sh("ip link del ve8")
+    bench.shaper = started(bench.root, bench.record).shaper
+    bench.read()
