@@ -15,7 +15,6 @@ import numpy as np
 from enforce.columns import (
     Changes,
     ClassControl,
-    Floats,
     Ints,
     NetColumns,
     Outcomes,
@@ -27,36 +26,14 @@ from enforce.links.port import Port
 from enforce.links.programs import Counters, Programs, depth_of
 from enforce.links.route import take_off
 from enforce.links.saved import SavedUplinks
+from enforce.links.sent import Sent
 from enforce.links.tree import Tree
 from enforce.links.uplink import Direction, Uplink, UplinkError, directions, ifindex_of
 from enforce.links.veths import Veths
 
 # What cannot be set up is tried again after so many reads: loading programs takes 40 ms.
 _RETRY_EVERY = 10
-
-
-class _Sent:
-    """What tenants have sent on one uplink: as their classes count, else as programs do.
-
-    The two differ by what was dropped, and a class that is made anew starts at nothing: what comes
-    between two reads is added up, by whichever of them knew both times.
-    """
-
-    def __init__(self) -> None:
-        self._total: Floats | None = None
-        self._left = self._offered = np.empty(0)
-
-    def after(self, left: Floats, offered: Floats) -> Floats:
-        """Return all that was sent so far, given both counts now; NaN is unknown."""
-        if self._total is None:
-            self._total = np.where(np.isnan(left), np.nan_to_num(offered), left)
-        else:
-            by_class, by_program = left - self._left, offered - self._offered
-            with np.errstate(invalid="ignore"):
-                gained = np.where(by_class >= 0, by_class, np.where(by_program >= 0, by_program, 0))
-            self._total = self._total + gained
-        self._left, self._offered = left, offered
-        return np.where(np.isnan(left) & np.isnan(offered), np.nan, self._total)
+_NAMED = 3
 
 
 class Shaper:
@@ -74,21 +51,27 @@ class Shaper:
         *,
         is_limited: Sequence[bool],
         record: Path,
-        veths: Mapping[int, str] = MappingProxyType({}),
+        veths: Mapping[int, str | None] = MappingProxyType({}),
     ) -> None:
-        """Open nothing yet: the kernel is changed by the first `read`, which says what fails."""
-        self._root, self._count = root, len(names)
+        """Open nothing yet: the kernel is changed by the first `read`, which says what fails.
+
+        Those of `veths` are reached there only; of who has None nothing is known.
+        """
+        self._root, self._count, self._tenants = root, len(names), tuple(names)
+        self._veth_names = {at: name for at, name in veths.items() if name is not None}
+        unreached = sorted(veths.keys() - self._veth_names.keys())
+        self._unreached = np.array(unreached, dtype=np.int64)
         self._is_limited = np.array(is_limited, dtype=np.bool_)
+        reached = np.setdiff1d(np.arange(len(names)), self._unreached)
         # Where nobody is limited nobody needs a class, and uplinks are left as they are.
-        self._classed = np.arange(len(names) if self._is_limited.any() else 0)
+        self._classed = reached if self._is_limited[reached].any() else reached[:0]
         self._netlink, self._saved = ClassSocket(), SavedUplinks(record)
         self._ports = [Port(uplink, self._netlink) for uplink in uplinks]
         self._names = tuple(uplink.name for uplink in uplinks)
         self._trees: dict[tuple[str, str], Tree] = {}  # by uplink and direction
-        self._sent = [_Sent() for _ in uplinks]
-        self._veth_names = veths
+        self._sent = [Sent() for _ in uplinks]
         self._veths: Veths | None = None
-        self._apart = np.array(sorted(veths), dtype=np.int64)
+        self._apart = np.array(sorted(self._veth_names), dtype=np.int64)
         self._programs: Programs | None = None
         self._minors: Ints | None = None
         self._untold = 0
@@ -319,6 +302,7 @@ class Shaper:
         """Say where there are no classes that nothing limits anyone."""
         is_free = cgroup_id != 0
         is_free[self._classed] = False
+        is_free[self._unreached] = False
         for way in directions(self._ports[place].uplink):
             getattr(columns, f"{way}_rate")[place, is_free] = 0.0
             getattr(columns, f"{way}_ceil")[place, is_free] = np.inf
@@ -345,7 +329,8 @@ class Shaper:
         for name, field in (("out_offered_bytes", "out_bytes"), ("in_bytes", "in_bytes")):
             count = counters.of(field, cgroup_id, ifindex)
             getattr(columns, name)[place] = np.where(cgroup_id != 0, count, np.nan)
-            getattr(columns, name)[place, self._apart] = np.nan  # programs cannot tell theirs
+            for blind in (self._apart, self._unreached):  # whose packets programs cannot tell
+                getattr(columns, name)[place, blind] = np.nan
 
     def _try(self, what: str, act: Callable[[], None]) -> bool:
         """Do something unless it failed a short while ago; return whether it went well."""
@@ -364,6 +349,11 @@ class Shaper:
         found = [f"network: {why}" for _, why in self._failed.values()]
         if self._saved.problem is not None:
             found.append(f"network: {self._saved.problem}")
+        if names := [self._tenants[one] for one in self._unreached.tolist()]:
+            found.append(
+                f"network: {len(names)} tenant(s) elsewhere without a veth are neither limited nor "
+                f"counted: {', '.join(names[:_NAMED])}{', ...' * (len(names) > _NAMED)}"
+            )
         if self._untold:
             found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if not all(tree.has_leaves for tree in self._trees.values()):

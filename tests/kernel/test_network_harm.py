@@ -3,12 +3,14 @@
 import os
 import socket
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
 from shaping import CAPACITY, Bench, started
-from traffic import BOX, LINK, MBIT, OURS, THEIRS, Traffic, ip, lay_veth, send_datagrams, sh
+from traffic import BOX, LINK, MBIT, NAMES, OURS, THEIRS, Traffic, ip, lay_veth, send_datagrams, sh
 
+from enforce.columns import NET_QUANTITIES, Result
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import PINS
 from enforce.links.saved import give_back
@@ -106,3 +108,21 @@ def test_without_its_record_an_uplink_is_given_back_all_the_same(bench: Bench) -
     sh("ip link del ve8")
     bench.shaper = started(bench.root, bench.record).shaper
     bench.read()
+
+
+def test_of_a_tenant_elsewhere_without_a_veth_nothing_is_known_and_that_is_said(
+    link: Path, tmp_path: Path
+) -> None:
+    uplink, record = Uplink(LINK, CAPACITY, CAPACITY), tmp_path / "uplinks.json"
+    with closing(
+        Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: None})
+    ) as shaper:
+        bench = Bench(link, record, shaper)
+        found = bench.read()
+        assert [one for one in found.problems if "bits" in one] == list(found.problems)
+        assert len(found.problems) == 1
+        for name in NET_QUANTITIES:
+            assert np.isnan(getattr(found, name)[0, 1]), name
+            assert not np.isnan(getattr(found, name)[0, 0]), name
+        assert list(bench.set("out", "ceil", MBIT, MBIT).result) == [Result.APPLIED, Result.GONE]
+    assert [one.why for one in give_back(record)] == [""]
