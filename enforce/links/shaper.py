@@ -4,7 +4,8 @@ A tenant's class is made with all of the uplink as its ceil, as a new cgroup has
 is then set to is decided elsewhere.  One that was lost comes back as it was.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -291,12 +292,13 @@ class Shaper:
         """Write what concerns tenants behind a veth there, which is where it holds."""
         for place in np.flatnonzero(np.isin(changes.tenant, self._apart)).tolist():
             position = int(changes.tenant[place])
-            if self._veths is not None:
-                one = self._veths.write(position, control, float(changes.after[place]))
-                done.kept[place], done.result[place] = one.kept[0], one.result[0]
-                done.why.pop(position, None)
-                for why in one.why.values():
-                    done.why[position] = why
+            if self._veths is None:
+                continue
+            one = self._veths.write(position, control, float(changes.after[place]))
+            done.kept[place], done.result[place] = one.kept[0], one.result[0]
+            done.why.pop(position, None)
+            for why in one.why.values():
+                done.why[position] = why
 
     def _fill_unlimited(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
         """Say where there are no classes that nothing limits anyone."""
@@ -349,13 +351,25 @@ class Shaper:
         found = [f"network: {why}" for _, why in self._failed.values()]
         if self._saved.problem is not None:
             found.append(f"network: {self._saved.problem}")
+        for (uplink, way), tree in self._trees.items():
+            found += [f"network: {uplink} {way}: {why}" for why in self._refused(tree)]
         if names := [self._tenants[one] for one in self._unreached.tolist()]:
             found.append(
                 f"network: {len(names)} tenant(s) elsewhere without a veth are neither limited nor "
-                f"counted: {', '.join(names[:_NAMED])}{', ...' * (len(names) > _NAMED)}"
+                f"counted: {_few(names)}"
             )
         if self._untold:
             found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if not all(tree.has_leaves for tree in self._trees.values()):
             found.append("network: no fq_codel here: the packets of a tenant share one queue")
         return tuple(dict.fromkeys(found))
+
+    def _refused(self, tree: Tree) -> Iterator[str]:
+        """Yield each reason for which the kernel refused classes, and whose."""
+        for code in sorted(set(tree.refused.values())):
+            names = [self._tenants[at] for at, why in tree.refused.items() if why == code]
+            yield f"{len(names)} class(es) refused ({os.strerror(code)}): {_few(names)}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)

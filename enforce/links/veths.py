@@ -76,12 +76,10 @@ class Veths:
         return mine
 
     def write(self, position: int, control: ClassControl, value: float) -> Outcomes:
-        """Set one number of a tenant's class on its veth, and read it back.
-
-        Raises:
-            OSError: The kernel did not tell what there is.
-
-        """
+        """Set one number of a tenant's class on its veth, and read it back; or say what failed."""
         ifindex = ifindex_of(self._names[position])
         changes = Changes(control, _FIRST, np.full(1, np.nan), np.full(1, value))
-        return self._trees[position].write(ifindex, control, changes)
+        try:
+            return self._trees[position].write(ifindex, control, changes)
+        except OSError as error:
+            return Outcomes.refused(changes, f"{control}: {error}")
