@@ -32,7 +32,7 @@ from agent.schema import (
     TENANT_KEYS,
     tenant_keys,
 )
-from agent.sections import GROUPS, entitlements, exact_text, supplies, uplinks
+from agent.sections import GROUPS, check_reached, entitlements, exact_text, supplies, uplinks
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config, HostSettings, Periods
 from agent.tenant import Entitlement, QosClass, Resource, Tenant
 from agent.toml_faults import toml_fault
@@ -351,6 +351,8 @@ def _tenant(file: _File, config: Config, read: Reading) -> Tenant | None:
     if "memory_max_bytes" in found and ("unit" in found or "cgroup" in found):
         why = "is its owner's to set: a tenant elsewhere is killed by no limit of tidegate's"
         faults.add("memory_max_bytes", why)
+    if ("unit" in found or "cgroup" in found) and "veth" not in found:
+        check_reached(promised, faults)
     most = float(found.get("memory_max_bytes", math.inf))
     promised[Resource.MEMORY] = _below_max(promised[Resource.MEMORY], most, faults)
     if faults.lines:

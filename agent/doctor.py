@@ -83,6 +83,22 @@ def _unenforceable(config: Config | None) -> list[Finding]:
             _remedy_of_unenforceable(group, device),
         )
         for group, device in places
+    ] + _without_network(config)
+
+
+def _without_network(config: Config | None) -> list[Finding]:
+    """Name tenants elsewhere whose packets nothing tells from others'."""
+    if config is None or not uplinks_of(config):
+        return []
+    names = [tenant.name for tenant in config.tenants if not tenant.has_network]
+    return [
+        Finding(
+            f"network of {name}",
+            "missing",
+            "it lives elsewhere and has no veth: its packets are neither limited nor counted",
+            f"veth = in {name}.toml, or let it live below tidegate's own cgroup",
+        )
+        for name in names
     ]
 
 

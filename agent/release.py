@@ -42,7 +42,7 @@ def release(host: HostSettings) -> tuple[list[ReleasedValue], str | None]:
         originals = Originals(host.state_dir / ORIGINALS_NAME)
         released = originals.release(host.cgroup_root, memory_margin_bytes=host.margin_bytes)
         units = give_back(host.cgroup_root)
-        uplinks = put_uplinks_back(host.state_dir / UPLINKS_NAME)
+        uplinks = put_uplinks_back(host.state_dir / UPLINKS_NAME, is_sought_everywhere=True)
     values = [
         ReleasedValue(one.cgroup, one.file, one.text, _words(one), one.why) for one in released
     ]

@@ -95,6 +95,17 @@ def entitlements(
     return promised
 
 
+def check_reached(promised: Mapping[Resource, Entitlement], faults: Faults) -> None:
+    """Refuse floors of interfaces to a tenant whose packets nothing tells from others'."""
+    for resource, entitlement in promised.items():
+        if resource.kind.group == NETWORK and resource.device and entitlement.floor:
+            faults.add(
+                f"{NETWORK}.{TENANT_KEYS[resource.kind][0].name}",
+                f"expected none (of {resource.device}): a tenant that lives elsewhere has its "
+                "packets told from others' only behind a veth of its own",
+            )
+
+
 def _devices(group: str, table: Any, faults: Faults) -> Iterator[tuple[str, str, Any]]:
     """Yield each device that has a table, the name of the table and what it holds."""
     if group == NETWORK and isinstance(table, Mapping):

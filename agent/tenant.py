@@ -115,6 +115,11 @@ class Tenant:
         """Say whether it lives outside of tidegate's own cgroup."""
         return bool(self.unit or self.cgroup)
 
+    @property
+    def has_network(self) -> bool:
+        """Say whether its packets can be told from others': below our own cgroup, or by a veth."""
+        return not self.is_elsewhere or self.veth is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:

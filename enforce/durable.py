@@ -1,5 +1,6 @@
 """Replaces a file by one that is on the disk already: whatever happens, one of the two is there."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -23,3 +24,9 @@ def replace_file(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def aside_of(path: Path) -> Path:
+    """Return a name beside `path` that is free, for a file there which makes no sense."""
+    names = (f"{path.name}.damaged-{number}" for number in itertools.count(1))
+    return next(one for one in map(path.with_name, names) if not one.exists())

@@ -6,7 +6,6 @@ systemd's to all of them; others are dropped.
 """
 
 import errno
-import itertools
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from enforce.cgroup import (
     remove_made_by_us,
 )
 from enforce.columns import Control, Result
-from enforce.durable import replace_file
+from enforce.durable import aside_of, replace_file
 from enforce.floor import memory_floor_bytes
 from enforce.places import unit_of
 from enforce.quota import BURST
@@ -227,8 +226,7 @@ class Originals:
             self._texts = texts
 
     def _set_aside(self, why: str) -> None:
-        names = (f"{self._path.name}.damaged-{number}" for number in itertools.count(1))
-        aside = next(p for p in map(self._path.with_name, names) if not p.exists())
+        aside = aside_of(self._path)
         self.problem = (
             f"{self._path} cannot be used ({why}): kept as {aside.name}. The values that tidegate "
             "found before its first writes are lost: `release` will restore those in force now"

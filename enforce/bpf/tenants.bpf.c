@@ -8,6 +8,7 @@
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/ip.h>
@@ -213,16 +214,23 @@ static __always_inline __u32 tuple_of(struct __sk_buff *skb, struct bpf_sock_tup
 	return 0;
 }
 
-/* Let the packet have its socket already, as early demultiplexing would a little later; say whether.
- * Never a listener's or a request's: an ACK that is steered to the listener breaks the handshake. */
+/* Let the packet have its socket already, exactly where early demultiplexing would a little later; say
+ * whether.  Only what is addressed to this host, and only a socket whose both ends are the packet's:
+ * whether a packet is forwarded is not yet known, and with a socket it would be dropped there.  A UDP
+ * socket without a peer is found by its port alone, whatever the address, and a multicast is for all
+ * who wait for it.  Never a listener's or a request's: an ACK that is steered to the listener breaks
+ * the handshake. */
 static __always_inline int gets_socket(struct __sk_buff *skb)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *sk = 0;
 	__u8 protocol = 0;
-	__u32 size = tuple_of(skb, &tuple, &protocol);
+	__u32 size;
 	int failed = -1;
 
+	if (skb->pkt_type != PACKET_HOST)
+		return 0;
+	size = tuple_of(skb, &tuple, &protocol);
 	if (!size)
 		return 0;
 	if (protocol == IPPROTO_TCP) {
@@ -237,7 +245,8 @@ static __always_inline int gets_socket(struct __sk_buff *skb)
 		sk = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 		if (!sk)
 			return 0;
-		failed = bpf_sk_assign(skb, sk, 0);
+		if (sk->state == BPF_TCP_ESTABLISHED) /* of UDP: connected */
+			failed = bpf_sk_assign(skb, sk, 0);
 		bpf_sk_release(sk);
 	}
 	return !failed;

@@ -4,7 +4,7 @@ Rates are bytes per second on the wire, Ethernet header included; `minor` is the
 class's id.  Nothing here speaks to the kernel: `enforce.links.messages` says how it is told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -98,13 +98,17 @@ def difference(wanted: Update, found: Classes) -> Difference:
     fall = np.where(differs, wanted.ceil - there.ceil, 0.0)
     order = np.argsort(fall, kind="stable")
     off, new = order[differs[order]], np.flatnonzero(~is_there)
-    ours = found.minor[found.minor >= FIRST_TENANT]
     return Difference(
         changed=Update(wanted.minor[off], wanted.rate[off], wanted.ceil[off]),
         created=Update(wanted.minor[new], wanted.rate[new], wanted.ceil[new]),
         without_leaf=wanted.minor[~is_there | (there.leaf == 0)],
-        removed=np.setdiff1d(ours, wanted.minor),
+        removed=others_than(wanted.minor, found),
     )
+
+
+def others_than(minors: Ints, found: Classes) -> Ints:
+    """Return the minors of tenants' classes that were found and are none of `minors`."""
+    return np.setdiff1d(found.minor[found.minor >= FIRST_TENANT], minors)
 
 
 def is_off(wanted: Floats, found: Floats) -> Bools:
@@ -114,13 +118,15 @@ def is_off(wanted: Floats, found: Floats) -> Bools:
     return differs
 
 
-def minors_for(known: Sequence[int | None]) -> list[int]:
+def minors_for(known: Sequence[int | None], others: Collection[int] = ()) -> list[int]:
     """Return a minor for each tenant: the one that it is `known` by, or else the lowest free one.
 
-    Of two tenants with one minor the first keeps it.  None is left for the last ones of more than
+    Of two tenants with one minor the first keeps it.  A newcomer gets none of `others`, whose
+    classes are there and set for somebody else.  None is left for the last ones of more than
     65,519: they get 0.
     """
-    taken: set[int] = {MAJOR}  # a leaf's handle is its class's minor, and this one is the root's
+    # A leaf's handle is its class's minor, and this one is the root's.
+    taken: set[int] = {MAJOR, *others}
     kept: list[int] = []
     for minor in known:
         is_free = minor is not None and FIRST_TENANT <= minor <= LAST_MINOR and minor not in taken

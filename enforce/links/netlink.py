@@ -116,15 +116,15 @@ class ClassSocket:
                 left -= {sequence for _, _, kind, sequence in messages_in(buffer) if kind == ERROR}
         return classes_in(buffers)
 
-    def qdiscs(self, ifindex: int) -> list[Qdisc]:
-        """Return the qdiscs of one link, its root's and those below.
+    def qdiscs(self, ifindex: int = 0) -> list[Qdisc]:
+        """Return the qdiscs of one link, its root's and those below; of all links for 0.
 
         Raises:
             OSError: As `classes`.
 
         """
         found = self._told(GET_QDISC, NEW_QDISC, ifindex)
-        return [one for one in map(qdisc_in, found) if one.ifindex == ifindex]
+        return [one for one in map(qdisc_in, found) if ifindex in (0, one.ifindex)]
 
     def root(self, ifindex: int) -> Qdisc | None:
         """Return the qdisc that all of a link's packets out pass through, None without one."""

@@ -1,25 +1,45 @@
 """What uplinks were like before tidegate, on disk before the first change, and its way back.
 
 An entry holds for one interface number in one boot: another interface of that name is another one.
+What is tidegate's can be told without the record, and goes with it or without; what was there
+before it cannot.
 """
 
+import errno
 import json
+import socket
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from enforce.durable import replace_file
+from enforce.durable import aside_of, replace_file
 from enforce.links.messages import ROOT, Qdisc
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import PINS, unpin
-from enforce.links.uplink import foreign_root, has_clsact, ifindex_of, remove, remove_ifb
+from enforce.links.route import remove, remove_ifb
+from enforce.links.uplink import (
+    FILTERS,
+    foreign_root,
+    has_clsact,
+    ifindex_of,
+    is_clsact,
+    number_of_ifb,
+)
 
 NAME = "uplinks.json"
 _VERSION = 1
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # What reading a file of anyone's making can raise.
-_UNUSABLE = (ValueError, TypeError, KeyError, AttributeError)
+_UNUSABLE = (
+    IsADirectoryError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+)
+_WITHOUT_RECORD = "the kernel's own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +70,15 @@ class PutBack:
 
 
 class SavedUplinks:
-    """The recorded uplinks, as a JSON file that is replaced as a whole."""
+    """The recorded uplinks, as a JSON file that is replaced as a whole.
+
+    `problem` says what happened to a file that makes no sense: it is set aside, never overwritten.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.problem: str | None = None
+        self._is_in_the_way = False
         self._boot_id = _BOOT_ID.read_text().strip()
         self._saved = self._read()
 
@@ -88,7 +113,7 @@ class SavedUplinks:
         for name, before in list(self._saved.items()):
             if name in keep:
                 continue
-            why, qdisc = "", before.kind or "the kernel's own"
+            why, qdisc = "", before.kind or _WITHOUT_RECORD
             try:
                 if ifindex_of(name) == before.ifindex:
                     remove(
@@ -108,32 +133,107 @@ class SavedUplinks:
     def _read(self) -> dict[str, Before]:
         try:
             said: Any = json.loads(self._path.read_text(encoding="utf-8"))
-            if said["version"] != _VERSION or said["boot_id"] != self._boot_id:
-                return {}
-            saved = {str(name): Before(**one) for name, one in said["uplinks"].items()}
-            for before in saved.values():
-                bytes.fromhex(before.options)
+            if said["version"] != _VERSION:
+                raise ValueError(f"version {said['version']!r}, expected {_VERSION}")
+            saved = {str(name): _checked(Before(**one)) for name, one in said["uplinks"].items()}
+            is_this_boot = said["boot_id"] == self._boot_id
         except FileNotFoundError:
             return {}
-        except _UNUSABLE:
+        except _UNUSABLE as error:
+            self._set_aside(f"{type(error).__name__}: {error}")
             return {}
-        return saved
+        return saved if is_this_boot else {}
+
+    def _set_aside(self, why: str) -> None:
+        aside = aside_of(self._path)
+        self.problem = (
+            f"{self._path} cannot be used ({why}): kept as {aside.name}. Qdiscs that others had "
+            "set where tidegate's are now are lost: `release` will leave the kernel's own"
+        )
+        try:
+            self._path.replace(aside)
+        except OSError as error:
+            self.problem = f"{self._path} cannot be used ({why}) nor moved: {error.strerror}"
+            self._is_in_the_way = True
 
     def _save(self, saved: dict[str, Before]) -> None:
+        if self._is_in_the_way:
+            raise FileExistsError(errno.EEXIST, self.problem, str(self._path))
         uplinks = {name: asdict(before) for name, before in saved.items()}
         said = {"version": _VERSION, "boot_id": self._boot_id, "uplinks": uplinks}
         replace_file(self._path, json.dumps(said, indent=1, sort_keys=True))
         self._saved = saved
 
 
-def give_back(path: Path, pins: Path = PINS) -> list[PutBack]:
-    """Put all uplinks back and end counting, whoever set it up; return how each went."""
-    if not path.exists() and not pins.exists():
+def _checked(before: Before) -> Before:
+    """Return an entry as it is.
+
+    Raises:
+        ValueError: It is none.
+
+    """
+    is_one = type(before.clsact_was_there) is bool and isinstance(before.kind, str)
+    if not is_one or type(before.ifindex) is not int or type(before.handle) is not int:
+        raise ValueError(f"{before} is no interface that was")
+    if not 0 < before.ifindex < 1 << 31 or not 0 <= before.handle < 1 << 32:
+        raise ValueError(f"{before} has no such numbers")
+    bytes.fromhex(before.options)
+    return before
+
+
+def give_back(
+    path: Path, pins: Path = PINS, *, is_sought_everywhere: bool = False
+) -> list[PutBack]:
+    """Put all uplinks back and end counting, whoever set it up; return how each went.
+
+    Where there is neither a record nor a pin, links are looked at only if asked for.
+    """
+    if not path.exists() and not pins.exists() and not is_sought_everywhere:
         return []
     netlink = ClassSocket()
     try:
-        done = SavedUplinks(path).put_back(netlink)
+        saved = SavedUplinks(path)
+        done = saved.put_back(netlink)
+        done += _strays_removed(netlink, but={one.uplink for one in done})
     finally:
         netlink.close()
     why = unpin(pins) if all(not one.why for one in done) else None
+    if saved.problem is not None:
+        done.append(PutBack(str(path), "record", saved.problem))
     return [*done, *([PutBack(str(pins), "programs", why)] if why else [])]
+
+
+def _strays_removed(netlink: ClassSocket, *, but: Collection[str]) -> list[PutBack]:
+    """Take what is ours off links of which no record tells; their clsact may be another's."""
+    done = []
+    for name in _strays(netlink):
+        if name in but or not ifindex_of(name):  # an ifb goes with the link it was made for
+            continue
+        why, number = "", number_of_ifb(name)
+        try:
+            if number:
+                remove_ifb(number)
+            else:
+                remove(netlink, name, before=None, clsact_was_there=True)
+        except Exception as error:  # noqa: BLE001 - pyroute2 raises what it likes
+            why = str(error) or type(error).__name__
+        done.append(PutBack(name, _WITHOUT_RECORD, why))
+    return done
+
+
+def _strays(netlink: ClassSocket) -> list[str]:
+    """Return the links that bear our HTB, or a filter of ours; ifbs last, since filters lead there.
+
+    Raises:
+        OSError: The kernel did not tell.
+
+    """
+    names = dict(socket.if_nameindex())
+    qdiscs = netlink.qdiscs()
+    ours = {one.ifindex for one in qdiscs if one.parent == ROOT and one.is_ours}
+    for ifindex in {one.ifindex for one in qdiscs if is_clsact(one)}:
+        found = {one.name for parent in FILTERS for one in netlink.filters(ifindex, parent)}
+        if found & set(FILTERS.values()):
+            ours.add(ifindex)
+    found_names = [names[ifindex] for ifindex in sorted(ours) if ifindex in names]
+    return sorted(found_names, key=lambda name: bool(number_of_ifb(name)))

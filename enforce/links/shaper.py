@@ -4,7 +4,8 @@ A tenant's class is made with all of the uplink as its ceil, as a new cgroup has
 is then set to is decided elsewhere.  One that was lost comes back as it was.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,46 +16,25 @@ import numpy as np
 from enforce.columns import (
     Changes,
     ClassControl,
-    Floats,
     Ints,
     NetColumns,
     Outcomes,
     Restored,
 )
-from enforce.links.classes import MAJOR, minors_for
+from enforce.links.classes import MAJOR, minors_for, others_than
 from enforce.links.netlink import ClassSocket
+from enforce.links.port import Port
 from enforce.links.programs import Counters, Programs, depth_of
+from enforce.links.route import take_off
 from enforce.links.saved import SavedUplinks
+from enforce.links.sent import Sent
 from enforce.links.tree import Tree
-from enforce.links.uplink import Direction, Port, Uplink, UplinkError, directions
+from enforce.links.uplink import Direction, Uplink, UplinkError, directions, ifindex_of
 from enforce.links.veths import Veths
 
 # What cannot be set up is tried again after so many reads: loading programs takes 40 ms.
 _RETRY_EVERY = 10
-
-
-class _Sent:
-    """What tenants have sent on one uplink: as their classes count, else as programs do.
-
-    The two differ by what was dropped, and a class that is made anew starts at nothing: what comes
-    between two reads is added up, by whichever of them knew both times.
-    """
-
-    def __init__(self) -> None:
-        self._total: Floats | None = None
-        self._left = self._offered = np.empty(0)
-
-    def after(self, left: Floats, offered: Floats) -> Floats:
-        """Return all that was sent so far, given both counts now; NaN is unknown."""
-        if self._total is None:
-            self._total = np.where(np.isnan(left), np.nan_to_num(offered), left)
-        else:
-            by_class, by_program = left - self._left, offered - self._offered
-            with np.errstate(invalid="ignore"):
-                gained = np.where(by_class >= 0, by_class, np.where(by_program >= 0, by_program, 0))
-            self._total = self._total + gained
-        self._left, self._offered = left, offered
-        return np.where(np.isnan(left) & np.isnan(offered), np.nan, self._total)
+_NAMED = 3
 
 
 class Shaper:
@@ -72,26 +52,32 @@ class Shaper:
         *,
         is_limited: Sequence[bool],
         record: Path,
-        veths: Mapping[int, str] = MappingProxyType({}),
+        veths: Mapping[int, str | None] = MappingProxyType({}),
     ) -> None:
-        """Open nothing yet: the kernel is changed by the first `read`, which says what fails."""
-        self._root, self._count = root, len(names)
+        """Open nothing yet: the kernel is changed by the first `read`, which says what fails.
+
+        Those of `veths` are reached there only; of who has None nothing is known.
+        """
+        self._root, self._count, self._tenants = root, len(names), tuple(names)
+        self._veth_names = {at: name for at, name in veths.items() if name is not None}
+        unreached = sorted(veths.keys() - self._veth_names.keys())
+        self._unreached = np.array(unreached, dtype=np.int64)
         self._is_limited = np.array(is_limited, dtype=np.bool_)
+        reached = np.setdiff1d(np.arange(len(names)), self._unreached)
         # Where nobody is limited nobody needs a class, and uplinks are left as they are.
-        self._classed = np.arange(len(names) if self._is_limited.any() else 0)
+        self._classed = reached if self._is_limited[reached].any() else reached[:0]
         self._netlink, self._saved = ClassSocket(), SavedUplinks(record)
         self._ports = [Port(uplink, self._netlink) for uplink in uplinks]
         self._names = tuple(uplink.name for uplink in uplinks)
         self._trees: dict[tuple[str, str], Tree] = {}  # by uplink and direction
-        self._sent = [_Sent() for _ in uplinks]
-        self._veth_names = veths
+        self._sent = [Sent() for _ in uplinks]
         self._veths: Veths | None = None
-        self._apart = np.array(sorted(veths), dtype=np.int64)
+        self._apart = np.array(sorted(self._veth_names), dtype=np.int64)
         self._programs: Programs | None = None
         self._minors: Ints | None = None
         self._untold = 0
-        self._made: dict[str, int] = {}  # for which interface, by uplink
-        self._remade: set[str] = set()  # by this read: what they had below went with it
+        self._made: dict[tuple[str, str], int] = {}  # for which interface, by uplink and direction
+        self._remade: set[tuple[str, str]] = set()  # by this read: what was below went with it
         self._restored: list[Restored] = []  # by this read
         self._reads = -1
         self._failed: dict[str, tuple[int, str]] = {}  # what, when last tried, and why it failed
@@ -114,10 +100,11 @@ class Shaper:
         for place, port in enumerate(self._ports):
             self._fill_counted(columns, place, counters, cgroup_id)
             self._fill_unlimited(columns, place, cgroup_id)
-            if len(self._classed) and self._try(port.uplink.name, partial(self._settle, port)):
-                for way in directions(port.uplink):
+            for way in directions(port.uplink) if len(self._classed) else ():
+                what = f"{port.uplink.name} {way}"
+                if self._try(f"{what} set up", partial(self._settle, port, way)):
                     fill = partial(self._fill_classes, columns, place, way, cgroup_id)
-                    self._try(f"{port.uplink.name} {way}", fill)
+                    self._try(what, fill)
             if port is self._receiving:
                 self._read_veths(columns, place, cgroup_id)
             left = columns.out_bytes[place].copy()
@@ -170,8 +157,32 @@ class Shaper:
         ids = cgroup_id[self._classed].tolist()
         before = [known[one] & 0xFFFF if one in known else None for one in ids]
         minors = np.zeros(self._count, dtype=np.int64)
-        minors[self._classed] = minors_for(before)
+        minors[self._classed] = minors_for(before, self._without_others(before))
+        if self._receiving is not None:
+            newcomers = self._classed[[minor is None for minor in before]]
+            names = [self._veth_names[one] for one in newcomers.tolist() if one in self._veth_names]
+            take_off(self._netlink, [one for one in map(ifindex_of, names) if one])
         return minors
+
+    def _without_others(self, known: Sequence[int | None]) -> set[int]:
+        """Remove classes that no tenant is known by: a newcomer must not find another's limits.
+
+        Returns:
+            Which the kernel did not remove.
+
+        Raises:
+            OSError: It did not tell.
+
+        """
+        kept = np.array([one for one in known if one is not None], dtype=np.int64)
+        left: set[int] = set()
+        for port in self._ports if len(self._classed) else ():
+            for ifindex in filter(None, map(port.ifindex_of, directions(port.uplink))):
+                others = others_than(kept, self._netlink.classes(ifindex))
+                if len(others):
+                    self._netlink.remove_classes(ifindex, others.tolist())
+                    left.update(others_than(kept, self._netlink.classes(ifindex)).tolist())
+        return left
 
     def _made_veths(self, minors: Ints) -> Veths | None:
         port = self._receiving
@@ -199,21 +210,24 @@ class Shaper:
         if failed:
             raise UplinkError(f"{failed[0].uplink} cannot be put back: {failed[0].why}")
 
-    def _settle(self, port: Port) -> None:
-        """See to it that an uplink has qdiscs and filters: all anew at first, then what lacks."""
+    def _settle(self, port: Port, way: Direction) -> None:
+        """See to it that one direction has qdiscs and filters: all at first, then what lacks."""
         name, programs, ifindex = port.uplink.name, self._programs, port.ifindex
-        was_made = self._made.get(name) == ifindex
+        was_made = self._made.get((name, way)) == ifindex
         if programs is None:
             return
-        missing = port.missing(programs) if was_made else []
+        missing = port.missing(programs, way) if was_made else []
         if was_made and not missing:
             return
-        self._made.pop(name, None)
-        self._remade.add(name)
+        self._made.pop((name, way), None)
+        self._remade.add((name, way))
         port.check()
         self._saved.record(self._netlink, name)
-        port.make(programs)
-        self._made[name] = ifindex
+        try:
+            port.make(programs, way)
+        except Exception as error:  # pyroute2 raises what it likes
+            raise UplinkError(f"{name} {way} cannot be set up: {error}") from error
+        self._made[name, way] = ifindex
         self._note(name, missing)
 
     def _note(self, where: str, restored: Iterable[Restored]) -> None:
@@ -228,7 +242,7 @@ class Shaper:
         found = self._netlink.classes(ifindex)
         own = port.keep_own_classes(found, way)
         mine = tree.complete(ifindex, found, cgroup_id != 0)
-        if port.uplink.name not in self._remade:
+        if (port.uplink.name, way) not in self._remade:
             self._note(port.uplink.name, own)
             self._note(f"{port.uplink.name} {way}", tree.restored)
         getattr(columns, f"{way}_rate")[place, at] = mine.rate[at]
@@ -278,17 +292,19 @@ class Shaper:
         """Write what concerns tenants behind a veth there, which is where it holds."""
         for place in np.flatnonzero(np.isin(changes.tenant, self._apart)).tolist():
             position = int(changes.tenant[place])
-            if self._veths is not None:
-                one = self._veths.write(position, control, float(changes.after[place]))
-                done.kept[place], done.result[place] = one.kept[0], one.result[0]
-                done.why.pop(position, None)
-                for why in one.why.values():
-                    done.why[position] = why
+            if self._veths is None:
+                continue
+            one = self._veths.write(position, control, float(changes.after[place]))
+            done.kept[place], done.result[place] = one.kept[0], one.result[0]
+            done.why.pop(position, None)
+            for why in one.why.values():
+                done.why[position] = why
 
     def _fill_unlimited(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
         """Say where there are no classes that nothing limits anyone."""
         is_free = cgroup_id != 0
         is_free[self._classed] = False
+        is_free[self._unreached] = False
         for way in directions(self._ports[place].uplink):
             getattr(columns, f"{way}_rate")[place, is_free] = 0.0
             getattr(columns, f"{way}_ceil")[place, is_free] = np.inf
@@ -315,7 +331,8 @@ class Shaper:
         for name, field in (("out_offered_bytes", "out_bytes"), ("in_bytes", "in_bytes")):
             count = counters.of(field, cgroup_id, ifindex)
             getattr(columns, name)[place] = np.where(cgroup_id != 0, count, np.nan)
-            getattr(columns, name)[place, self._apart] = np.nan  # programs cannot tell theirs
+            for blind in (self._apart, self._unreached):  # whose packets programs cannot tell
+                getattr(columns, name)[place, blind] = np.nan
 
     def _try(self, what: str, act: Callable[[], None]) -> bool:
         """Do something unless it failed a short while ago; return whether it went well."""
@@ -332,8 +349,27 @@ class Shaper:
 
     def _problems(self) -> tuple[str, ...]:
         found = [f"network: {why}" for _, why in self._failed.values()]
+        if self._saved.problem is not None:
+            found.append(f"network: {self._saved.problem}")
+        for (uplink, way), tree in self._trees.items():
+            found += [f"network: {uplink} {way}: {why}" for why in self._refused(tree)]
+        if names := [self._tenants[one] for one in self._unreached.tolist()]:
+            found.append(
+                f"network: {len(names)} tenant(s) elsewhere without a veth are neither limited nor "
+                f"counted: {_few(names)}"
+            )
         if self._untold:
             found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if not all(tree.has_leaves for tree in self._trees.values()):
             found.append("network: no fq_codel here: the packets of a tenant share one queue")
         return tuple(dict.fromkeys(found))
+
+    def _refused(self, tree: Tree) -> Iterator[str]:
+        """Yield each reason for which the kernel refused classes, and whose."""
+        for code in sorted(set(tree.refused.values())):
+            names = [self._tenants[at] for at, why in tree.refused.items() if why == code]
+            yield f"{len(names)} class(es) refused ({os.strerror(code)}): {_few(names)}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)

@@ -57,6 +57,7 @@ class Tree:
         self._has_class, self._has_leaf = (np.zeros(len(minors), np.bool_) for _ in range(2))
         self.has_leaves = True
         self.restored: list[Restored] = []  # by the last `complete`
+        self.refused: dict[int, int] = {}  # by it, too: errno by position
 
     @property
     def minor(self) -> int:
@@ -67,22 +68,22 @@ class Tree:
         """Make the classes that are missing, and return each tenant's, NaN without one.
 
         Who is away for a moment keeps the class; one that was lost comes back as it was last seen.
+        One that the kernel refuses is in `refused`, and does not concern the others.
 
         Raises:
-            OSError: The kernel refused one.
+            OSError: The kernel did not tell what there is.
 
         """
         has_class = np.isin(self._minors, found.minor)
         at = np.flatnonzero((self._minors > 0) & (is_present | has_class))
         step = difference(self._wanted(at), found)
-        bare = step.without_leaf if self.has_leaves else step.without_leaf[:0]
-        freed = self._bound(found)
-        self.restored = self._taken(step, bare, freed)
-        if len(step.created) or len(bare) or len(step.removed) or len(freed):
-            new = step.created.first(_MADE_AT_ONCE)
+        new, freed = step.created.first(_MADE_AT_ONCE), self._bound(found)
+        bare = self._bare(step, new)
+        self.restored, self.refused = self._taken(step, bare, freed), {}
+        if len(new) or len(bare) or len(step.removed) or len(freed):
             for update in (new, freed):
-                for code in self._netlink.set_classes(ifindex, update).values():
-                    raise OSError(code, f"class: {os.strerror(code)}")
+                self._set(ifindex, update)
+            bare = np.setdiff1d(bare, self._minors[list(self.refused)])
             self._netlink.add_leaves(ifindex, bare.tolist(), flows_for(len(self._minors)))
             self._netlink.remove_classes(ifindex, step.removed.tolist())
             found = self._netlink.classes(ifindex)
@@ -92,6 +93,18 @@ class Tree:
         self._rate = np.where(self._has_class, mine.rate, self._rate)
         self._ceil = np.where(self._has_class, mine.ceil, self._ceil)
         return mine
+
+    def _bare(self, step: Difference, new: Update) -> Ints:
+        """Return who gets a queue now: as many as classes at once, of those that have a class."""
+        if not self.has_leaves:
+            return step.without_leaf[:0]
+        later = step.created.minor[len(new) :]
+        return np.setdiff1d(step.without_leaf, later, assume_unique=True)[:_MADE_AT_ONCE]
+
+    def _set(self, ifindex: int, update: Update) -> None:
+        for place, code in self._netlink.set_classes(ifindex, update).items():
+            at = np.flatnonzero(self._minors == update.minor[place])
+            self.refused |= dict.fromkeys(at.tolist(), code)
 
     def _taken(self, step: Difference, bare: Ints, freed: Update) -> list[Restored]:
         """Return what was there at the last read, and since then is not, or is another."""

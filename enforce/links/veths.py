@@ -11,9 +11,10 @@ import numpy as np
 from enforce.columns import Changes, ClassControl, Outcomes, Restored
 from enforce.links.classes import Classes
 from enforce.links.netlink import ClassSocket
+from enforce.links.route import make_single, take_off
 from enforce.links.saved import SavedUplinks
 from enforce.links.tree import Tree
-from enforce.links.uplink import UplinkError, foreign_root, ifindex_of, make_single
+from enforce.links.uplink import UplinkError, foreign_root, ifindex_of
 
 _ONE = np.ones(1, dtype=np.bool_)
 _FIRST = np.zeros(1, dtype=np.int64)
@@ -53,6 +54,10 @@ class Veths:
         root = self._netlink.root(ifindex)
         found = self._netlink.classes(ifindex)
         is_known, tree = self._made.get(position) == ifindex, self._trees[position]
+        if not is_known and root is not None and root.is_ours and tree.minor not in found.minor:
+            # Of another tenant, or from before: what has no class there is not limited.
+            take_off(self._netlink, [ifindex])
+            root = None
         if root is None or not root.is_ours or len(found.minor) == 0:
             foreign = foreign_root(self._netlink, name)
             if foreign is not None:
@@ -71,12 +76,10 @@ class Veths:
         return mine
 
     def write(self, position: int, control: ClassControl, value: float) -> Outcomes:
-        """Set one number of a tenant's class on its veth, and read it back.
-
-        Raises:
-            OSError: The kernel did not tell what there is.
-
-        """
+        """Set one number of a tenant's class on its veth, and read it back; or say what failed."""
         ifindex = ifindex_of(self._names[position])
         changes = Changes(control, _FIRST, np.full(1, np.nan), np.full(1, value))
-        return self._trees[position].write(ifindex, control, changes)
+        try:
+            return self._trees[position].write(ifindex, control, changes)
+        except OSError as error:
+            return Outcomes.refused(changes, f"{control}: {error}")

@@ -29,7 +29,7 @@ from agent.policy import loop_settings, policy_of, thrift_of
 from agent.ports import Kernel
 from agent.tenant import Roster
 from agent.tick import ControlLoop
-from enforce.links import uplink
+from enforce.links import route
 from enforce.sampler import Sampler
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.history import History
@@ -96,7 +96,7 @@ def main() -> None:
     give_back_large_blocks()
     for name in LOADED:
         import_module(name)
-    uplink._route().close()  # what sets up uplinks, too
+    route.opened().close()  # what sets up uplinks, too
     with TemporaryDirectory(dir="/dev/shm") as folder, cgroups(mount, count) as (root, names):
         bench = Bench(count, Path(folder))
         sampler = Sampler(root, names)

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from shaping import Bench, started
 from traffic import LINK, NETNS, Traffic, lay_link, sh
 
-from enforce.links.programs import BPFFS, is_bpffs
+from enforce.links.programs import BPFFS, PINS, is_bpffs
+from enforce.links.saved import give_back
 
 MOUNT = Path("/sys/fs/cgroup")
 NEEDED = {"cpu", "memory"}
@@ -60,6 +62,16 @@ def link(cgroup_root: Path) -> Iterator[Path]:
     yield cgroup_root
     sh(f"ip netns del {NETNS}")
     subprocess.run(["ip", "link", "del", LINK], check=False, capture_output=True)
+
+
+@pytest.fixture
+def bench(link: Path, tmp_path: Path) -> Iterator[Bench]:
+    """Return a shaper of two tenants on one uplink, which is put back afterwards."""
+    bench = started(link, tmp_path / "uplinks.json")
+    yield bench
+    bench.shaper.close()
+    assert [one.why for one in give_back(bench.record)] == [""]
+    assert not PINS.exists()
 
 
 @pytest.fixture

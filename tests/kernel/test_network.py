@@ -5,16 +5,15 @@ What is set up here changes interfaces and the BPF file system: only in the lab.
 
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pyroute2 import IPRoute
+from shaping import CAPACITY, Bench, started
 from traffic import BOX, LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh
 
-from enforce.columns import Changes, ClassControl, NetColumns, Outcomes, Result
+from enforce.columns import Result
 from enforce.links.libbpf import Library
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import BPFFS, CLASSIFY_IN, PINS
@@ -24,45 +23,7 @@ from enforce.links.uplink import EGRESS, Uplink, ifb_name, ifindex_of
 
 pytestmark = pytest.mark.kernel
 
-CAPACITY = 4_000 * MBIT
 ADDED = {("class 7d6e:99", "added")}
-
-
-@dataclass
-class Bench:
-    """A shaper and what reads and writes through it."""
-
-    root: Path
-    record: Path
-    shaper: Shaper
-
-    def ids(self) -> np.ndarray:
-        paths = [self.root / name for name in NAMES]
-        return np.array([p.stat().st_ino if p.exists() else 0 for p in paths], dtype=np.int64)
-
-    def read(self) -> NetColumns:
-        return self.shaper.read(self.ids())
-
-    def set(self, way: str, number: str, *values: float) -> Outcomes:
-        control = ClassControl(LINK, way, number)  # type: ignore[arg-type]
-        at, nothing = np.arange(len(values)), np.full(len(values), np.nan)
-        return self.shaper.apply(Changes(control, at, nothing, np.array(values)))
-
-
-def started(root: Path, record: Path, *, may_replace: bool = False, limited: bool = True) -> Bench:
-    uplink = Uplink(LINK, CAPACITY, CAPACITY, may_replace_qdisc=may_replace)
-    shaper = Shaper(root, NAMES, [uplink], is_limited=[limited] * len(NAMES), record=record)
-    return Bench(root, record, shaper)
-
-
-@pytest.fixture
-def bench(link: Path, tmp_path: Path) -> Iterator[Bench]:
-    """Return a shaper of two tenants on one uplink, which is put back afterwards."""
-    bench = started(link, tmp_path / "uplinks.json")
-    yield bench
-    bench.shaper.close()
-    assert [one.why for one in give_back(bench.record)] == [""]
-    assert not PINS.exists()
 
 
 def forget_tenants() -> None:

@@ -59,3 +59,14 @@ def test_no_two_tenants_share_a_class(known: list[int | None]) -> None:
     assert len(set(given_)) == len(known)
     assert all(FIRST_TENANT <= minor <= 0xFFFF for minor in given_)
     assert minors_for(list(given_)) == given_
+
+
+@given(
+    known=st.lists(st.none() | st.integers(0, 70_000), max_size=60),
+    others=st.sets(st.integers(FIRST_TENANT, FIRST_TENANT + 80), max_size=60),
+)
+def test_a_newcomer_gets_no_class_that_is_set_for_another(
+    known: list[int | None], others: set[int]
+) -> None:
+    for before, minor in zip(known, minors_for(known, others), strict=True):
+        assert minor == before or minor not in others

@@ -33,6 +33,21 @@ try:
 except OSError:
     pass
 """
+RECEIVER = """
+import socket, sys
+receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+receiver.bind((sys.argv[2], int(sys.argv[3])))
+receiver.settimeout(10)
+print("ready", flush=True)
+print(receiver.recv(2048).decode(), flush=True)
+"""
+SENDER = """
+import socket, sys
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sender.bind(("", int(sys.argv[1])))
+for _ in range(int(sys.argv[4])):
+    sender.sendto(b"datagram", (sys.argv[2], int(sys.argv[3])))
+"""
 
 
 def sh(command: str) -> str:
@@ -80,6 +95,13 @@ def lay_veth() -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
+def send_datagrams(to: str, port: int, *, sent_from: int = 0, count: int = 1) -> None:
+    """Let the peer send UDP datagrams to an address and port."""
+    words = [str(sent_from), to, str(port), str(count)]
+    argv = ["ip", "netns", "exec", NETNS, sys.executable, "-c", SENDER, *words]
+    subprocess.run(argv, check=True)
+
+
 class Traffic:
     """TCP streams between tenants and the peer."""
 
@@ -94,6 +116,13 @@ class Traffic:
         """Let a process in the box behind the veth send to the peer, or receive from it."""
         self._between(BOX, BOX_ADDRESS, way)
 
+    def box_receives_datagram(self, port: int) -> bool:
+        """Say whether a UDP datagram of the peer's reaches a process in the box."""
+        self._start(RECEIVER, [BOX, BOX_ADDRESS], port)
+        send_datagrams(BOX_ADDRESS, port)
+        output = self._processes[-1].stdout
+        return output is not None and output.readline() == "datagram\n"
+
     def _between(self, where: str, address: str, way: str) -> None:
         self._port += 1
         ours = [where, THEIRS if way == "out" else address]
@@ -102,12 +131,12 @@ class Traffic:
         self._start(SERVER, server)
         self._start(CLIENT, client)
 
-    def _start(self, program: str, words: list[str]) -> None:
+    def _start(self, program: str, words: list[str], port: int = 0) -> None:
         """Run a program in a network namespace, or in a cgroup by its file of processes."""
         place, *rest = words
         where = [] if "/" in place else ["ip", "netns", "exec", place]
         procs = place if "/" in place else ""
-        argv = [*where, sys.executable, "-c", program, procs, *rest, str(self._port)]
+        argv = [*where, sys.executable, "-c", program, procs, *rest, str(port or self._port)]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
         self._processes.append(process)
         assert process.stdout is not None

@@ -359,6 +359,18 @@ def test_a_tenants_fault_names_its_file(
     assert fault in found
 
 
+def test_a_floor_of_an_interface_is_refused_to_whom_it_could_not_be_kept(
+    faults: Callable[..., list[str]], load: Callable[..., Config]
+) -> None:
+    host = "[network.eth0]\nout_capacity_bytes_per_s = '9M'\n"
+    tenant = "qos = 'gold'\ncgroup = 'machine.slice/vm.scope'\n"
+    floor = "[network]\nout_floor_bytes_per_s = '1M'\n"
+    (found,) = faults(host, web=tenant + floor)
+    assert found.startswith("tenants.d/web.toml: network.out_floor_bytes_per_s: expected none (of")
+    assert load(host, web=f"{tenant}veth = 've-web'\n{floor}").tenants[0].has_network
+    assert not load(host, web=tenant).tenants[0].has_network
+
+
 def test_every_fault_of_every_file_is_told_at_once(faults: Callable[..., list[str]]) -> None:
     found = faults("[periods]\ntick_s = 0\nstep_s = -1", a="qos = 1\n[cpu]\nweight = 0", b="x = [")
     assert [problem.split(": ")[:2] for problem in found] == [

@@ -1,0 +1,128 @@
+"""What tenants' limits must not do to others' packets, and what is said where they do not hold."""
+
+import os
+import socket
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shaping import CAPACITY, Bench, started
+from traffic import BOX, LINK, MBIT, NAMES, OURS, THEIRS, Traffic, ip, lay_veth, send_datagrams, sh
+
+from enforce.columns import NET_QUANTITIES, Result
+from enforce.links.netlink import ClassSocket
+from enforce.links.programs import PINS
+from enforce.links.saved import give_back
+from enforce.links.shaper import Shaper
+from enforce.links.uplink import Uplink, ifb_name, ifindex_of
+
+pytestmark = pytest.mark.kernel
+
+
+def test_what_is_forwarded_arrives_though_a_socket_here_waits_at_its_port(
+    bench: Bench, traffic: Traffic
+) -> None:
+    lay_veth()
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as local:
+        local.bind(("", 5353))
+        bench.read()
+        assert traffic.box_receives_datagram(5353)
+        # A socket with a peer is another matter: what comes for it is its tenant's.
+        (bench.root / "acme" / "cgroup.procs").write_text(str(os.getpid()))
+        try:
+            connected = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        finally:
+            (bench.root.parent / "cgroup.procs").write_text(str(os.getpid()))
+    with closing(connected):
+        connected.bind((OURS, 5354))
+        connected.connect((THEIRS, 5355))
+        send_datagrams(OURS, 5354, sent_from=5355, count=9)
+        assert connected.recv(99) == b"datagram"
+    found = bench.read()
+    assert found.problems == ()
+    assert in_packets(bench) == 9
+    sh(f"ip netns del {BOX}")
+
+
+def in_packets(bench: Bench) -> float:
+    """Return how many packets for the first tenant passed the ifb."""
+    with closing(ClassSocket()) as netlink:
+        found = netlink.classes(ifindex_of(ifb_name(ifindex_of(LINK))))
+    return float(found.of(np.array([0x10])).packets[0])
+
+
+@pytest.mark.parametrize(
+    ("hook", "way", "other"), [("ingress", "in", "out"), ("egress", "out", "in")]
+)
+def test_a_direction_that_cannot_be_set_up_leaves_nothing_and_costs_the_other_nothing(
+    bench: Bench, hook: str, way: str, other: str
+) -> None:
+    # Somebody's filter of another kind has the very priority that ours is to have.
+    sh(f"tc qdisc add dev {LINK} clsact")
+    sh(f"tc filter add dev {LINK} {hook} prio 125 protocol ip matchall action pass")
+    found = sh(f"tc filter show dev {LINK} {hook}")
+    columns = bench.read()
+    assert [one.partition(":")[0] for one in columns.problems] == ["network"]
+    assert f"{LINK} {way} cannot be set up" in columns.problems[0]
+    assert np.isnan(getattr(columns, f"{way}_ceil")).all()
+    assert getattr(columns, f"{other}_ceil").tolist() == [[np.inf, np.inf]]
+    assert ("htb" in sh(f"tc qdisc show dev {LINK}")) == (way == "in")
+    assert bool(ifindex_of(ifb_name(ifindex_of(LINK)))) == (way == "out")
+    assert sh(f"tc filter show dev {LINK} {hook}") == found
+    sh(f"tc filter del dev {LINK} {hook} prio 125")
+    for _ in range(10):  # what failed is tried again after ten reads
+        columns = bench.read()
+    assert columns.problems == ()
+    assert getattr(columns, f"{way}_ceil").tolist() == [[np.inf, np.inf]]
+
+
+def test_a_newcomer_finds_no_limit_of_one_who_has_left(bench: Bench) -> None:
+    bench.read()
+    bench.set("out", "ceil", 8 * MBIT, 80 * MBIT)
+    bench.set("out", "rate", 4 * MBIT, 1 * MBIT)
+    bench.shaper.close()
+    (bench.root / "zeta").mkdir()
+    uplink, names = Uplink(LINK, CAPACITY, CAPACITY), ("bits", "zeta")
+    bench.shaper = Shaper(bench.root, names, [uplink], is_limited=[True] * 2, record=bench.record)
+    ids = np.array([(bench.root / name).stat().st_ino for name in names])
+    found = bench.shaper.read(ids)
+    assert found.out_ceil.tolist() == [[80 * MBIT, np.inf]]
+    assert found.out_rate[0, 1] < 1 * MBIT
+    (bench.root / "zeta").rmdir()
+
+
+def test_without_its_record_an_uplink_is_given_back_all_the_same(bench: Bench) -> None:
+    ip("link add dev ve8 type dummy", "link set ve8 up")
+    found = sh("tc qdisc show") + sh("ip -o link show")
+    bench.read()
+    sh("tc qdisc replace dev ve8 root handle 7d6e: htb")
+    bench.shaper.close()
+    bench.record.write_text("{")
+    done = give_back(bench.record)
+    assert {one.uplink for one in done if not one.why} == {LINK, "ve8"}
+    assert [one.uplink for one in done if one.why] == [str(bench.record)]
+    assert not PINS.exists()
+    sh(f"tc qdisc del dev {LINK} clsact")
+    assert sh("tc qdisc show") + sh("ip -o link show") == found
+    sh("ip link del ve8")
+    bench.shaper = started(bench.root, bench.record).shaper
+    bench.read()
+
+
+def test_of_a_tenant_elsewhere_without_a_veth_nothing_is_known_and_that_is_said(
+    link: Path, tmp_path: Path
+) -> None:
+    uplink, record = Uplink(LINK, CAPACITY, CAPACITY), tmp_path / "uplinks.json"
+    with closing(
+        Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: None})
+    ) as shaper:
+        bench = Bench(link, record, shaper)
+        found = bench.read()
+        assert [one for one in found.problems if "bits" in one] == list(found.problems)
+        assert len(found.problems) == 1
+        for name in NET_QUANTITIES:
+            assert np.isnan(getattr(found, name)[0, 1]), name
+            assert not np.isnan(getattr(found, name)[0, 0]), name
+        assert list(bench.set("out", "ceil", MBIT, MBIT).result) == [Result.APPLIED, Result.GONE]
+    assert [one.why for one in give_back(record)] == [""]
