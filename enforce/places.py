@@ -93,6 +93,15 @@ class Places:
         """Return how originals of a cgroup are kept: by name below the root, else by path."""
         return path.name if path in self._own_at else str(path)
 
+    def may_be(self, position: int, key: str) -> bool:
+        """Say whether originals kept under `key` are of a tenant elsewhere, wherever it is now."""
+        place = self._elsewhere.get(position)
+        if place is None or not key.startswith("/"):
+            return False
+        return (
+            Path(key).name == place.unit if place.unit else key == str(self._mount / place.cgroup)
+        )
+
     def _looked_up(self, position: int, place: Elsewhere) -> Path | None:
         self._found.pop(position, None)
         self.problems.pop(position, None)
