@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from enforce import limits
+from enforce.bus import Bus, BusError, RefusedError
 from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.columns import Control, Result
 from enforce.floor import memory_floor_bytes
 from enforce.quota import BURST
-from enforce.units import Bus, BusError, RefusedError, UnitWriter
+from enforce.units import UnitWriter
 
 ROOT = "."  # the name of the root itself, whose memory.low may be ours
 ANY_INCARNATION = 0  # of a unit: systemd gives the next one what the last one had
@@ -90,7 +91,10 @@ def _restored_unit(path: Path, entries: Sequence[Released], bound: Bound) -> lis
                 if floor is not None:
                     values[Control(one.file)] = floor
                     held_back.add(one.file)
-            UnitWriter(bound.bus).put(cgroup, values)
+            writer = UnitWriter(bound.bus)
+            writer.put(cgroup, values)
+            if Control.CPU_MAX in values and Control.CPU_WEIGHT not in values:
+                writer.give_back_weight(cgroup)
     except CgroupGoneError:
         try:
             bound.bus.set(path.name, values)
