@@ -127,18 +127,21 @@ class ValueWriter:
         return kept
 
     def _set_later(self, cgroup: TenantCgroup, value: float, usage: float) -> Outcome:
-        """Have a value below `usage` set beside the tick: reclaim may take long, also on a raise.
+        """Have a value below `usage` set beside the tick: reclaim may take long.
 
-        A raise eases the tenant, so it waits for no rest; what is in force already gains nothing.
+        A raise eases the tenant: it waits neither for a rest nor for another's reclaim, but goes to
+        what is in use at once, and comes down from there.
         """
         in_force = cgroup.memory_high
         is_raise = value >= in_force + PAGE_BYTES
-        if not is_raise and self._lowering.is_resting(cgroup.path):
+        if is_raise:
+            in_force = self._set_high(cgroup, usage)
+        elif self._lowering.is_resting(cgroup.path):
             why = f"{usage / _MIB:.1f} MiB in use, which reclaim could not lower just now"
             return Outcome(Result.HELD_BACK, in_force, why)
         self._lowering.offer(cgroup.path, cgroup.cgroup_id, value, found_bytes=in_force)
-        how = "raised" if is_raise else "lowered in steps"
-        why = f"{usage / _MIB:.1f} MiB in use: {how}, beside the tick"
+        how = "raised to that, and from there " if is_raise else ""
+        why = f"{usage / _MIB:.1f} MiB in use: {how}lowered in steps, beside the tick"
         return Outcome(Result.PENDING, in_force, why)
 
     def open_up(self, cgroup: TenantCgroup) -> None:
