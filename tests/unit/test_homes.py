@@ -52,6 +52,12 @@ def test_a_place_elsewhere_is_taken(tmp_path: Path, place: str) -> None:
         'cgroup = "a/../b"',
         'cgroup = "a//b"',
         'cgroup = "a\\nb"',
+        'cgroup = "init.scope"',
+        'cgroup = "-.slice"',
+        'cgroup = "tidegate.service"',
+        'cgroup = "/sys/fs/cgroup/tidegate.slice/tidegate-tenants.service"',
+        'cgroup = "tidegate.slice/x"',
+        'cgroup = "system.slice/tidegate.service"',
         'unit = "acme.service"\ncgroup = "b"',
     ],
 )
