@@ -32,7 +32,8 @@ from agent.ports import Kernel
 from agent.promises import left_alone_text
 from agent.pushed import PushedMetrics
 from agent.record import TickRecord
-from agent.release import left_without_tenants, release_unenforced, release_uplinks
+from agent.release import Unenforced, enforced_names
+from agent.releasing import Releasing
 from agent.settings import Config
 from agent.sole import AgentRunningError, RootLock, other_agent
 from agent.sources import Sources
@@ -52,6 +53,8 @@ from enforce.sampler import Sampler
 
 log = structlog.get_logger()
 
+_LAST_WAIT_S = 1.0  # for a release that is under way when the agent stops
+
 
 class Daemon:
     """Everything that lives as long as the process: kernel handles, child, server, last record."""
@@ -67,16 +70,15 @@ class Daemon:
         self.record: TickRecord | None = None
         self.reload_problem: str | None = None
         self._reloads_begun = self._reloads_ended = 0
-        self._release_problem: str | None = None
-        self.failed_ticks, self._tick_cost_s = 0, float("nan")
+        self._releasing: Releasing | None = None
+        self._is_ending = False  # a reload, with the release that is under way
+        self._wake: Callable[[], None] | None = None
+        self.failed_ticks, self._steps_saved, self._tick_cost_s = 0, 0, float("nan")
         self.thrift, self._ticked_at_s = thrift_of(config), float("inf")
         self._root_lock: RootLock | None = None
         self._root_lock = self._lock_for(config)
         self._kept = Persistence(config.host.state_dir, config.host.runtime_dir)
-        self._steps_saved = 0
-        self._originals = Originals(config.host.state_dir / ORIGINALS_NAME)
-        if self._originals.problem is not None:
-            log.warning("originals damaged", problem=self._originals.problem)
+        self._originals = _opened_originals(config)
         self._roster = Roster.of(config.tenants, config.resources)
         self._had_tenants, self._unmade = bool(config.tenants), dict[str, str]()
         self._tenant_places = TenantPlaces(config, self._roster)
@@ -129,6 +131,8 @@ class Daemon:
         self._metric_files.close()
         self._forecaster.close()
         self._kernel.close()
+        if self._releasing is not None:
+            self._releasing.wait(_LAST_WAIT_S)
         if self._root_lock is not None:
             self._root_lock.close()
 
@@ -145,7 +149,7 @@ class Daemon:
             failed_ticks=self.failed_ticks,
             pid=os.getpid(),
             reloads_begun=self._reloads_begun,
-            reloads_ended=self._reloads_ended,
+            reloads_ended=self._reloads_ended - (self._is_ending and self.is_releasing),
             reload_problem=self.reload_problem,
             state_problem=self._kept.state_problem,
             history_problem=self._kept.history_problem,
@@ -208,7 +212,8 @@ class Daemon:
         if self._loop.steps_closed != self._steps_saved:
             self._keep_step()
             self._steps_saved = self._loop.steps_closed
-            if self._release_problem is not None:
+            if self._release_problem is not None and not self.is_releasing:
+                self._is_ending = False
                 self._release_unenforced()
         self._spent(time.thread_time() - thread_began_s, now_s)
         return self.failed_ticks == failed_before
@@ -249,12 +254,22 @@ class Daemon:
 
     @property
     def has_loaded(self) -> bool:
-        """Say whether there is a reload to end."""
-        return self._loading is not None and self._loading.is_done
+        """Say whether there is a reload to end: not while one before it still lets go of limits."""
+        return self._loading is not None and self._loading.is_done and not self.is_releasing
+
+    @property
+    def is_releasing(self) -> bool:
+        """Say whether limits are being taken back beside the ticks."""
+        return self._releasing is not None and not self._releasing.is_done
+
+    @property
+    def _release_problem(self) -> str | None:
+        return None if self._releasing is None else self._releasing.problem
 
     def begin_reload(self, wake: Callable[[], None]) -> None:
         """Begin to read the configuration, and call `wake` when that is done; ticks may go on."""
         self._reloads_begun += 1
+        self._wake = wake
         accepted = self.config.machine
         self._loading = Loading(lambda: self._reread(accepted), wake)
 
@@ -308,11 +323,9 @@ class Daemon:
         self._loop.drift.settings = config.drift
         self._loop.reconfigure(roster, policy, self._loop_settings(), kernel=kernel)
         self._metric_files.reconfigure(_metric_paths(config))
-        old.close()
-        self._release_unenforced()
-        if lock is None and self._root_lock is not None:
-            self._root_lock.close()  # not before: what was being lowered is still written till then
-        self._root_lock = lock
+        self._root_lock, unlocked = lock, self._root_lock if lock is None else None
+        self._release_unenforced(old, unlocked)
+        self._is_ending = True
         self._forecaster.reconfigure(
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
         )
@@ -377,20 +390,41 @@ class Daemon:
         is_held = not self._had_tenants and bool(self._originals.cgroups)
         return loop_settings(self.config, self.thrift, is_held=is_held)
 
-    def _release_unenforced(self) -> None:
-        """Put back what files held whose limits are not to be set any more: see `agent.release`."""
-        host = self.config.host
-        if not self._had_tenants:
-            self._release_problem = left_without_tenants(self._originals)
-            return
-        if host.is_observing and self._originals.is_empty and self._release_problem is None:
-            return
-        is_locked = not host.is_observing or self._root_lock is not None
-        self._release_problem = release_unenforced(
-            self._originals, host, self._roster, self._tenant_places.places, is_locked=is_locked
+    def _release_unenforced(
+        self, old: Kernel | None = None, unlocked: RootLock | None = None
+    ) -> None:
+        """Close the `old` kernel and put back what is not to be limited any more, beside the ticks.
+
+        Not before: what was being lowered, or asked of systemd, is still written till then.  So
+        long the tenants' parent stays locked, also where it need not be any more (`unlocked`).
+        See `agent.release` for what is put back.
+        """
+        host, originals, before = self.config.host, self._originals, self._release_problem
+        unenforced = Unenforced(
+            originals=originals,
+            host=host,
+            roster=self._roster,
+            enforced=enforced_names(self._roster, self._tenant_places.places, originals),
+            is_locked=not host.is_observing or unlocked is not None,
+            had_tenants=self._had_tenants,
+            has_uplinks=bool(uplinks_of(self.config)),
+            was_in_the_way=before is not None,
         )
-        if not uplinks_of(self.config):
-            self._release_problem = self._release_problem or release_uplinks(host)
+
+        def released() -> str | None:
+            with ExitStack() as last:
+                if unlocked is not None:
+                    last.callback(unlocked.close)
+                if old is not None:
+                    old.close()
+                return unenforced.release()
+
+        until_then = before or unenforced.waiting()
+        self._releasing = Releasing(released, self._wake_up, until_then=until_then)
+
+    def _wake_up(self) -> None:
+        if self._wake is not None:
+            self._wake()
 
     def _opened_kernel(self, config: Config, roster: Roster, tenant_places: TenantPlaces) -> Kernel:
         root, margin_bytes = config.host.cgroup_root, config.host.margin_bytes
@@ -406,6 +440,13 @@ class Daemon:
         sampler = Sampler(root, names, disks=config.disks, shaper=shaper, places=places)
         applier.touched, applier.opened = sampler.touched, sampler.opened
         return Kernel(sampler, applier)
+
+
+def _opened_originals(config: Config) -> Originals:
+    originals = Originals(config.host.state_dir / ORIGINALS_NAME)
+    if originals.problem is not None:
+        log.warning("originals damaged", problem=originals.problem)
+    return originals
 
 
 def _shaper(config: Config, roster: Roster) -> Shaper | None:

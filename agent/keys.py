@@ -259,13 +259,16 @@ def unit_name() -> Kind:
     """Return the kind of names of systemd's units that have a cgroup."""
 
     def read(value: Any) -> str:
-        if not isinstance(value, str) or not _UNIT.fullmatch(value) or value in _TOP_UNITS:
-            raise ValueError("no unit")
-        if value.startswith("tidegate"):
-            raise ValueError("ours")
+        if not isinstance(value, str) or not _UNIT.fullmatch(value) or _is_nobodys(value):
+            raise ValueError("no unit of a tenant's")
         return value
 
     return Kind('a unit such as "acme.service" or "acme.slice", not tidegate\'s own', read)
+
+
+def _is_nobodys(name: str) -> bool:
+    """Say whether a cgroup of that name is no tenant's: the whole host's, or ours."""
+    return name in _TOP_UNITS or name.startswith("tidegate")
 
 
 def cgroup_path() -> Kind:
@@ -276,9 +279,12 @@ def cgroup_path() -> Kind:
         parts = path.split("/")
         if not path.isprintable() or not {"", ".", ".."}.isdisjoint(parts):
             raise ValueError("no path")
+        if _is_nobodys(parts[0]) or _is_nobodys(parts[-1]):
+            raise ValueError("no tenant's")
         return path
 
-    return Kind('a path below /sys/fs/cgroup, such as "machine.slice/vm.scope"', read)
+    example = '"machine.slice/vm.scope"'
+    return Kind(f"a path below /sys/fs/cgroup, such as {example}, not tidegate's own", read)
 
 
 def _hint(value: Any, known: Sequence[str]) -> str:

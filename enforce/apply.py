@@ -30,9 +30,10 @@ from enforce.columns import (
 from enforce.disks import disk_number, weight_file
 from enforce.limits import is_kept
 from enforce.links.shaper import Shaper
-from enforce.originals import ROOT, Original, Originals, incarnation
+from enforce.originals import Original, Originals, incarnation
 from enforce.places import Places, unit_of
 from enforce.quota import BURST
+from enforce.restoring import ROOT
 from enforce.systemd import UnitProtection
 from enforce.value_writer import Outcome, ValueWriter, Written, failure
 

@@ -10,32 +10,22 @@ import json
 import os
 import re
 import stat
+import threading
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from enforce import limits
-from enforce.cgroup import (
-    CgroupGoneError,
-    LimitRejectedError,
-    TenantCgroup,
-    name_problem,
-    remove_made_by_us,
-)
+from enforce.cgroup import TenantCgroup, name_problem, remove_made_by_us
 from enforce.columns import Control, Result
 from enforce.durable import aside_of, replace_file
-from enforce.floor import memory_floor_bytes
 from enforce.places import unit_of
 from enforce.quota import BURST
-from enforce.units import Bus, BusError, RefusedError, UnitWriter
+from enforce.restoring import ANY_INCARNATION, DISK_FILE, ROOT, Bound, Released, put_back
 
-ROOT = "."  # the name of the root itself, whose memory.low may be ours
 _Entry = tuple[int, dict[str, str]]  # cgroup id, text by file
 _VERSION = 1
-_ANY_INCARNATION = 0  # of a unit: systemd gives the next one what the last one had
-_OK = Result.APPLIED
-_DISK_FILE = re.compile(r"io\.(?:max|weight|bfq\.weight) \d+:\d+", re.ASCII)
 _DISK_WEIGHT = re.compile(r"default|\d+", re.ASCII)
 _DISK_LIMITS = re.compile(r"(?:(?:rbps|wbps|riops|wiops)=(?:max|\d+) ?){4}", re.ASCII)
 # What reading a file of anyone's making can raise.
@@ -48,11 +38,7 @@ _UNUSABLE = (
     ArithmeticError,
     RecursionError,
 )
-_DISKS = Path("/sys/dev/block")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Lifting comes first: weights and protection take from nobody, and a quota must not be below
-# the burst at any moment.
-_RELEASE_ORDER = [Control.CPU_MAX, BURST, Control.CPU_WEIGHT, Control.MEMORY_HIGH]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +49,6 @@ class Original:
     cgroup_id: int
     file: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    """What keeps a memory.high from going back to a low value."""
-
-    margin_bytes: float
-    may_reclaim: bool = True
-    bus: Bus = field(default_factory=Bus)  # for units of systemd's
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """How putting one control file back went; file "" is the cgroup itself, made by tidegate."""
-
-    cgroup: str
-    file: str
-    text: str
-    result: Result
-    why: str = ""
 
 
 class Originals:
@@ -102,6 +68,7 @@ class Originals:
         self.problem: str | None = None
         self._is_in_the_way = False  # a file that makes no sense, and could not be moved
         self._texts: dict[str, _Entry] = {}
+        self._lock = threading.Lock()  # ticks record while what is not limited any more is put back
         self._load()
 
     @property
@@ -130,14 +97,15 @@ class Originals:
             OSError: The disk did not take them; nothing of this call is recorded then.
 
         """
-        texts = {name: (known, dict(files)) for name, (known, files) in self._texts.items()}
-        for original in originals:
-            known_id, files = texts.get(original.cgroup, (0, {}))
-            if known_id != original.cgroup_id:
-                files = {}
-            files.setdefault(original.file, original.text)
-            texts[original.cgroup] = (original.cgroup_id, files)
-        self._save(texts)
+        with self._lock:
+            texts = {name: (known, dict(files)) for name, (known, files) in self._texts.items()}
+            for original in originals:
+                known_id, files = texts.get(original.cgroup, (0, {}))
+                if known_id != original.cgroup_id:
+                    files = {}
+                files.setdefault(original.file, original.text)
+                texts[original.cgroup] = (original.cgroup_id, files)
+            self._save(texts)
 
     def release(self, root: Path, *, memory_margin_bytes: float = 16 << 20) -> list[Released]:
         """Put everything below `root` back as it was, and remove empty cgroups made by tidegate.
@@ -149,7 +117,7 @@ class Originals:
             OSError: The outcome cannot be recorded; the kernel's values are put back all the same.
 
         """
-        return self._release(root, self._texts, (), _Bound(memory_margin_bytes))
+        return self._release(root, self._texts, (), Bound(memory_margin_bytes))
 
     def release_others(
         self,
@@ -170,7 +138,7 @@ class Originals:
 
         """
         gone = {name: entry for name, entry in self._texts.items() if name not in keep}
-        bound = _Bound(memory_margin_bytes, may_reclaim=False)
+        bound = Bound(memory_margin_bytes, may_reclaim=False)
         return self._release(root, gone, cgroups, bound)
 
     def release_file(
@@ -187,28 +155,34 @@ class Originals:
             for name, (cgroup_id, files) in self._texts.items()
             if name in names and file in files
         }
-        bound = _Bound(memory_margin_bytes, may_reclaim=False)
+        bound = Bound(memory_margin_bytes, may_reclaim=False)
         return self._release(root, texts, None, bound) if texts else []
 
     def _release(
-        self, root: Path, texts: dict[str, _Entry], cgroups: Collection[str] | None, bound: "_Bound"
+        self, root: Path, texts: dict[str, _Entry], cgroups: Collection[str] | None, bound: Bound
     ) -> list[Released]:
         released: list[Released] = []
         with closing(bound.bus):
             for name, (cgroup_id, files) in sorted(texts.items()):
-                released += _put_back(root, name, cgroup_id, files, bound)
+                released += put_back(root, name, cgroup_id, files, bound)
         done = {(r.cgroup, r.file) for r in released if r.result in (Result.APPLIED, Result.GONE)}
-        left = {
-            name: (cgroup_id, {f: text for f, text in files.items() if (name, f) not in done})
-            for name, (cgroup_id, files) in self._texts.items()
-        }
         removed = [] if cgroups is None else remove_made_by_us(root, keep=cgroups)
         for path, problem in removed:
             result = Result.APPLIED if problem is None else Result.REFUSED
             released.append(Released(path.name, "", "", result, problem or ""))
         if done:
-            self._save({name: kept for name, kept in left.items() if kept[1]})
+            self._forget({(name, texts[name][0], file) for name, file in done})
         return released
+
+    def _forget(self, done: set[tuple[str, int, str]]) -> None:
+        """Drop what is put back: files by name and incarnation of their cgroup."""
+        with self._lock:
+            left: dict[str, _Entry] = {}
+            for name, (known, files) in self._texts.items():
+                kept = {file: files[file] for file in files if (name, known, file) not in done}
+                if kept:
+                    left[name] = known, kept
+            self._save(left)
 
     def _load(self) -> None:
         try:
@@ -255,7 +229,7 @@ class Originals:
 def incarnation(cgroup: TenantCgroup, key: str) -> int:
     """Return which cgroup of a name original values are of; a key elsewhere is a path."""
     is_units = key.startswith("/") and unit_of(cgroup.path)
-    return _ANY_INCARNATION if is_units else cgroup.cgroup_id
+    return ANY_INCARNATION if is_units else cgroup.cgroup_id
 
 
 def _read(path: Path) -> bytes:
@@ -285,7 +259,7 @@ def _checked(name: str, entry: object) -> _Entry:
         raise TypeError(f"{name!r}: expected an id and files")
     files = {str(file): str(text) for file, text in entry["files"].items()}
     for file, text in files.items():
-        if entry["id"] == _ANY_INCARNATION:
+        if entry["id"] == ANY_INCARNATION:
             Control(file)  # systemd sets no others
         _check_value(file, text)
     return entry["id"], files
@@ -295,30 +269,10 @@ def _check_value(file: str, text: str) -> None:
     """Raise ValueError where `text` is nothing that a file of that name could have held."""
     if file == BURST:
         int(text)
-    elif _DISK_FILE.fullmatch(file) is None:
+    elif DISK_FILE.fullmatch(file) is None:
         limits.parse(Control(file), text)
     elif (_DISK_LIMITS if file.startswith("io.max ") else _DISK_WEIGHT).fullmatch(text) is None:
         raise ValueError(f"{file}: expected limits of a disk, got {text!r}")
-
-
-def _put_back(
-    root: Path, name: str, cgroup_id: int, files: dict[str, str], bound: _Bound
-) -> list[Released]:
-    """Write one cgroup's recorded values, each by itself."""
-    try:
-        path = root if name == ROOT else root / name  # or a path of its own
-        if cgroup_id == _ANY_INCARNATION:
-            return _put_back_unit(path, name, files, bound)
-        with TenantCgroup(path) as cgroup:
-            if cgroup.cgroup_id == cgroup_id:
-                order = sorted(files, key=_place)
-                return [_restored(cgroup, name, f, files[f], bound) for f in order]
-    except LimitRejectedError as error:
-        why = str(error)
-        return [Released(name, file, text, Result.REFUSED, why) for file, text in files.items()]
-    except CgroupGoneError:
-        pass
-    return [Released(name, file, text, Result.GONE) for file, text in files.items()]
 
 
 def _key_problem(name: str) -> str | None:
@@ -327,72 +281,3 @@ def _key_problem(name: str) -> str | None:
         return name_problem(name)
     parts = name.split("/")[1:]
     return "expected a path" if ".." in parts or "" in parts else None
-
-
-def _put_back_unit(path: Path, name: str, files: dict[str, str], bound: _Bound) -> list[Released]:
-    """Have systemd put one unit's recorded values back, in one call a file: it may refuse one.
-
-    Also those of a unit that is stopped: it would have them again once it is started.
-    """
-    order = sorted(files, key=_place)
-    return [_restored_unit(path, Released(name, f, files[f], _OK), bound) for f in order]
-
-
-def _restored_unit(path: Path, entry: Released, bound: _Bound) -> Released:
-    control = Control(entry.file)
-    value = limits.parse(control, entry.text)
-    try:
-        with TenantCgroup(path) as cgroup:
-            floor = _floor(cgroup, entry.file, entry.text, bound)
-            UnitWriter(bound.bus).put(cgroup, {control: value if floor is None else floor})
-        return entry if floor is None else replace(entry, result=Result.HELD_BACK)
-    except CgroupGoneError:
-        try:
-            bound.bus.set(path.name, {control: value})
-        except BusError as error:
-            is_gone = isinstance(error, RefusedError)
-            result = Result.GONE if is_gone else Result.REFUSED
-            return replace(entry, result=result, why=str(error))
-    except LimitRejectedError as error:
-        return replace(entry, result=Result.REFUSED, why=str(error))
-    return entry
-
-
-def _place(file: str) -> int:
-    return _RELEASE_ORDER.index(file) if file in _RELEASE_ORDER else len(_RELEASE_ORDER)
-
-
-def _restored(cgroup: TenantCgroup, name: str, file: str, text: str, bound: _Bound) -> Released:
-    try:
-        floor = _floor(cgroup, file, text, bound)
-        if _DISK_FILE.fullmatch(file) and not (_DISKS / file.partition(" ")[2]).exists():
-            return Released(name, file, text, Result.GONE, "the disk is gone")
-        if floor is None:
-            cgroup.restore(file, text)
-            return Released(name, file, text, Result.APPLIED)
-        cgroup.set_limit(Control(file), floor)
-    except CgroupGoneError as error:
-        return Released(name, file, text, Result.GONE, str(error))
-    except LimitRejectedError as error:
-        return Released(name, file, text, Result.REFUSED, str(error))
-    why = f"{floor:.0f} bytes: below that its processes would have to give back memory in use"
-    if bound.may_reclaim:
-        why = f"{floor:.0f} bytes: below that its processes would stop, who cannot give back more"
-    return Released(name, file, text, Result.HELD_BACK, why)
-
-
-def _floor(cgroup: TenantCgroup, file: str, text: str, bound: _Bound) -> float | None:
-    """Return what a limit of memory must not go below, None where `text` is above that.
-
-    At memory.max the kernel would kill.  Where no process is, there is nobody to leave room to.
-    """
-    if file not in (Control.MEMORY_HIGH, Control.MEMORY_MAX) or text == "max":
-        return None
-    margin_bytes = 0.0 if cgroup.is_empty else bound.margin_bytes
-    if file == Control.MEMORY_MAX:
-        floor = min(cgroup.memory_current + margin_bytes, cgroup.memory_max)
-        return floor if int(text) < floor else None
-    floor = memory_floor_bytes(cgroup, margin_bytes=margin_bytes)
-    if not bound.may_reclaim:
-        floor = max(floor, cgroup.memory_current)
-    return floor if int(text) < floor else None

@@ -13,8 +13,9 @@ from enforce.elsewhere import Elsewhere, slice_path
 
 MOUNT = Path("/sys/fs/cgroup")
 _UNIT_SUFFIXES = (".service", ".scope", ".slice")
-# A unit that is not there is looked for in each of so many asks: that is a walk over all slices.
-_ASKS_BETWEEN = 5
+# Units that are not there are looked for in one walk over all slices, and after so many rounds of
+# asks in another.
+_ROUNDS_BETWEEN = 5
 _MOST_SLICES = 4096
 
 
@@ -45,7 +46,9 @@ class Places:
         }
         self._found: dict[int, Path] = {}
         self._last: dict[int, Path] = {}  # where it was found last
-        self._asks_left = dict.fromkeys(self._elsewhere, 0)
+        self._walked: dict[str, Path] = {}  # units that the last walk found, by name
+        self._asked: set[int] = set()  # who asked for a walk in this round
+        self._rounds_left = 0
         self.problems: dict[int, str] = {}
 
     @property
@@ -70,18 +73,34 @@ class Places:
         found = self._found.get(position)
         if found is not None and found.is_dir():
             return found
-        if self._takes_a_walk(position, place):
-            if self._asks_left[position] > 0:
-                self._asks_left[position] -= 1
-                return None
-            self._asks_left[position] = _ASKS_BETWEEN
         return self._looked_up(position, place)
 
-    def _takes_a_walk(self, position: int, place: Elsewhere) -> bool:
-        """Say whether a place can only be found by a walk: a unit's that is not where it was."""
+    def _unit_cgroup(self, position: int, unit: str) -> Path | None:
+        """Return where a unit is: where it was, or where a walk finds it, which comes seldom."""
+        if unit.endswith(".slice"):
+            return self._mount / slice_path(unit)
         last = self._last.get(position)
-        is_back = last is not None and last.is_dir()
-        return bool(place.unit) and not place.unit.endswith(".slice") and not is_back
+        if last is not None and last.is_dir():
+            return last
+        if self._is_walk_due(position):
+            self._walked = unit_cgroups(self._missing(), self._mount)
+        return self._walked.get(unit)
+
+    def _is_walk_due(self, position: int) -> bool:
+        """Say whether to look for all that are missing: a round ends as one of them asks again."""
+        if position in self._asked:
+            self._asked.clear()
+            self._rounds_left -= 1
+        self._asked.add(position)
+        if self._rounds_left > 0:
+            return False
+        self._rounds_left = _ROUNDS_BETWEEN + 1
+        return True
+
+    def _missing(self) -> set[str]:
+        found = {at for at, path in self._found.items() if path.is_dir()}
+        missing = {place.unit for at, place in self._elsewhere.items() if at not in found}
+        return missing - {""}
 
     def position_of(self, path: Path) -> int | None:
         """Return whose cgroup this is, None where it is nobody's now."""
@@ -93,10 +112,20 @@ class Places:
         """Return how originals of a cgroup are kept: by name below the root, else by path."""
         return path.name if path in self._own_at else str(path)
 
+    def may_be(self, position: int, key: str) -> bool:
+        """Say whether originals kept under `key` are of a tenant elsewhere, wherever it is now."""
+        place = self._elsewhere.get(position)
+        if place is None or not key.startswith("/"):
+            return False
+        return (
+            Path(key).name == place.unit if place.unit else key == str(self._mount / place.cgroup)
+        )
+
     def _looked_up(self, position: int, place: Elsewhere) -> Path | None:
         self._found.pop(position, None)
         self.problems.pop(position, None)
-        path = unit_cgroup(place.unit, self._mount) if place.unit else self._mount / place.cgroup
+        is_unit = bool(place.unit)
+        path = self._unit_cgroup(position, place.unit) if is_unit else self._mount / place.cgroup
         if path is None or not path.is_dir() or path.is_symlink():
             self.problems[position] = f"{place.text}: there is no such cgroup now"
             return None
@@ -118,22 +147,25 @@ def unit_cgroup(unit: str, mount: Path = MOUNT) -> Path | None:
     """Return the cgroup of a unit that runs: in its slice, wherever that is."""
     if unit.endswith(".slice"):
         return mount / slice_path(unit)
-    slices, seen = [mount], 0
-    while slices and seen < _MOST_SLICES:
+    return unit_cgroups({unit}, mount).get(unit)
+
+
+def unit_cgroups(units: Collection[str], mount: Path = MOUNT) -> dict[str, Path]:
+    """Return where those of these services and scopes are that run, by one walk over all slices."""
+    slices, seen, found = [mount], 0, dict[str, Path]()
+    while slices and seen < _MOST_SLICES and len(found) < len(units):
         folder, seen = slices.pop(0), seen + 1
-        if (folder / unit).is_dir():
-            return folder / unit
-        slices += _slices_in(folder)
-    return None
+        for name in _folders_in(folder):
+            if name.endswith(".slice"):
+                slices.append(folder / name)
+            elif name in units:
+                found.setdefault(name, folder / name)
+    return found
 
 
-def _slices_in(folder: Path) -> list[Path]:
+def _folders_in(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return [
-                folder / entry.name
-                for entry in entries
-                if entry.name.endswith(".slice") and entry.is_dir(follow_symlinks=False)
-            ]
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from enforce.bus import BusError, RefusedError, manager_call
 from enforce.membership import MembershipError, watched
-from enforce.units import BusError, RefusedError, manager_call
 
 _PATIENCE_S, _PAUSE_S = 5.0, 0.01
 

@@ -4,21 +4,24 @@ systemd writes a unit's control files, and may write them anew whenever it likes
 value that is not its own would be gone.  So it is asked, in one call a unit, at its own pace; and
 since it may say yes where the kernel says no, the kernel's files are read after each call.
 
+systemd's first process writes memory.high itself, and the kernel reclaims inside that write: it is
+written here first, and systemd asked for what is in force and in use already.
+
 systemd 252 keeps CPUQuota= in whole per cents: only such quotas outlive a daemon-reload.
 """
 
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from enforce import limits
+from enforce.bus import PROPERTY, Bus, BusError, RefusedError
 from enforce.cgroup import PAGE_BYTES, CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.columns import DEFAULT_WEIGHT, Control
 
@@ -26,34 +29,17 @@ log = structlog.get_logger()
 
 PERSISTENT = Path("/etc/systemd/system.control")
 _PERCENT = 0.01
-_US_PER_S = 1_000_000
-_INFINITY = (1 << 64) - 1
-_PROPERTY = {
-    Control.CPU_MAX: "CPUQuotaPerSecUSec",
-    Control.CPU_WEIGHT: "CPUWeight",
-    Control.MEMORY_HIGH: "MemoryHigh",
-    Control.MEMORY_LOW: "MemoryLow",
-}
-_SETTING = {**_PROPERTY, Control.CPU_MAX: "CPUQuota"}  # in unit files
-# At most so many calls a second: each costs PID 1 some milliseconds.
-_BETWEEN_CALLS_S = 0.1
+_SETTING = {**PROPERTY, Control.CPU_MAX: "CPUQuota"}  # in unit files
 # An offer that no tick repeats is stale: whoever made it may have changed its mind.
 _LIFETIME_S = 3.0
-_CALL_LIMIT_S = 3.0
-# After a call that got no answer none is tried for so long: a release must not wait for each.
-_DOWN_S = 10.0
+# Of memory.high, which is in force already: until what is in use has come down to it.
+_TELLING_S = 30.0
+_LOOK_AGAIN_S = 0.5
+# So much above a limit what is in use may be for systemd's first process to reclaim.
+_EXCESS_BYTES = 1 << 20
 _STOP_WAIT_S = 1.0
 _CALM_S = 10.0  # after a call that failed, of that unit
-_UNANSWERED = (OSError, EOFError, ValueError)  # TimeoutError is an OSError
 _Written = dict[Control, dict[Path, set[float]]]
-
-
-class BusError(Exception):
-    """systemd did not do what it was asked for."""
-
-
-class RefusedError(BusError):
-    """It answered that it will not: there is no such unit, say."""
 
 
 def held_by_systemd(control: Control, value: float) -> float:
@@ -63,108 +49,18 @@ def held_by_systemd(control: Control, value: float) -> float:
     return held_in_kernel(control, value)
 
 
-class Bus:
-    """One connection to the system's bus, opened when it is needed; one call at a time."""
-
-    def __init__(self, *, between_calls_s: float = _BETWEEN_CALLS_S) -> None:
-        self._lock, self._between_calls_s = threading.Lock(), between_calls_s
-        self._connection: Any = None
-        self._next_s = self._down_until_s = 0.0
-
-    def set(self, unit: str, values: Mapping[Control, float]) -> None:
-        """Have systemd set these of a unit until the next boot; waits its turn.
-
-        Raises:
-            BusError: It cannot be asked, it does not answer in time, or it refuses.
-
-        """
-        with self._lock:
-            if time.monotonic() < self._down_until_s:
-                raise BusError(f"{unit}: systemd gave no answer over D-Bus a moment ago")
-            time.sleep(max(self._next_s - time.monotonic(), 0.0))  # noqa: TID251 - in no tick
-            try:
-                self._called(unit, values)
-            finally:
-                self._next_s = time.monotonic() + self._between_calls_s
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        with self._lock:
-            self._drop()
-
-    def _called(self, unit: str, values: Mapping[Control, float]) -> None:
-        properties = [(_PROPERTY[c], ("t", _amount(c, value))) for c, value in values.items()]
-        try:
-            if self._connection is None:
-                self._connection = _opened()
-            _call(self._connection, "SetUnitProperties", "sba(sv)", (unit, True, properties))
-        except RefusedError as error:
-            raise RefusedError(f"{unit}: {error}") from error
-        except BusError as error:
-            self._drop()
-            self._down_until_s = time.monotonic() + _DOWN_S
-            raise BusError(f"{unit}: {error}") from error
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            with suppress(OSError):
-                self._connection.close()
-            self._connection = None
-
-
-def manager_call(method: str, signature: str, body: tuple[Any, ...]) -> None:
-    """Call a method of systemd's manager once, over a connection of its own.
-
-    Raises:
-        BusError: It cannot be asked, it does not answer in time, or it refuses.
-
-    """
-    connection = _opened()
-    try:
-        _call(connection, method, signature, body)
-    finally:
-        with suppress(OSError):
-            connection.close()
-
-
-def _opened() -> Any:
-    from jeepney.io.blocking import open_dbus_connection  # noqa: PLC0415
-
-    try:
-        return open_dbus_connection(bus="SYSTEM")
-    except _UNANSWERED as error:
-        raise _unasked(error) from error
-
-
-def _call(connection: Any, method: str, signature: str, body: tuple[Any, ...]) -> None:
-    from jeepney import DBusAddress, MessageType, new_method_call  # noqa: PLC0415
-
-    manager = DBusAddress(
-        "/org/freedesktop/systemd1",
-        bus_name="org.freedesktop.systemd1",
-        interface="org.freedesktop.systemd1.Manager",
-    )
-    try:
-        message = new_method_call(manager, method, signature, body)
-        reply = connection.send_and_get_reply(message, timeout=_CALL_LIMIT_S)
-    except _UNANSWERED as error:
-        raise _unasked(error) from error
-    if reply.header.message_type is MessageType.error:
-        raise RefusedError(f"systemd refused: {' '.join(map(str, reply.body))}")
-
-
-def _unasked(error: Exception) -> BusError:
-    return BusError(f"systemd cannot be asked over D-Bus: {str(error) or type(error).__name__}")
-
-
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """What the control files of one unit's cgroup are to hold."""
+    """What one control file of a unit's cgroup is to hold, and what it held then."""
 
-    path: Path
     cgroup_id: int
+    value: float
+    found: float | None  # None where there was no such file
     until_s: float
-    values: Mapping[Control, float] = field(default_factory=dict)
+    from_s: float = 0.0
+
+
+_Offers = dict[Control, _Offer]
 
 
 class UnitWriter:
@@ -173,38 +69,43 @@ class UnitWriter:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._changed = threading.Condition()
-        self._offers: dict[Path, _Offer] = {}
+        self._offers: dict[Path, _Offers] = {}
         self._written: _Written = {}
-        self._problems: dict[Path, tuple[str, float]] = {}
+        self._last: dict[tuple[Path, Control], float] = {}  # written here last
+        self._problems: dict[tuple[Path, Control], tuple[str, float]] = {}
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
-    def offer(self, cgroup: TenantCgroup, control: Control, value: float) -> None:
+    def offer(
+        self, cgroup: TenantCgroup, control: Control, value: float, *, found: float | None
+    ) -> None:
         """Ask for a value, as systemd keeps it; the newest of a file counts.
 
+        `found` is in force, None where there is no such file: what somebody else has written by
+        the time of the call stays.
+
         Raises:
-            LimitRejectedError: What was asked of this unit last went wrong, a moment ago.
+            LimitRejectedError: The last value of this file went wrong, a moment ago.
 
         """
         with self._changed:
-            problem, until_s = self._problems.get(cgroup.path, ("", 0.0))
-            if until_s > time.monotonic():
-                raise LimitRejectedError(problem)
-            before = self._offers.get(cgroup.path)
-            values = {} if before is None else dict(before.values)
+            self._check_calm(cgroup.path, control)
             until_s = time.monotonic() + _LIFETIME_S
-            self._offers[cgroup.path] = _Offer(
-                cgroup.path, cgroup.cgroup_id, until_s, {**values, control: value}
-            )
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="units", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+            self._put_in_line(cgroup, control, _Offer(cgroup.cgroup_id, value, found, until_s))
 
-    def withdraw(self, path: Path) -> None:
-        """Forget what is offered of a unit: somebody else set it."""
+    def tell(self, cgroup: TenantCgroup, control: Control, value: float) -> None:
+        """Ask for what was just written to a file, so that systemd writes nothing else there."""
         with self._changed:
-            self._offers.pop(path, None)
+            now_s = time.monotonic()
+            _, from_s = self._problems.get((cgroup.path, control), ("", now_s))
+            until_s = max(now_s, from_s) + _TELLING_S
+            offer = _Offer(cgroup.cgroup_id, value, value, until_s, from_s)
+            self._put_in_line(cgroup, control, offer)
+
+    def withdraw(self, path: Path, control: Control) -> None:
+        """Forget what is offered of a file: it holds what is wanted, or another's value."""
+        with self._changed:
+            self._offers.get(path, {}).pop(control, None)
 
     def written(self) -> _Written:
         """Return what was set since this was last asked, what is being set now too."""
@@ -220,21 +121,29 @@ class UnitWriter:
             LimitRejectedError: systemd or the kernel has it otherwise.
 
         """
-        values = _with_weight(cgroup, values)
-        self._note(cgroup.path, values)
+        if Control.MEMORY_HIGH in values:
+            _reclaimed_here(cgroup, values[Control.MEMORY_HIGH])
         try:
-            self._bus.set(cgroup.path.name, values)
+            problems = self._asked(cgroup, values)
         except BusError as error:
             raise LimitRejectedError(str(error)) from error
-        finally:
-            self._note(cgroup.path, values)  # once more: ticks may have asked meanwhile
-        for control, value in values.items():
-            kept = cgroup.limit(control)
-            if not limits.is_kept(control, value, kept, page_bytes=PAGE_BYTES):
-                raise LimitRejectedError(
-                    f"{cgroup.path.name}: systemd took {_PROPERTY[control]}, but {control} is "
-                    f"{cgroup.text(str(control))!r}"
-                )
+        if problems:
+            raise LimitRejectedError("; ".join(problems.values()))
+
+    def give_back_weight(self, cgroup: TenantCgroup) -> None:
+        """Take back the weight that came with a quota, unless it is another than every unit's.
+
+        Raises:
+            CgroupGoneError: The cgroup vanished.
+            LimitRejectedError: systemd does not do so.
+
+        """
+        if cgroup.has(Control.CPU_WEIGHT) and cgroup.cpu_weight != DEFAULT_WEIGHT:
+            return
+        try:
+            self._bus.set(cgroup.path.name, {Control.CPU_WEIGHT: math.inf})
+        except BusError as error:
+            raise LimitRejectedError(str(error)) from error
 
     def close(self) -> None:
         """Stop after the call at hand, waited for at most a moment; limits stay as they are."""
@@ -244,49 +153,198 @@ class UnitWriter:
         if self._thread is not None:
             self._thread.join(_STOP_WAIT_S)
 
+    def _check_calm(self, path: Path, control: Control) -> None:
+        problem, until_s = self._problems.get((path, control), ("", 0.0))
+        if until_s > time.monotonic():
+            raise LimitRejectedError(problem)
+
+    def _put_in_line(self, cgroup: TenantCgroup, control: Control, offer: _Offer) -> None:
+        self._offers.setdefault(cgroup.path, {})[control] = offer
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = _started(self._run)
+        self._changed.notify()
+
+    def _asked(self, cgroup: TenantCgroup, values: Mapping[Control, float]) -> dict[Control, str]:
+        """Have systemd set values; return which the kernel has otherwise.
+
+        Raises:
+            BusError: systemd refuses, or cannot be asked.
+            CgroupGoneError: The cgroup vanished.
+            LimitRejectedError: A file of these is not there.
+
+        """
+        values = _with_weight(cgroup, values)
+        self._note(cgroup.path, values)
+        try:
+            self._bus.set(cgroup.path.name, values)
+        finally:
+            self._note(cgroup.path, values)  # once more: ticks may have asked meanwhile
+        problems = {}
+        for control, value in values.items():
+            kept = cgroup.limit(control)
+            if not _is_kept(control, value, kept):
+                problems[control] = (
+                    f"{cgroup.path.name}: systemd took {PROPERTY[control]}, but {control} is "
+                    f"{cgroup.text(str(control))!r}"
+                )
+        return problems
+
     def _note(self, path: Path, values: Mapping[Control, float]) -> None:
         """Remember what is written: whoever finds it in the file must know whose it is."""
         with self._changed:
             for control, value in values.items():
-                of_file = self._written.setdefault(control, {})
-                of_file.setdefault(path, set()).add(held_in_kernel(control, value))
+                kept = held_in_kernel(control, value)
+                self._written.setdefault(control, {}).setdefault(path, set()).add(kept)
+                self._last[path, control] = kept
 
     def _run(self) -> None:
-        while (offer := self._next()) is not None:
+        while self._has_offers():
+            self._bus.rest()  # until its turn comes the newest value of each file counts
+            taken = self._taken()
+            if taken is None:
+                continue
+            path, offers = taken
             try:
-                self._carry_out(offer)
-                problem = ""
+                problems = self._carry_out(path, offers)
             except CgroupGoneError:
-                problem = ""
+                problems = {}
             except (LimitRejectedError, OSError, ValueError) as error:
-                problem = str(error)
-                log.warning("a unit's limits are not set", problem=problem)
-            with self._changed:
-                self._problems.pop(offer.path, None)
-                if problem:
-                    self._problems[offer.path] = problem, time.monotonic() + _CALM_S
+                problems = dict.fromkeys(offers, str(error))
+            self._keep_calm(path, offers, problems)
 
-    def _carry_out(self, offer: _Offer) -> None:
-        with TenantCgroup(offer.path) as cgroup:
-            if cgroup.cgroup_id != offer.cgroup_id:
-                return
+    def _keep_calm(self, path: Path, offers: _Offers, problems: Mapping[Control, str]) -> None:
+        """Remember what went wrong of each file: the others of the unit need not wait for it."""
+        for problem in dict.fromkeys(problems.values()):
+            log.warning("a unit's limits are not set", problem=problem)
+        with self._changed:
+            for control in offers:
+                self._problems.pop((path, control), None)
+            until_s = time.monotonic() + _CALM_S
+            self._problems.update({(path, c): (why, until_s) for c, why in problems.items()})
+
+    def _carry_out(self, path: Path, offers: _Offers) -> dict[Control, str]:
+        """Have systemd set what is offered of a unit; return what went wrong, by file."""
+        with TenantCgroup(path) as cgroup:
             values = {
-                control: value
-                for control, value in offer.values.items()
-                if not _is_held(cgroup, control, value)
+                control: offer.value
+                for control, offer in offers.items()
+                if offer.cgroup_id == cgroup.cgroup_id and self._is_due(cgroup, control, offer)
             }
-            if values:
-                self.put(cgroup, values)
+            if not values:
+                return {}
+            try:
+                problems = self._asked(cgroup, values)
+            except RefusedError as error:
+                problems = {c: str(error) for c in values}
+                if len(values) > 1:  # of one value it speaks: the others are to be had
+                    problems = self._one_by_one(cgroup, values)
+            except BusError as error:
+                problems = {c: str(error) for c in values}
+            with self._changed:  # what a tick has written since is not systemd's fault
+                newer = self._offers.get(path, {})
+                return {c: why for c, why in problems.items() if c not in newer}
 
-    def _next(self) -> _Offer | None:
+    def _one_by_one(
+        self, cgroup: TenantCgroup, values: Mapping[Control, float]
+    ) -> dict[Control, str]:
+        problems: dict[Control, str] = {}
+        for control, value in values.items():
+            try:
+                problems |= self._asked(cgroup, {control: value})
+            except BusError as error:
+                problems[control] = str(error)
+        return problems
+
+    def _is_due(self, cgroup: TenantCgroup, control: Control, offer: _Offer) -> bool:
+        """Say whether systemd is to be asked now: not where somebody else was faster."""
+        in_force = cgroup.limit(control) if cgroup.has(control) else None
+        last = self._last.get((cgroup.path, control))
+        if control is Control.MEMORY_HIGH:
+            return self._is_in_force(cgroup, offer, in_force, last)
+        if in_force is not None and _is_kept(control, offer.value, in_force):
+            return False
+        return in_force in (offer.found, last)
+
+    def _is_in_force(
+        self, cgroup: TenantCgroup, offer: _Offer, in_force: float | None, last: float | None
+    ) -> bool:
+        """Say whether systemd may be told of a memory.high: what is in use fits it.
+
+        One that was told before may have landed on a raise since, which is written once more.
+        """
+        if in_force is None:
+            return False
+        usage = cgroup.memory_current
+        if not _is_kept(Control.MEMORY_HIGH, offer.value, in_force):
+            if in_force != last or offer.value < max(in_force, usage):
+                return False
+            cgroup.set_limit(Control.MEMORY_HIGH, offer.value)
+        if usage <= offer.value + _EXCESS_BYTES:
+            return True
+        with self._changed:
+            later = replace(offer, from_s=time.monotonic() + _LOOK_AGAIN_S)
+            self._offers.setdefault(cgroup.path, {}).setdefault(Control.MEMORY_HIGH, later)
+        return False
+
+    def _has_offers(self) -> bool:
+        """Wait for an offer whose time has come; False once closed."""
         with self._changed:
             while not self._is_closed:
                 now_s = time.monotonic()
-                self._offers = {p: o for p, o in self._offers.items() if o.until_s > now_s}
-                if self._offers:
-                    return self._offers.pop(next(iter(self._offers)))
-                self._changed.wait()
+                self._forget_stale(now_s)
+                from_s = [one.from_s for of in self._offers.values() for one in of.values()]
+                if from_s and min(from_s) <= now_s:
+                    return True
+                self._changed.wait(min(from_s) - now_s if from_s else None)
+            return False
+
+    def _forget_stale(self, now_s: float) -> None:
+        for path, offers in list(self._offers.items()):
+            for control in [c for c, one in offers.items() if one.until_s <= now_s]:
+                if offers.pop(control).from_s:
+                    log.warning("systemd is not told of a limit", unit=path.name, file=control)
+            if not offers:
+                del self._offers[path]
+
+    def _taken(self) -> tuple[Path, _Offers] | None:
+        """Take all whose time has come of the unit that waits longest; None where none is left."""
+        with self._changed:
+            now_s = time.monotonic()
+            self._forget_stale(now_s)
+            for path, offers in self._offers.items():
+                taken = {c: one for c, one in offers.items() if one.from_s <= now_s}
+                if taken:
+                    del self._offers[path]
+                    if left := {c: one for c, one in offers.items() if c not in taken}:
+                        self._offers[path] = left
+                    return path, taken
             return None
+
+
+def _started(run: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=run, name="units", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:  # the host or the service has no room for a thread
+        raise LimitRejectedError(f"systemd is not asked ({error})") from error
+    return thread
+
+
+def _reclaimed_here(cgroup: TenantCgroup, value: float) -> None:
+    """Write memory.high, so that it is no other process that reclaims what is in use above it.
+
+    Raises:
+        CgroupGoneError: The cgroup vanished.
+        LimitRejectedError: More stays in use, which would be systemd's to reclaim.
+
+    """
+    cgroup.set_limit(Control.MEMORY_HIGH, value)
+    ends_at_s = time.monotonic() + _STOP_WAIT_S
+    while (usage := cgroup.memory_current) > value + _EXCESS_BYTES:
+        if time.monotonic() >= ends_at_s:
+            why = "more is in use, which systemd would have to reclaim: it is not asked"
+            raise LimitRejectedError(f"{Control.MEMORY_HIGH}: {usage} bytes, {why}")
+        time.sleep(_STOP_WAIT_S / 10)  # noqa: TID251 - in no tick
 
 
 def _with_weight(cgroup: TenantCgroup, values: Mapping[Control, float]) -> Mapping[Control, float]:
@@ -301,10 +359,8 @@ def _with_weight(cgroup: TenantCgroup, values: Mapping[Control, float]) -> Mappi
     return {**values, Control.CPU_WEIGHT: weight}
 
 
-def _is_held(cgroup: TenantCgroup, control: Control, value: float) -> bool:
-    if not cgroup.has(control):
-        return False
-    return limits.is_kept(control, value, cgroup.limit(control), page_bytes=PAGE_BYTES)
+def _is_kept(control: Control, value: float, in_force: float) -> bool:
+    return limits.is_kept(control, value, in_force, page_bytes=PAGE_BYTES)
 
 
 def held_in_kernel(control: Control, value: float) -> float:
@@ -326,9 +382,3 @@ def persistent_settings(unit: str, folder: Path = PERSISTENT) -> list[str]:
             keys = {line.partition("=")[0].strip() for line in lines}
             found += [f"{path} ({name}=)" for name in _SETTING.values() if name in keys]
     return found
-
-
-def _amount(control: Control, value: float) -> int:
-    if math.isinf(value):
-        return _INFINITY
-    return round(value * _US_PER_S) if control is Control.CPU_MAX else int(value)

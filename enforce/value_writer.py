@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from enforce.bus import Bus
 from enforce.cgroup import PAGE_BYTES, CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.columns import Control, DiskControl, DiskWeight, Result
 from enforce.disks import BFQ_FINENESS, BFQ_WEIGHT
@@ -16,7 +17,7 @@ from enforce.limits import PERIOD_US, is_kept, text
 from enforce.lowering import Lowering
 from enforce.places import unit_of
 from enforce.quota import BURST, Quotas
-from enforce.units import Bus, UnitWriter, held_by_systemd
+from enforce.units import UnitWriter, held_by_systemd
 
 Written = Control | DiskControl | DiskWeight  # what is a control file, or a line of one
 
@@ -93,10 +94,7 @@ class ValueWriter:
         value, usage = max(wanted, floor), cgroup.memory_current
         if value < usage:
             return self._set_later(cgroup, value, usage)
-        self._lowering.withdraw(cgroup.path, value)
-        if unit_of(cgroup.path):
-            return self._asked(cgroup, Control.MEMORY_HIGH, value)
-        kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
+        kept = self._set_high(cgroup, value)
         if value <= wanted:
             return Outcome(Result.APPLIED, kept)
         stuck, margin = (floor - self._margin_bytes) / _MIB, self._margin_bytes / _MIB
@@ -120,45 +118,56 @@ class ValueWriter:
         why = f"{usage / _MIB:.1f} MiB in use: it comes down with that"
         return Outcome(Result.HELD_BACK, kept, why)
 
-    def _set_later(self, cgroup: TenantCgroup, value: float, usage: float) -> Outcome:
-        """Have a value below `usage` set beside the tick: reclaim may take long, also on a raise.
+    def _set_high(self, cgroup: TenantCgroup, value: float) -> float:
+        """Write a memory.high of at least what is in use; return what the kernel keeps."""
+        self._lowering.withdraw(cgroup.path, value)
+        kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
+        if unit_of(cgroup.path):
+            self._units.tell(cgroup, Control.MEMORY_HIGH, kept)
+        return kept
 
-        A raise eases the tenant, so it waits for no rest; what is in force already gains nothing.
+    def _set_later(self, cgroup: TenantCgroup, value: float, usage: float) -> Outcome:
+        """Have a value below `usage` set beside the tick: reclaim may take long.
+
+        A raise eases the tenant: it waits neither for a rest nor for another's reclaim, but goes to
+        what is in use at once, and comes down from there.
         """
         in_force = cgroup.memory_high
         is_raise = value >= in_force + PAGE_BYTES
-        if not is_raise and self._lowering.is_resting(cgroup.path):
+        if is_raise:
+            in_force = self._set_high(cgroup, usage)
+        elif self._lowering.is_resting(cgroup.path):
             why = f"{usage / _MIB:.1f} MiB in use, which reclaim could not lower just now"
             return Outcome(Result.HELD_BACK, in_force, why)
         self._lowering.offer(cgroup.path, cgroup.cgroup_id, value, found_bytes=in_force)
-        how = "raised" if is_raise else "lowered in steps"
-        why = f"{usage / _MIB:.1f} MiB in use: {how}, beside the tick"
+        how = "raised to that, and from there " if is_raise else ""
+        why = f"{usage / _MIB:.1f} MiB in use: {how}lowered in steps, beside the tick"
         return Outcome(Result.PENDING, in_force, why)
 
     def open_up(self, cgroup: TenantCgroup) -> None:
         """Have systemd give a unit the files of its limits: without need it hands down no cpu."""
-        self._units.offer(cgroup, Control.CPU_MAX, math.inf)
+        self._units.offer(cgroup, Control.CPU_MAX, math.inf, found=None)
 
     def _asked(self, cgroup: TenantCgroup, control: Control, value: float) -> Outcome:
         """Have systemd set a unit's value, beside the tick; what it holds already costs no call."""
         value, in_force = held_by_systemd(control, value), cgroup.limit(control)
         if is_kept(control, value, in_force, page_bytes=PAGE_BYTES):
+            self._units.withdraw(cgroup.path, control)
             return Outcome(Result.APPLIED, in_force)
         if control is Control.CPU_MAX and cgroup.has(BURST):
             burst_us = cgroup.cpu_max_burst_us
             if burst_us > value * PERIOD_US:
                 why = f"{BURST} of {burst_us} us is above it, and systemd sets none: set it to 0"
                 return Outcome(Result.REFUSED, in_force, why)
-        self._units.offer(cgroup, control, value)
+        self._units.offer(cgroup, control, value, found=in_force)
         why = f"systemd is asked to set it for {cgroup.path.name}"
         return Outcome(Result.PENDING, in_force, why)
 
     def _put_memory_high(self, cgroup: TenantCgroup, value: float) -> None:
-        """Write memory.high in a worker's thread, or have systemd do so."""
+        """Write memory.high in a worker's thread; of a unit systemd is told, by another."""
+        kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
         if unit_of(cgroup.path):
-            self._units.put(cgroup, {Control.MEMORY_HIGH: value})
-        else:
-            cgroup.memory_high = value
+            self._units.tell(cgroup, Control.MEMORY_HIGH, kept)
 
 
 def _written_of_disk(

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from timing import progress
 
+from enforce.bus import Bus
 from enforce.cgroup import TenantCgroup
 from enforce.columns import Control
 from enforce.places import unit_cgroup
-from enforce.units import Bus, UnitWriter
+from enforce.units import UnitWriter
 
 TURNS = 5
 MIB = 1 << 20

@@ -13,11 +13,12 @@ from agents import Agent, quota_cores
 
 from agent.doctor import _owners
 from agent.release import release
+from enforce.bus import Bus
 from enforce.cgroup import LimitRejectedError, TenantCgroup
 from enforce.columns import Control
 from enforce.elsewhere import Elsewhere
 from enforce.places import Places, unit_cgroup
-from enforce.units import Bus, UnitWriter
+from enforce.units import UnitWriter
 
 pytestmark = pytest.mark.e2e
 MOUNT = Path("/sys/fs/cgroup")

@@ -266,7 +266,8 @@ def test_a_tenant_that_is_removed_while_the_agent_is_stopped_gets_its_files_back
         (tmp_path / "tenants.d" / "spiky.toml").unlink()
         first.close()
         assert quota_cores(cgroup_root / "spiky") < 1
-        with closing(Daemon(first.reread(), first.reread)):
+        with closing(Daemon(first.reread(), first.reread)) as second:
+            wait_until(lambda: not second.is_releasing)
             assert quota_cores(cgroup_root / "spiky") == math.inf
 
 

@@ -78,6 +78,7 @@ class Agent:
         self.daemon.begin_reload(lambda: None)
         wait_until(lambda: self.daemon.has_loaded)
         self.daemon.end_reload()
+        wait_until(lambda: not self.daemon.is_releasing)
         return self.daemon.reload_problem
 
     def tick(self, count: int = 1) -> TickRecord:

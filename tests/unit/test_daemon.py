@@ -1,5 +1,6 @@
 """The daemon over plain directories: reloads beside the ticks, as systemd sees them."""
 
+import os
 import shutil
 import signal
 import socket
@@ -23,7 +24,8 @@ from agent.settings import Config
 from agent.signals import Signals
 from agent.sole import AgentRunningError, RootLock
 from agent.tenant import Resource
-from enforce.originals import ROOT, Original, Originals
+from enforce.originals import Original, Originals
+from enforce.restoring import ROOT
 
 WAIT_S = 30.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -89,6 +91,7 @@ def reloaded(daemon: Daemon) -> str | None:
     daemon.begin_reload(lambda: None)
     wait_until(lambda: daemon.has_loaded)
     daemon.end_reload()
+    wait_until(lambda: not daemon.is_releasing)
     return daemon.reload_problem
 
 
@@ -209,6 +212,7 @@ def test_a_host_that_is_only_observed_from_now_on_gets_all_control_files_back(
         files.set_host(observe="true")
         assert is_restarted or reloaded(daemon) is None
     with closing(Daemon(files.read(), files.read)) if is_restarted else nullcontext(daemon) as last:
+        wait_until(lambda: not last.is_releasing)
         assert (limited / "cpu.max").read_text() == "max 100000"
         assert (limited.parent / "memory.low").read_text() == "0"
         assert limited.exists()
@@ -220,6 +224,7 @@ def test_who_only_observes_puts_nothing_back_where_another_agent_sets_the_limits
 ) -> None:
     files.set_host(observe="true")
     with closing(RootLock(limited.parent)), closing(Daemon(files.read(), files.read)) as daemon:
+        wait_until(lambda: not daemon.is_releasing)
         assert (limited / "cpu.max").read_text() == "50000 100000"
         assert "cannot be put back" in daemon.facts().problems()[0]
 
@@ -236,6 +241,28 @@ def test_what_cannot_be_put_back_is_told_and_tried_again_with_each_step(
     (limited / "cpu.max").write_text("50000 100000")
     wait_until(lambda: bool(ticked(daemon)) and not daemon.facts().problems())
     assert (limited / "cpu.max").read_text() == "max 100000"
+
+
+def test_ticks_go_on_and_reloads_wait_while_what_is_limited_no_more_is_put_back(
+    files: Files, tmp_path: Path
+) -> None:
+    """A FIFO stands for a file that takes its time: it waits for its other end."""
+    cgroup = tmp_path / "root" / "former"
+    cgroup.mkdir(parents=True)
+    (cgroup / "cgroup.procs").touch()
+    os.mkfifo(cgroup / "cpu.max")
+    found = Original("former", cgroup.stat().st_ino, "cpu.max", "max 100000")
+    Originals(tmp_path / ORIGINALS_NAME).record([found])
+    with closing(Daemon(files.read(), files.read)) as daemon:
+        daemon.begin_reload(lambda: None)
+        wait_until(lambda: files.readings == 2)
+        assert [ticked(daemon) for _ in range(3)] == [("first",)] * 3
+        assert "1 cgroup(s) are being put back" in daemon.facts().problems()[0]
+        assert not daemon.has_loaded
+        assert (cgroup / "cpu.max").read_text() == "max 100000"
+        (cgroup / "cpu.max").write_text("max 100000")  # what is read back
+        wait_until(lambda: daemon.has_loaded)
+        assert not daemon.facts().problems()
 
 
 def test_a_root_that_was_made_anew_is_locked_anew(daemon: Daemon, tmp_path: Path) -> None:

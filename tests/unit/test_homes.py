@@ -1,6 +1,8 @@
 """Where tenants live that are not below tidegate's own cgroup, as configured."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,12 @@ def test_a_place_elsewhere_is_taken(tmp_path: Path, place: str) -> None:
         'cgroup = "a/../b"',
         'cgroup = "a//b"',
         'cgroup = "a\\nb"',
+        'cgroup = "init.scope"',
+        'cgroup = "-.slice"',
+        'cgroup = "tidegate.service"',
+        'cgroup = "/sys/fs/cgroup/tidegate.slice/tidegate-tenants.service"',
+        'cgroup = "tidegate.slice/x"',
+        'cgroup = "system.slice/tidegate.service"',
         'unit = "acme.service"\ncgroup = "b"',
     ],
 )
@@ -99,6 +107,32 @@ def test_places_are_found_when_they_come_and_lost_when_they_go(tmp_path: Path) -
     assert [places.path(0) for _ in range(13)] == [None] * 13
     unit.mkdir()
     assert places.path(0) == unit, "what comes back is looked for where it was"
+
+
+def test_many_units_that_are_absent_take_one_walk_and_that_not_each_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And whoever of them comes is found by the next, each where it is."""
+    names, slices = [f"u{number}" for number in range(30)], [f"s{number}" for number in range(5)]
+    for name in slices:
+        (tmp_path / f"{name}.slice").mkdir()
+    elsewhere = {name: Elsewhere(unit=f"{name}.service") for name in names}
+    places = Places(tmp_path / "root", names, elsewhere, mount=tmp_path)
+    scan, scanned = os.scandir, []
+
+    def counted(folder: Path) -> Any:
+        scanned.append(folder)
+        return scan(folder)
+
+    monkeypatch.setattr("enforce.places.os.scandir", counted)
+    for _ in range(12):
+        assert [places.path(at) for at in range(30)] == [None] * 30
+    assert len(scanned) == 2 * (1 + len(slices))
+    units = [tmp_path / f"{slices[at % 5]}.slice" / f"u{at}.service" for at in range(30)]
+    for unit in units:
+        unit.mkdir()
+    found = [[places.path(at) for at in range(30)] for _ in range(2)]
+    assert found == [units, units]
 
 
 def test_a_path_and_a_slice_are_found_as_soon_as_they_come(tmp_path: Path) -> None:

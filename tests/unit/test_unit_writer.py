@@ -1,0 +1,229 @@
+"""What systemd is asked to set of a unit, when, and what is left alone: over a bus of its own."""
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from system_bus import UNSET, Systemd, make_unit, system_bus
+from tenants import wait_until
+
+from enforce.bus import Bus
+from enforce.cgroup import LimitRejectedError, TenantCgroup
+from enforce.columns import Control, Result
+from enforce.originals import Original, Originals
+from enforce.units import UnitWriter
+from enforce.value_writer import ValueWriter
+
+MIB = 1 << 20
+UNIT = "acme.service"
+WAIT_S = 10.0
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
+    with system_bus(tmp_path, monkeypatch) as systemd:
+        yield systemd
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path) -> Iterator[TenantCgroup]:
+    with TenantCgroup(make_unit(tmp_path, UNIT)) as cgroup:
+        yield cgroup
+
+
+@pytest.fixture
+def writer() -> Iterator[UnitWriter]:
+    with closing(Bus(between_calls_s=0.0)) as bus, closing(UnitWriter(bus)) as writer:
+        yield writer
+
+
+@pytest.fixture
+def values() -> Iterator[ValueWriter]:
+    writer = ValueWriter(memory_margin_bytes=MIB, record_burst=lambda _: None)
+    with closing(writer):
+        yield writer
+
+
+def busy(systemd: Systemd, writer: UnitWriter, folder: Path) -> None:
+    """Have systemd take its time over another unit."""
+    systemd.may_answer.clear()
+    with TenantCgroup(make_unit(folder, "other.service")) as other:
+        writer.offer(other, Control.MEMORY_LOW, 8.0 * MIB, found=0.0)
+    assert systemd.asked.get(timeout=WAIT_S) == "other.service"
+
+
+def asked_of_acme(systemd: Systemd) -> list[dict[str, int]]:
+    return [values for unit, values in systemd.calls if unit == UNIT]
+
+
+def test_what_somebody_else_set_since_an_offer_was_made_is_left_alone(
+    systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup, tmp_path: Path
+) -> None:
+    busy(systemd, writer, tmp_path)
+    writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf)
+    writer.offer(cgroup, Control.MEMORY_LOW, 4.0 * MIB, found=0.0)
+    (cgroup.path / "cpu.max").write_text("23000 100000")
+    systemd.may_answer.set()
+    wait_until(lambda: len(systemd.calls) == 2)
+    assert asked_of_acme(systemd) == [{"MemoryLow": 4 * MIB}]
+    assert (cgroup.path / "cpu.max").read_text() == "23000 100000"
+    assert Control.CPU_MAX not in writer.written()
+
+
+def test_a_value_that_is_asked_for_while_the_last_one_is_on_its_way_follows_it(
+    systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup
+) -> None:
+    systemd.may_answer.clear()
+    writer.offer(cgroup, Control.MEMORY_LOW, 4.0 * MIB, found=0.0)
+    assert systemd.asked.get(timeout=WAIT_S) == UNIT
+    writer.offer(cgroup, Control.MEMORY_LOW, 8.0 * MIB, found=0.0)
+    systemd.may_answer.set()
+    wait_until(lambda: cgroup.memory_low == 8 * MIB)
+
+
+def test_an_offer_that_is_not_repeated_is_stale_whatever_is_offered_beside_it(
+    systemd: Systemd,
+    writer: UnitWriter,
+    cgroup: TenantCgroup,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("enforce.units._LIFETIME_S", 0.3)
+    busy(systemd, writer, tmp_path)
+    over = threading.Event()
+    writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf)
+    for _ in range(5):
+        over.wait(0.1)
+        writer.offer(cgroup, Control.MEMORY_LOW, 4.0 * MIB, found=0.0)
+    systemd.may_answer.set()
+    wait_until(lambda: len(systemd.calls) == 2)
+    assert asked_of_acme(systemd) == [{"MemoryLow": 4 * MIB}]
+
+
+def test_one_value_that_is_refused_keeps_no_other_of_the_unit_waiting(
+    systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup, tmp_path: Path
+) -> None:
+    def refuse(values: dict[str, int]) -> None:
+        if "CPUQuotaPerSecUSec" in values:
+            raise ValueError("no such quota")
+
+    systemd.before = refuse
+    busy(systemd, writer, tmp_path)
+    writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf)
+    writer.offer(cgroup, Control.MEMORY_LOW, 4.0 * MIB, found=0.0)
+    systemd.may_answer.set()
+    wait_until(lambda: cgroup.memory_low == 4 * MIB)
+
+    def is_calm() -> bool:
+        try:
+            writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf)
+        except LimitRejectedError as error:
+            return "no such quota" in str(error)
+        return False
+
+    wait_until(is_calm)
+    writer.offer(cgroup, Control.MEMORY_LOW, 8.0 * MIB, found=4.0 * MIB)
+    wait_until(lambda: cgroup.memory_low == 8 * MIB)
+
+
+def test_a_value_that_is_in_force_already_takes_back_what_was_offered_before(
+    systemd: Systemd, values: ValueWriter, cgroup: TenantCgroup
+) -> None:
+    systemd.may_answer.clear()
+    low = Control.MEMORY_LOW
+    assert values.write(cgroup, low, str(low), 4.0 * MIB).result == Result.PENDING
+    assert systemd.asked.get(timeout=WAIT_S) == UNIT
+    assert values.write(cgroup, low, str(low), 8.0 * MIB).result == Result.PENDING
+    assert values.write(cgroup, low, str(low), 0.0).result == Result.APPLIED
+    systemd.may_answer.set()
+    high = Control.MEMORY_HIGH
+    assert values.write(cgroup, high, str(high), 64.0 * MIB).result == Result.APPLIED
+    wait_until(lambda: len(systemd.calls) == 2)
+    assert systemd.calls[1] == (UNIT, {"MemoryHigh": 64 * MIB})
+
+
+@pytest.mark.parametrize("usage_mib", [10, 100])
+def test_memory_high_is_written_here_and_systemd_asked_for_what_costs_it_no_reclaim(
+    systemd: Systemd, values: ValueWriter, cgroup: TenantCgroup, usage_mib: int
+) -> None:
+    """As if by a kernel that reclaims all that it is told to: what is in use is what it may be."""
+    current, high = cgroup.path / "memory.current", cgroup.path / "memory.high"
+    high.write_text(str(200 * MIB))
+    current.write_text(str(usage_mib * MIB))
+    if usage_mib > 40:
+        high.write_text(str(usage_mib * MIB))
+        current.unlink()
+        current.symlink_to(high)
+    found: list[float] = []
+
+    def look(asked: dict[str, int]) -> None:
+        found.append(cgroup.memory_high - asked["MemoryHigh"])
+        assert cgroup.memory_current <= asked["MemoryHigh"] + MIB
+
+    systemd.before = look
+    values.write(cgroup, Control.MEMORY_HIGH, "memory.high", 40.0 * MIB)
+    wait_until(lambda: ("acme.service", {"MemoryHigh": 40 * MIB}) in systemd.calls)
+    assert found[-1] == 0
+    assert cgroup.memory_high == 40 * MIB
+
+
+def test_systemd_is_not_asked_for_a_limit_that_more_is_in_use_than(
+    systemd: Systemd, values: ValueWriter, cgroup: TenantCgroup, tmp_path: Path
+) -> None:
+    current = cgroup.path / "memory.current"
+    systemd.may_answer.clear()
+    with TenantCgroup(make_unit(tmp_path, "other.service")) as other:
+        values.write(other, Control.MEMORY_LOW, "memory.low", 8.0 * MIB)
+    assert systemd.asked.get(timeout=WAIT_S) == "other.service"
+    values.write(cgroup, Control.MEMORY_HIGH, "memory.high", 40.0 * MIB)
+    current.write_text(str(60 * MIB))  # grown since
+    systemd.may_answer.set()
+    wait_until(lambda: len(systemd.calls) == 1)
+    threading.Event().wait(0.3)
+    assert asked_of_acme(systemd) == []
+    current.write_text(str(30 * MIB))
+    wait_until(lambda: asked_of_acme(systemd) == [{"MemoryHigh": 40 * MIB}])
+
+
+def test_what_systemd_writes_late_over_a_raise_is_raised_again(
+    systemd: Systemd, values: ValueWriter, cgroup: TenantCgroup
+) -> None:
+    systemd.may_answer.clear()
+    values.write(cgroup, Control.MEMORY_HIGH, "memory.high", 40.0 * MIB)
+    assert systemd.asked.get(timeout=WAIT_S) == UNIT
+    values.write(cgroup, Control.MEMORY_HIGH, "memory.high", 80.0 * MIB)
+    assert cgroup.memory_high == 80 * MIB, "a raise waits for nobody"
+    systemd.may_answer.set()
+    wait_until(lambda: len(systemd.calls) == 2)
+    assert systemd.calls[1] == (UNIT, {"MemoryHigh": 80 * MIB})
+    wait_until(lambda: cgroup.memory_high == 80 * MIB)
+
+
+def test_a_release_asks_once_for_all_files_and_takes_its_weight_back(
+    systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup, tmp_path: Path
+) -> None:
+    path = cgroup.path
+    originals = Originals(tmp_path / "originals.json")
+    found = {"cpu.max": "max 100000", "memory.high": "max", "memory.low": "0"}
+    originals.record(Original(str(path), 0, file, text) for file, text in found.items())
+    writer.put(cgroup, {Control.CPU_MAX: 0.5, Control.MEMORY_LOW: 4.0 * MIB})
+    cgroup.memory_high = 64 * MIB
+    systemd.calls.clear()
+    released = originals.release(tmp_path / "root")
+    assert {one.result for one in released} == {Result.APPLIED}
+    assert {file: (path / file).read_text() for file in found} == found
+    quota = {"CPUQuotaPerSecUSec": UNSET, "MemoryHigh": UNSET, "MemoryLow": 0, "CPUWeight": 100}
+    assert systemd.calls == [(UNIT, quota), (UNIT, {"CPUWeight": UNSET})]
+    assert originals.is_empty
+
+
+def test_a_weight_that_somebody_chose_stays(
+    systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup
+) -> None:
+    cgroup.cpu_weight = 300
+    writer.put(cgroup, {Control.CPU_MAX: 0.5})
+    writer.give_back_weight(cgroup)
+    assert [values.get("CPUWeight") for _, values in systemd.calls] == [300]
