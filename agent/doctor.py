@@ -116,7 +116,7 @@ def _probed(root: Path, config: Config | None) -> list[Capability]:
             has_maxima=any(isfinite(tenant.memory_max_bytes) for tenant in config.tenants),
         ),
         *probe_disks(disks, root, elastic=elastic),
-        *probe_links(uplinks_of(config)),
+        *probe_links(uplinks_of(config), [t.veth for t in config.tenants if t.veth is not None]),
     ]
 
 

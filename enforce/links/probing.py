@@ -8,7 +8,14 @@ from enforce.capability import Capability
 from enforce.links.libbpf import LIBRARY, BpfError, Library
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import BPFFS, OBJECT, is_bpffs
-from enforce.links.uplink import Uplink, UplinkError, foreign_root, ifindex_of
+from enforce.links.uplink import (
+    Uplink,
+    UplinkError,
+    behind_text,
+    foreign_root,
+    ifindex_of,
+    master_of,
+)
 
 _MODULES = {
     "sch_htb": "classes: nothing can be limited",
@@ -22,11 +29,17 @@ _OPTIONAL = {"sch_fq_codel"}
 _NOT_ENFORCED = "network limits are configured, but not enforceable"
 
 
-def probe_links(uplinks: Sequence[Uplink]) -> list[Capability]:
-    """Look at what `uplinks` need, and at each of them; nothing where there is none."""
+def probe_links(uplinks: Sequence[Uplink], veths: Sequence[str] = ()) -> list[Capability]:
+    """Look at what `uplinks` need, at each of them and at `veths`; nothing where there is none."""
     if not uplinks:
         return []
-    return [_libbpf(), _object(), _file_system(), *_modules(), *map(_uplink, uplinks)]
+    parts = [_libbpf(), _object(), _file_system(), *_modules(), *map(_uplink, uplinks)]
+    return [*parts, *(_bridged(veth, master) for veth in veths if (master := master_of(veth)))]
+
+
+def _bridged(veth: str, master: str) -> Capability:
+    remedy = f"route to it instead: ip link set {veth} nomaster"
+    return Capability(f"veth {veth}", "missing", behind_text(veth, master), remedy)
 
 
 def _libbpf() -> Capability:

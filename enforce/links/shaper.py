@@ -14,6 +14,7 @@ from types import MappingProxyType
 import numpy as np
 
 from enforce.columns import (
+    NET_QUANTITIES,
     Changes,
     ClassControl,
     Ints,
@@ -21,7 +22,8 @@ from enforce.columns import (
     Outcomes,
     Restored,
 )
-from enforce.links.classes import MAJOR, minors_for, others_than
+from enforce.links.adoption import adopted
+from enforce.links.classes import MAJOR
 from enforce.links.netlink import ClassSocket
 from enforce.links.port import Port
 from enforce.links.programs import Counters, Programs, depth_of
@@ -29,7 +31,15 @@ from enforce.links.route import take_off
 from enforce.links.saved import SavedUplinks
 from enforce.links.sent import Sent
 from enforce.links.tree import Tree
-from enforce.links.uplink import Direction, Uplink, UplinkError, directions, ifindex_of
+from enforce.links.uplink import (
+    Direction,
+    Uplink,
+    UplinkError,
+    behind_text,
+    directions,
+    ifindex_of,
+    master_of,
+)
 from enforce.links.veths import Veths
 
 # What cannot be set up is tried again after so many reads: loading programs takes 40 ms.
@@ -73,6 +83,8 @@ class Shaper:
         self._sent = [Sent() for _ in uplinks]
         self._veths: Veths | None = None
         self._apart = np.array(sorted(self._veth_names), dtype=np.int64)
+        self._there: dict[int, int] = {}  # number of each veth that is there, by position
+        self._bridged: dict[int, str] = {}  # of those, which interface each is a port of
         self._programs: Programs | None = None
         self._minors: Ints | None = None
         self._untold = 0
@@ -96,6 +108,7 @@ class Shaper:
         if not self._try("programs", lambda: self._settle_programs(cgroup_id)):
             return replace(columns, problems=self._problems())
         self._try("other uplinks", self._leave_others)
+        self._try("veths", partial(self._watch_veths, cgroup_id))
         counters = self._counted(cgroup_id)
         for place, port in enumerate(self._ports):
             self._fill_counted(columns, place, counters, cgroup_id)
@@ -107,6 +120,7 @@ class Shaper:
                     self._try(what, fill)
             if port is self._receiving:
                 self._read_veths(columns, place, cgroup_id)
+            self._forget_bridged(columns, place)
             left = columns.out_bytes[place].copy()
             columns.out_bytes[place] = self._sent[place].after(
                 left, columns.out_offered_bytes[place]
@@ -153,36 +167,19 @@ class Shaper:
 
     def _adopted_minors(self, programs: Programs, cgroup_id: Ints) -> Ints:
         """Return each tenant's class, as an earlier agent left it; 0 where there is to be none."""
+        minors = np.zeros(self._count, dtype=np.int64)
+        if not len(self._classed):
+            return minors
         known = programs.classids()
         ids = cgroup_id[self._classed].tolist()
         before = [known[one] & 0xFFFF if one in known else None for one in ids]
-        minors = np.zeros(self._count, dtype=np.int64)
-        minors[self._classed] = minors_for(before, self._without_others(before))
+        links = {port.ifindex_of(way) for port in self._ports for way in directions(port.uplink)}
+        minors[self._classed] = adopted(self._netlink, links - {0}, before)
         if self._receiving is not None:
             newcomers = self._classed[[minor is None for minor in before]]
             names = [self._veth_names[one] for one in newcomers.tolist() if one in self._veth_names]
             take_off(self._netlink, [one for one in map(ifindex_of, names) if one])
         return minors
-
-    def _without_others(self, known: Sequence[int | None]) -> set[int]:
-        """Remove classes that no tenant is known by: a newcomer must not find another's limits.
-
-        Returns:
-            Which the kernel did not remove.
-
-        Raises:
-            OSError: It did not tell.
-
-        """
-        kept = np.array([one for one in known if one is not None], dtype=np.int64)
-        left: set[int] = set()
-        for port in self._ports if len(self._classed) else ():
-            for ifindex in filter(None, map(port.ifindex_of, directions(port.uplink))):
-                others = others_than(kept, self._netlink.classes(ifindex))
-                if len(others):
-                    self._netlink.remove_classes(ifindex, others.tolist())
-                    left.update(others_than(kept, self._netlink.classes(ifindex)).tolist())
-        return left
 
     def _made_veths(self, minors: Ints) -> Veths | None:
         port = self._receiving
@@ -263,19 +260,32 @@ class Shaper:
         """Return the uplink whose share of bytes in holds at tenants' veths: the first such."""
         return next((port for port in self._ports if "in" in directions(port.uplink)), None)
 
+    def _watch_veths(self, cgroup_id: Ints) -> None:
+        """See which veths are there, and tell the kernel whose they are."""
+        found = {position: ifindex_of(name) for position, name in self._veth_names.items()}
+        self._there = {position: ifindex for position, ifindex in found.items() if ifindex}
+        masters = {at: master_of(self._veth_names[at]) for at in self._there}
+        self._bridged = {at: master for at, master in masters.items() if master}
+        if self._programs is not None:
+            owners = {ifindex: int(cgroup_id[at]) for at, ifindex in self._there.items()}
+            self._programs.watch("veths", owners)
+
     def _read_veths(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
         """Make what is missing on the veths of limited tenants, and read their classes there."""
-        if self._veths is None or self._programs is None:
+        if self._veths is None:
             return
-        there = self._veths.present()
-        owners = {ifindex: int(cgroup_id[position]) for position, ifindex in there.items()}
-        self._try("veths", partial(self._programs.watch, "veths", owners))
         for position in set(self._apart.tolist()) & set(self._classed.tolist()):
             for name in ("in_rate", "in_ceil", "in_dropped_packets", "in_backlog_bytes"):
                 getattr(columns, name)[place, position] = np.nan
-            if position in there and cgroup_id[position]:
-                fill = partial(self._fill_veth, columns, place, position, there[position])
+            if position in self._there and cgroup_id[position]:
+                fill = partial(self._fill_veth, columns, place, position, self._there[position])
                 self._try(f"veth {self._veth_names[position]}", fill)
+
+    def _forget_bridged(self, columns: NetColumns, place: int) -> None:
+        """Know nothing of bytes out that come from a bridge, not from a veth, when they leave."""
+        for name in NET_QUANTITIES:
+            if name.startswith("out_"):
+                getattr(columns, name)[place, list(self._bridged)] = np.nan
 
     def _fill_veth(self, columns: NetColumns, place: int, position: int, ifindex: int) -> None:
         assert self._veths is not None  # noqa: S101 - its caller has looked
@@ -358,6 +368,8 @@ class Shaper:
                 f"network: {len(names)} tenant(s) elsewhere without a veth are neither limited nor "
                 f"counted: {_few(names)}"
             )
+        for at, master in list(self._bridged.items())[:_NAMED]:
+            found.append(f"network: {behind_text(self._veth_names[at], master)}")
         if self._untold:
             found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if not all(tree.has_leaves for tree in self._trees.values()):

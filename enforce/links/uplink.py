@@ -3,6 +3,7 @@
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from enforce.links.messages import ROOT, Qdisc
@@ -12,6 +13,7 @@ Direction = Literal["out", "in"]
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # of clsact
 _CLSACT = 0xFFFFFFF1
 _IFB = "tidegate"
+_INTERFACES = Path("/sys/class/net")
 FILTERS = {INGRESS: "tidegate_in", EGRESS: "tidegate_out"}
 
 
@@ -42,6 +44,21 @@ def ifindex_of(name: str) -> int:
     with suppress(OSError):
         return socket.if_nametoindex(name)
     return 0
+
+
+def master_of(name: str) -> str:
+    """Return the bridge (or bond, or VRF) that an interface is a port of, "" where it is none."""
+    with suppress(OSError):
+        return (_INTERFACES / name / "master").readlink().name
+    return ""
+
+
+def behind_text(veth: str, master: str) -> str:
+    """Say what does not hold for a tenant whose veth is a port of another interface."""
+    return (
+        f"veth {veth} is a port of {master}: its bytes out are neither limited nor counted, since "
+        f"they come from {master} by the time they leave"
+    )
 
 
 def ifb_name(ifindex: int) -> str:

@@ -37,11 +37,6 @@ class Veths:
         self._made: dict[int, int] = {}  # for which interface, by position
         self.restored: list[Restored] = []  # by the last `read`
 
-    def present(self) -> dict[int, int]:
-        """Return the number of each veth that is there, by the tenant's position."""
-        found = {position: ifindex_of(name) for position, name in self._names.items()}
-        return {position: ifindex for position, ifindex in found.items() if ifindex}
-
     def read(self, position: int, ifindex: int) -> Classes:
         """Make what is missing on one veth, and return the tenant's class there.
 

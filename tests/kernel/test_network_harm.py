@@ -2,16 +2,31 @@
 
 import os
 import socket
+import time
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from shaping import CAPACITY, Bench, started
-from traffic import BOX, LINK, MBIT, NAMES, OURS, THEIRS, Traffic, ip, lay_veth, send_datagrams, sh
+from traffic import (
+    BOX,
+    LINK,
+    MBIT,
+    NAMES,
+    OURS,
+    THEIRS,
+    VETH,
+    Traffic,
+    ip,
+    lay_veth,
+    send_datagrams,
+    sh,
+)
 
 from enforce.columns import NET_QUANTITIES, Result
 from enforce.links.netlink import ClassSocket
+from enforce.links.probing import probe_links
 from enforce.links.programs import PINS
 from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
@@ -126,3 +141,28 @@ def test_of_a_tenant_elsewhere_without_a_veth_nothing_is_known_and_that_is_said(
             assert not np.isnan(getattr(found, name)[0, 0]), name
         assert list(bench.set("out", "ceil", MBIT, MBIT).result) == [Result.APPLIED, Result.GONE]
     assert [one.why for one in give_back(record)] == [""]
+
+
+def test_what_a_bridge_hides_is_unknown_and_said_even_if_only_bytes_out_are_divided(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    lay_veth()
+    uplink, record = Uplink(LINK, CAPACITY), tmp_path / "uplinks.json"
+    with closing(
+        Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: VETH})
+    ) as shaper:
+        bench = Bench(link, record, shaper)
+        assert bench.read().problems == ()
+        traffic.stream_of_box("out")
+        time.sleep(0.3)
+        assert bench.read().out_bytes[0, 1] > 1e5
+        ip("link add br8 type bridge", f"link set {VETH} master br8")
+        found = bench.read()
+        assert [f"veth {VETH} is a port of br8" in one for one in found.problems] == [True]
+        assert np.isnan([found.out_ceil[0, 1], found.out_bytes[0, 1]]).all()
+        assert found.out_ceil[0, 0] == np.inf
+        (told,) = (one for one in probe_links([uplink], [VETH]) if one.name == f"veth {VETH}")
+        assert told.state == "missing"
+    assert [one.why for one in give_back(record)] == [""]
+    ip("link del br8")
+    sh(f"ip netns del {BOX}")
