@@ -13,6 +13,7 @@ from agent.audit import log_drift, log_grants
 from agent.calendar import Calendar
 from agent.config import ConfigError, check_reload
 from agent.forecaster import Forecaster
+from agent.handles import opened_kernel
 from agent.host import read_machine
 from agent.indicators import LeadingIndicators
 from agent.loading import Loading
@@ -44,12 +45,8 @@ from agent.tenant_places import TenantPlaces
 from agent.tick import ControlLoop, LoopSettings
 from agent.verdicts import log_verdicts
 from agent.wording import enforcing_text
-from enforce.apply import Applier
 from enforce.cgroup import ensure
-from enforce.links.saved import NAME as UPLINKS_NAME
-from enforce.links.shaper import Shaper
 from enforce.originals import Originals
-from enforce.sampler import Sampler
 
 log = structlog.get_logger()
 
@@ -84,7 +81,8 @@ class Daemon:
         self._tenant_places = TenantPlaces(config, self._roster)
         self._release_unenforced()
         self._make_cgroups(self._roster.names)
-        self._kernel = self._opened_kernel(config, self._roster, self._tenant_places)
+        places = self._tenant_places.places
+        self._kernel = opened_kernel(config, self._roster, places, self._originals)
         self._loading: Loading | None = None
         self._forecaster = Forecaster(
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
@@ -307,7 +305,7 @@ class Daemon:
         roster, old = Roster.of(config.tenants, config.resources), self._kernel
         tenant_places = TenantPlaces(config, roster)
         with ExitStack() as undo:
-            kernel = self._opened_kernel(config, roster, tenant_places)
+            kernel = opened_kernel(config, roster, tenant_places.places, self._originals)
             undo.callback(kernel.close)
             lock = self._lock_for(config)
             undo.pop_all()
@@ -426,44 +424,12 @@ class Daemon:
         if self._wake is not None:
             self._wake()
 
-    def _opened_kernel(self, config: Config, roster: Roster, tenant_places: TenantPlaces) -> Kernel:
-        root, margin_bytes = config.host.cgroup_root, config.host.margin_bytes
-        names, places, shaper = roster.names, tenant_places.places, _shaper(config, roster)
-        applier = Applier(
-            root,
-            names,
-            self._originals,
-            memory_margin_bytes=margin_bytes,
-            shaper=shaper,
-            places=places,
-        )
-        sampler = Sampler(root, names, disks=config.disks, shaper=shaper, places=places)
-        applier.touched, applier.opened = sampler.touched, sampler.opened
-        return Kernel(sampler, applier)
-
 
 def _opened_originals(config: Config) -> Originals:
     originals = Originals(config.host.state_dir / ORIGINALS_NAME)
     if originals.problem is not None:
         log.warning("originals damaged", problem=originals.problem)
     return originals
-
-
-def _shaper(config: Config, roster: Roster) -> Shaper | None:
-    """Return what shapes and counts tenants' network, where that is divided."""
-    uplinks, host = uplinks_of(config), config.host
-    if not uplinks:
-        return None
-    is_limited = ~roster.is_observed_only & (not host.is_observing)
-    reached = {t.name: t.veth for t in config.tenants if t.veth is not None or t.is_elsewhere}
-    return Shaper(
-        host.cgroup_root,
-        roster.names,
-        uplinks,
-        is_limited=is_limited.tolist(),
-        record=host.state_dir / UPLINKS_NAME,
-        veths={at: reached[name] for at, name in enumerate(roster.names) if name in reached},
-    )
 
 
 def _metric_paths(config: Config) -> dict[str, str]:

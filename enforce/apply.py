@@ -83,13 +83,12 @@ class Applier:
         self._values = ValueWriter(
             memory_margin_bytes=memory_margin_bytes, record_burst=self._record_burst
         )
-        self._units = UnitProtection(root)
+        self._units = UnitProtection(root, self._values.units)
         self._ancestors = Ancestors(root)
 
     def close(self) -> None:
         """Stop lowering; limits stay as they are."""
         self._values.close()
-        self._units.close()
         if self._shaper is not None:
             self._shaper.close()
 

@@ -105,9 +105,9 @@ def manager_call(method: str, signature: str, body: tuple[Any, ...]) -> None:
 
 
 def _opened() -> Any:
-    from jeepney.io.blocking import open_dbus_connection  # noqa: PLC0415
-
     try:
+        from jeepney.io.blocking import open_dbus_connection  # noqa: PLC0415
+
         return open_dbus_connection(bus="SYSTEM")
     except _UNANSWERED as error:
         raise _unasked(error) from error

@@ -7,24 +7,22 @@ them: more than a neighbour's only while limits are set, so that observing takes
 A unit's cgroup belongs to systemd, which is asked to set it.
 """
 
-import subprocess
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from enforce.bus import Bus
 from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.columns import DEFAULT_WEIGHT, Control
+from enforce.units import UnitWriter
 
 OURS = "tidegate"
 OUR_SLICE = "tidegate.slice"
 ENFORCING_WEIGHT = 1000.0
 _SUFFIXES = (".slice", ".service", ".scope")
 _SYSTEMD = Path("/run/systemd/system")
-_SYSTEMCTL = "/usr/bin/systemctl"
-_PROPERTY = {Control.MEMORY_LOW: "MemoryLow", Control.CPU_WEIGHT: "CPUWeight"}
 # A sum that moves within this costs no call to systemd.
 _SLACK_FRACTION, _SLACK_BYTES = 0.05, 1 << 20
-_CALM_TICKS = 60
-_STOP_WAIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +61,19 @@ def give_back(root: Path) -> list[GivenBack]:
 
     """
     wanted = _wanted(own_units(root), 0.0, is_enforcing=False)
-    return [_given_back(want) for want in wanted if not want.is_met()]
+    with closing(Bus()) as bus:
+        writer = UnitWriter(bus)
+        return [_given_back(writer, want) for want in wanted if not want.is_met()]
 
 
-def _given_back(want: "_Want") -> GivenBack:
+def _given_back(writer: UnitWriter, want: "_Want") -> GivenBack:
+    why = None
     try:
-        why = _Call(want).problem()
-    except OSError as error:
-        why = want.unasked(error)
-    return GivenBack(want.path.name, want.file, want.text, why)
+        with TenantCgroup(want.path) as cgroup:
+            writer.put(cgroup, {want.file: want.value})
+    except (CgroupGoneError, LimitRejectedError) as error:
+        why = str(error)
+    return GivenBack(want.path.name, want.file, str(int(want.value)), why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,35 +84,26 @@ class _Want:
     file: Control
     value: float
 
-    @property
-    def text(self) -> str:
-        return str(int(self.value))
-
     def is_met(self) -> bool:
         """Say whether it does, or need not; True also where the cgroup or the file is gone."""
         try:
             with TenantCgroup(self.path) as cgroup:
-                in_force = cgroup.limit(self.file)
+                return self.is_met_by(cgroup.limit(self.file))
         except (CgroupGoneError, LimitRejectedError):
             return True
+
+    def is_met_by(self, in_force: float) -> bool:
+        """Say whether a value will do: a weight of the operator's always does."""
         if self.file is Control.MEMORY_LOW:
             return _is_near(in_force, self.value)
         is_enforcing = self.value == ENFORCING_WEIGHT
         return in_force == weight_under(in_force, is_enforcing=is_enforcing)
 
-    def roomier(self) -> "_Want":
-        """Return what to ask for: a sum of memory.low moves, which is not to cost a call each."""
-        if self.file is not Control.MEMORY_LOW:
-            return self
-        return _Want(self.path, self.file, self.value * (1 + _SLACK_FRACTION / 2))
-
-    def unasked(self, error: OSError) -> str:
-        """Say that systemd could not even be asked."""
-        return f"{self.path.name}: systemd cannot be asked for {self.named}: {error.strerror}"
-
     @property
-    def named(self) -> str:
-        return _PROPERTY[self.file]
+    def roomier_value(self) -> float:
+        """Return what to ask for: a sum of memory.low moves, which is not to cost a call each."""
+        is_sum = self.file is Control.MEMORY_LOW
+        return self.value * (1 + _SLACK_FRACTION / 2) if is_sum else self.value
 
 
 def _wanted(paths: list[Path], needed_bytes: float, *, is_enforcing: bool) -> list[_Want]:
@@ -122,94 +115,48 @@ def _wanted(paths: list[Path], needed_bytes: float, *, is_enforcing: bool) -> li
 
 
 class UnitProtection:
-    """Keeps our units above the tenants below `root` at what these need; never waits."""
+    """Keeps our units above the tenants below `root` at what these need; never waits.
 
-    def __init__(self, root: Path) -> None:
-        self.paths = own_units(root)
-        self._call: _Call | None = None
-        self._calm_ticks = 0
-        self._problem: str | None = None
-        self._failed: tuple[Path, Control] | None = None
-
-    def settle(self, needed_bytes: float, *, is_enforcing: bool) -> str | None:
-        """Start the next change that is needed; return what stands in the way, if anything.
-
-        To be called each tick.  At most one call to systemd is under way, and after one that
-        failed the next waits for a minute of ticks.
-        """
-        if self._call is not None and self._call.is_running:
-            return self._problem
-        if self._call is not None:
-            self._ended(self._call.want, self._call.problem())
-        if self._calm_ticks > 0:
-            self._calm_ticks -= 1
-            return self._problem
-        wanted = _wanted(self.paths, needed_bytes, is_enforcing=is_enforcing)
-        # What failed last comes last: it must not keep the others from being asked for.
-        wanted.sort(key=lambda want: (want.path, want.file) == self._failed)
-        wrong = next((want for want in wanted if not want.is_met()), None)
-        if wrong is not None:
-            try:
-                self._call = _Call(wrong.roomier())
-            except OSError as error:
-                self._ended(wrong, wrong.unasked(error))
-        return self._problem
-
-    def _ended(self, want: _Want, problem: str | None) -> None:
-        self._call, self._problem = None, problem
-        self._calm_ticks = _CALM_TICKS if problem else 0
-        self._failed = (want.path, want.file) if problem else None
-
-    def close(self) -> None:
-        """Wait a moment for the call that is under way, if one is, and then end it.
-
-        Ticks wait for this at a reload: systemd may be slow, and whoever comes next asks again.
-        """
-        if self._call is not None:
-            self._call.end(_STOP_WAIT_S)
-
-
-class _Call:
-    """One request to systemd under way, and what to expect of it.
-
-    Raises:
-        OSError: No process can be started now.
-
+    `writer` asks systemd, beside the ticks.
     """
 
-    def __init__(self, want: _Want) -> None:
-        self.want = want
-        self._process = subprocess.Popen(  # noqa: S603 - a unit of ours and a number
-            [_SYSTEMCTL, "set-property", "--runtime", want.path.name, f"{want.named}={want.text}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, root: Path, writer: UnitWriter) -> None:
+        self.paths = own_units(root)
+        self._writer = writer
+        self._problems: dict[tuple[Path, Control], str] = {}
 
-    @property
-    def is_running(self) -> bool:
-        return self._process.poll() is None
+    def settle(self, needed_bytes: float, *, is_enforcing: bool) -> str | None:
+        """Ask for each change that is needed; return what stands in the way, if anything.
 
-    def problem(self) -> str | None:
-        """Wait for the end; say what went wrong, by systemd's word or by the kernel's file."""
-        _, said = self._process.communicate()
-        want = self.want
-        if self._process.returncode != 0:
-            return f"{want.path.name}: systemd refused {want.named}: {said.strip()}"
-        if not want.is_met():
-            return f"{want.path.name}: systemd took {want.named}, but {want.file} is another"
-        return None
+        To be called each tick.  What went wrong stands until it is put right.
+        """
+        for want in _wanted(self.paths, needed_bytes, is_enforcing=is_enforcing):
+            key = want.path, want.file
+            try:
+                if self._is_met(want):
+                    self._problems.pop(key, None)
+            except CgroupGoneError:
+                self._problems.pop(key, None)
+            except LimitRejectedError as error:
+                self._problems[key] = str(error)
+        return "; ".join(dict.fromkeys(self._problems.values())) or None
 
-    def end(self, most_s: float) -> None:
-        """Wait for the end at most so long; then do without an answer."""
-        try:
-            self._process.communicate(timeout=most_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()  # not for the end of its output: a helper of its may hold that
-            if self._process.stderr is not None:
-                self._process.stderr.close()
+    def _is_met(self, want: _Want) -> bool:
+        """Say whether a file holds what it should, and ask for that where it does not.
+
+        Raises:
+            CgroupGoneError: The cgroup is gone.
+            LimitRejectedError: systemd cannot be asked, or did not do it a moment ago.
+
+        """
+        with TenantCgroup(want.path) as cgroup:
+            if not cgroup.has(want.file):
+                return True
+            in_force = cgroup.limit(want.file)
+            if want.is_met_by(in_force):
+                return True
+            self._writer.offer(cgroup, want.file, want.roomier_value, found=in_force)
+        return False
 
 
 def _is_near(low_bytes: float, needed_bytes: float) -> bool:

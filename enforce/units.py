@@ -214,13 +214,15 @@ class UnitWriter:
 
     def _keep_calm(self, path: Path, offers: _Offers, problems: Mapping[Control, str]) -> None:
         """Remember what went wrong of each file: the others of the unit need not wait for it."""
-        for problem in dict.fromkeys(problems.values()):
-            log.warning("a unit's limits are not set", problem=problem)
         with self._changed:
+            said = {self._problems.get((path, control), ("", 0.0))[0] for control in offers}
             for control in offers:
                 self._problems.pop((path, control), None)
             until_s = time.monotonic() + _CALM_S
             self._problems.update({(path, c): (why, until_s) for c, why in problems.items()})
+        for problem in dict.fromkeys(problems.values()):
+            if problem not in said:  # once, not with each try
+                log.warning("a unit's limits are not set", problem=problem)
 
     def _carry_out(self, path: Path, offers: _Offers) -> dict[Control, str]:
         """Have systemd set what is offered of a unit; return what went wrong, by file."""

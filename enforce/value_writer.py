@@ -51,18 +51,18 @@ class ValueWriter:
     ) -> None:
         self._margin_bytes, self._quotas = memory_margin_bytes, Quotas(record_burst)
         self._bus = Bus()
-        self._units = UnitWriter(self._bus)
+        self.units = UnitWriter(self._bus)
         self._lowering = Lowering(margin_bytes=memory_margin_bytes, write=self._put_memory_high)
 
     def close(self) -> None:
         """Stop what goes on beside the ticks; limits stay as they are."""
         self._lowering.close()
-        self._units.close()
+        self.units.close()
         self._bus.close()
 
     def written_beside(self) -> dict[Control, dict[Path, set[float]]]:
         """Return what was written beside the ticks since this was last asked, by path."""
-        written = self._units.written()
+        written = self.units.written()
         high = written.setdefault(Control.MEMORY_HIGH, {})
         for path, values in self._lowering.written().items():
             high.setdefault(path, set()).update(values)
@@ -123,7 +123,7 @@ class ValueWriter:
         self._lowering.withdraw(cgroup.path, value)
         kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
         if unit_of(cgroup.path):
-            self._units.tell(cgroup, Control.MEMORY_HIGH, kept)
+            self.units.tell(cgroup, Control.MEMORY_HIGH, kept)
         return kept
 
     def _set_later(self, cgroup: TenantCgroup, value: float, usage: float) -> Outcome:
@@ -146,20 +146,20 @@ class ValueWriter:
 
     def open_up(self, cgroup: TenantCgroup) -> None:
         """Have systemd give a unit the files of its limits: without need it hands down no cpu."""
-        self._units.offer(cgroup, Control.CPU_MAX, math.inf, found=None)
+        self.units.offer(cgroup, Control.CPU_MAX, math.inf, found=None)
 
     def _asked(self, cgroup: TenantCgroup, control: Control, value: float) -> Outcome:
         """Have systemd set a unit's value, beside the tick; what it holds already costs no call."""
         value, in_force = held_by_systemd(control, value), cgroup.limit(control)
         if is_kept(control, value, in_force, page_bytes=PAGE_BYTES):
-            self._units.withdraw(cgroup.path, control)
+            self.units.withdraw(cgroup.path, control)
             return Outcome(Result.APPLIED, in_force)
         if control is Control.CPU_MAX and cgroup.has(BURST):
             burst_us = cgroup.cpu_max_burst_us
             if burst_us > value * PERIOD_US:
                 why = f"{BURST} of {burst_us} us is above it, and systemd sets none: set it to 0"
                 return Outcome(Result.REFUSED, in_force, why)
-        self._units.offer(cgroup, control, value, found=in_force)
+        self.units.offer(cgroup, control, value, found=in_force)
         why = f"systemd is asked to set it for {cgroup.path.name}"
         return Outcome(Result.PENDING, in_force, why)
 
@@ -167,7 +167,7 @@ class ValueWriter:
         """Write memory.high in a worker's thread; of a unit systemd is told, by another."""
         kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
         if unit_of(cgroup.path):
-            self._units.tell(cgroup, Control.MEMORY_HIGH, kept)
+            self.units.tell(cgroup, Control.MEMORY_HIGH, kept)
 
 
 def _written_of_disk(

@@ -10,22 +10,24 @@ from typing import Any
 
 import pytest
 from agents import Agent, quota_cores
+from tenants import wait_until
 
 from agent.doctor import _owners
 from agent.release import release
 from enforce.bus import Bus
 from enforce.cgroup import LimitRejectedError, TenantCgroup
-from enforce.columns import Control
+from enforce.columns import Control, Result
 from enforce.elsewhere import Elsewhere
 from enforce.places import Places, unit_cgroup
 from enforce.units import UnitWriter
+from enforce.value_writer import ValueWriter
 
 pytestmark = pytest.mark.e2e
 MOUNT = Path("/sys/fs/cgroup")
 ROOT = MOUNT / "tidegate.slice/tidegate-tenants.service"
 ACME = MOUNT / "cust.slice/acme.service"
 BOX = MOUNT / "boxes/box"
-TICK_S, PATIENCE_S = 0.2, 30.0
+TICK_S, PATIENCE_S, MIB = 0.2, 30.0, 1 << 20
 UNIT = "[Service]\nExecStart=/bin/sleep 10000\nSlice=cust.slice\n"
 TENANT = 'qos = "silver"\n{place}\n[cpu]\nfloor_cores = 0.1\nceiling_cores = 0.6\n'
 FILES = ("cpu.max", "cpu.weight", "memory.high", "memory.low")
@@ -118,6 +120,9 @@ def test_a_unit_is_limited_by_systemd_itself_and_is_as_it_was_once_released(
     assert problem is None
     assert {one.result for one in released if one.cgroup == str(acme)} == {"restored"}
     assert files(acme) == before
+    shown = systemctl("show", "-p", "CPUWeight,CPUQuotaPerSecUSec,MemoryHigh", "acme.service")
+    unset = ["CPUWeight=[not set]", "CPUQuotaPerSecUSec=infinity", "MemoryHigh=infinity"]
+    assert sorted(shown.splitlines()) == sorted(unset)
 
 
 def test_what_an_operator_sets_of_a_unit_is_a_pin_and_what_outranks_ours_is_named(
@@ -171,6 +176,31 @@ def test_another_s_cgroup_is_written_directly_and_nested_tenants_are_not(
         assert (acme.parent / "cpu.max").read_text() == "max 100000\n"
     release(agent.daemon.config.host)
     assert files(BOX) == before
+
+
+def test_memory_high_below_what_is_in_use_is_told_to_systemd_once_it_costs_no_reclaim(
+    acme: Path,
+) -> None:
+    writer = ValueWriter(memory_margin_bytes=MIB, record_burst=lambda _: None)
+    files = sorted(Path(sys.prefix).rglob("*.so*"), key=lambda path: path.stat().st_size)[-6:]
+    read = f"echo $$ > {acme}/cgroup.procs; cat {' '.join(map(str, files))} > /dev/null"
+    with closing(writer), TenantCgroup(acme) as cgroup:
+        writer.open_up(cgroup)
+        wait_until(lambda: cgroup.has("memory.high"))
+        subprocess.run(["/bin/sh", "-c", read], check=True)
+        assert cgroup.memory_current > 50 * MIB
+        asked = writer.write(cgroup, Control.MEMORY_HIGH, "memory.high", 16.0 * MIB)
+        assert asked.result == Result.PENDING
+
+        def told() -> str:
+            shown = systemctl("show", "-p", "MemoryHigh", "--value", "acme.service").strip()
+            assert shown == "infinity" or int(shown) >= cgroup.memory_high, "it is never ahead"
+            return shown
+
+        wait_until(lambda: told() == str(16 * MIB))
+        assert cgroup.memory_high == 16 * MIB
+        writer.write(cgroup, Control.MEMORY_HIGH, "memory.high", float("inf"))
+        wait_until(lambda: told() == "infinity")
 
 
 def test_what_systemd_takes_and_the_kernel_does_not_is_told(acme: Path) -> None:

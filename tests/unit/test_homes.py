@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from agent.config import ConfigError, load_config
+from agent.homes import elsewhere_of
+from agent.release import enforced_names
+from agent.tenant import Roster
 from enforce.elsewhere import Elsewhere, slice_path
+from enforce.originals import Original, Originals
 from enforce.places import Places
 
 
@@ -133,6 +137,23 @@ def test_many_units_that_are_absent_take_one_walk_and_that_not_each_tick(
         unit.mkdir()
     found = [[places.path(at) for at in range(30)] for _ in range(2)]
     assert found == [units, units]
+
+
+def test_who_does_not_run_now_keeps_what_is_recorded_of_it(tmp_path: Path) -> None:
+    """Ticks write a unit's limits again once it is started, and would record their own."""
+    assert problems(tmp_path, acme='unit = "acme.service"', box='cgroup = "pods/box"') == []
+    files = tmp_path / "tidegate.toml", tmp_path / "tenants.d"
+    config = load_config(*files, cores=4, memory_bytes=1 << 34)
+    roster = Roster.of(config.tenants, config.resources)
+    places = Places(tmp_path / "root", roster.names, elsewhere_of(config.tenants), mount=tmp_path)
+    kept = [str(tmp_path / "cust.slice/acme.service"), str(tmp_path / "pods/box")]
+    former = [str(tmp_path / "cust.slice/other.service"), "former"]
+    originals = Originals(tmp_path / "originals.json")
+    originals.record(Original(key, 0, "cpu.max", "max 100000") for key in (*kept, *former))
+    assert [places.path(at) for at in range(2)] == [None, None]
+    enforced = enforced_names(roster, places, originals)
+    assert {*kept} <= enforced
+    assert enforced.isdisjoint(former)
 
 
 def test_a_path_and_a_slice_are_found_as_soon_as_they_come(tmp_path: Path) -> None:

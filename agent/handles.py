@@ -1,0 +1,51 @@
+"""Opens the kernel handles of one roster: what samples tenants, and what writes their limits."""
+
+from agent.policy import uplinks_of
+from agent.ports import Kernel
+from agent.settings import Config
+from agent.tenant import Roster
+from enforce.apply import Applier
+from enforce.links.saved import NAME as UPLINKS_NAME
+from enforce.links.shaper import Shaper
+from enforce.originals import Originals
+from enforce.places import Places
+from enforce.sampler import Sampler
+
+
+def opened_kernel(config: Config, roster: Roster, places: Places, originals: Originals) -> Kernel:
+    """Open the handles of tenants who live at `places`.
+
+    Raises:
+        OSError: Too few descriptors are left.
+
+    """
+    root, names, shaper = config.host.cgroup_root, roster.names, _shaper(config, roster)
+    applier = Applier(
+        root,
+        names,
+        originals,
+        memory_margin_bytes=config.host.margin_bytes,
+        shaper=shaper,
+        places=places,
+    )
+    sampler = Sampler(root, names, disks=config.disks, shaper=shaper, places=places)
+    applier.touched, applier.opened = sampler.touched, sampler.opened
+    return Kernel(sampler, applier)
+
+
+def _shaper(config: Config, roster: Roster) -> Shaper | None:
+    """Return what shapes and counts tenants' network, where that is divided."""
+    uplinks, host = uplinks_of(config), config.host
+    if not uplinks:
+        return None
+    is_limited = ~roster.is_observed_only & (not host.is_observing)
+    named = {tenant.name: tenant.veth for tenant in config.tenants}
+    found = ((position, named.get(name)) for position, name in enumerate(roster.names))
+    return Shaper(
+        host.cgroup_root,
+        roster.names,
+        uplinks,
+        is_limited=is_limited.tolist(),
+        record=host.state_dir / UPLINKS_NAME,
+        veths={position: veth for position, veth in found if veth is not None},
+    )
