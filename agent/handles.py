@@ -39,13 +39,12 @@ def _shaper(config: Config, roster: Roster) -> Shaper | None:
     if not uplinks:
         return None
     is_limited = ~roster.is_observed_only & (not host.is_observing)
-    named = {tenant.name: tenant.veth for tenant in config.tenants}
-    found = ((position, named.get(name)) for position, name in enumerate(roster.names))
+    reached = {t.name: t.veth for t in config.tenants if t.veth is not None or t.is_elsewhere}
     return Shaper(
         host.cgroup_root,
         roster.names,
         uplinks,
         is_limited=is_limited.tolist(),
         record=host.state_dir / UPLINKS_NAME,
-        veths={position: veth for position, veth in found if veth is not None},
+        veths={at: reached[name] for at, name in enumerate(roster.names) if name in reached},
     )

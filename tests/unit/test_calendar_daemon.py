@@ -127,7 +127,8 @@ def test_what_raised_it_and_what_is_coming_is_told(daemon: Daemon, folder: Path)
     assert {one.concerns for one in events.events if one.name == "sale"} == {"tenant acme"}
     assert shown.exit_code == 0
     lines = shown.output.splitlines()
-    assert lines[0].split() == ["STARTS", "LASTS", "EVENT", "CONCERNS", "TAKES"]
+    assert lines[0].split() == ["STARTS", "AGAIN", "LASTS", "EVENT", "CONCERNS", "TAKES"]
+    assert len(lines) == 3, "an event that comes again has one line"
     assert "sale     tenant acme  cpu unknown, memory x3" in shown.output
     assert "20m  nightly  all tenants  cpu unknown, memory unknown" in shown.output
     assert msgspec.json.decode(as_json.output, type=Events) == events
