@@ -193,7 +193,8 @@ class NetColumns:
     """What of each uplink is divided, shape (uplinks, tenants), in the order of `names`.
 
     Bytes are counted on the wire, Ethernet headers included.  Those `out` have left, or where no
-    class counts them have been offered to the uplink; those `in` have been received.  Drops and
+    class counts them have been offered to the uplink; those `in` have passed a class to their
+    socket, or where there is none have been received by one.  Drops and
     backlog are of the tenants' classes; `rate` and `ceil` are in force, inf is all of the uplink.
     """
 

@@ -25,11 +25,11 @@ from enforce.columns import (
 from enforce.links.adoption import adopted
 from enforce.links.classes import MAJOR
 from enforce.links.netlink import ClassSocket
+from enforce.links.passed import Passed
 from enforce.links.port import Port
 from enforce.links.programs import Counters, Programs, depth_of
 from enforce.links.route import take_off
 from enforce.links.saved import SavedUplinks
-from enforce.links.sent import Sent
 from enforce.links.tree import Tree
 from enforce.links.uplink import (
     Direction,
@@ -80,7 +80,7 @@ class Shaper:
         self._ports = [Port(uplink, self._netlink) for uplink in uplinks]
         self._names = tuple(uplink.name for uplink in uplinks)
         self._trees: dict[tuple[str, str], Tree] = {}  # by uplink and direction
-        self._sent = [Sent() for _ in uplinks]
+        self._passed = [(Passed(), Passed()) for _ in uplinks]  # out and in
         self._veths: Veths | None = None
         self._apart = np.array(sorted(self._veth_names), dtype=np.int64)
         self._there: dict[int, int] = {}  # number of each veth that is there, by position
@@ -112,6 +112,8 @@ class Shaper:
         counters = self._counted(cgroup_id)
         for place, port in enumerate(self._ports):
             self._fill_counted(columns, place, counters, cgroup_id)
+            received = columns.in_bytes[place].copy()
+            columns.in_bytes[place] = np.nan
             self._fill_unlimited(columns, place, cgroup_id)
             for way in directions(port.uplink) if len(self._classed) else ():
                 what = f"{port.uplink.name} {way}"
@@ -121,10 +123,10 @@ class Shaper:
             if port is self._receiving:
                 self._read_veths(columns, place, cgroup_id)
             self._forget_bridged(columns, place)
-            left = columns.out_bytes[place].copy()
-            columns.out_bytes[place] = self._sent[place].after(
-                left, columns.out_offered_bytes[place]
-            )
+            out, in_ = self._passed[place]
+            offered, sent = columns.out_offered_bytes[place], columns.out_bytes[place]
+            columns.out_bytes[place] = out.after(sent.copy(), offered.copy())
+            columns.in_bytes[place] = in_.after(columns.in_bytes[place].copy(), received)
         restored = (*self._restored, *(self._programs.restored() if self._programs else ()))
         return replace(columns, problems=self._problems(), restored=restored)
 
@@ -246,8 +248,8 @@ class Shaper:
         getattr(columns, f"{way}_ceil")[place, at] = tree.shown_ceil(mine.ceil)[at]
         getattr(columns, f"{way}_dropped_packets")[place, at] = mine.drops[at]
         getattr(columns, f"{way}_backlog_bytes")[place, at] = mine.backlog_bytes[at]
-        if way == "out":
-            columns.out_bytes[place, at] = mine.bytes[at]
+        getattr(columns, f"{way}_bytes")[place, at] = mine.bytes[at]
+        columns.in_bytes[place, self._apart] = np.nan  # theirs do not pass the ifb
 
     def _written(self, port: Port, tree: Tree, control: ClassControl, changes: Changes) -> Outcomes:
         done = tree.write(port.ifindex_of(control.direction), control, changes)

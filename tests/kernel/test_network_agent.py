@@ -19,6 +19,7 @@ from agent.record import TickRecord
 from agent.status import status
 from agent.tenant import Kind, Resource
 from enforce.links.programs import PINS
+from enforce.links.saved import give_back
 from enforce.links.uplink import ifb_name, ifindex_of
 
 pytestmark = pytest.mark.kernel
@@ -203,6 +204,7 @@ def drift(record: TickRecord) -> tuple[int, set[str]]:
 def test_limits_outlive_the_agent_until_they_are_released(
     link: Path, tmp_path: Path, traffic: Traffic
 ) -> None:
+    give_back(tmp_path / "none", is_sought_everywhere=True)  # of links that are gone, say
     found = sh("tc qdisc show") + sh("ip -o link show")
     with closing(Agent(link, tmp_path)) as agent:
         traffic.stream("acme", "out")

@@ -3,7 +3,8 @@
 import os
 import socket
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,8 @@ def test_what_is_forwarded_arrives_though_a_socket_here_waits_at_its_port(
         bench.read()
         assert traffic.box_receives_datagram(5353)
         # A socket with a peer is another matter: what comes for it is its tenant's.
-        (bench.root / "acme" / "cgroup.procs").write_text(str(os.getpid()))
-        try:
+        with member_of(bench.root / "acme"):
             connected = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        finally:
-            (bench.root.parent / "cgroup.procs").write_text(str(os.getpid()))
     with closing(connected):
         connected.bind((OURS, 5354))
         connected.connect((THEIRS, 5355))
@@ -58,6 +56,16 @@ def test_what_is_forwarded_arrives_though_a_socket_here_waits_at_its_port(
     assert found.problems == ()
     assert in_packets(bench) == 9
     sh(f"ip netns del {BOX}")
+
+
+@contextmanager
+def member_of(cgroup: Path) -> Iterator[None]:
+    """Let this process, and whom it starts, be in a tenant's cgroup for a while."""
+    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        (cgroup.parent.parent / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def in_packets(bench: Bench) -> float:
@@ -165,4 +173,19 @@ def test_what_a_bridge_hides_is_unknown_and_said_even_if_only_bytes_out_are_divi
         assert told.state == "missing"
     assert [one.why for one in give_back(record)] == [""]
     ip("link del br8")
+    sh(f"ip netns del {BOX}")
+
+
+def test_a_tenant_cannot_add_to_its_own_bytes_in_by_an_interface_of_the_same_number(
+    bench: Bench, traffic: Traffic
+) -> None:
+    lay_veth(inside_ifindex=ifindex_of(LINK))
+    bench.read()
+    with member_of(bench.root / "acme"):
+        traffic.stream_of_box("in")
+    before = bench.read()
+    time.sleep(0.5)
+    after = bench.read()
+    assert after.problems == ()
+    assert after.in_bytes[0, 0] - before.in_bytes[0, 0] < 10_000
     sh(f"ip netns del {BOX}")

@@ -77,11 +77,12 @@ def ip(*commands: str, netns: str = "") -> None:
 BOX, VETH, INSIDE, BOX_ADDRESS = "box", "ve-bits", "ve-in", "10.8.0.2"
 
 
-def lay_veth() -> None:
+def lay_veth(inside_ifindex: int = 0) -> None:
     """Put a network namespace behind a veth of this host, and let the peer find the way there."""
     sh(f"ip netns add {BOX}")
+    numbers = ("index 1000", f"index {inside_ifindex}") if inside_ifindex else ("", "")
     ip(
-        f"link add {VETH} type veth peer name {INSIDE} netns {BOX}",
+        f"link add {VETH} {numbers[0]} type veth peer name {INSIDE} {numbers[1]} netns {BOX}",
         f"addr add 10.8.0.1/24 dev {VETH}",
         f"link set {VETH} up",
     )
