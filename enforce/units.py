@@ -170,7 +170,6 @@ class UnitWriter:
         Raises:
             BusError: systemd refuses, or cannot be asked.
             CgroupGoneError: The cgroup vanished.
-            LimitRejectedError: A file of these is not there.
 
         """
         values = _with_weight(cgroup, values)
@@ -181,12 +180,12 @@ class UnitWriter:
             self._note(cgroup.path, values)  # once more: ticks may have asked meanwhile
         problems = {}
         for control, value in values.items():
-            kept = cgroup.limit(control)
-            if not _is_kept(control, value, kept):
-                problems[control] = (
-                    f"{cgroup.path.name}: systemd took {PROPERTY[control]}, but {control} is "
-                    f"{cgroup.text(str(control))!r}"
-                )
+            took = f"{cgroup.path.name}: systemd took {PROPERTY[control]}, but"
+            try:
+                if not _is_kept(control, value, cgroup.limit(control)):
+                    problems[control] = f"{took} {control} is {cgroup.text(str(control))!r}"
+            except LimitRejectedError as error:
+                problems[control] = f"{took} {error}"
         return problems
 
     def _note(self, path: Path, values: Mapping[Control, float]) -> None:

@@ -32,6 +32,7 @@ class Systemd:
         self.may_answer, self.asked = threading.Event(), queue.SimpleQueue[str]()
         self.may_answer.set()
         self.calls: list[tuple[str, dict[str, int]]] = []
+        self.untouched: set[str] = set()  # properties that it takes, and writes no file of
         self.before: Callable[[dict[str, int]], None] = lambda _: None
         self._socket = socket.socket(socket.AF_UNIX)
         self.address = folder / "bus"
@@ -72,6 +73,8 @@ class Systemd:
                 return new_error(message, "org.example.Refused", "s", (str(error),))
             self.calls.append((unit, values))
             for name, value in values.items():
+                if name in self.untouched:
+                    continue
                 (self._folder / unit / FILES[name]).write_text(_text(name, value))
             return new_method_return(message)
         assert message.header.message_type is MessageType.method_call

@@ -129,6 +129,31 @@ def test_one_value_that_is_refused_keeps_no_other_of_the_unit_waiting(
     wait_until(lambda: cgroup.memory_low == 8 * MIB)
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_the_kernel_has_otherwise_is_told_of_that_file_alone(
+    systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup, tmp_path: Path, is_there: bool
+) -> None:
+    systemd.untouched = {"CPUQuotaPerSecUSec"}
+    busy(systemd, writer, tmp_path)
+    writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf if is_there else None)
+    writer.offer(cgroup, Control.MEMORY_LOW, 4.0 * MIB, found=0.0)
+    if not is_there:
+        (cgroup.path / "cpu.max").unlink()
+    systemd.may_answer.set()
+    wait_until(lambda: cgroup.memory_low == 4 * MIB)
+
+    def is_told() -> bool:
+        try:
+            writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf)
+        except LimitRejectedError as error:
+            return "systemd took CPUQuotaPerSecUSec, but cpu.max" in str(error)
+        return False
+
+    wait_until(is_told)
+    writer.offer(cgroup, Control.MEMORY_LOW, 8.0 * MIB, found=4.0 * MIB)
+    wait_until(lambda: cgroup.memory_low == 8 * MIB)
+
+
 def test_a_value_that_is_in_force_already_takes_back_what_was_offered_before(
     systemd: Systemd, values: ValueWriter, cgroup: TenantCgroup
 ) -> None:
