@@ -143,6 +143,7 @@ def test_a_reload_logs_once_which_files_are_left_alone(
 
 
 def test_a_reload_without_room_for_a_thread_is_read_at_once(daemon: Daemon, files: Files) -> None:
+    wait_until(lambda: not daemon.is_releasing)  # what the start had to put back
     files.add("second")
     with no_more_threads():
         daemon.begin_reload(lambda: None)
