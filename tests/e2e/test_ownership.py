@@ -197,7 +197,7 @@ def test_memory_high_below_what_is_in_use_is_told_to_systemd_once_it_costs_no_re
             assert shown == "infinity" or int(shown) >= cgroup.memory_high, "it is never ahead"
             return shown
 
-        wait_until(lambda: told() == str(16 * MIB))
+        wait_until(lambda: told() == str(16 * MIB), limit_s=80)
         assert cgroup.memory_high == 16 * MIB
         writer.write(cgroup, Control.MEMORY_HIGH, "memory.high", float("inf"))
         wait_until(lambda: told() == "infinity")

@@ -111,7 +111,7 @@ def service(tenants: None) -> None:
     """The service running, past its learning, with the batch tenant held at less than the host."""
     configure(ceiling="0.4")
     systemctl("start", UNIT)
-    wait_until(lambda: is_settled() and quota_cores(BATCH) < 0.4, limit_s=40, pause_s=0.2)
+    wait_until(lambda: is_settled() and quota_cores(BATCH) < 0.4, limit_s=100, pause_s=0.2)
 
 
 @pytest.mark.usefixtures("service")

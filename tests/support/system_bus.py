@@ -75,10 +75,17 @@ class Systemd:
             for name, value in values.items():
                 if name in self.untouched:
                     continue
-                (self._folder / unit / FILES[name]).write_text(_text(name, value))
+                _put(self._folder / unit / FILES[name], _text(name, value))
             return new_method_return(message)
         assert message.header.message_type is MessageType.method_call
         return new_method_return(message, "s", (":1.1",))  # to Hello
+
+
+def _put(file: Path, text: str) -> None:
+    """Write a file at once, as the kernel's are: nobody sees it empty."""
+    anew = file.with_name(f"{file.name}.anew")
+    anew.write_text(text)
+    anew.replace(file)
 
 
 def _text(name: str, value: int) -> str:
