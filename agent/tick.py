@@ -45,6 +45,7 @@ from agent.usage import measured
 from enforce.columns import (
     AnyControl,
     Changes,
+    ClassControl,
     HostSample,
     Outcomes,
     Result,
@@ -245,32 +246,49 @@ class ControlLoop:
         return self._rule
 
     def _enforce(self, decision: Decision, seen: Observation) -> _Enforced:
-        """Write reductions, then what takes from nobody, then raises into what was freed."""
+        """Write reductions, then what takes from nobody, then raises into what was freed.
+
+        All of uplinks comes last: the kernel hands out one lock for that, which anybody can hold up
+        who makes network namespaces, and no raise of memory is to wait for it.
+        """
         may_write = seen.usage.is_present & ~self.roster.is_observed_only
-        controls = self._controls
-        limited = {resource: decision.resources[resource] for resource in controls}
-        lowered = [
-            reductions(controls[resource], part.target, part.in_force, part.is_movable)
-            for resource, part in limited.items()
-        ]
-        outcomes = [self._write(changes) for changes in lowered]
         cpu = decision.resources[Resource.CPU]
         promised, capacity = cpu.allocation.guarantee.amount, self.policy.capacity
         weight = kernel_weights(cpu.allocation.share, promised, capacity[Resource.CPU])
         beside = self._sideways(decision, seen, may_write, weight)
         self._protect_root(seen.sample.in_force.memory_low_bytes, beside[1], may_write)
         rates = beside_changes(decision, seen, may_write, self.roster, capacity=capacity)
-        outcomes += [self._write(changes) for changes in (*beside, *rates)]
+        written: list[tuple[Changes, Outcomes]] = []
+        for is_uplink in (False, True):
+            mine = [
+                r for r, c in self._controls.items() if isinstance(c, ClassControl) is is_uplink
+            ]
+            parts = {resource: decision.resources[resource] for resource in mine}
+            every = (*beside, *rates)
+            same = [one for one in every if isinstance(one.control, ClassControl) is is_uplink]
+            written += self._moved(parts, same)
+        unwritten = self._left_out(decision, seen, weight)
+        changes, outcomes = zip(*written, strict=True)
+        return _Enforced(weight, changes, outcomes, unwritten)
+
+    def _moved(
+        self, parts: Mapping[Resource, ResourceDecision], beside: Sequence[Changes]
+    ) -> list[tuple[Changes, Outcomes]]:
+        """Write what lowers limits of some resources, `beside`, and what raises them."""
+        controls = self._controls
+        lowered = [
+            reductions(controls[resource], part.target, part.in_force, part.is_movable)
+            for resource, part in parts.items()
+        ]
+        outcomes = [self._write(changes) for changes in (*lowered, *beside)]
         raised = [
             self._raises(controls[resource], resource, part, (outcome.tenant, outcome.kept))
             for (resource, part), outcome in zip(
-                limited.items(), outcomes[: len(lowered)], strict=True
+                parts.items(), outcomes[: len(lowered)], strict=True
             )
         ]
         outcomes += [self._write(changes) for changes in raised]
-        changes = (*lowered, *beside, *rates, *raised)
-        unwritten = self._left_out(decision, seen, weight)
-        return _Enforced(weight, changes, tuple(outcomes), unwritten)
+        return list(zip((*lowered, *beside, *raised), outcomes, strict=True))
 
     def _sideways(
         self, decision: Decision, seen: Observation, may_write: Bools, weight: Floats

@@ -18,6 +18,7 @@ from agent.host import read_config
 from agent.record import TickRecord
 from agent.status import status
 from agent.tenant import Kind, Resource
+from enforce.columns import ClassControl
 from enforce.links.programs import PINS
 from enforce.links.saved import give_back
 from enforce.links.uplink import ifb_name, ifindex_of
@@ -139,6 +140,12 @@ def test_an_uplink_is_divided_and_its_limits_held(agent: Agent, traffic: Traffic
     assert out.waiting_bytes is not None
     assert out.waiting_bytes > 0
     assert out.seen_per_s == pytest.approx(80 * MBIT, rel=0.3)
+
+
+def test_nothing_of_cpu_or_memory_is_written_after_what_is_of_an_uplink(agent: Agent) -> None:
+    is_uplink = [isinstance(one.control, ClassControl) for one in agent.tick(2).outcomes]
+    assert is_uplink == sorted(is_uplink)
+    assert set(is_uplink) == {False, True}
 
 
 def test_by_configuration_what_others_change_or_remove_is_back_at_the_next_tick(
