@@ -268,7 +268,7 @@ def unit_name() -> Kind:
 
 def _is_nobodys(name: str) -> bool:
     """Say whether a cgroup of that name is no tenant's: the whole host's, or ours."""
-    return name in _TOP_UNITS or name.startswith("tidegate")
+    return name in _TOP_UNITS or (name.startswith("tidegate") and "." in name)
 
 
 def cgroup_path() -> Kind:

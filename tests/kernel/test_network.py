@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pyroute2 import IPRoute
 from shaping import CAPACITY, Bench, started
-from traffic import BOX, LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh
+from traffic import LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh, take_veth
 
 from enforce.columns import Result
 from enforce.links.libbpf import Library
@@ -287,7 +287,7 @@ def test_a_tenant_behind_its_veth_is_held_both_ways(
     shaper.close()
     assert [one.why for one in give_back(record)] == ["", ""]
     assert "htb" not in sh(f"tc qdisc show dev {VETH}") + sh(f"tc qdisc show dev {LINK}")
-    sh(f"ip netns del {BOX}")
+    take_veth()
 
 
 def test_an_uplink_that_is_made_anew_is_set_up_again_and_leaves_nothing(bench: Bench) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from shaping import CAPACITY, Bench, started
 from traffic import (
-    BOX,
     LINK,
     MBIT,
     NAMES,
@@ -23,6 +22,7 @@ from traffic import (
     lay_veth,
     send_datagrams,
     sh,
+    take_veth,
 )
 
 from enforce.columns import NET_QUANTITIES, Result
@@ -55,7 +55,7 @@ def test_what_is_forwarded_arrives_though_a_socket_here_waits_at_its_port(
     found = bench.read()
     assert found.problems == ()
     assert in_packets(bench) == 9
-    sh(f"ip netns del {BOX}")
+    take_veth()
 
 
 @contextmanager
@@ -173,7 +173,7 @@ def test_what_a_bridge_hides_is_unknown_and_said_even_if_only_bytes_out_are_divi
         assert told.state == "missing"
     assert [one.why for one in give_back(record)] == [""]
     ip("link del br8")
-    sh(f"ip netns del {BOX}")
+    take_veth()
 
 
 def test_a_tenant_cannot_add_to_its_own_bytes_in_by_an_interface_of_the_same_number(
@@ -188,4 +188,4 @@ def test_a_tenant_cannot_add_to_its_own_bytes_in_by_an_interface_of_the_same_num
     after = bench.read()
     assert after.problems == ()
     assert after.in_bytes[0, 0] - before.in_bytes[0, 0] < 10_000
-    sh(f"ip netns del {BOX}")
+    take_veth()
