@@ -65,7 +65,16 @@ def rate_changes(
             least = np.floor(part.allocation.guarantee.floor)
             is_pinned = seen.pins.stands(control, in_force, least=least)
             may_move = may_write & ~is_pinned
-            found.append(moved_rates(control, wanted, in_force, may_move, capacity=most))
+            found.append(
+                moved_rates(
+                    control,
+                    wanted,
+                    in_force,
+                    may_move,
+                    is_adopted=decision.is_learning,
+                    capacity=most,
+                )
+            )
     return tuple(found)
 
 

@@ -38,15 +38,22 @@ def moved_maxima(wanted: Floats, in_force: Floats, may_write: Bools) -> Changes:
 
 
 def moved_rates(
-    control: ClassControl, wanted: Floats, in_force: Floats, may_write: Bools, *, capacity: float
+    control: ClassControl,
+    wanted: Floats,
+    in_force: Floats,
+    may_write: Bools,
+    *,
+    is_adopted: Bools,
+    capacity: float,
 ) -> Changes:
     """Return the changes of HTB rates: each rise, since it is promised, and falls that matter.
 
-    Where rates would add up to more than the capacity without (law 2), every fall matters.
+    One that was adopted stands, until there is history, and falls for no smaller promise.  Where
+    rates would add up to more than the capacity without (law 2), every fall matters.
     """
     with np.errstate(invalid="ignore"):
         is_short = wanted > in_force * (1.0 + KERNEL_ROUNDING)
-        is_beyond = wanted < in_force * (1.0 - SHARE_DEAD_BAND)
+        is_beyond = ~is_adopted & (wanted < in_force * (1.0 - SHARE_DEAD_BAND))
         is_moved = may_write & (is_short | is_beyond)
         if np.nansum(np.where(is_moved, wanted, in_force)) > capacity:
             is_moved |= may_write & (wanted < in_force)
