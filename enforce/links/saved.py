@@ -186,13 +186,15 @@ def give_back(
 ) -> list[PutBack]:
     """Put all uplinks back and end counting, whoever set it up; return how each went.
 
-    Where there is neither a record nor a pin, links are looked at only if asked for.
+    Where nothing is recorded, nor a pin there, links are looked at only if asked for: a service
+    that divides no uplink may not even ask.
     """
-    if not path.exists() and not pins.exists() and not is_sought_everywhere:
+    saved = SavedUplinks(path)
+    is_known = bool(saved.names) or saved.problem is not None or pins.exists()
+    if not is_known and not is_sought_everywhere:
         return []
     netlink = ClassSocket()
     try:
-        saved = SavedUplinks(path)
         done = saved.put_back(netlink)
         done += _strays_removed(netlink, but={one.uplink for one in done})
     finally:

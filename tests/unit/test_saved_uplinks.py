@@ -1,5 +1,6 @@
 """The record of what uplinks were like: one that makes no sense is kept aside, and said."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -57,3 +58,21 @@ def test_a_damaged_record_is_set_aside_and_said_once(tmp_path: Path, damaged: st
 def test_an_ifb_is_known_by_its_name() -> None:
     assert number_of_ifb(ifb_name(7)) == 7
     assert [number_of_ifb(one) for one in ("7", "tidegate", "tidegatex", "eth0")] == [0] * 4
+
+
+def test_where_nothing_is_recorded_links_are_not_even_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that divides no uplink may not open such sockets."""
+
+    def refused() -> None:
+        raise OSError(errno.EAFNOSUPPORT, "no such sockets here")
+
+    monkeypatch.setattr("enforce.links.saved.ClassSocket", refused)
+    path, pins = tmp_path / "uplinks.json", tmp_path / "pins"
+    assert give_back(path, pins) == []
+    path.write_text(json.dumps({"version": 1, "boot_id": BOOT, "uplinks": {}}))  # all are back
+    assert give_back(path, pins) == []
+    pins.mkdir()
+    with pytest.raises(OSError, match="no such sockets"):
+        give_back(path, pins)
