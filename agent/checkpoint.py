@@ -20,6 +20,7 @@ import structlog
 
 from agent.tenant import Floats, Resource, Roster, carried_over, positions_among
 from agent.tokens import Ledger
+from enforce.boot_record import boot_id
 from enforce.columns import COUNTERS, Control, DiskColumns, HostSample, Limits, Vitals
 
 log = structlog.get_logger()
@@ -30,7 +31,6 @@ _MAGIC = b"tidegate tick 1\n"
 # it, the checksum of all else.
 _START, _CHECKSUM = struct.Struct("<16sQdQQ"), struct.Struct("<I")
 _MOST_BYTES = 1 << 28
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LEDGER = tuple(one.name for one in fields(Ledger))
 
 
@@ -58,7 +58,7 @@ class Checkpoint:
     """The two files; `problem` says why a kill would lose more than a tick, if that is so."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._boot_id = folder, _BOOT_ID.read_text().strip()
+        self._folder, self._boot_id = folder, boot_id()
         self.problem: str | None = None
         found = [_read(folder / name) for name in _NAMES]
         self._kept = max((one for one in found if one), key=lambda one: one.number, default=None)

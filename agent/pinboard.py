@@ -16,6 +16,7 @@ import structlog
 from agent.database import Schema, connected, opened
 from agent.pins import Origin, Pin, Pins
 from agent.tenant import Roster
+from enforce.boot_record import boot_id
 from enforce.columns import AnyControl, control_named
 
 log = structlog.get_logger()
@@ -37,7 +38,6 @@ CREATE TABLE IF NOT EXISTS pin (
 _SCHEMA = Schema(version=1, tables=(_TABLE,))
 _INSERT = "INSERT OR REPLACE INTO pin VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM pin WHERE tenant = ? AND control = ?"
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _Key = tuple[str, AnyControl]
 
 
@@ -46,7 +46,7 @@ class PinBoard:
 
     def __init__(self, path: Path, *, unix_now_s: Callable[[], float]) -> None:
         self._path, self._unix_now_s = path, unix_now_s
-        self._boot_id = _BOOT_ID.read_text().strip()
+        self._boot_id = boot_id()
         self._lock = threading.Lock()
         self.problem: str | None = None
         self._connection = self._opened()
@@ -135,7 +135,7 @@ class PinBoard:
             return
         unix_now_s = self._unix_now_s()
         found = {}
-        for tenant, control, value, ends_at_s, for_s, origin, cgroup_id, boot_id in rows:
+        for tenant, control, value, ends_at_s, for_s, origin, cgroup_id, boot in rows:
             try:
                 left_s = min(float(ends_at_s) - unix_now_s, float(for_s))
                 pin = Pin(
@@ -148,7 +148,7 @@ class PinBoard:
                 )
             except (TypeError, ValueError):  # of no agent's writing
                 continue
-            is_of_this_boot = pin.origin is Origin.OPERATOR or boot_id == self._boot_id
+            is_of_this_boot = pin.origin is Origin.OPERATOR or boot == self._boot_id
             if left_s > 0 and pin.value >= 0 and is_of_this_boot:
                 found[pin.tenant, pin.control] = pin
         self._changed(found)

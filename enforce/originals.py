@@ -5,11 +5,7 @@ lose the value.  Entries belong to one incarnation of a cgroup in one boot, thos
 systemd's to all of them; others are dropped.
 """
 
-import errno
-import json
-import os
 import re
-import stat
 import threading
 from collections.abc import Collection, Iterable
 from contextlib import closing
@@ -17,28 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enforce import limits
+from enforce.boot_record import BootRecord
 from enforce.cgroup import TenantCgroup, name_problem, remove_made_by_us
 from enforce.columns import Control, Result
-from enforce.durable import aside_of, replace_file
 from enforce.places import unit_of
 from enforce.quota import BURST
 from enforce.restoring import ANY_INCARNATION, DISK_FILE, ROOT, Bound, Released, put_back
 
 _Entry = tuple[int, dict[str, str]]  # cgroup id, text by file
-_VERSION = 1
+_LOST = (
+    "The values that tidegate found before its first writes are lost: `release` will restore those "
+    "in force now"
+)
 _DISK_WEIGHT = re.compile(r"default|\d+", re.ASCII)
 _DISK_LIMITS = re.compile(r"(?:(?:rbps|wbps|riops|wiops)=(?:max|\d+) ?){4}", re.ASCII)
-# What reading a file of anyone's making can raise.
-_UNUSABLE = (
-    IsADirectoryError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +51,14 @@ class Originals:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._boot_id = _BOOT_ID.read_text().strip()
-        self.problem: str | None = None
-        self._is_in_the_way = False  # a file that makes no sense, and could not be moved
-        self._texts: dict[str, _Entry] = {}
+        self._file = BootRecord(path, "cgroups", lost=_LOST)
+        self._texts: dict[str, _Entry] = self._file.read(_checked)
         self._lock = threading.Lock()  # ticks record while what is not limited any more is put back
-        self._load()
+
+    @property
+    def problem(self) -> str | None:
+        """Return what happened to a file that makes no sense, if it made none."""
+        return self._file.problem
 
     @property
     def is_empty(self) -> bool:
@@ -184,33 +173,6 @@ class Originals:
                     left[name] = known, kept
             self._save(left)
 
-    def _load(self) -> None:
-        try:
-            said = json.loads(_read(self._path))
-            if said["version"] != _VERSION:
-                raise ValueError(f"version {said['version']!r}, expected {_VERSION}")
-            texts = {name: _checked(name, entry) for name, entry in said["cgroups"].items()}
-            is_this_boot = said["boot_id"] == self._boot_id
-        except FileNotFoundError:
-            return
-        except _UNUSABLE as error:
-            self._set_aside(f"{type(error).__name__}: {error}")
-            return
-        if is_this_boot:
-            self._texts = texts
-
-    def _set_aside(self, why: str) -> None:
-        aside = aside_of(self._path)
-        self.problem = (
-            f"{self._path} cannot be used ({why}): kept as {aside.name}. The values that tidegate "
-            "found before its first writes are lost: `release` will restore those in force now"
-        )
-        try:
-            self._path.replace(aside)
-        except OSError as error:
-            self.problem = f"{self._path} cannot be used ({why}) nor moved: {error.strerror}"
-            self._is_in_the_way = True
-
     def _save(self, texts: dict[str, _Entry]) -> None:
         """Replace the file by one that is on the disk already.
 
@@ -218,11 +180,9 @@ class Originals:
             OSError: The disk did not take it, or what is there must not be overwritten.
 
         """
-        if self._is_in_the_way:
-            raise FileExistsError(errno.EEXIST, self.problem, str(self._path))
-        cgroups = {name: {"id": known, "files": files} for name, (known, files) in texts.items()}
-        said = {"version": _VERSION, "boot_id": self._boot_id, "cgroups": cgroups}
-        replace_file(self._path, json.dumps(said, indent=1, sort_keys=True))
+        self._file.save(
+            {name: {"id": known, "files": files} for name, (known, files) in texts.items()}
+        )
         self._texts = texts
 
 
@@ -230,25 +190,6 @@ def incarnation(cgroup: TenantCgroup, key: str) -> int:
     """Return which cgroup of a name original values are of; a key elsewhere is a path."""
     is_units = key.startswith("/") and unit_of(cgroup.path)
     return ANY_INCARNATION if is_units else cgroup.cgroup_id
-
-
-def _read(path: Path) -> bytes:
-    """Read a regular file; reading anything else may wait for ever.
-
-    Raises:
-        ValueError: It is something else.
-        OSError: It cannot be read now.
-
-    """
-    # Without waiting: opening a pipe waits for who writes it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(descriptor)
 
 
 def _checked(name: str, entry: object) -> _Entry:

@@ -5,15 +5,13 @@ What is tidegate's can be told without the record, and goes with it or without; 
 before it cannot.
 """
 
-import errno
-import json
 import socket
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from enforce.durable import aside_of, replace_file
+from enforce.boot_record import BootRecord
 from enforce.links.messages import ROOT, Qdisc
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import PINS, unpin
@@ -28,16 +26,9 @@ from enforce.links.uplink import (
 )
 
 NAME = "uplinks.json"
-_VERSION = 1
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# What reading a file of anyone's making can raise.
-_UNUSABLE = (
-    IsADirectoryError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    RecursionError,
+_LOST = (
+    "Qdiscs that others had set where tidegate's are now are lost: `release` will leave the "
+    "kernel's own"
 )
 _WITHOUT_RECORD = "the kernel's own"
 
@@ -76,11 +67,13 @@ class SavedUplinks:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self.problem: str | None = None
-        self._is_in_the_way = False
-        self._boot_id = _BOOT_ID.read_text().strip()
-        self._saved = self._read()
+        self._file = BootRecord(path, "uplinks", lost=_LOST)
+        self._saved = self._file.read(_checked)
+
+    @property
+    def problem(self) -> str | None:
+        """Return what happened to a file that makes no sense, if it made none."""
+        return self._file.problem
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -130,48 +123,19 @@ class SavedUplinks:
             done.append(PutBack(name, qdisc, why))
         return done
 
-    def _read(self) -> dict[str, Before]:
-        try:
-            said: Any = json.loads(self._path.read_text(encoding="utf-8"))
-            if said["version"] != _VERSION:
-                raise ValueError(f"version {said['version']!r}, expected {_VERSION}")
-            saved = {str(name): _checked(Before(**one)) for name, one in said["uplinks"].items()}
-            is_this_boot = said["boot_id"] == self._boot_id
-        except FileNotFoundError:
-            return {}
-        except _UNUSABLE as error:
-            self._set_aside(f"{type(error).__name__}: {error}")
-            return {}
-        return saved if is_this_boot else {}
-
-    def _set_aside(self, why: str) -> None:
-        aside = aside_of(self._path)
-        self.problem = (
-            f"{self._path} cannot be used ({why}): kept as {aside.name}. Qdiscs that others had "
-            "set where tidegate's are now are lost: `release` will leave the kernel's own"
-        )
-        try:
-            self._path.replace(aside)
-        except OSError as error:
-            self.problem = f"{self._path} cannot be used ({why}) nor moved: {error.strerror}"
-            self._is_in_the_way = True
-
     def _save(self, saved: dict[str, Before]) -> None:
-        if self._is_in_the_way:
-            raise FileExistsError(errno.EEXIST, self.problem, str(self._path))
-        uplinks = {name: asdict(before) for name, before in saved.items()}
-        said = {"version": _VERSION, "boot_id": self._boot_id, "uplinks": uplinks}
-        replace_file(self._path, json.dumps(said, indent=1, sort_keys=True))
+        self._file.save({name: asdict(before) for name, before in saved.items()})
         self._saved = saved
 
 
-def _checked(before: Before) -> Before:
-    """Return an entry as it is.
+def _checked(_name: str, said: Any) -> Before:
+    """Return an entry that is what an uplink can have been.
 
     Raises:
         ValueError: It is none.
 
     """
+    before = Before(**said)
     is_one = type(before.clsact_was_there) is bool and isinstance(before.kind, str)
     if not is_one or type(before.ifindex) is not int or type(before.handle) is not int:
         raise ValueError(f"{before} is no interface that was")

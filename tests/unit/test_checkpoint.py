@@ -76,7 +76,7 @@ def test_fewer_tenants_than_before_leave_no_rest_of_the_last_in_the_way(tmp_path
 def test_another_boot_knows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Checkpoint(tmp_path).save(roster("a"), {Resource.CPU: ledger(1.0)}, seen(1.0, 10.0))
     (tmp_path / "boot_id").write_text("another\n")
-    monkeypatch.setattr("agent.checkpoint._BOOT_ID", tmp_path / "boot_id")
+    monkeypatch.setattr("enforce.boot_record.BOOT_ID", tmp_path / "boot_id")
     assert opened(tmp_path, "a") == ([0.0], None)
 
 

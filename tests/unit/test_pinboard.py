@@ -124,7 +124,7 @@ def test_a_reboot_ends_what_somebody_wrote_and_not_what_an_operator_pinned(
     board.put([pin(0.5, 60.0, origin)])
     board.close()
     (tmp_path / "boot_id").write_text("another\n")
-    monkeypatch.setattr("agent.pinboard._BOOT_ID", tmp_path / "boot_id")
+    monkeypatch.setattr("enforce.boot_record.BOOT_ID", tmp_path / "boot_id")
     board = restarted(tmp_path, clock)
     assert (held(board)[1] == 0.5) is (origin is Origin.OPERATOR)
     board.close()

@@ -103,6 +103,15 @@ def test_an_offer_that_is_not_repeated_is_stale_whatever_is_offered_beside_it(
     assert asked_of_acme(systemd) == [{"MemoryLow": 4 * MIB}]
 
 
+def why_not(writer: UnitWriter, cgroup: TenantCgroup) -> str:
+    """Offer a quota, and return why it is not taken; nothing where it is."""
+    try:
+        writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf)
+    except LimitRejectedError as error:
+        return str(error)
+    return ""
+
+
 def test_one_value_that_is_refused_keeps_no_other_of_the_unit_waiting(
     systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup, tmp_path: Path
 ) -> None:
@@ -117,14 +126,7 @@ def test_one_value_that_is_refused_keeps_no_other_of_the_unit_waiting(
     systemd.may_answer.set()
     wait_until(lambda: cgroup.memory_low == 4 * MIB)
 
-    def is_calm() -> bool:
-        try:
-            writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf)
-        except LimitRejectedError as error:
-            return "no such quota" in str(error)
-        return False
-
-    wait_until(is_calm)
+    wait_until(lambda: "no such quota" in why_not(writer, cgroup))
     writer.offer(cgroup, Control.MEMORY_LOW, 8.0 * MIB, found=4.0 * MIB)
     wait_until(lambda: cgroup.memory_low == 8 * MIB)
 
@@ -142,14 +144,7 @@ def test_what_the_kernel_has_otherwise_is_told_of_that_file_alone(
     systemd.may_answer.set()
     wait_until(lambda: cgroup.memory_low == 4 * MIB)
 
-    def is_told() -> bool:
-        try:
-            writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf)
-        except LimitRejectedError as error:
-            return "systemd took CPUQuotaPerSecUSec, but cpu.max" in str(error)
-        return False
-
-    wait_until(is_told)
+    wait_until(lambda: "systemd took CPUQuotaPerSecUSec, but cpu.max" in why_not(writer, cgroup))
     writer.offer(cgroup, Control.MEMORY_LOW, 8.0 * MIB, found=4.0 * MIB)
     wait_until(lambda: cgroup.memory_low == 8 * MIB)
 
