@@ -15,10 +15,12 @@ fi
 pip_install() { $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$@"; }
 say "installing tidegate and its locked dependencies in $venv"
 pip_install --use-pep517 --require-hashes -r requirements.lock || die "pip could not install requirements.lock"
-# From a copy: what an earlier build left beside the sources must not get into this one.
+# From a copy: what an earlier build left beside the sources must not get into this one, nor what
+# Python caches there, whose files come and go while it runs.
 source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
-cp -r agent enforce forecast pyproject.toml README.md LICENSE "$source"
+find agent enforce forecast pyproject.toml README.md LICENSE -name __pycache__ -prune -o -type f \
+  -exec cp --parents -t "$source" {} + || die "the sources could not be copied"
 pip_install --no-deps --no-build-isolation --force-reinstall "$source" || die "pip could not install tidegate"
 $venv/bin/python -Ic 'import enforce.links.programs as p, sys; sys.exit(not p.OBJECT.exists())' ||
   say "no clang here, and no BPF object beside the sources: no network will be limited"

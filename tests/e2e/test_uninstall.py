@@ -31,7 +31,9 @@ TENANT_FILE = 'qos = "gold"\n[cpu]\nfloor_cores = 0.1\nceiling_cores = 0.3\n'
 
 
 def run(*argv: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, check=check, timeout=90, capture_output=True, text=True)
+    done = subprocess.run(argv, check=False, timeout=90, capture_output=True, text=True)
+    assert not (check and done.returncode), f"{argv}: {done.stdout}{done.stderr}"
+    return done
 
 
 def main_pid() -> str:
