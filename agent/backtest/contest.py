@@ -8,9 +8,10 @@ from agent.backtest.figures import Figures, entitled, figures_of
 from agent.backtest.ours import (
     Course,
     Foresight,
+    Said,
     Tell,
     course_of,
-    foreseen,
+    foretelling,
     our_steps,
     our_steps_closed,
 )
@@ -113,11 +114,17 @@ class Contest:
         case, terms = self._case, self._terms
         if terms.is_closed:
             steps = our_steps_closed(case, capacity, terms.mode, are_fitted=terms.are_fitted)
-        else:
-            if terms.are_fitted and self._foresight is None:
-                self._foresight = foreseen(case, self._tell)
-            steps = our_steps(case, capacity, terms.mode, self._foresight)
-        return course_of(case, steps, capacity, self._tell)
+            return course_of(case, steps, capacity, self._tell)
+        if not terms.are_fitted or self._foresight is not None:
+            return self._foreseen(capacity, self._foresight)
+        with foretelling(case, self._tell) as said:
+            course = self._foreseen(capacity, said)
+            self._foresight = said.foresight()
+        return course
+
+    def _foreseen(self, capacity: float, said: Said | None) -> Course:
+        steps = our_steps(self._case, capacity, self._terms.mode, said)
+        return course_of(self._case, steps, capacity, self._tell)
 
 
 def steps_told(case: Case, terms: Terms) -> int:

@@ -4,7 +4,9 @@ The control loop and the forecaster are the daemon's; only the clock and the ker
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +31,20 @@ PLENTY = 1e15  # of resources that are not replayed
 # A model is fitted anew when a quarter of what it is fitted on is new.  On 5-minute traces a refit
 # every 24 steps left as much unmet (within 2 %, google 1.4 times 10 % more), at 2.5 times the cost.
 _LEAST_REFIT_STEPS = 60
+# One is being worked on, one waits in the pipe.
+_AHEAD_STEPS = 2
+
+
+class Said(Protocol):
+    """What the forecaster said of true demand, before each step of a case."""
+
+    def after(self, step: int) -> Profile:
+        """Return what was said after a step, 1 the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Foresight:
-    """What the forecaster said before each step of a case; single precision, as it comes.
+    """All that the forecaster said of a case; single precision, as it comes.
 
     Forecasts of true demand do not depend on the capacity: made once, used for every one.
     """
@@ -43,6 +54,29 @@ class Foresight:
     expected: NDArray[np.float32]  # (steps, tenants)
     maximum: NDArray[np.float32]  # (steps, horizons, bounds, tenants)
     source: NDArray[np.uint8]  # (steps, tenants)
+
+    @classmethod
+    def of(cls, profile: Profile) -> "Foresight":
+        """Return what was said after one step."""
+        return cls(
+            profile.levels,
+            grid=profile.grid[None].astype(np.float32),
+            expected=profile.expected[None].astype(np.float32),
+            maximum=profile.maximum[None].astype(np.float32),
+            source=profile.source[None],
+        )
+
+    def after(self, step: int) -> Profile:
+        """Return what was said after a step, 1 the first."""
+        row = step - 1
+        return Profile(
+            step=step,
+            levels=self.levels,
+            grid=self.grid[row].astype(np.float64),
+            expected=self.expected[row].astype(np.float64),
+            maximum=self.maximum[row].astype(np.float64),
+            source=self.source[row],
+        )
 
     def only(self, positions: Ints) -> "Foresight":
         """Return what was said of some of the tenants."""
@@ -55,12 +89,52 @@ class Foresight:
         )
 
 
-class Foreseen(RuleForecaster):
-    """Says step by step what a foresight holds; keeps recent steps as the rule does."""
+class Foretelling:
+    """Has the forecaster child see a case's true demand, and keeps what it says.
 
-    def __init__(self, foresight: Foresight) -> None:
+    The child works ahead of whoever asks, so that a replay and its forecasts are made side by
+    side: in open loop nothing that is said depends on what becomes of it.
+    """
+
+    def __init__(self, case: Case, forecaster: WaitingForecaster, tell: Tell) -> None:
+        self._demand = np.minimum(case.demand, case.ceiling)
+        self._forecaster, self._tell = forecaster, tell
+        forecaster.reset(len(case.tenants), np.empty((0, len(case.tenants))))
+        self._asked, self._said = 0, list[Foresight]()  # of one step each
+
+    def after(self, step: int) -> Profile:
+        """Return what is said after a step, 1 the first; waits for it.
+
+        Raises:
+            ForecasterError: The forecaster is gone, or does not answer.
+
+        """
+        while len(self._said) < step:
+            while self._asked < min(len(self._said) + _AHEAD_STEPS, len(self._demand)):
+                self._asked += 1
+                self._forecaster.ask(self._asked, self._demand[self._asked - 1])
+            self._said.append(Foresight.of(self._forecaster.answer(len(self._said) + 1)))
+            self._tell(1)
+        return replace(self._said[step - 1].after(1), step=step)
+
+    def foresight(self) -> Foresight:
+        """Return all that there is to say of the case."""
+        self.after(len(self._demand))
+        return Foresight(
+            self._said[-1].levels,
+            *(
+                np.concatenate([getattr(one, column.name) for one in self._said])
+                for column in fields(Foresight)[1:]
+            ),
+        )
+
+
+class Foreseen(RuleForecaster):
+    """Says step by step what was said of the case; keeps recent steps as the rule does."""
+
+    def __init__(self, said: Said) -> None:
         super().__init__()
-        self._foresight, self._offered = foresight, 0
+        self._said, self._offered = said, 0
 
     def offer(self, step: int, values: Floats, now_s: float) -> None:
         """Take in a closed step."""
@@ -69,17 +143,7 @@ class Foreseen(RuleForecaster):
 
     def poll(self, now_s: float) -> Profile | None:
         """Return what was said after the last step, None before the first."""
-        said, row = self._foresight, self._offered - 1
-        if row < 0:
-            return None
-        return Profile(
-            step=self._offered,
-            levels=said.levels,
-            grid=said.grid[row].astype(np.float64),
-            expected=said.expected[row].astype(np.float64),
-            maximum=said.maximum[row].astype(np.float64),
-            source=said.source[row],
-        )
+        return self._said.after(self._offered) if self._offered else None
 
     def state(self, now_s: float) -> State:
         """Be live as soon as there is a forecast."""
@@ -139,28 +203,27 @@ def replay_forecast_settings(config: Config) -> ForecastSettings:
     return replace(forecast_settings(config), are_refits_counted=True)
 
 
-def foreseen(case: Case, tell: Tell) -> Foresight:
-    """Let the forecaster child see a case's true demand, step by step, and keep what it says.
+@contextmanager
+def foretelling(case: Case, tell: Tell) -> Iterator[Foretelling]:
+    """Let a forecaster child tell of a case while this lasts.
 
     Raises:
         ForecasterError: It is gone, or does not answer.
 
     """
-    rows: list[tuple[NDArray[np.float32], ...]] = []
-    levels = np.empty(0)
-    sources: list[NDArray[np.uint8]] = []
-    settings = replay_forecast_settings(config_of(case, 1.0, Mode.STRICT))
-    with WaitingForecaster(settings) as forecaster:
-        forecaster.reset(len(case.tenants), np.empty((0, len(case.tenants))))
-        for step, row in enumerate(np.minimum(case.demand, case.ceiling), start=1):
-            said = forecaster.answered(step, row)
-            columns = (said.grid, said.expected, said.maximum)
-            rows.append(tuple(column.astype(np.float32) for column in columns))
-            sources.append(said.source)
-            levels = said.levels
-            tell(1)
-    grid, expected, maximum = (np.stack(columns) for columns in zip(*rows, strict=True))
-    return Foresight(levels, grid, expected, maximum, np.stack(sources))
+    with WaitingForecaster(replay_forecast_settings(config_of(case, 1.0, Mode.STRICT))) as child:
+        yield Foretelling(case, child, tell)
+
+
+def foreseen(case: Case, tell: Tell) -> Foresight:
+    """Return all that the forecaster says of a case's true demand.
+
+    Raises:
+        ForecasterError: It is gone, or does not answer.
+
+    """
+    with foretelling(case, tell) as made:
+        return made.foresight()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +236,16 @@ class Course(Outcome):
     balance: Floats  # tokens; NaN of what is held, not spent
 
 
-def our_steps(
-    case: Case, capacity: float, mode: Mode, foresight: Foresight | None
-) -> Iterator[Passed]:
+def our_steps(case: Case, capacity: float, mode: Mode, said: Said | None) -> Iterator[Passed]:
     """Replay a case in open loop: the true past is seen, whatever was served.
 
-    Without a foresight the fallback rule stands in for forecasts.
+    Without anything said the fallback rule stands in for forecasts.
+
+    Raises:
+        ForecasterError: The forecaster is gone, or does not answer.
+
     """
-    forecaster = RuleForecaster() if foresight is None else Foreseen(foresight)
+    forecaster = RuleForecaster() if said is None else Foreseen(said)
     setting = setting_of(config_of(case, capacity, mode), case.resource)
     return _steps(case.demand, setting, forecaster, Evidence(is_exact=True))
 

@@ -109,8 +109,16 @@ class WaitingForecaster:
 
     def answered(self, step: int, values: Floats) -> Profile:
         """Hand over the values of a closed step (n_series,) and return what follows from it."""
+        self.ask(step, values)
+        return self.answer(step)
+
+    def ask(self, step: int, values: Floats) -> None:
+        """Hand over the values of a closed step (n_series,); answers come in the order asked."""
         self._history.append(values)
         self._send(encoded(step_message(step, values, is_past=False)))
+
+    def answer(self, step: int) -> Profile:
+        """Wait for what follows from a step, the first that was asked and not answered yet."""
         answer = self._expect(Answer)
         if answer.generation != self._generation or answer.step != step:
             raise self._ended(f"answered step {answer.step} when asked for {step}")
@@ -137,9 +145,12 @@ class WaitingForecaster:
             self._child.send(frame)
             while self._child.has_unsent:
                 self._wait()
+                self._inbox += self._child.received()  # it may wait for room for its last answer
                 self._child.flush()
         except ChildGoneError as error:
             raise self._ended(str(error)) from error
+        except MessageError as error:
+            raise self._ended(f"made no sense: {error}") from error
 
     def _expect(self, kind: type[Kind]) -> Kind:
         try:
