@@ -109,6 +109,7 @@ class Shaper:
             return replace(columns, problems=self._problems())
         self._try("other uplinks", self._leave_others)
         self._try("veths", partial(self._watch_veths, cgroup_id))
+        self._try("addresses", self._watch_addresses)
         counters = self._counted(cgroup_id)
         for place, port in enumerate(self._ports):
             self._fill_counted(columns, place, counters, cgroup_id)
@@ -271,6 +272,11 @@ class Shaper:
         if self._programs is not None:
             owners = {ifindex: int(cgroup_id[at]) for at, ifindex in self._there.items()}
             self._programs.watch("veths", owners)
+
+    def _watch_addresses(self) -> None:
+        """Tell the kernel whose packets in are this host's at all."""
+        if self._programs is not None and self._receiving is not None:
+            self._programs.watch_addresses(self._netlink.addresses())
 
     def _read_veths(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
         """Make what is missing on the veths of limited tenants, and read their classes there."""

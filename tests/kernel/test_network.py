@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyroute2 import IPRoute
-from shaping import CAPACITY, Bench, started
+from shaping import CAPACITY, Bench, rate, started
 from traffic import LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh, take_veth
 
 from enforce.columns import Result
 from enforce.links.libbpf import Library
-from enforce.links.netlink import ClassSocket
 from enforce.links.programs import BPFFS, CLASSIFY_IN, PINS
 from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
@@ -54,19 +53,6 @@ def run_another_program(bench: Bench) -> None:
             name="tidegate_out",
             direct_action=True,
         )
-
-
-def rate(bench: Bench, way: str, seconds: float) -> float:
-    """Return what left the first tenant's class a second, as the class itself counts."""
-    ifindex = ifindex_of(LINK)
-    netlink = ClassSocket()
-    where = ifindex if way == "out" else ifindex_of(ifb_name(ifindex))
-    minor = np.array([0x10])
-    before, began_s = netlink.classes(where).of(minor).bytes[0], time.monotonic()
-    time.sleep(seconds)
-    after, elapsed_s = netlink.classes(where).of(minor).bytes[0], time.monotonic() - began_s
-    netlink.close()
-    return float(after - before) / elapsed_s
 
 
 @pytest.mark.parametrize("way", ["out", "in"])

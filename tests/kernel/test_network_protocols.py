@@ -1,0 +1,125 @@
+"""Tenants' network limits by UDP and IPv6: whose a packet is, and that none is lost over it."""
+
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from shaping import Bench, in_packets, member_of, rate
+from traffic import MBIT, OURS, OURS_6, THEIRS_6, Traffic, lay_ipv6, send_datagrams
+
+from enforce.columns import Result
+
+pytestmark = pytest.mark.kernel
+
+PORT = 5600
+PAYLOAD_BYTES = 1400
+HEADER_BYTES, HEADER_BYTES_6 = 14 + 20 + 8, 14 + 40 + 8
+
+
+@pytest.fixture(autouse=True)
+def ipv6(link: Path) -> None:
+    """Give the link IPv6 addresses, too."""
+    assert link.is_dir()
+    lay_ipv6()
+
+
+@contextmanager
+def server(
+    bench: Bench, family: socket.AddressFamily, address: str = ""
+) -> Iterator[socket.socket]:
+    """Return a UDP socket of the first tenant's that has no peer."""
+    with member_of(bench.root / "acme"):
+        waiting = socket.socket(family, socket.SOCK_DGRAM)
+    with closing(waiting):
+        waiting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        waiting.bind((address, PORT))
+        waiting.settimeout(5)
+        yield waiting
+
+
+def received(group: Sequence[socket.socket], to: str, seconds: float) -> float:
+    """Return what arrives at any of them a second, bytes on the wire with the Ethernet header."""
+    began_s, total = time.monotonic(), 0
+    while time.monotonic() < began_s + seconds:
+        (one, *_), _, _ = select.select(group, [], [], 5)
+        assert len(one.recv(2048)) == PAYLOAD_BYTES
+        total += PAYLOAD_BYTES + (HEADER_BYTES_6 if ":" in to else HEADER_BYTES)
+    return total / (time.monotonic() - began_s)
+
+
+def comes_to(limit: float, measured: Callable[[], float]) -> bool:
+    """Say whether a limit is used to three per cent: never more, less if the machine is busy."""
+    for _ in range(12):
+        found = measured()
+        assert found < 1.03 * limit
+        if found > 0.97 * limit:
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("family", "bound", "to"),
+    [
+        (socket.AF_INET, "", OURS),
+        (socket.AF_INET, OURS, OURS),
+        (socket.AF_INET6, "", OURS_6),
+        (socket.AF_INET6, "", OURS),
+    ],
+    ids=["v4-any", "v4-address", "v6-any", "v4-at-v6"],
+)
+def test_a_udp_server_without_a_peer_receives_its_ceil_to_three_per_cent(
+    bench: Bench, traffic: Traffic, family: socket.AddressFamily, bound: str, to: str
+) -> None:
+    bench.read()
+    assert list(bench.set("in", "ceil", 8 * MBIT).result) == [Result.APPLIED]
+    with server(bench, family, bound) as one, server(bench, family, bound) as other:
+        traffic.flood("", to, PORT, 40 * MBIT)
+        received((one, other), to, 0.5)
+        before, began_s = bench.read(), time.monotonic()
+        assert comes_to(8 * MBIT, lambda: received((one, other), to, 1.5))
+        after, elapsed_s = bench.read(), time.monotonic() - began_s
+        counted = (after.in_bytes - before.in_bytes)[0]
+        assert counted[0] / elapsed_s == pytest.approx(8 * MBIT, rel=0.03)
+        assert counted[1] == 0
+
+
+@pytest.mark.parametrize("way", ["out", "in"])
+def test_a_tenant_has_its_ceil_by_ipv6_too(bench: Bench, traffic: Traffic, way: str) -> None:
+    bench.read()
+    assert list(bench.set(way, "ceil", 80 * MBIT).result) == [Result.APPLIED]
+    traffic.stream("acme", way, ours=OURS_6, theirs=THEIRS_6)
+    time.sleep(0.7)
+    assert comes_to(80 * MBIT, lambda: rate(bench, way, 1.0))
+    traffic.stop()
+    with server(bench, socket.AF_INET6):
+        sender, to = ("acme", THEIRS_6) if way == "out" else ("", OURS_6)
+        traffic.flood(sender, to, PORT, 120 * MBIT)
+        time.sleep(0.5)
+        before, began_s = bench.read(), time.monotonic()
+        assert comes_to(80 * MBIT, lambda: rate(bench, way, 1.0))
+        after, elapsed_s = bench.read(), time.monotonic() - began_s
+        counted = getattr(after, f"{way}_bytes") - getattr(before, f"{way}_bytes")
+        assert counted[0, 0] / elapsed_s == pytest.approx(80 * MBIT, rel=0.03)
+
+
+def test_extension_headers_and_fragments_arrive_and_are_the_tenants_where_they_have_ports(
+    bench: Bench,
+) -> None:
+    bench.read()
+    with server(bench, socket.AF_INET6) as waiting:
+        for to, size, options, packets in (
+            (OURS_6, 100, False, 3),
+            (OURS_6, 101, True, 3),
+            (OURS_6, 4000, False, 3),  # in three fragments each, the first of which has ports
+            (OURS_6, 4001, True, 3),
+            (OURS, 4002, False, 3),
+        ):
+            before = in_packets(bench)
+            send_datagrams(to, PORT, count=3, size=size, options=options)
+            assert [len(waiting.recv(8192)) for _ in range(3)] == [size] * 3
+            assert in_packets(bench) - before == packets, (size, options)
+    assert bench.read().problems == ()
