@@ -24,7 +24,8 @@
 #define MOST_EXTENSIONS 4 /* of IPv6, before TCP or UDP */
 
 struct tenant {
-	__u32 classid;  /* of HTB, on every uplink and its ifb; 0: leave the packet alone */
+	__u32 classid;  /* of HTB, on every uplink and its ifb; 0: leave the packet alone.  To stay the first:
+			 * it is what another version takes over */
 	__u32 is_apart; /* in a network namespace of its own, whose interface numbers mean nothing here */
 };
 

@@ -34,6 +34,8 @@ _COUNTER = np.dtype(
     [(name, "u8") for name in ("out_bytes", "out_packets", "in_bytes", "in_packets")]
 )
 _PROGRAM_INFO = struct.Struct("=II")  # the beginning of struct bpf_prog_info
+_MAP_INFO = struct.Struct("=IIII")  # of struct bpf_map_info: type, id, sizes of key and value
+_HASH = 1
 _LINK_INFO = struct.Struct("=III4xQI")  # struct bpf_link_info, of a cgroup
 _LINK_INFO_BYTES = 128
 _ADDRESS_BYTES = 16
@@ -79,6 +81,7 @@ class Programs:
         if not is_bpffs(pins.parent):
             raise BpfError(errno.ENOENT, f"no BPF file system at {pins.parent}")
         pins.mkdir(mode=0o700, exist_ok=True)
+        self._left: dict[int, int] = {}  # classes by cgroup, as a map of another version has them
         self._object = self._loaded(level)
         self._maps = {name: self._library.map(self._object, name) for name in MAPS}
         self._attached: dict[str, tuple[int, int]] = {}  # name -> ids of program and cgroup
@@ -178,9 +181,13 @@ class Programs:
         return False
 
     def classids(self) -> dict[int, int]:
-        """Return the class that the kernel knows of each tenant, by cgroup id."""
+        """Return the class that the kernel knows of each tenant, by cgroup id.
+
+        What a map of another version said, in whose place ours came, holds until it is told anew.
+        """
         rows = self._tenant_rows()
-        return dict(zip(rows["cgroup"].tolist(), rows["classid"].tolist(), strict=True))
+        known = dict(zip(rows["cgroup"].tolist(), rows["classid"].tolist(), strict=True))
+        return self._left | known
 
     def _tenant_rows(self) -> NDArray[np.void]:
         rows = self._library.rows(self._maps["tenants"], _ID.size, _TENANT.size)
@@ -245,9 +252,31 @@ class Programs:
         except BpfError as error:
             if error.errno not in _UNFIT or not any((self._pins / name).exists() for name in MAPS):
                 raise
+            self._left = self._left_classids()
             for name in MAPS:
                 (self._pins / name).unlink(missing_ok=True)
         return self._load(level)
+
+    def _left_classids(self) -> dict[int, int]:
+        """Return what the pinned map of another version says; of each value the first word."""
+        try:
+            pinned = self._library.pinned(self._pins / "tenants")
+        except BpfError:
+            return {}
+        try:
+            info = self._library.info(pinned, _MAP_INFO.size)
+            kind, _, key_bytes, value_bytes = _MAP_INFO.unpack(info)
+            if (kind, key_bytes) != (_HASH, _ID.size) or value_bytes < _INTERFACE.size:
+                return {}
+            rows = self._library.rows(pinned, key_bytes, value_bytes)
+        except BpfError:
+            return {}
+        finally:
+            os.close(pinned)
+        ids = [one for (one,) in _ID.iter_unpack(rows.keys)]
+        values = _split(rows.values, value_bytes)
+        classids = [int.from_bytes(one[: _INTERFACE.size], sys.byteorder) for one in values]
+        return dict(zip(ids, classids, strict=True))
 
     def _load(self, level: int) -> int:
         handle = self._library.opened(OBJECT)

@@ -3,6 +3,7 @@
 What is set up here changes interfaces and the BPF file system: only in the lab.
 """
 
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from shaping import CAPACITY, Bench, rate, started
 from traffic import LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh, take_veth
 
 from enforce.columns import Result
-from enforce.links.libbpf import Library
+from enforce.links.libbpf import LIBRARY, Library
 from enforce.links.programs import BPFFS, CLASSIFY_IN, PINS
 from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
@@ -34,6 +35,20 @@ def forget_tenants() -> None:
     for start in range(0, len(keys), 8):
         library.drop(tenants, keys[start : start + 8])
     os.close(tenants)
+
+
+def make_another_version() -> None:
+    """Put a map in the place of the pinned one whose values have another word behind ours."""
+    library = Library()
+    pinned = library.pinned(PINS / "tenants")
+    rows = library.rows(pinned, 8, 8)
+    os.close(pinned)
+    (PINS / "tenants").unlink()
+    other = ctypes.CDLL(LIBRARY).bpf_map_create(1, b"tenants", 8, 12, 1024, None)
+    for at in range(0, len(rows.keys), 8):
+        library.put(other, rows.keys[at : at + 8], rows.values[at : at + 8] + bytes(4))
+    library.pin(other, PINS / "tenants")
+    os.close(other)
 
 
 def run_another_program(bench: Bench) -> None:
@@ -163,6 +178,19 @@ def test_a_restart_adopts_classes_and_counters(bench: Bench, traffic: Traffic) -
     assert after.out_bytes[0, 1] >= before.out_bytes[0, 1] > 0
     gained = after.out_offered_bytes[0, 1] - before.out_offered_bytes[0, 1]
     assert 0 <= gained < 8 * MBIT
+
+
+def test_an_upgrade_adopts_classes_from_a_map_of_another_version(bench: Bench) -> None:
+    bench.read()
+    bench.set("out", "ceil", 80 * MBIT, 8 * MBIT)
+    bench.set("in", "ceil", 40 * MBIT, 4 * MBIT)
+    bench.shaper.close()
+    make_another_version()
+    bench.shaper = started(bench.root, bench.record).shaper
+    found = bench.read()
+    assert found.problems == ()
+    assert found.out_ceil.tolist() == [[80 * MBIT, 8 * MBIT]]
+    assert found.in_ceil.tolist() == [[40 * MBIT, 4 * MBIT]]
 
 
 def test_a_rate_above_34_gbit_per_s_is_what_it_says(bench: Bench) -> None:
