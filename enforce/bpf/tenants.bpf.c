@@ -19,7 +19,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define MOST_TENANTS 65536
-#define MOST_LINKS 64
+#define MOST_LINKS 4096
 #define MOST_ADDRESSES 4096
 #define MOST_EXTENSIONS 4 /* of IPv6, before TCP or UDP */
 
@@ -55,7 +55,7 @@ struct {
 	__type(value, struct counter);
 } counters SEC(".maps");
 
-struct { /* interfaces whose packets are counted and classified; the value says nothing */
+struct { /* interfaces whose packets are counted and classified -> the uplink that these leave by */
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MOST_LINKS);
 	__type(key, __u32);
@@ -136,16 +136,20 @@ static __always_inline struct counter *counter_of(__u64 cgroup, __u32 ifindex)
 	return bpf_map_lookup_elem(&counters, &key);
 }
 
-/* The tenant whose packet passes an uplink, and its id; 0 where it is nobody's, or passes none. */
-static __always_inline struct tenant *tenant_on_uplink(struct __sk_buff *skb, __u64 *id)
+/* The tenant whose packet passes an uplink, its id, and the uplink; 0 where it is nobody's, or passes
+ * none. */
+static __always_inline struct tenant *tenant_on_uplink(struct __sk_buff *skb, __u64 *id,
+						       __u32 *uplink)
 {
-	__u32 ifindex = skb->ifindex;
+	__u32 ifindex = skb->ifindex, *known;
 	struct tenant *tenant;
 
 	*id = bpf_skb_ancestor_cgroup_id(skb, tenant_level);
 	tenant = bpf_map_lookup_elem(&tenants, id);
-	if (!tenant || tenant->is_apart || !bpf_map_lookup_elem(&uplinks, &ifindex))
+	known = bpf_map_lookup_elem(&uplinks, &ifindex);
+	if (!tenant || tenant->is_apart || !known)
 		return 0;
+	*uplink = *known;
 	return tenant;
 }
 
@@ -176,15 +180,16 @@ SEC("cgroup_skb/egress")
 int count_out(struct __sk_buff *skb)
 {
 	__u32 segments = skb->gso_segs ? skb->gso_segs : 1;
+	__u32 uplink = 0;
 	__u64 id;
-	struct tenant *tenant = tenant_on_uplink(skb, &id);
+	struct tenant *tenant = tenant_on_uplink(skb, &id, &uplink);
 	struct counter *counter;
 
 	if (!tenant)
 		return 1;
 	if (tenant->classid)
 		skb->priority = tenant->classid;
-	counter = counter_of(id, skb->ifindex);
+	counter = counter_of(id, uplink);
 	if (counter) {
 		__sync_fetch_and_add(&counter->out_bytes, wire_bytes(skb, segments));
 		__sync_fetch_and_add(&counter->out_packets, segments);
@@ -196,13 +201,14 @@ SEC("cgroup_skb/ingress")
 int count_in(struct __sk_buff *skb)
 {
 	__u32 segments = skb->gso_segs ? skb->gso_segs : 1;
+	__u32 uplink = 0;
 	__u64 id;
 	struct counter *counter;
 
-	if (!tenant_on_uplink(skb, &id))
+	if (!tenant_on_uplink(skb, &id, &uplink))
 		return 1;
 	note_older(skb, id);
-	counter = counter_of(id, skb->ifindex);
+	counter = counter_of(id, uplink);
 	if (counter) {
 		__sync_fetch_and_add(&counter->in_bytes, wire_bytes(skb, segments));
 		__sync_fetch_and_add(&counter->in_packets, segments);

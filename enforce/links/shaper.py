@@ -39,6 +39,7 @@ from enforce.links.uplink import (
     directions,
     ifindex_of,
     master_of,
+    passing,
 )
 from enforce.links.veths import Veths
 
@@ -165,8 +166,7 @@ class Shaper:
         self._untold = programs.tell(
             cgroup_id, classids, np.isin(np.arange(self._count), self._apart)
         )
-        ifindexes = (port.ifindex for port in self._ports)
-        programs.watch("uplinks", {ifindex: 1 for ifindex in ifindexes if ifindex})
+        programs.watch("uplinks", passing(self._names))
 
     def _adopted_minors(self, programs: Programs, cgroup_id: Ints) -> Ints:
         """Return each tenant's class, as an earlier agent left it; 0 where there is to be none."""

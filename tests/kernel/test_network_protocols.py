@@ -8,10 +8,25 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from shaping import Bench, in_packets, member_of, rate
-from traffic import MBIT, OURS, OURS_6, THEIRS_6, Traffic, lay_ipv6, send_datagrams
+from shaping import Bench, in_packets, member_of, rate, started
+from traffic import (
+    LINK,
+    MBIT,
+    OURS,
+    OURS_6,
+    OURS_7,
+    THEIRS_6,
+    THEIRS_7,
+    VLAN,
+    Traffic,
+    ip,
+    lay_ipv6,
+    lay_vlan,
+    send_datagrams,
+)
 
 from enforce.columns import Result
+from enforce.links.saved import give_back
 
 pytestmark = pytest.mark.kernel
 
@@ -123,3 +138,27 @@ def test_extension_headers_and_fragments_arrive_and_are_the_tenants_where_they_h
             assert [len(waiting.recv(8192)) for _ in range(3)] == [size] * 3
             assert in_packets(bench) - before == packets, (size, options)
     assert bench.read().problems == ()
+
+
+@pytest.mark.parametrize("uplink", [LINK, VLAN], ids=["below", "itself"])
+def test_a_tenant_has_its_ceil_on_a_vlan_of_the_uplink_and_on_one_that_is_it(
+    link: Path, tmp_path: Path, traffic: Traffic, uplink: str
+) -> None:
+    lay_vlan()
+    bench = started(link, tmp_path / "uplinks.json", uplink=uplink)
+    bench.read()
+    for way in ("out", "in"):
+        assert list(bench.set(way, "ceil", 80 * MBIT).result) == [Result.APPLIED]
+        traffic.stream("acme", way, ours=OURS_7, theirs=THEIRS_7)
+        time.sleep(0.7)
+        before, began_s = bench.read(), time.monotonic()
+        assert comes_to(80 * MBIT, lambda way=way: rate(bench, way, 1.0))  # type: ignore[misc]
+        after, elapsed_s = bench.read(), time.monotonic() - began_s
+        for name in (f"{way}_bytes", "out_offered_bytes" if way == "out" else "in_bytes"):
+            counted = getattr(after, name) - getattr(before, name)
+            assert counted[0, 0] / elapsed_s == pytest.approx(80 * MBIT, rel=0.1), name
+        traffic.stop()
+    assert bench.read().problems == ()
+    bench.shaper.close()
+    assert [one.why for one in give_back(bench.record)] == [""]
+    ip(f"link del {VLAN}")

@@ -100,6 +100,21 @@ def lay_ipv6() -> None:
     ip(f"addr add {THEIRS_6}/64 dev {PEER} nodad", netns=NETNS)
 
 
+VLAN, OURS_7, THEIRS_7 = "up0.7", "10.9.0.1", "10.9.0.2"
+
+
+def lay_vlan() -> None:
+    """Give both ends of the link a VLAN; that of this host's is `VLAN`."""
+    sh("modprobe 8021q")
+    for name, address, netns in ((LINK, OURS_7, ""), (PEER, THEIRS_7, NETNS)):
+        ip(
+            f"link add link {name} name {name}.7 type vlan id 7",
+            f"addr add {address}/24 dev {name}.7",
+            f"link set {name}.7 up",
+            netns=netns,
+        )
+
+
 def ip(*commands: str, netns: str = "") -> None:
     """Run several commands of ip with one process: starting one takes long in the lab."""
     where = ["-n", netns] if netns else []
