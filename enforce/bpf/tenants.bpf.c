@@ -21,6 +21,7 @@
 #define MOST_TENANTS 65536
 #define MOST_LINKS 4096
 #define MOST_ADDRESSES 4096
+#define MOST_FRAGMENTED 4096
 #define MOST_EXTENSIONS 4 /* of IPv6, before TCP or UDP */
 
 struct tenant {
@@ -85,6 +86,18 @@ struct {
 	__type(key, int);
 	__type(value, __u64);
 } owners SEC(".maps");
+
+struct flow { /* one packet's fragments; addresses as in `addresses` */
+	struct in6_addr from, to;
+	__u32 id, protocol; /* of IPv4, where each protocol has its own */
+};
+
+struct { /* whose packet it is that has not come as a whole: cgroup, by what its fragments share */
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MOST_FRAGMENTED);
+	__type(key, struct flow);
+	__type(value, __u64);
+} fragments SEC(".maps");
 
 const volatile __u32 tenant_level = 1;
 
@@ -229,10 +242,16 @@ int forwarded_out(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* Step over what lies between an IPv6 header and its TCP or UDP header; return 0 where there is none.
- * Not over a routing header: until its segments are through, the packet goes on to elsewhere. */
-static __always_inline __u32 after_extensions(struct __sk_buff *skb, __u32 offset, __u8 *protocol)
+/* What there is here of a packet: of a later fragment no ports. */
+enum piece { WHOLE, FIRST, LATER };
+
+/* Step over what lies between an IPv6 header and its TCP or UDP header; return 0 where there is none,
+ * or it is in another fragment.  Not over a routing header: until its segments are through, the packet
+ * goes on to elsewhere. */
+static __always_inline __u32 after_extensions(struct __sk_buff *skb, __u32 offset, struct flow *flow,
+					      __u8 *protocol, __u64 *piece)
 {
+#pragma unroll /* of a counter that is spilled the verifier knows nothing */
 	for (int i = 0; i <= MOST_EXTENSIONS; i++) {
 		struct extension header = {};
 
@@ -243,23 +262,28 @@ static __always_inline __u32 after_extensions(struct __sk_buff *skb, __u32 offse
 			return 0;
 		if (bpf_skb_load_bytes(skb, offset, &header, sizeof(header)) < 0)
 			return 0;
-		if (*protocol != IPPROTO_FRAGMENT)
-			offset += (header.length + 1) * 8;
-		else if (header.fragment & bpf_htons(0xfff8)) /* no ports in later fragments */
-			return 0;
-		else
+		if (*protocol == IPPROTO_FRAGMENT) {
+			if (bpf_skb_load_bytes(skb, offset + sizeof(header), &flow->id,
+					       sizeof(flow->id)) < 0)
+				return 0;
+			*piece = header.fragment & bpf_htons(0xfff8) ? LATER : FIRST;
+			if (*piece == LATER)
+				return 0;
 			offset += 8;
+		} else {
+			offset += (header.length + 1) * 8;
+		}
 		*protocol = header.next;
 	}
 	return 0;
 }
 
-/* Fill `tuple` from an IPv4 or IPv6 packet, and `to` with its destination; return the tuple's size, 0
- * where there is nothing to look up.  In packets and in tuples both addresses, and both ports, lie
- * side by side: helpers write them, since without CAP_PERFMON the verifier refuses stores of our own
- * into what the compiler has spilled. */
+/* Fill `tuple` and `flow` from an IPv4 or IPv6 packet; return the tuple's size, 0 where there is
+ * nothing to look up.  In packets and in tuples both addresses, and both ports, lie side by side:
+ * helpers write them, since without CAP_PERFMON the verifier refuses stores of our own into what the
+ * compiler has spilled. */
 static __always_inline __u32 tuple_of(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
-				      struct in6_addr *to, __u8 *protocol)
+				      struct flow *flow, __u8 *protocol, __u64 *piece)
 {
 	__u32 offset = ETH_HLEN;
 
@@ -268,32 +292,38 @@ static __always_inline __u32 tuple_of(struct __sk_buff *skb, struct bpf_sock_tup
 		__be16 fragment = 0;
 
 		if (bpf_skb_load_bytes(skb, offset, &length, sizeof(length)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, id), &flow->id,
+				       sizeof(__be16)) < 0 ||
 		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, frag_off), &fragment,
 				       sizeof(fragment)) < 0 ||
 		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, protocol), protocol,
 				       sizeof(*protocol)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, saddr),
+				       &flow->from.s6_addr[12], sizeof(__be32)) < 0 ||
 		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, daddr),
-				       &to->s6_addr[12], sizeof(__be32)) < 0 ||
+				       &flow->to.s6_addr[12], sizeof(__be32)) < 0 ||
 		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, saddr),
 				       &tuple->ipv4.saddr, 2 * sizeof(__be32)) < 0)
 			return 0;
-		if (fragment & bpf_htons(0x1fff)) /* no ports in later fragments */
-			return 0;
-		to->s6_addr16[5] = 0xffff;
+		flow->to.s6_addr16[5] = 0xffff;
+		flow->protocol = *protocol;
+		if (fragment & bpf_htons(0x3fff))
+			*piece = fragment & bpf_htons(0x1fff) ? LATER : FIRST;
 		offset += (length & 15) * 4;
-		if (bpf_skb_load_bytes(skb, offset, &tuple->ipv4.sport, 2 * sizeof(__be16)) < 0)
+		if (*piece == LATER || bpf_skb_load_bytes(skb, offset, &tuple->ipv4.sport,
+							  2 * sizeof(__be16)) < 0)
 			return 0;
 		return sizeof(tuple->ipv4);
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		if (bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, nexthdr), protocol,
 				       sizeof(*protocol)) < 0 ||
-		    bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, daddr), to,
-				       sizeof(*to)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, saddr), &flow->from,
+				       2 * sizeof(struct in6_addr)) < 0 ||
 		    bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, saddr),
 				       &tuple->ipv6.saddr, 2 * sizeof(struct in6_addr)) < 0)
 			return 0;
-		offset = after_extensions(skb, offset + sizeof(struct ipv6hdr), protocol);
+		offset = after_extensions(skb, offset + sizeof(struct ipv6hdr), flow, protocol, piece);
 		if (!offset || bpf_skb_load_bytes(skb, offset, &tuple->ipv6.sport,
 						  2 * sizeof(__be16)) < 0)
 			return 0;
@@ -302,37 +332,31 @@ static __always_inline __u32 tuple_of(struct __sk_buff *skb, struct bpf_sock_tup
 	return 0;
 }
 
-/* Whose socket waits for a packet that is addressed to this host: a cgroup, 0 where it is nobody's.
- * The packet itself gets no socket: whether it is forwarded is not yet known, and with one it would be
- * dropped there.  A UDP socket without a peer is found by its port alone, so there the destination
- * must be this host's own.  A multicast is for all who wait for it.  A listener waits for handshakes
- * only, which are nobody's yet. */
-static __always_inline __u64 receiver_of(struct __sk_buff *skb)
+/* Whose socket waits for a packet, 0 where it is nobody's.  A UDP socket without a peer is found by its
+ * port alone, so there the destination must be this host's own.  A listener waits for handshakes only,
+ * which are nobody's yet. */
+static __always_inline __u64 owner_of(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
+				      __u32 size, struct in6_addr *to, __u8 protocol)
 {
-	struct bpf_sock_tuple tuple = {};
-	struct in6_addr to = {};
 	struct bpf_sock *sk = 0;
-	__u8 protocol = 0;
-	__u32 size;
-	__u64 *owner, id = 0;
+	__u64 *owner = 0, id = 0;
 
-	if (skb->pkt_type != PACKET_HOST)
-		return 0;
-	size = tuple_of(skb, &tuple, &to, &protocol);
-	if (!size)
-		return 0;
+	/* The verifier no longer knows that it is one of the two, the compiler does. */
+	asm volatile("" : "+r"(size));
+	if (size != sizeof(tuple->ipv4))
+		size = sizeof(tuple->ipv6);
 	if (protocol == IPPROTO_TCP) {
-		sk = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+		sk = bpf_skc_lookup_tcp(skb, tuple, size, BPF_F_CURRENT_NETNS, 0);
 		if (!sk)
 			return 0;
-		owner = sk->state == BPF_TCP_LISTEN ? 0 : bpf_sk_storage_get(&owners, sk, 0, 0);
+		if (sk->state != BPF_TCP_LISTEN)
+			owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	} else if (protocol == IPPROTO_UDP) {
-		sk = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+		sk = bpf_sk_lookup_udp(skb, tuple, size, BPF_F_CURRENT_NETNS, 0);
 		if (!sk)
 			return 0;
-		owner = 0;
 		if (sk->state == BPF_TCP_ESTABLISHED /* of UDP: connected */ ||
-		    bpf_map_lookup_elem(&addresses, &to))
+		    bpf_map_lookup_elem(&addresses, to))
 			owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	} else {
 		return 0;
@@ -340,6 +364,35 @@ static __always_inline __u64 receiver_of(struct __sk_buff *skb)
 	if (owner)
 		id = *owner;
 	bpf_sk_release(sk);
+	return id;
+}
+
+/* Whose a packet that is addressed to this host will be: a cgroup, 0 where it is nobody's.  The packet
+ * itself gets no socket: whether it is forwarded is not yet known, and with one it would be dropped
+ * there.  A multicast is for all who wait for it.  Later fragments go where the first went. */
+static __always_inline __u64 receiver_of(struct __sk_buff *skb)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct flow flow = {};
+	__u64 piece = WHOLE;
+	__u8 protocol = 0;
+	__u32 size;
+	__u64 *known, id;
+
+	if (skb->pkt_type != PACKET_HOST)
+		return 0;
+	size = tuple_of(skb, &tuple, &flow, &protocol, &piece);
+	if (piece == LATER) {
+		known = bpf_map_lookup_elem(&fragments, &flow);
+		return known ? *known : 0;
+	}
+	if (!size)
+		return 0;
+	id = owner_of(skb, &tuple, size, &flow.to, protocol);
+	if (piece == FIRST && id)
+		bpf_map_update_elem(&fragments, &flow, &id, BPF_ANY);
+	else if (piece == FIRST)
+		bpf_map_delete_elem(&fragments, &flow);
 	return id;
 }
 

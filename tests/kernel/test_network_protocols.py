@@ -4,7 +4,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -56,12 +56,25 @@ def server(bench: Bench, family: socket.AddressFamily) -> Iterator[socket.socket
 
 def received(group: Sequence[socket.socket], to: str, seconds: float) -> float:
     """Return what arrives at any of them a second, bytes on the wire with the Ethernet header."""
+    drained(group)  # what has waited while this process did not run came before
     began_s, total = time.monotonic(), 0
     while time.monotonic() < began_s + seconds:
-        (one, *_), _, _ = select.select(group, [], [], 5)
-        assert len(one.recv(2048)) == PAYLOAD_BYTES
-        total += PAYLOAD_BYTES + (HEADER_BYTES_6 if ":" in to else HEADER_BYTES)
-    return total / (time.monotonic() - began_s)
+        assert select.select(group, [], [], 5)[0]
+        total += drained(group)
+    elapsed_s = time.monotonic() - began_s
+    return total * (PAYLOAD_BYTES + (HEADER_BYTES_6 if ":" in to else HEADER_BYTES)) / elapsed_s
+
+
+def drained(group: Sequence[socket.socket]) -> int:
+    """Receive all that waits; return how many datagrams."""
+    count = 0
+    for one in group:
+        one.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                assert len(one.recv(2048)) == PAYLOAD_BYTES
+                count += 1
+    return count
 
 
 def comes_to(limit: float, measured: Callable[[], float]) -> bool:
@@ -118,7 +131,7 @@ def test_a_tenant_has_its_ceil_by_ipv6_too(bench: Bench, traffic: Traffic, way: 
         assert counted[0, 0] / elapsed_s == pytest.approx(80 * MBIT, rel=0.03)
 
 
-def test_extension_headers_and_fragments_arrive_and_are_the_tenants_where_they_have_ports(
+def test_extension_headers_and_fragments_arrive_and_are_the_tenants(
     bench: Bench,
 ) -> None:
     bench.read()
@@ -126,9 +139,9 @@ def test_extension_headers_and_fragments_arrive_and_are_the_tenants_where_they_h
         for to, size, options, packets in (
             (OURS_6, 100, False, 3),
             (OURS_6, 101, True, 3),
-            (OURS_6, 4000, False, 3),  # in three fragments each, the first of which has ports
-            (OURS_6, 4001, True, 3),
-            (OURS, 4002, False, 3),
+            (OURS_6, 4000, False, 9),  # in three fragments each
+            (OURS_6, 4001, True, 9),
+            (OURS, 4002, False, 9),
         ):
             before = in_packets(bench)
             send_datagrams(to, PORT, count=3, size=size, options=options)
