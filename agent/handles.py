@@ -30,6 +30,7 @@ def opened_kernel(config: Config, roster: Roster, places: Places, originals: Ori
     )
     sampler = Sampler(root, names, disks=config.disks, shaper=shaper, places=places)
     applier.touched, applier.opened = sampler.touched, sampler.opened
+    applier.is_sampled = sampler.is_sampled
     return Kernel(sampler, applier)
 
 

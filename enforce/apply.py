@@ -42,6 +42,7 @@ _BATCH = 64
 
 
 _LATER = Outcome(Result.HELD_BACK, why=WRITTEN_BY_OTHERS)
+_MADE_ANEW = Outcome(Result.GONE, why="the cgroup that was sampled is gone: one made since is new")
 _OF_UNITS = (Control.CPU_MAX, Control.CPU_WEIGHT, Control.MEMORY_HIGH, Control.MEMORY_LOW)
 # It would write its own over ours whenever it sets the unit up anew.
 _SYSTEMDS = Outcome(
@@ -76,6 +77,8 @@ class Applier:
         self.touched: Callable[[], Mapping[str, Collection[int]]] = dict
         # Returns a tenant's cgroup as it was sampled, where that is open: opening costs a third.
         self.opened: Callable[[int], TenantCgroup | None] = dict[int, TenantCgroup]().get
+        # Says whether a cgroup, by its id, is the one that was sampled of a tenant.
+        self.is_sampled: Callable[[int, int], bool] = lambda _tenant, _cgroup_id: True
         self._own: set[tuple[str, int]] = set()  # files written here in this tick
         # Files that wait for the next tick, as somebody else wrote them, and that waited for this.
         self._waiting: set[tuple[str, int]] = set()
@@ -224,7 +227,10 @@ class Applier:
             self._originals.record(originals)
 
     def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | Outcome:
-        """Open a tenant's cgroup, or say what becomes of its change where that fails."""
+        """Open a tenant's cgroup, or say what becomes of its change where that fails.
+
+        One that was made since the sample is another, of which nothing is known yet.
+        """
         if (sampled := self.opened(tenant)) is not None:
             return sampled
         path = self._places.path(tenant)
@@ -232,9 +238,10 @@ class Applier:
             why = self._places.problems.get(tenant, "no such cgroup")
             return Outcome(Result.GONE, why=why)
         try:
-            return stack.enter_context(TenantCgroup(path))
+            cgroup = stack.enter_context(TenantCgroup(path))
         except (CgroupGoneError, LimitRejectedError) as error:
             return failure(error)
+        return cgroup if self.is_sampled(tenant, cgroup.cgroup_id) else _MADE_ANEW
 
     def _to_write(
         self, stack: ExitStack, tenant: int, control: AnyControl

@@ -147,6 +147,10 @@ class Sampler:
         """Return the cgroup that was read last, open until the next read; None if it is not."""
         return self._cgroups.get(position)
 
+    def is_sampled(self, position: int, cgroup_id: int) -> bool:
+        """Say whether this is the cgroup that was read last."""
+        return bool(self._cgroup_id[position] == cgroup_id)
+
     def touched(self) -> Mapping[str, Collection[int]]:
         """Return whose limits were written since the last read began, by file; see `WriteWatch`."""
         return self._writes.touched()

@@ -39,6 +39,7 @@ from enforce.links.uplink import (
     directions,
     ifindex_of,
     master_of,
+    passing,
 )
 from enforce.links.veths import Veths
 
@@ -109,6 +110,7 @@ class Shaper:
             return replace(columns, problems=self._problems())
         self._try("other uplinks", self._leave_others)
         self._try("veths", partial(self._watch_veths, cgroup_id))
+        self._try("addresses", self._watch_addresses)
         counters = self._counted(cgroup_id)
         for place, port in enumerate(self._ports):
             self._fill_counted(columns, place, counters, cgroup_id)
@@ -164,8 +166,7 @@ class Shaper:
         self._untold = programs.tell(
             cgroup_id, classids, np.isin(np.arange(self._count), self._apart)
         )
-        ifindexes = (port.ifindex for port in self._ports)
-        programs.watch("uplinks", {ifindex: 1 for ifindex in ifindexes if ifindex})
+        programs.watch("uplinks", passing(self._names))
 
     def _adopted_minors(self, programs: Programs, cgroup_id: Ints) -> Ints:
         """Return each tenant's class, as an earlier agent left it; 0 where there is to be none."""
@@ -271,6 +272,11 @@ class Shaper:
         if self._programs is not None:
             owners = {ifindex: int(cgroup_id[at]) for at, ifindex in self._there.items()}
             self._programs.watch("veths", owners)
+
+    def _watch_addresses(self) -> None:
+        """Tell the kernel whose packets in are this host's at all."""
+        if self._programs is not None and self._receiving is not None:
+            self._programs.watch_addresses(self._netlink.addresses())
 
     def _read_veths(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
         """Make what is missing on the veths of limited tenants, and read their classes there."""
