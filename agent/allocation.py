@@ -114,8 +114,9 @@ def allocate(
     # What cannot be taken back now goes before what is kept for emergencies.
     pool = min(promised.emergency_pool, max(capacity - float(lower.sum()), 0.0))
 
+    quantiles = DemandQuantiles.of(claims.levels, grid)
+
     def place(capacity: float) -> Placement:
-        quantiles = DemandQuantiles.of(claims.levels, grid)
         return placed(
             quantiles, lower=lower, upper=claims.ceiling, weight=weight, capacity=capacity
         )

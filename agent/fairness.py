@@ -16,12 +16,13 @@ def filled(amount: float, *, room: Floats, weight: Floats) -> Floats:
         ValueError: A room is negative or not finite, or a weight is negative.
 
     """
-    if np.any(room < 0) or not np.all(np.isfinite(room)) or np.any(weight < 0):
+    most = room.max(initial=0.0)
+    if not (room.min(initial=0.0) >= 0 and most < np.inf) or weight.min(initial=0.0) < 0:
         raise ValueError("room must be finite and >= 0, weight >= 0")
+    if amount <= 0 or most == 0:
+        return np.zeros_like(room)
     takes_part = (weight > 0) & (room > 0)
     room = np.where(takes_part, room, 0.0)
-    if amount <= 0:
-        return np.zeros_like(room)
     if amount >= room.sum():
         return room
     level = _level(amount, room[takes_part], weight[takes_part])
