@@ -42,8 +42,12 @@ class DemandQuantiles:
         """Complete a grid, whose last level is 1: demand is never below 0."""
         levels = np.concatenate(([0.0], levels))
         values = np.zeros((len(levels), grid.shape[1]))
-        np.maximum.accumulate(np.maximum(grid, 0.0), out=values[1:])
-        return cls(levels, values, levels[1:] - levels[:-1], values[1:] - values[:-1])
+        np.maximum(grid, 0.0, out=values[1:])
+        rises = values[1:] - values[:-1]
+        if rises.min(initial=0.0) < 0:  # looked at, since accumulating takes four times as long
+            np.maximum.accumulate(values, out=values)
+            rises = values[1:] - values[:-1]
+        return cls(levels, values, levels[1:] - levels[:-1], rises)
 
     def at(self, probability: Floats) -> Floats:
         """Return each tenant's quantile at its own probability, 0 to 1, shape (tenants,)."""

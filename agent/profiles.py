@@ -52,6 +52,8 @@ class ResourceProfile:
         one number is missing is as good as none.
         """
         is_known = np.isfinite(self.expected) & np.isfinite(self.grid).all(axis=0)
+        if is_known.all():
+            return np.minimum(self.expected, ceiling), np.minimum(self.grid, ceiling)
         expected = np.where(is_known, self.expected, np.minimum(terms.floor, ceiling))
         flat = self.levels[:, None] * ceiling[None, :]
         grid = np.where(is_known, self.grid, flat)
