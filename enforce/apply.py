@@ -29,7 +29,7 @@ from enforce.columns import (
 )
 from enforce.disks import disk_number, weight_file
 from enforce.limits import is_kept
-from enforce.links.shaper import Shaper
+from enforce.links.reader import UplinkReader
 from enforce.originals import Original, Originals, incarnation
 from enforce.places import Places, unit_of
 from enforce.quota import BURST
@@ -66,11 +66,11 @@ class Applier:
         originals: Originals,
         *,
         memory_margin_bytes: float,
-        shaper: Shaper | None = None,
+        uplinks: UplinkReader | None = None,
         places: Places | None = None,
     ) -> None:
-        """Take a `shaper`, which is closed with this, where there are uplinks."""
-        self._shaper = shaper
+        """Take what writes `uplinks`, which is closed with this, where there are any."""
+        self._uplinks = uplinks
         self._root, self._originals = root, originals
         self._places = places or Places(root, names)
         # Says whose files were written since they were sampled, by anybody.
@@ -92,8 +92,8 @@ class Applier:
     def close(self) -> None:
         """Stop lowering; limits stay as they are."""
         self._values.close()
-        if self._shaper is not None:
-            self._shaper.close()
+        if self._uplinks is not None:
+            self._uplinks.close()
 
     def apply(self, changes: Changes) -> Outcomes:
         """Write `changes` in their order and say what became of each."""
@@ -126,9 +126,9 @@ class Applier:
         return None if file is None else disk_file(disk, file)
 
     def _of_classes(self, control: ClassControl, changes: Changes) -> Outcomes:
-        """Write numbers of HTB classes: there is a shaper wherever there are uplinks."""
-        if self._shaper is not None:
-            return self._shaper.apply(changes)
+        """Write numbers of HTB classes: something writes them where there are uplinks."""
+        if self._uplinks is not None:
+            return self._uplinks.apply(changes)
         return Outcomes.refused(changes, f"{control}: no uplink is set up")
 
     def written_beside(self) -> dict[Control, dict[int, set[float]]]:

@@ -94,6 +94,11 @@ class Shaper:
         self._restored: list[Restored] = []  # by this read
         self._reads = -1
         self._failed: dict[str, tuple[int, str]] = {}  # what, when last tried, and why it failed
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Do nothing more of a reading that is under way in another thread."""
+        self._is_stopped = True
 
     def close(self) -> None:
         """Let go of everything; classes, programs and limits stay."""
@@ -101,11 +106,15 @@ class Shaper:
         if self._programs is not None:
             self._programs.close()
 
+    def unknown(self) -> NetColumns:
+        """Return what is known before the first reading."""
+        return NetColumns.unknown(self._names, self._count)
+
     def read(self, cgroup_id: Ints) -> NetColumns:
         """Make what is missing for the tenants with these cgroups (0: none), and read all."""
         self._reads += 1
         self._restored, self._remade = [], set()
-        columns = NetColumns.unknown(self._names, self._count)
+        columns = self.unknown()
         if not self._try("programs", lambda: self._settle_programs(cgroup_id)):
             return replace(columns, problems=self._problems())
         self._try("other uplinks", self._leave_others)
@@ -354,6 +363,8 @@ class Shaper:
 
     def _try(self, what: str, act: Callable[[], None]) -> bool:
         """Do something unless it failed a short while ago; return whether it went well."""
+        if self._is_stopped:
+            return False
         tried, _ = self._failed.get(what, (-_RETRY_EVERY, ""))
         if self._reads - tried < _RETRY_EVERY and what in self._failed:
             return False

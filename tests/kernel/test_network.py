@@ -98,6 +98,14 @@ def test_a_tenant_has_its_ceil_to_three_per_cent_from_8_to_800_mbit_per_s(
         assert after.problems == ()
 
 
+def test_a_shaper_that_is_stopped_makes_nothing_more(bench: Bench) -> None:
+    bench.read()
+    sh(f"tc qdisc del dev {LINK} root")
+    bench.shaper.stop()
+    bench.read()
+    assert "htb" not in sh(f"tc qdisc show dev {LINK}")
+
+
 def test_what_is_missing_is_back_at_the_next_read(bench: Bench, traffic: Traffic) -> None:
     bench.read()
     bench.set("out", "ceil", 80 * MBIT, 8 * MBIT)
