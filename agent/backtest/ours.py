@@ -135,7 +135,7 @@ class ForecastsAhead:
 def _blank(said: Profile, steps: int) -> ForecastLog:
     """Return room for what is to be said of so many steps, in the shape of what was said of one."""
 
-    def room(column: Floats) -> NDArray[np.float32]:
+    def room(column: NDArray[np.floating]) -> NDArray[np.float32]:
         return np.empty((steps, *column.shape), dtype=np.float32)
 
     source = np.empty((steps, *said.source.shape), dtype=np.uint8)
