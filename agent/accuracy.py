@@ -66,7 +66,7 @@ def forecast_answer(
 def _resource_forecast(
     resource: Resource, tick: ResourceTick, position: int, horizons_s: Sequence[float]
 ) -> ResourceForecast:
-    bounds = tick.maximum[..., position].tolist()
+    bounds = tick.bounds_of(position).tolist()
     return ResourceForecast(
         resource=str(resource),
         unit=unit_of(resource.kind),

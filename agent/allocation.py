@@ -114,8 +114,9 @@ def allocate(
     # What cannot be taken back now goes before what is kept for emergencies.
     pool = min(promised.emergency_pool, max(capacity - float(lower.sum()), 0.0))
 
+    quantiles = DemandQuantiles.of(claims.levels, grid)
+
     def place(capacity: float) -> Placement:
-        quantiles = DemandQuantiles.of(claims.levels, grid)
         return placed(
             quantiles, lower=lower, upper=claims.ceiling, weight=weight, capacity=capacity
         )
@@ -169,10 +170,14 @@ def surprised(claims: Claims) -> tuple[Floats, Floats]:
         return claims.expected, claims.grid
     high = _row_at(claims.levels, claims.grid, _INTERVAL_LEVEL)
     demand = _known(claims.demand)
-    is_above = demand > high
-    lifted = np.maximum(claims.grid, demand + np.maximum(claims.grid - claims.expected, 0.0))
-    expected = np.where(is_above, np.maximum(claims.expected, demand), claims.expected)
-    return expected, np.where(is_above, lifted, claims.grid)
+    above = np.flatnonzero(demand > high)
+    if not len(above):
+        return claims.expected, claims.grid
+    expected, grid = claims.expected.copy(), claims.grid.copy()
+    spread = np.maximum(grid[:, above] - expected[above], 0.0)
+    grid[:, above] = np.maximum(grid[:, above], demand[above] + spread)
+    expected[above] = np.maximum(expected[above], demand[above])
+    return expected, grid
 
 
 def priority(credit: Floats) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from agent.tenant import Bools, Floats, Ints, carried_over
 from forecast.history import moved
 from forecast.indicators import DROP, FEWEST_SCORED
-from forecast.profile import LEVELS, Profile
+from forecast.profile import LEVELS, Numbers, Profile
 from forecast.scores import pinball
 
 _MOST_LOST = 2 * DROP  # usual losses of a step: with less, honest ones that differ are paused too
@@ -82,6 +82,6 @@ class Corrections:
         )
 
 
-def _loss(grid: Floats, demand: Floats) -> Floats:
+def _loss(grid: Numbers, demand: Floats) -> Floats:
     """Return the pinball loss, mean over all levels; NaN where either is not known."""
     return np.asarray(pinball(demand - grid, LEVELS[:, None]).mean(axis=0), dtype=np.float64)

@@ -242,7 +242,7 @@ def _settled(
         income=rate,
         usage=measured(resource, seen.usage),
         burst=terms.burst_s * rate,
-        elapsed_s=max(seen.usage.elapsed_s, 0.0),
+        elapsed_s=seen.usage.elapsed_of(resource),
     )
 
 

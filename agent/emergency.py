@@ -110,7 +110,7 @@ def granted(
     short = np.where(may_ask | is_cooling, np.maximum(need.shortfall, 0.0), 0.0)
     asked = np.minimum(short, grants.most(settings))
     amount = filled(pool, room=np.where(is_cooling, asked, 0.0), weight=need.weight)
-    for rank in np.unique(need.rank):
+    for rank in np.unique(need.rank[asked > 0]):
         room = np.where((need.rank == rank) & ~is_cooling, asked, 0.0)
         amount += filled(pool - float(amount.sum()), room=room, weight=need.weight)
     is_new = (amount > 0) & (grants.grant_left_s == 0) & ~is_cooling

@@ -16,12 +16,13 @@ def filled(amount: float, *, room: Floats, weight: Floats) -> Floats:
         ValueError: A room is negative or not finite, or a weight is negative.
 
     """
-    if np.any(room < 0) or not np.all(np.isfinite(room)) or np.any(weight < 0):
+    most = room.max(initial=0.0)
+    if not (room.min(initial=0.0) >= 0 and most < np.inf) or weight.min(initial=0.0) < 0:
         raise ValueError("room must be finite and >= 0, weight >= 0")
+    if amount <= 0 or most == 0:
+        return np.zeros_like(room)
     takes_part = (weight > 0) & (room > 0)
     room = np.where(takes_part, room, 0.0)
-    if amount <= 0:
-        return np.zeros_like(room)
     if amount >= room.sum():
         return room
     level = _level(amount, room[takes_part], weight[takes_part])
@@ -35,28 +36,32 @@ def levelled(amount: float, *, least: Floats, weight: Floats) -> Floats:
     lifted first.  Where `least` alone sums to the amount or more, nobody gets more.  All shapes
     (tenants,).
     """
-    if amount <= least.sum() or not np.any(weight > 0):
+    if amount <= least.sum() or weight.max(initial=0.0) <= 0:
         return least
     full_at = np.divide(least, weight, out=np.full_like(least, np.inf), where=weight > 0)
     order = np.argsort(full_at, kind="stable")
     # With the first k tenants lifted, the others keep what they have: the level that results is
     # the right one for the first k at which tenant k + 1 has that level already.
-    kept = np.append(np.cumsum(least[order][::-1])[::-1], 0.0)[1:]
-    lifted = np.cumsum(weight[order])
-    level = np.divide(amount - kept, lifted, out=np.zeros_like(kept), where=lifted > 0)
-    is_right = (level <= np.append(full_at[order], np.inf)[1:]) & (lifted > 0)
-    return np.maximum(least, float(level[np.argmax(is_right)]) * weight)
+    kept = np.zeros_like(least)
+    kept[:-1] = least[order][:0:-1].cumsum()[::-1]
+    lifted = weight[order].cumsum()
+    has_weight = lifted > 0
+    level = np.divide(amount - kept, lifted, out=np.zeros_like(kept), where=has_weight)
+    is_right = has_weight
+    is_right[:-1] &= level[:-1] <= full_at[order[1:]]
+    return np.maximum(least, float(level[is_right.argmax()]) * weight)
 
 
 def _level(amount: float, room: Floats, weight: Floats) -> float:
     """Return the level at which sum(min(room, level * weight)) equals `amount` < sum(room)."""
     full_at = room / weight
-    order = np.argsort(full_at, kind="stable")
-    room_before = np.concatenate(([0.0], np.cumsum(room[order])[:-1]))
-    weight_left = np.cumsum(weight[order][::-1])[::-1]
+    order = full_at.argsort(kind="stable")
+    room_before = np.zeros_like(room)
+    room_before[1:] = room[order[:-1]].cumsum()
+    weight_left = weight[order[::-1]].cumsum()[::-1]
     # With the first k tenants full, the others share the rest: the level that results is the
     # right one for the first k at which tenant k would not be full yet.
     level = (amount - room_before) / weight_left
     is_right = level <= full_at[order]
     is_right[-1] = True  # an amount that rounding alone keeps below the sum fills them all
-    return max(float(level[np.argmax(is_right)]), 0.0)
+    return max(float(level[is_right.argmax()]), 0.0)

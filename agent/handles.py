@@ -5,6 +5,7 @@ from agent.ports import Kernel
 from agent.settings import Config
 from agent.tenant import Roster
 from enforce.apply import Applier
+from enforce.links.reader import UplinkReader
 from enforce.links.saved import NAME as UPLINKS_NAME
 from enforce.links.shaper import Shaper
 from enforce.originals import Originals
@@ -19,28 +20,29 @@ def opened_kernel(config: Config, roster: Roster, places: Places, originals: Ori
         OSError: Too few descriptors are left.
 
     """
-    root, names, shaper = config.host.cgroup_root, roster.names, _shaper(config, roster)
+    root, names, uplinks = config.host.cgroup_root, roster.names, _uplinks(config, roster)
     applier = Applier(
         root,
         names,
         originals,
         memory_margin_bytes=config.host.margin_bytes,
-        shaper=shaper,
+        uplinks=uplinks,
         places=places,
     )
-    sampler = Sampler(root, names, disks=config.disks, shaper=shaper, places=places)
+    sampler = Sampler(root, names, disks=config.disks, uplinks=uplinks, places=places)
     applier.touched, applier.opened = sampler.touched, sampler.opened
+    applier.is_sampled = sampler.is_sampled
     return Kernel(sampler, applier)
 
 
-def _shaper(config: Config, roster: Roster) -> Shaper | None:
-    """Return what shapes and counts tenants' network, where that is divided."""
+def _uplinks(config: Config, roster: Roster) -> UplinkReader | None:
+    """Return what reads and writes tenants' classes on uplinks, where these are divided."""
     uplinks, host = uplinks_of(config), config.host
     if not uplinks:
         return None
     is_limited = ~roster.is_observed_only & (not host.is_observing)
     reached = {t.name: t.veth for t in config.tenants if t.veth is not None or t.is_elsewhere}
-    return Shaper(
+    shaper = Shaper(
         host.cgroup_root,
         roster.names,
         uplinks,
@@ -48,3 +50,4 @@ def _shaper(config: Config, roster: Roster) -> Shaper | None:
         record=host.state_dir / UPLINKS_NAME,
         veths={at: reached[name] for at, name in enumerate(roster.names) if name in reached},
     )
+    return UplinkReader(shaper)

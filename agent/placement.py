@@ -27,27 +27,35 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class DemandQuantiles:
-    """Quantile functions of all tenants' demand: linear between the points of one grid."""
+    """Quantile functions of all tenants' demand: linear between the points of one grid.
+
+    A placement asks for quantiles a dozen times: what lies between points is worked out once.
+    """
 
     levels: Floats  # (levels,), from 0 to 1
     values: Floats  # (levels, tenants), rising along axis 0
+    widths: Floats  # (levels - 1,): from each level to the next
+    rises: Floats  # (levels - 1, tenants): from each value to the next
 
     @classmethod
     def of(cls, levels: Floats, grid: Floats) -> "DemandQuantiles":
         """Complete a grid, whose last level is 1: demand is never below 0."""
-        zero = np.zeros_like(grid[:1])
-        return cls(
-            np.concatenate(([0.0], levels)),
-            np.concatenate((zero, np.maximum.accumulate(np.maximum(grid, 0.0)))),
-        )
+        levels = np.concatenate(([0.0], levels))
+        values = np.zeros((len(levels), grid.shape[1]))
+        np.maximum(grid, 0.0, out=values[1:])
+        rises = values[1:] - values[:-1]
+        if rises.min(initial=0.0) < 0:  # looked at, since accumulating takes four times as long
+            np.maximum.accumulate(values, out=values)
+            rises = values[1:] - values[:-1]
+        return cls(levels, values, levels[1:] - levels[:-1], rises)
 
     def at(self, probability: Floats) -> Floats:
         """Return each tenant's quantile at its own probability, 0 to 1, shape (tenants,)."""
-        left = np.searchsorted(self.levels[1:-1], probability)
-        tenants = np.arange(self.values.shape[1])
-        below, above = self.values[left, tenants], self.values[left + 1, tenants]
-        start, end = self.levels[left], self.levels[left + 1]
-        found: Floats = below + (above - below) * ((probability - start) / (end - start))
+        left = self.levels[1:-1].searchsorted(probability)
+        tenants = self.values.shape[1]
+        place = left * tenants + np.arange(tenants)  # in all values, row by row
+        part = (probability - self.levels.take(left)) / self.widths.take(left)
+        found: Floats = self.values.take(place) + self.rises.take(place) * part
         return found
 
 

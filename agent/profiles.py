@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from agent.tenant import Floats, Ints, Terms
-from forecast.profile import BOUNDS, Profile, Source
+from agent.tenant import Floats, Terms
+from forecast.profile import BOUNDS, Numbers, Profile, Source
 from forecast.quality import Quality
 from forecast.settings import HORIZONS
 
@@ -15,17 +16,17 @@ class ResourceProfile:
     """One resource's slice of a forecast profile; columns of shape (tenants,)."""
 
     levels: Floats
-    grid: Floats  # (levels, tenants)
+    grid: Numbers  # (levels, tenants)
     expected: Floats
-    maximum: Floats  # (horizons, bounds, tenants)
-    source: Ints
+    maximum: Numbers  # (horizons, bounds, tenants)
+    source: NDArray[np.uint8]  # forecast.profile.Source
     quality: Quality | None = None
 
     @classmethod
     def unknown(cls, levels: Floats, tenants: int) -> "ResourceProfile":
         """Return the profile of a resource that nothing is known of."""
         nothing = np.full(tenants, np.nan)
-        source = np.full(tenants, Source.LEARNING, dtype=np.int64)
+        source = np.full(tenants, Source.LEARNING, dtype=np.uint8)
         grid = np.full((len(levels), tenants), np.nan)
         maximum = np.full((HORIZONS, len(BOUNDS), tenants), np.nan)
         return cls(levels, grid, nothing, maximum, source)
@@ -39,7 +40,7 @@ class ResourceProfile:
             profile.grid[:, cut],
             profile.expected[cut],
             profile.maximum[..., cut],
-            profile.source[cut].astype(np.int64),
+            profile.source[cut],
             None if profile.quality is None else profile.quality.cut(cut),
         )
 
@@ -52,6 +53,8 @@ class ResourceProfile:
         one number is missing is as good as none.
         """
         is_known = np.isfinite(self.expected) & np.isfinite(self.grid).all(axis=0)
+        if is_known.all():
+            return np.minimum(self.expected, ceiling), np.minimum(self.grid, ceiling)
         expected = np.where(is_known, self.expected, np.minimum(terms.floor, ceiling))
         flat = self.levels[:, None] * ceiling[None, :]
         grid = np.where(is_known, self.grid, flat)

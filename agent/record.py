@@ -15,7 +15,7 @@ from agent.pins import Pins
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
 from agent.usage import Usage
 from enforce.columns import AnyControl, Changes, HostSample, Outcomes
-from forecast.profile import shown_bound
+from forecast.profile import Numbers, shown_bound
 from forecast.quality import Quality
 
 
@@ -33,7 +33,9 @@ class ResourceTick:
     demand: Floats  # usage corrected for throttling
     is_censored: Bools  # the kernel held this tenant at its limit
     expected: Floats  # forecast of the next step
-    maximum: Floats  # (horizons, bounds, tenants): forecast bounds of the maximum within each
+    # (horizons, bounds, tenants): forecast bounds of the maximum within each.  The forecast's own,
+    # since a copy of all would be a third of a record: what is shown is at most `total`.
+    maximum: Numbers
     source: NDArray[np.uint8]  # forecast.profile.Source
     risk: Floats  # share of expected demand above the floor not pre-allocated
     fair: Floats  # weighted share of the capacity: bounds what is guaranteed above the floor
@@ -50,11 +52,16 @@ class ResourceTick:
     allowance: Floats  # how many times its class's burst that is: 1 to 2
     burst: Floats  # most tokens that can be banked
     quality: Quality | None = None  # of the forecast; None is that nothing has kept score
+    total: float = float("inf")  # what tidegate divides of it
 
     @property
     def upper(self) -> Floats:
         """Return the bound of the maximum over the longest horizon at 95 %, shape (tenants,)."""
-        return shown_bound(self.maximum)
+        return np.minimum(shown_bound(self.maximum), self.total)
+
+    def bounds_of(self, tenant: int) -> Floats:
+        """Return the bounds of one tenant's maximum, (horizons, bounds)."""
+        return np.minimum(self.maximum[..., tenant].astype(np.float64), self.total)
 
 
 @dataclass(frozen=True, slots=True)

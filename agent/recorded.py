@@ -14,7 +14,7 @@ def resource_tick(
 ) -> ResourceTick:
     """Return the chain from measurement to limit of one resource; `weight` is cpu.weight's."""
     part, state = decision.resources[resource], decision.state
-    allocation, nothing = part.allocation, np.full(len(weight), np.nan)
+    allocation, nothing = part.allocation, np.broadcast_to(np.nan, weight.shape)
     control = control_of(resource)
     return ResourceTick(
         capacity=policy.capacity[resource],
@@ -27,8 +27,8 @@ def resource_tick(
         demand=seen.demands[resource].value,
         is_censored=seen.demands[resource].is_censored,
         expected=part.profile.expected,
-        maximum=np.minimum(part.profile.maximum, policy.total[resource]),
-        source=part.profile.source.astype(np.uint8),
+        maximum=part.profile.maximum,
+        source=part.profile.source,
         risk=allocation.guarantee.risk,
         fair=allocation.guarantee.fair,
         forfeited=allocation.guarantee.forfeited,
@@ -44,4 +44,5 @@ def resource_tick(
         allowance=state.ledgers[resource].allowance if resource.is_spent else nothing,
         burst=part.bank if resource.is_spent else nothing,
         quality=part.profile.quality,
+        total=policy.total[resource],
     )

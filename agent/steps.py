@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.tenant import Floats, Ints, carried_over
+from forecast.history import moved
 
 _MEANS = 3
 
@@ -27,7 +29,7 @@ class Step:
     """One step in the making, shape (series,) each; a step's value is the mean of its ticks."""
 
     totals: Floats  # (measures, series) of demand, usage, limit
-    ticks: Floats
+    ticks: NDArray[np.float32]  # whole numbers
     peak: Floats  # (series,) of demand
     elapsed_s: float
 
@@ -35,7 +37,8 @@ class Step:
     def begun(cls, series: int) -> "Step":
         """Return a step without ticks."""
         nothing = np.zeros((_MEANS, series))
-        return cls(nothing, nothing, np.full(series, np.nan), 0.0)
+        no_ticks = np.zeros((_MEANS, series), dtype=np.float32)
+        return cls(nothing, no_ticks, np.full(series, np.nan), 0.0)
 
     def with_tick(
         self, demand: Floats, usage: Floats, limit: Floats, *, elapsed_s: float
@@ -54,7 +57,7 @@ class Step:
         """Return the step with its series in a new order; position -1 is a newcomer."""
         return Step(
             carried_over(self.totals, positions, 0.0),
-            carried_over(self.ticks, positions, 0.0),
+            moved(self.ticks, positions, 0.0),
             carried_over(self.peak, positions),
             self.elapsed_s,
         )

@@ -165,7 +165,7 @@ class Roster:
             names=names,
             qos_names=tuple(tenant.qos.name for tenant in ordered),
             is_observed_only=np.array([t.is_observed_only for t in ordered], dtype=np.bool_),
-            terms={resource: _terms(ordered, resource) for resource in resources},
+            terms=_terms(ordered, resources),
             is_elsewhere=np.array([t.is_elsewhere for t in ordered], dtype=np.bool_),
             memory_max_bytes=np.array([t.memory_max_bytes for t in ordered], dtype=np.float64),
         )
@@ -207,16 +207,22 @@ def carried_over(column: Floats, positions: Ints, missing: float = float("nan"))
     return np.where(positions >= 0, column[..., np.maximum(positions, 0)], missing)
 
 
-def _terms(tenants: list[Tenant], resource: Resource) -> Terms:
-    entitled = [tenant.entitlements.get(resource, Entitlement()) for tenant in tenants]
-    return Terms(
-        floor=np.array([e.floor for e in entitled], dtype=np.float64),
-        ceiling=np.array([e.ceiling for e in entitled], dtype=np.float64),
-        weight=np.array(
-            [e.weight * t.qos.weight for e, t in zip(entitled, tenants, strict=True)],
-            dtype=np.float64,
-        ),
-        risk_aversion=np.array([t.qos.risk_aversion for t in tenants], dtype=np.float64),
-        emergency_rank=np.array([t.qos.emergency_rank for t in tenants], dtype=np.int64),
-        burst_s=np.array([t.qos.burst_s for t in tenants], dtype=np.float64),
-    )
+def _terms(tenants: list[Tenant], resources: Sequence[Resource]) -> dict[Resource, Terms]:
+    """Return what tenants are entitled to; what their classes say is the same of all resources."""
+    qos_weight = np.array([t.qos.weight for t in tenants], dtype=np.float64)
+    risk_aversion = np.array([t.qos.risk_aversion for t in tenants], dtype=np.float64)
+    emergency_rank = np.array([t.qos.emergency_rank for t in tenants], dtype=np.int64)
+    burst_s = np.array([t.qos.burst_s for t in tenants], dtype=np.float64)
+
+    def of(resource: Resource) -> Terms:
+        entitled = [tenant.entitlements.get(resource, Entitlement()) for tenant in tenants]
+        return Terms(
+            floor=np.array([e.floor for e in entitled], dtype=np.float64),
+            ceiling=np.array([e.ceiling for e in entitled], dtype=np.float64),
+            weight=np.array([e.weight for e in entitled], dtype=np.float64) * qos_weight,
+            risk_aversion=risk_aversion,
+            emergency_rank=emergency_rank,
+            burst_s=burst_s,
+        )
+
+    return {resource: of(resource) for resource in resources}

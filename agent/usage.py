@@ -1,5 +1,6 @@
 """What tenants used between two samples, as rates.  Pure; unknowable is NaN, never 0."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -44,6 +45,13 @@ class Usage:
     requests_per_s: Floats
     disks_per_s: DiskColumns = field(default_factory=DiskColumns)
     network: NetColumns = field(default_factory=NetColumns)  # of counters rates, per second
+    # Between two readings of the network: 0 where there was none since; NaN is as all else.
+    network_elapsed_s: float = float("nan")
+
+    def elapsed_of(self, resource: Resource) -> float:
+        """Return how many seconds what was used of a resource is of, at least 0."""
+        is_apart = resource.kind in _NET_COLUMN and not math.isnan(self.network_elapsed_s)
+        return max(self.network_elapsed_s if is_apart else self.elapsed_s, 0.0)
 
 
 _COLUMN = {
@@ -113,19 +121,26 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
     """Return rates between two samples of one roster.
 
     A recreated cgroup, a counter that went backwards and an interval without time give NaN
-    for that tenant: a spike made of two cgroups' counters is worse than a gap.
+    for that tenant: a spike made of two cgroups' counters is worse than a gap.  The network's are
+    over the time between its own readings: where the last one is late, nothing is known now.
     """
     elapsed_s = later.taken_at_s - earlier.taken_at_s
+    network_s = later.network.read_at_s - earlier.network.read_at_s
+    net_s = elapsed_s if math.isnan(network_s) else network_s
     same = (earlier.cgroup_id == later.cgroup_id) & (later.cgroup_id != 0)
 
-    def gained(before: Floats, after: Floats) -> Floats:
+    def gained(before: Floats, after: Floats, over_s: float = elapsed_s) -> Floats:
         difference = after - before
         with np.errstate(invalid="ignore"):
-            knowable = same & (difference >= 0) & (elapsed_s > 0)
+            knowable = same & (difference >= 0) & (over_s > 0)
         return np.where(knowable, difference, np.nan)
 
+    def risen(before: Floats, after: Floats, over_s: float = elapsed_s) -> Floats:
+        return gained(before, after, over_s) * (1.0 / over_s if over_s > 0 else np.nan)
+
     def rate(name: str) -> Floats:
-        return gained(getattr(earlier, name), getattr(later, name)) * per_s
+        over_s = net_s if name.startswith("net_") else elapsed_s
+        return risen(getattr(earlier, name), getattr(later, name), over_s)
 
     def stalled(what: str) -> Floats:
         waited = gained(getattr(earlier, f"{what}_us"), getattr(later, f"{what}_us"))
@@ -133,7 +148,6 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
         unknown = np.full_like(waited, np.nan)
         return np.divide(waited, passed, out=unknown, where=passed > 0)
 
-    per_s = 1.0 / elapsed_s if elapsed_s > 0 else np.nan
     periods = gained(earlier.cpu_periods, later.cpu_periods)
     throttled = gained(earlier.cpu_throttled_periods, later.cpu_throttled_periods)
     return Usage(
@@ -149,8 +163,9 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
         memory_unreclaimable_bytes=later.memory_unreclaimable_bytes,
         memory_stalled_fraction=stalled("memory_stalled"),
         io_stalled_fraction=stalled("io_stalled"),
-        network=_net_rates(earlier.network, later.network, lambda a, b: gained(a, b) * per_s),
-        disks_per_s=_disk_rates(earlier.disks, later.disks, lambda a, b: gained(a, b) * per_s),
+        network=_net_rates(earlier.network, later.network, lambda a, b: risen(a, b, net_s)),
+        network_elapsed_s=network_s,
+        disks_per_s=_disk_rates(earlier.disks, later.disks, risen),
         **{f"{name}_per_s": rate(name) for name in _RATED},
     )
 

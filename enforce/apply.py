@@ -29,7 +29,7 @@ from enforce.columns import (
 )
 from enforce.disks import disk_number, weight_file
 from enforce.limits import is_kept
-from enforce.links.shaper import Shaper
+from enforce.links.reader import UplinkReader
 from enforce.originals import Original, Originals, incarnation
 from enforce.places import Places, unit_of
 from enforce.quota import BURST
@@ -42,6 +42,7 @@ _BATCH = 64
 
 
 _LATER = Outcome(Result.HELD_BACK, why=WRITTEN_BY_OTHERS)
+_MADE_ANEW = Outcome(Result.GONE, why="the cgroup that was sampled is gone: one made since is new")
 _OF_UNITS = (Control.CPU_MAX, Control.CPU_WEIGHT, Control.MEMORY_HIGH, Control.MEMORY_LOW)
 # It would write its own over ours whenever it sets the unit up anew.
 _SYSTEMDS = Outcome(
@@ -65,17 +66,19 @@ class Applier:
         originals: Originals,
         *,
         memory_margin_bytes: float,
-        shaper: Shaper | None = None,
+        uplinks: UplinkReader | None = None,
         places: Places | None = None,
     ) -> None:
-        """Take a `shaper`, which is closed with this, where there are uplinks."""
-        self._shaper = shaper
+        """Take what writes `uplinks`, which is closed with this, where there are any."""
+        self._uplinks = uplinks
         self._root, self._originals = root, originals
         self._places = places or Places(root, names)
         # Says whose files were written since they were sampled, by anybody.
         self.touched: Callable[[], Mapping[str, Collection[int]]] = dict
         # Returns a tenant's cgroup as it was sampled, where that is open: opening costs a third.
         self.opened: Callable[[int], TenantCgroup | None] = dict[int, TenantCgroup]().get
+        # Says whether a cgroup, by its id, is the one that was sampled of a tenant.
+        self.is_sampled: Callable[[int, int], bool] = lambda _tenant, _cgroup_id: True
         self._own: set[tuple[str, int]] = set()  # files written here in this tick
         # Files that wait for the next tick, as somebody else wrote them, and that waited for this.
         self._waiting: set[tuple[str, int]] = set()
@@ -89,8 +92,8 @@ class Applier:
     def close(self) -> None:
         """Stop lowering; limits stay as they are."""
         self._values.close()
-        if self._shaper is not None:
-            self._shaper.close()
+        if self._uplinks is not None:
+            self._uplinks.close()
 
     def apply(self, changes: Changes) -> Outcomes:
         """Write `changes` in their order and say what became of each."""
@@ -123,9 +126,9 @@ class Applier:
         return None if file is None else disk_file(disk, file)
 
     def _of_classes(self, control: ClassControl, changes: Changes) -> Outcomes:
-        """Write numbers of HTB classes: there is a shaper wherever there are uplinks."""
-        if self._shaper is not None:
-            return self._shaper.apply(changes)
+        """Write numbers of HTB classes: something writes them where there are uplinks."""
+        if self._uplinks is not None:
+            return self._uplinks.apply(changes)
         return Outcomes.refused(changes, f"{control}: no uplink is set up")
 
     def written_beside(self) -> dict[Control, dict[int, set[float]]]:
@@ -224,7 +227,10 @@ class Applier:
             self._originals.record(originals)
 
     def _opened(self, stack: ExitStack, tenant: int) -> TenantCgroup | Outcome:
-        """Open a tenant's cgroup, or say what becomes of its change where that fails."""
+        """Open a tenant's cgroup, or say what becomes of its change where that fails.
+
+        One that was made since the sample is another, of which nothing is known yet.
+        """
         if (sampled := self.opened(tenant)) is not None:
             return sampled
         path = self._places.path(tenant)
@@ -232,9 +238,10 @@ class Applier:
             why = self._places.problems.get(tenant, "no such cgroup")
             return Outcome(Result.GONE, why=why)
         try:
-            return stack.enter_context(TenantCgroup(path))
+            cgroup = stack.enter_context(TenantCgroup(path))
         except (CgroupGoneError, LimitRejectedError) as error:
             return failure(error)
+        return cgroup if self.is_sampled(tenant, cgroup.cgroup_id) else _MADE_ANEW
 
     def _to_write(
         self, stack: ExitStack, tenant: int, control: AnyControl

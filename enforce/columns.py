@@ -210,6 +210,7 @@ class NetColumns:
     out_ceil: Floats = field(default_factory=_nothing)
     in_rate: Floats = field(default_factory=_nothing)
     in_ceil: Floats = field(default_factory=_nothing)
+    read_at_s: float = float("nan")  # CLOCK_MONOTONIC; NaN is as all of its sample
     problems: tuple[str, ...] = ()  # why an uplink is not limited or counted
     restored: tuple[Restored, ...] = ()  # in this very read
 
@@ -234,7 +235,7 @@ class NetColumns:
         return column
 
 
-_NO_QUANTITIES = ("names", "problems", "restored")
+_NO_QUANTITIES = ("names", "read_at_s", "problems", "restored")
 NET_QUANTITIES = tuple(f.name for f in fields(NetColumns) if f.name not in _NO_QUANTITIES)
 
 
@@ -257,7 +258,8 @@ class Vitals:
 class HostSample:
     """Counters of all tenants and the limits in force, read at one instant.
 
-    `taken_at_s` is CLOCK_MONOTONIC.  `cgroup_id` is the directory's inode, 0 where there is none:
+    `taken_at_s` is CLOCK_MONOTONIC.  What is of the network may have been read earlier: see
+    `NetColumns.read_at_s`.  `cgroup_id` is the directory's inode, 0 where there is none:
     another inode is another cgroup, whose counters share nothing with the last one's.
     `memory_unreclaimable_bytes` follows at a slower pace (safety rule 4 reads it anew on write), as
     does `populated`: 1 where there is a process, 0 where there is none.

@@ -34,7 +34,7 @@ from enforce.disks import (
     weight_file,
 )
 from enforce.floor import swap_room_bytes
-from enforce.links.shaper import Shaper
+from enforce.links.reader import UplinkReader
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
 from enforce.places import Places, unit_of
 from enforce.sources import (
@@ -91,17 +91,17 @@ class Sampler:
         *,
         disks: Sequence[str] = (),
         slow_every: int = 10,
-        shaper: Shaper | None = None,
+        uplinks: UplinkReader | None = None,
         places: Places | None = None,
     ) -> None:
         """Open no cgroup yet, which `read` does; raise the limit of open files as far as needed.
 
         `disks` are told apart by the number that each name has by then; of one that is not there
         nothing is known.  A `slow_every`-th of the tenants gets its slow columns per read.  A
-        `shaper` of the same tenants reads the network, where that is divided; it is closed
-        elsewhere.
+        reader of `uplinks` of the same tenants reads the network, where that is divided; it is
+        closed elsewhere.
         """
-        self._shaper = shaper
+        self._uplinks = uplinks
         self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0
         self._places = places or Places(root, names)
         self._paths = [_text(self._places.path(place)) for place in range(len(names))]
@@ -147,6 +147,10 @@ class Sampler:
         """Return the cgroup that was read last, open until the next read; None if it is not."""
         return self._cgroups.get(position)
 
+    def is_sampled(self, position: int, cgroup_id: int) -> bool:
+        """Say whether this is the cgroup that was read last."""
+        return bool(self._cgroup_id[position] == cgroup_id)
+
     def touched(self) -> Mapping[str, Collection[int]]:
         """Return whose limits were written since the last read began, by file; see `WriteWatch`."""
         return self._writes.touched()
@@ -182,8 +186,8 @@ class Sampler:
 
     def _sample(self, taken_at_s: float, values: Floats) -> HostSample:
         network = NetColumns()
-        if self._shaper is not None:
-            network = self._shaper.read(self._cgroup_id.copy())
+        if self._uplinks is not None:
+            network = self._uplinks.read(self._cgroup_id.copy())
             values[_SENT], values[_RECEIVED] = network.out_bytes.sum(0), network.in_bytes.sum(0)
         counted, limited = (of_all.swapaxes(0, 1) for of_all in self._of_disks(values))
         return HostSample(

@@ -108,13 +108,14 @@ class Indicators:
         nothing from its tenant that it is likely to need.  What is raised is at most twice the
         highest demand that the series has shown of late.
         """
-        said = self._said = self._say(profile.grid[:, series])
+        said = self._said = self._say(profile.grid[:, series].astype(np.float64))
         chosen = self.chosen(series)
         if not len(chosen):
             return profile
         there = series[chosen]
         grid, expected, maximum = (
-            column.copy() for column in (profile.grid, profile.expected, profile.maximum)
+            column.astype(np.float64)
+            for column in (profile.grid, profile.expected, profile.maximum)
         )
         grid[:, there] = said.corrected[:, chosen]
         expected[there] = self._bounded(expected[there], said.shift[chosen], chosen)

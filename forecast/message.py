@@ -206,7 +206,7 @@ def _figures(quality: Quality) -> Figures:
 
 
 def profile_of(message: Answer, n_series: int) -> Profile:
-    """Return the profile in an answer.
+    """Return the profile in an answer; quantiles and bounds stay where they are, in singles.
 
     Raises:
         MessageError: Its parts do not fit together, or are nothing that a forecast can say.
@@ -220,9 +220,9 @@ def profile_of(message: Answer, n_series: int) -> Profile:
     profile = Profile(
         step=message.step,
         levels=levels,
-        grid=_singles(message.grid, (len(levels), n_series)),
+        grid=_array(message.grid, (len(levels), n_series), _SINGLE),
         expected=_singles(message.expected, (n_series,)),
-        maximum=_singles(message.maximum, (HORIZONS, len(BOUNDS), n_series)),
+        maximum=_array(message.maximum, (HORIZONS, len(BOUNDS), n_series), _SINGLE),
         source=np.frombuffer(message.source, dtype=np.uint8),
         quality=None if message.quality is None else _quality_of(message.quality, n_series),
     )

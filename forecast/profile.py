@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from forecast.history import moved
 from forecast.quality import SHOWN_BOUND, Quality
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[np.floating[Any]]  # single precision, as they come from the forecaster, or double
 
 # At least 16 levels, denser towards the tail that placement bids for.
 EXPERT_LEVELS: Floats = np.array(
@@ -43,9 +45,9 @@ class Profile:
 
     step: int
     levels: Floats
-    grid: Floats
+    grid: Numbers
     expected: Floats
-    maximum: Floats
+    maximum: Numbers
     source: NDArray[np.uint8]
     quality: Quality | None = None
 
@@ -67,7 +69,6 @@ class Profile:
         )
 
 
-def shown_bound(maximum: Floats) -> Floats:
+def shown_bound(maximum: Numbers) -> Floats:
     """Return, of bounds (horizons, bounds, series), the longest horizon's at 95 %."""
-    shown: Floats = maximum[-1, SHOWN_BOUND]
-    return shown
+    return np.asarray(maximum[-1, SHOWN_BOUND], dtype=np.float64)

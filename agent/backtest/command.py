@@ -29,8 +29,8 @@ _MOST_SEEDS = 1000
 _PAGE_SUFFIXES = (".html", ".htm")
 _RESOURCES = ("cpu", "memory", "disk_read", "disk_write", "net_in", "net_out")
 _POLICIES = (
-    *("tidegate", "static", "last", "max-1h", "n-sigma", "borg-default", "rc-like"),
-    *("max-predictors", "vpa", "koordinator", "autopilot", "weights", "oracle"),
+    *("tidegate", "static", "last", "max-1h", "max-3h", "max-24h", "n-sigma", "borg-default"),
+    *("rc-like", "max-predictors", "vpa", "koordinator", "autopilot", "weights", "oracle"),
 )
 _HELP = """Replay TRACE under tidegate's decisions, and under what others use to size
 limits.
@@ -42,8 +42,9 @@ demand tenants were not served under each policy, on hosts of several capacities
 factors times the peak of the sum of demand.
 
 \b
-Policies: tidegate, and ten peers (docs/backtest.md names their sources)
-  static last max-1h n-sigma borg-default rc-like max-predictors autopilot
+Policies: tidegate, and twelve peers (docs/backtest.md names their sources)
+  static last max-1h max-3h max-24h n-sigma borg-default rc-like max-predictors
+  autopilot
   vpa koordinator (of cpu and memory only)
 References, which know what no policy can know
   weights  weights by class without any cap: serve whatever is wanted while

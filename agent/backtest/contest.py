@@ -7,11 +7,11 @@ from agent.allocation import Mode
 from agent.backtest.figures import Figures, entitled, figures_of
 from agent.backtest.ours import (
     Course,
-    Foresight,
-    Said,
+    ForecastLog,
+    Forecasts,
     Tell,
     course_of,
-    foretelling,
+    forecasts_ahead,
     our_steps,
     our_steps_closed,
 )
@@ -71,7 +71,7 @@ class Contest:
     def __init__(self, case: Case, terms: Terms, tell: Tell) -> None:
         self._case, self._terms, self._tell = case, terms, tell
         self._recommended: dict[str, Floats] = {}
-        self._foresight: Foresight | None = None
+        self._forecasts: ForecastLog | None = None
         self._course: Course | None = None
 
     def result(self) -> HostResult:
@@ -115,15 +115,15 @@ class Contest:
         if terms.is_closed:
             steps = our_steps_closed(case, capacity, terms.mode, are_fitted=terms.are_fitted)
             return course_of(case, steps, capacity, self._tell)
-        if not terms.are_fitted or self._foresight is not None:
-            return self._foreseen(capacity, self._foresight)
-        with foretelling(case, self._tell) as said:
-            course = self._foreseen(capacity, said)
-            self._foresight = said.foresight()
+        if not terms.are_fitted or self._forecasts is not None:
+            return self._replayed(capacity, self._forecasts)
+        with forecasts_ahead(case, self._tell) as forecasts:
+            course = self._replayed(capacity, forecasts)
+            self._forecasts = forecasts.log()
         return course
 
-    def _foreseen(self, capacity: float, said: Said | None) -> Course:
-        steps = our_steps(self._case, capacity, self._terms.mode, said)
+    def _replayed(self, capacity: float, forecasts: Forecasts | None) -> Course:
+        steps = our_steps(self._case, capacity, self._terms.mode, forecasts)
         return course_of(self._case, steps, capacity, self._tell)
 
 

@@ -18,7 +18,7 @@ from agent.backtest.waiting import WaitingForecaster
 from agent.forecaster import COMMAND
 from agent.tenant import Floats, Ints
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
-from forecast.profile import Source
+from forecast.profile import Numbers, Source
 from forecast.settings import ForecastSettings
 
 MIX, RULE, NAIVE, AUTOETS = "mix", "rule", "naive", "autoets"
@@ -135,7 +135,7 @@ def _said_by_rule(entry: Entry, _outcomes: Singles, tell: Tell) -> _Said:
     return _Said(bounds, np.ones((len(bounds), bounds.shape[-1]), dtype=np.bool_), spent_s)
 
 
-def _rule(entry: Entry, tell: Tell) -> Iterator[Floats]:
+def _rule(entry: Entry, tell: Tell) -> Iterator[Numbers]:
     for step in range(entry.first, len(entry.demand)):
         recent = entry.demand[max(step + 1 - MAXIMUM_STEPS, 0) : step + 1]
         yield fallback_profile(recent, step=step).maximum

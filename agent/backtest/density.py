@@ -11,7 +11,7 @@ import numpy as np
 
 from agent.backtest.contest import OURS, PEER_KINDS, REFERENCES, Terms
 from agent.backtest.figures import SLACK
-from agent.backtest.ours import Tell, foreseen, our_steps
+from agent.backtest.ours import Tell, all_forecasts, our_steps
 from agent.backtest.protocol import CLASS_SHARES, Case
 from agent.backtest.rivals import peer_outcome, recommended
 from agent.backtest.score import misses
@@ -134,13 +134,13 @@ def _trial(name: str, queue: Queue, terms: Terms, tell: Tell) -> Trial:
 
 
 def _our_trial(queue: Queue, terms: Terms, tell: Tell) -> Trial:
-    foresight = foreseen(queue.case, tell) if terms.are_fitted else None
+    forecasts = all_forecasts(queue.case, tell) if terms.are_fitted else None
 
     def fits(count: int) -> bool:
         case = queue.first(count)
-        said = foresight.only(np.arange(count)) if foresight else None
+        known = forecasts.only(np.arange(count)) if forecasts else None
         promises, steps_left = Promises(case), len(case.demand)
-        for step, passed in enumerate(our_steps(case, queue.capacity, terms.mode, said)):
+        for step, passed in enumerate(our_steps(case, queue.capacity, terms.mode, known)):
             tell(1)
             steps_left -= 1
             demand, served = case.demand[step][None], passed.served[None]

@@ -207,7 +207,7 @@ def replay_config(config: Config, *, resource: Resource, recording: Recording) -
 
     Two that are equal here are replayed alike.
     """
-    own, host, emergency = config.forecast, config.host, config.emergency
+    own, host = config.forecast, config.host
     names = set(recording.tenants)
     is_cpu = resource == Resource.CPU
     plenty = dict.fromkeys(BASIC, PLENTY)
@@ -223,8 +223,9 @@ def replay_config(config: Config, *, resource: Resource, recording: Recording) -
         tenants=tuple(_only(tenant, resource) for tenant in config.tenants if tenant.name in names),
         periods=at_pace(replace(config.periods, most_cpu_cores=1.0), recording.step_s),
         modes=dict.fromkeys(BASIC, Mode.STRICT) | {resource: config.modes[resource]},
-        # How the host itself did was not recorded.
-        emergency=EmergencySettings(emergency.fraction, emergency.grant_s, emergency.cooldown_s),
+        # How the host itself did was not recorded; and where a tick is a step the forecast has
+        # seen all that a tick sees, so that nothing comes unexpectedly and nothing is granted.
+        emergency=EmergencySettings(config.emergency.fraction),
         pace=config.pace,
         forecast=ForecastSettings(own.history_steps),
     )

@@ -31,19 +31,19 @@ PLENTY = 1e15  # of resources that are not replayed
 # A model is fitted anew when a quarter of what it is fitted on is new.  On 5-minute traces a refit
 # every 24 steps left as much unmet (within 2 %, google 1.4 times 10 % more), at 2.5 times the cost.
 _LEAST_REFIT_STEPS = 60
-# One is being worked on, one waits in the pipe.
+# Steps that the child has to work on: one at hand, one in the pipe.
 _AHEAD_STEPS = 2
 
 
-class Said(Protocol):
-    """What the forecaster said of true demand, before each step of a case."""
+class Forecasts(Protocol):
+    """What the forecaster said of true demand after each step of a case."""
 
     def after(self, step: int) -> Profile:
         """Return what was said after a step, 1 the first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Foresight:
+class ForecastLog:
     """All that the forecaster said of a case; single precision, as it comes.
 
     Forecasts of true demand do not depend on the capacity: made once, used for every one.
@@ -54,17 +54,6 @@ class Foresight:
     expected: NDArray[np.float32]  # (steps, tenants)
     maximum: NDArray[np.float32]  # (steps, horizons, bounds, tenants)
     source: NDArray[np.uint8]  # (steps, tenants)
-
-    @classmethod
-    def of(cls, profile: Profile) -> "Foresight":
-        """Return what was said after one step."""
-        return cls(
-            profile.levels,
-            grid=profile.grid[None].astype(np.float32),
-            expected=profile.expected[None].astype(np.float32),
-            maximum=profile.maximum[None].astype(np.float32),
-            source=profile.source[None],
-        )
 
     def after(self, step: int) -> Profile:
         """Return what was said after a step, 1 the first."""
@@ -78,9 +67,9 @@ class Foresight:
             source=self.source[row],
         )
 
-    def only(self, positions: Ints) -> "Foresight":
+    def only(self, positions: Ints) -> "ForecastLog":
         """Return what was said of some of the tenants."""
-        return Foresight(
+        return ForecastLog(
             self.levels,
             self.grid[..., positions],
             self.expected[:, positions],
@@ -89,7 +78,7 @@ class Foresight:
         )
 
 
-class Foretelling:
+class ForecastsAhead:
     """Has the forecaster child see a case's true demand, and keeps what it says.
 
     The child works ahead of whoever asks, so that a replay and its forecasts are made side by
@@ -100,7 +89,8 @@ class Foretelling:
         self._demand = np.minimum(case.demand, case.ceiling)
         self._forecaster, self._tell = forecaster, tell
         forecaster.reset(len(case.tenants), np.empty((0, len(case.tenants))))
-        self._asked, self._said = 0, list[Foresight]()  # of one step each
+        self._asked, self._answered = 0, 0
+        self._log: ForecastLog | None = None
 
     def after(self, step: int) -> Profile:
         """Return what is said after a step, 1 the first; waits for it.
@@ -109,32 +99,56 @@ class Foretelling:
             ForecasterError: The forecaster is gone, or does not answer.
 
         """
-        while len(self._said) < step:
-            while self._asked < min(len(self._said) + _AHEAD_STEPS, len(self._demand)):
-                self._asked += 1
-                self._forecaster.ask(self._asked, self._demand[self._asked - 1])
-            self._said.append(Foresight.of(self._forecaster.answer(len(self._said) + 1)))
+        while self._answered < step:
+            self._ask()
+            said = self._forecaster.answer(self._answered + 1)
+            self._answered += 1
+            self._ask()
+            self._keep(said)
             self._tell(1)
-        return replace(self._said[step - 1].after(1), step=step)
+        return self._kept.after(step)
 
-    def foresight(self) -> Foresight:
+    def log(self) -> ForecastLog:
         """Return all that there is to say of the case."""
         self.after(len(self._demand))
-        return Foresight(
-            self._said[-1].levels,
-            *(
-                np.concatenate([getattr(one, column.name) for one in self._said])
-                for column in fields(Foresight)[1:]
-            ),
-        )
+        return self._kept
+
+    @property
+    def _kept(self) -> ForecastLog:
+        if self._log is None:
+            raise ValueError("nothing was said yet")
+        return self._log
+
+    def _ask(self) -> None:
+        """Let two steps be with the child, while there are as many."""
+        while self._asked < min(self._answered + _AHEAD_STEPS, len(self._demand)):
+            self._asked += 1
+            self._forecaster.ask(self._asked, self._demand[self._asked - 1])
+
+    def _keep(self, said: Profile) -> None:
+        if self._log is None:
+            self._log = _blank(said, len(self._demand))
+        for column in ("grid", "expected", "maximum", "source"):
+            getattr(self._log, column)[self._answered - 1] = getattr(said, column)
 
 
-class Foreseen(RuleForecaster):
+def _blank(said: Profile, steps: int) -> ForecastLog:
+    """Return room for what is to be said of so many steps, in the shape of what was said of one."""
+
+    def room(column: NDArray[np.floating]) -> NDArray[np.float32]:
+        return np.empty((steps, *column.shape), dtype=np.float32)
+
+    source = np.empty((steps, *said.source.shape), dtype=np.uint8)
+    grid, expected, maximum = room(said.grid), room(said.expected), room(said.maximum)
+    return ForecastLog(said.levels, grid, expected, maximum, source)
+
+
+class LoggedForecaster(RuleForecaster):
     """Says step by step what was said of the case; keeps recent steps as the rule does."""
 
-    def __init__(self, said: Said) -> None:
+    def __init__(self, forecasts: Forecasts) -> None:
         super().__init__()
-        self._said, self._offered = said, 0
+        self._forecasts, self._offered = forecasts, 0
 
     def offer(self, step: int, values: Floats, now_s: float) -> None:
         """Take in a closed step."""
@@ -143,7 +157,7 @@ class Foreseen(RuleForecaster):
 
     def poll(self, now_s: float) -> Profile | None:
         """Return what was said after the last step, None before the first."""
-        return self._said.after(self._offered) if self._offered else None
+        return self._forecasts.after(self._offered) if self._offered else None
 
     def state(self, now_s: float) -> State:
         """Be live as soon as there is a forecast."""
@@ -204,26 +218,26 @@ def replay_forecast_settings(config: Config) -> ForecastSettings:
 
 
 @contextmanager
-def foretelling(case: Case, tell: Tell) -> Iterator[Foretelling]:
-    """Let a forecaster child tell of a case while this lasts.
+def forecasts_ahead(case: Case, tell: Tell) -> Iterator[ForecastsAhead]:
+    """Let a forecaster child work on a case while this lasts.
 
     Raises:
         ForecasterError: It is gone, or does not answer.
 
     """
     with WaitingForecaster(replay_forecast_settings(config_of(case, 1.0, Mode.STRICT))) as child:
-        yield Foretelling(case, child, tell)
+        yield ForecastsAhead(case, child, tell)
 
 
-def foreseen(case: Case, tell: Tell) -> Foresight:
+def all_forecasts(case: Case, tell: Tell) -> ForecastLog:
     """Return all that the forecaster says of a case's true demand.
 
     Raises:
         ForecasterError: It is gone, or does not answer.
 
     """
-    with foretelling(case, tell) as made:
-        return made.foresight()
+    with forecasts_ahead(case, tell) as made:
+        return made.log()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,16 +250,18 @@ class Course(Outcome):
     balance: Floats  # tokens; NaN of what is held, not spent
 
 
-def our_steps(case: Case, capacity: float, mode: Mode, said: Said | None) -> Iterator[Passed]:
+def our_steps(
+    case: Case, capacity: float, mode: Mode, forecasts: Forecasts | None
+) -> Iterator[Passed]:
     """Replay a case in open loop: the true past is seen, whatever was served.
 
-    Without anything said the fallback rule stands in for forecasts.
+    Without forecasts the fallback rule stands in.
 
     Raises:
         ForecasterError: The forecaster is gone, or does not answer.
 
     """
-    forecaster = RuleForecaster() if said is None else Foreseen(said)
+    forecaster = RuleForecaster() if forecasts is None else LoggedForecaster(forecasts)
     setting = setting_of(config_of(case, capacity, mode), case.resource)
     return _steps(case.demand, setting, forecaster, Evidence(is_exact=True))
 

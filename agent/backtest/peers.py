@@ -14,6 +14,7 @@ from agent.tenant import BASIC, Bools, Floats, Resource
 Estimator = Callable[[Floats, Bools], Floats]
 
 _LAST_FACTOR = 1.2
+_MAXIMUM_HOURS = (1, 3, 24)  # on recorded traces each leaves least somewhere
 _BORG_FRACTION = 0.9
 _SIGMAS = 5.0
 _RC_LEVEL = 0.99
@@ -86,8 +87,13 @@ def _last(_ceiling: Floats, _step_s: float, _resource: Resource) -> Estimator:
     return lambda demand, _is_known: _LAST_FACTOR * demand
 
 
-def _max_1h(ceiling: Floats, step_s: float, _resource: Resource) -> Estimator:
-    return Highest(len(ceiling), _steps(HOUR_S, step_s))
+def _highest_of(hours: int) -> Callable[[Floats, float, Resource], Estimator]:
+    """Return how to build the estimator of the maximum over so many hours."""
+
+    def estimator(ceiling: Floats, step_s: float, _resource: Resource) -> Estimator:
+        return Highest(len(ceiling), _steps(hours * HOUR_S, step_s))
+
+    return estimator
 
 
 def _borg_default(ceiling: Floats, _step_s: float, _resource: Resource) -> Estimator:
@@ -124,10 +130,13 @@ PEERS: tuple[PeerKind, ...] = (
         "the last value plus 20 %: the naive forecast, with a margin chosen here",
         _peer(_last),
     ),
-    PeerKind(
-        "max-1h",
-        "the maximum over the last hour of known values, a rule of thumb of operators",
-        _peer(_max_1h),
+    *(
+        PeerKind(
+            f"max-{hours}h",
+            f"the maximum over the last {hours} h of known values, a rule of thumb of operators",
+            _peer(_highest_of(hours)),
+        )
+        for hours in _MAXIMUM_HOURS
     ),
     PeerKind(
         "n-sigma",

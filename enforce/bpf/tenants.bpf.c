@@ -4,7 +4,7 @@
  *
  * A tenant is the cgroup at depth `tenant_level`; its id is the inode number of its directory.
  * Nothing here drops, delays or rewrites a packet: programs set skb->priority, which chooses an HTB
- * class, and count.  No GPL-only helper is used.
+ * class, count, and note whose a socket is.  No GPL-only helper is used.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -19,10 +19,14 @@
 #include <bpf/bpf_helpers.h>
 
 #define MOST_TENANTS 65536
-#define MOST_LINKS 64
+#define MOST_LINKS 4096
+#define MOST_ADDRESSES 4096
+#define MOST_FRAGMENTED 4096
+#define MOST_EXTENSIONS 4 /* of IPv6, before TCP or UDP */
 
 struct tenant {
-	__u32 classid;  /* of HTB, on every uplink and its ifb; 0: leave the packet alone */
+	__u32 classid;  /* of HTB, on every uplink and its ifb; 0: leave the packet alone.  To stay the first:
+			 * it is what another version takes over */
 	__u32 is_apart; /* in a network namespace of its own, whose interface numbers mean nothing here */
 };
 
@@ -52,7 +56,7 @@ struct {
 	__type(value, struct counter);
 } counters SEC(".maps");
 
-struct { /* interfaces whose packets are counted and classified; the value says nothing */
+struct { /* interfaces whose packets are counted and classified -> the uplink that these leave by */
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MOST_LINKS);
 	__type(key, __u32);
@@ -67,7 +71,41 @@ struct { /* the host's end of a tenant's veth: interface -> cgroup */
 	__type(value, __u64);
 } veths SEC(".maps");
 
+struct { /* of this host, IPv4 as ::ffff:0:0/96; the value says nothing */
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MOST_ADDRESSES);
+	__type(key, struct in6_addr);
+	__type(value, __u32);
+} addresses SEC(".maps");
+
+/* Each socket's tenant, which a packet that is not yet the socket's cannot be asked.  What is accepted
+ * takes its listener's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, __u64);
+} owners SEC(".maps");
+
+struct flow { /* one packet's fragments; addresses as in `addresses` */
+	struct in6_addr from, to;
+	__u32 id, protocol; /* of IPv4, where each protocol has its own */
+};
+
+struct { /* whose packet it is that has not come as a whole: cgroup, by what its fragments share */
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MOST_FRAGMENTED);
+	__type(key, struct flow);
+	__type(value, __u64);
+} fragments SEC(".maps");
+
 const volatile __u32 tenant_level = 1;
+
+/* The beginning of IPv6 extension headers: of all their length, of a fragment's where it belongs. */
+struct extension {
+	__u8 next, length;
+	__be16 fragment;
+};
 
 /* Headers that each further segment of a large packet repeats, from the network layer on. */
 static __always_inline __u32 repeated_headers(struct __sk_buff *skb)
@@ -111,32 +149,60 @@ static __always_inline struct counter *counter_of(__u64 cgroup, __u32 ifindex)
 	return bpf_map_lookup_elem(&counters, &key);
 }
 
-/* The tenant whose packet passes an uplink, and its id; 0 where it is nobody's, or passes none. */
-static __always_inline struct tenant *tenant_on_uplink(struct __sk_buff *skb, __u64 *id)
+/* The tenant whose packet passes an uplink, its id, and the uplink; 0 where it is nobody's, or passes
+ * none. */
+static __always_inline struct tenant *tenant_on_uplink(struct __sk_buff *skb, __u64 *id,
+						       __u32 *uplink)
 {
-	__u32 ifindex = skb->ifindex;
+	__u32 ifindex = skb->ifindex, *known;
 	struct tenant *tenant;
 
 	*id = bpf_skb_ancestor_cgroup_id(skb, tenant_level);
 	tenant = bpf_map_lookup_elem(&tenants, id);
-	if (!tenant || tenant->is_apart || !bpf_map_lookup_elem(&uplinks, &ifindex))
+	known = bpf_map_lookup_elem(&uplinks, &ifindex);
+	if (!tenant || tenant->is_apart || !known)
 		return 0;
+	*uplink = *known;
 	return tenant;
+}
+
+/* When a socket is made its tenant cannot have filled what memory it may have for options. */
+SEC("cgroup/sock_create")
+int note_owner(struct bpf_sock *sk)
+{
+	__u64 id = bpf_get_current_ancestor_cgroup_id(tenant_level);
+
+	bpf_sk_storage_get(&owners, sk, &id, BPF_SK_STORAGE_GET_F_CREATE);
+	return 1;
+}
+
+/* Sockets that are older than these programs, or than the level that tenants are at. */
+static __always_inline void note_older(struct __sk_buff *skb, __u64 id)
+{
+	struct bpf_sock *sk = skb->sk;
+	__u64 *owner;
+
+	if (!sk)
+		return;
+	owner = bpf_sk_storage_get(&owners, sk, &id, BPF_SK_STORAGE_GET_F_CREATE);
+	if (owner && *owner != id)
+		*owner = id;
 }
 
 SEC("cgroup_skb/egress")
 int count_out(struct __sk_buff *skb)
 {
 	__u32 segments = skb->gso_segs ? skb->gso_segs : 1;
+	__u32 uplink = 0;
 	__u64 id;
-	struct tenant *tenant = tenant_on_uplink(skb, &id);
+	struct tenant *tenant = tenant_on_uplink(skb, &id, &uplink);
 	struct counter *counter;
 
 	if (!tenant)
 		return 1;
 	if (tenant->classid)
 		skb->priority = tenant->classid;
-	counter = counter_of(id, skb->ifindex);
+	counter = counter_of(id, uplink);
 	if (counter) {
 		__sync_fetch_and_add(&counter->out_bytes, wire_bytes(skb, segments));
 		__sync_fetch_and_add(&counter->out_packets, segments);
@@ -148,12 +214,14 @@ SEC("cgroup_skb/ingress")
 int count_in(struct __sk_buff *skb)
 {
 	__u32 segments = skb->gso_segs ? skb->gso_segs : 1;
+	__u32 uplink = 0;
 	__u64 id;
 	struct counter *counter;
 
-	if (!tenant_on_uplink(skb, &id))
+	if (!tenant_on_uplink(skb, &id, &uplink))
 		return 1;
-	counter = counter_of(id, skb->ifindex);
+	note_older(skb, id);
+	counter = counter_of(id, uplink);
 	if (counter) {
 		__sync_fetch_and_add(&counter->in_bytes, wire_bytes(skb, segments));
 		__sync_fetch_and_add(&counter->in_packets, segments);
@@ -174,11 +242,48 @@ int forwarded_out(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* Fill `tuple` from an IPv4 or IPv6 packet; return its size, 0 where there is nothing to look up.
- * In packets and in tuples both addresses, and both ports, lie side by side: helpers write them, since
- * without CAP_PERFMON the verifier refuses stores of our own into what the compiler has spilled. */
+/* What there is here of a packet: of a later fragment no ports. */
+enum piece { WHOLE, FIRST, LATER };
+
+/* Step over what lies between an IPv6 header and its TCP or UDP header; return 0 where there is none,
+ * or it is in another fragment.  Not over a routing header: until its segments are through, the packet
+ * goes on to elsewhere. */
+static __always_inline __u32 after_extensions(struct __sk_buff *skb, __u32 offset, struct flow *flow,
+					      __u8 *protocol, __u64 *piece)
+{
+#pragma unroll /* of a counter that is spilled the verifier knows nothing */
+	for (int i = 0; i <= MOST_EXTENSIONS; i++) {
+		struct extension header = {};
+
+		if (*protocol == IPPROTO_TCP || *protocol == IPPROTO_UDP)
+			return offset;
+		if (*protocol != IPPROTO_HOPOPTS && *protocol != IPPROTO_DSTOPTS &&
+		    *protocol != IPPROTO_FRAGMENT)
+			return 0;
+		if (bpf_skb_load_bytes(skb, offset, &header, sizeof(header)) < 0)
+			return 0;
+		if (*protocol == IPPROTO_FRAGMENT) {
+			if (bpf_skb_load_bytes(skb, offset + sizeof(header), &flow->id,
+					       sizeof(flow->id)) < 0)
+				return 0;
+			*piece = header.fragment & bpf_htons(0xfff8) ? LATER : FIRST;
+			if (*piece == LATER)
+				return 0;
+			offset += 8;
+		} else {
+			offset += (header.length + 1) * 8;
+		}
+		*protocol = header.next;
+	}
+	return 0;
+}
+
+/* Fill `tuple` and `flow` from an IPv4 or IPv6 packet; return the tuple's size, 0 where there is
+ * nothing to look up.  In packets and in tuples both addresses, and both ports, lie side by side:
+ * helpers write them, since without CAP_PERFMON the verifier refuses stores of our own into what the
+ * compiler has spilled. */
 static __always_inline __u32 tuple_of(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
-				      __u8 *protocol)
+				      struct flow *flow, __u8 *protocol, __u64 *piece)
 {
 	__u32 offset = ETH_HLEN;
 
@@ -187,69 +292,108 @@ static __always_inline __u32 tuple_of(struct __sk_buff *skb, struct bpf_sock_tup
 		__be16 fragment = 0;
 
 		if (bpf_skb_load_bytes(skb, offset, &length, sizeof(length)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, id), &flow->id,
+				       sizeof(__be16)) < 0 ||
 		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, frag_off), &fragment,
 				       sizeof(fragment)) < 0 ||
 		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, protocol), protocol,
 				       sizeof(*protocol)) < 0 ||
 		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, saddr),
+				       &flow->from.s6_addr[12], sizeof(__be32)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, daddr),
+				       &flow->to.s6_addr[12], sizeof(__be32)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct iphdr, saddr),
 				       &tuple->ipv4.saddr, 2 * sizeof(__be32)) < 0)
 			return 0;
-		if (fragment & bpf_htons(0x1fff)) /* no ports in later fragments */
-			return 0;
+		flow->to.s6_addr16[5] = 0xffff;
+		flow->protocol = *protocol;
+		if (fragment & bpf_htons(0x3fff))
+			*piece = fragment & bpf_htons(0x1fff) ? LATER : FIRST;
 		offset += (length & 15) * 4;
-		if (bpf_skb_load_bytes(skb, offset, &tuple->ipv4.sport, 2 * sizeof(__be16)) < 0)
+		if (*piece == LATER || bpf_skb_load_bytes(skb, offset, &tuple->ipv4.sport,
+							  2 * sizeof(__be16)) < 0)
 			return 0;
 		return sizeof(tuple->ipv4);
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		if (bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, nexthdr), protocol,
 				       sizeof(*protocol)) < 0 ||
+		    bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, saddr), &flow->from,
+				       2 * sizeof(struct in6_addr)) < 0 ||
 		    bpf_skb_load_bytes(skb, offset + offsetof(struct ipv6hdr, saddr),
-				       &tuple->ipv6.saddr, 2 * sizeof(struct in6_addr)) < 0 ||
-		    bpf_skb_load_bytes(skb, offset + sizeof(struct ipv6hdr), &tuple->ipv6.sport,
-				       2 * sizeof(__be16)) < 0)
+				       &tuple->ipv6.saddr, 2 * sizeof(struct in6_addr)) < 0)
+			return 0;
+		offset = after_extensions(skb, offset + sizeof(struct ipv6hdr), flow, protocol, piece);
+		if (!offset || bpf_skb_load_bytes(skb, offset, &tuple->ipv6.sport,
+						  2 * sizeof(__be16)) < 0)
 			return 0;
 		return sizeof(tuple->ipv6);
 	}
 	return 0;
 }
 
-/* Let the packet have its socket already, exactly where early demultiplexing would a little later; say
- * whether.  Only what is addressed to this host, and only a socket whose both ends are the packet's:
- * whether a packet is forwarded is not yet known, and with a socket it would be dropped there.  A UDP
- * socket without a peer is found by its port alone, whatever the address, and a multicast is for all
- * who wait for it.  Never a listener's or a request's: an ACK that is steered to the listener breaks
- * the handshake. */
-static __always_inline int gets_socket(struct __sk_buff *skb)
+/* Whose socket waits for a packet, 0 where it is nobody's.  A UDP socket without a peer is found by its
+ * port alone, so there the destination must be this host's own.  A listener waits for handshakes only,
+ * which are nobody's yet. */
+static __always_inline __u64 owner_of(struct __sk_buff *skb, struct bpf_sock_tuple *tuple,
+				      __u32 size, struct in6_addr *to, __u8 protocol)
+{
+	struct bpf_sock *sk = 0;
+	__u64 *owner = 0, id = 0;
+
+	/* The verifier no longer knows that it is one of the two, the compiler does. */
+	asm volatile("" : "+r"(size));
+	if (size != sizeof(tuple->ipv4))
+		size = sizeof(tuple->ipv6);
+	if (protocol == IPPROTO_TCP) {
+		sk = bpf_skc_lookup_tcp(skb, tuple, size, BPF_F_CURRENT_NETNS, 0);
+		if (!sk)
+			return 0;
+		if (sk->state != BPF_TCP_LISTEN)
+			owner = bpf_sk_storage_get(&owners, sk, 0, 0);
+	} else if (protocol == IPPROTO_UDP) {
+		sk = bpf_sk_lookup_udp(skb, tuple, size, BPF_F_CURRENT_NETNS, 0);
+		if (!sk)
+			return 0;
+		if (sk->state == BPF_TCP_ESTABLISHED /* of UDP: connected */ ||
+		    bpf_map_lookup_elem(&addresses, to))
+			owner = bpf_sk_storage_get(&owners, sk, 0, 0);
+	} else {
+		return 0;
+	}
+	if (owner)
+		id = *owner;
+	bpf_sk_release(sk);
+	return id;
+}
+
+/* Whose a packet that is addressed to this host will be: a cgroup, 0 where it is nobody's.  The packet
+ * itself gets no socket: whether it is forwarded is not yet known, and with one it would be dropped
+ * there.  A multicast is for all who wait for it.  Later fragments go where the first went. */
+static __always_inline __u64 receiver_of(struct __sk_buff *skb)
 {
 	struct bpf_sock_tuple tuple = {};
-	struct bpf_sock *sk = 0;
+	struct flow flow = {};
+	__u64 piece = WHOLE;
 	__u8 protocol = 0;
 	__u32 size;
-	int failed = -1;
+	__u64 *known, id;
 
 	if (skb->pkt_type != PACKET_HOST)
 		return 0;
-	size = tuple_of(skb, &tuple, &protocol);
+	size = tuple_of(skb, &tuple, &flow, &protocol, &piece);
+	if (piece == LATER) {
+		known = bpf_map_lookup_elem(&fragments, &flow);
+		return known ? *known : 0;
+	}
 	if (!size)
 		return 0;
-	if (protocol == IPPROTO_TCP) {
-		sk = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-		if (!sk)
-			return 0;
-		if (sk->state != BPF_TCP_LISTEN && sk->state != BPF_TCP_NEW_SYN_RECV &&
-		    sk->state != BPF_TCP_TIME_WAIT)
-			failed = bpf_sk_assign(skb, sk, 0);
-		bpf_sk_release(sk);
-	} else if (protocol == IPPROTO_UDP) {
-		sk = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-		if (!sk)
-			return 0;
-		if (sk->state == BPF_TCP_ESTABLISHED) /* of UDP: connected */
-			failed = bpf_sk_assign(skb, sk, 0);
-		bpf_sk_release(sk);
-	}
-	return !failed;
+	id = owner_of(skb, &tuple, size, &flow.to, protocol);
+	if (piece == FIRST && id)
+		bpf_map_update_elem(&fragments, &flow, &id, BPF_ANY);
+	else if (piece == FIRST)
+		bpf_map_delete_elem(&fragments, &flow);
+	return id;
 }
 
 /* -1 is a match, whose action redirects to the ifb; 0 leaves a packet alone.  So whatever becomes of
@@ -257,13 +401,9 @@ static __always_inline int gets_socket(struct __sk_buff *skb)
 SEC("tc")
 int classify_in(struct __sk_buff *skb)
 {
-	struct tenant *tenant;
-	__u64 id;
+	__u64 id = receiver_of(skb);
+	struct tenant *tenant = id ? bpf_map_lookup_elem(&tenants, &id) : 0;
 
-	if (!gets_socket(skb))
-		return 0;
-	id = bpf_skb_ancestor_cgroup_id(skb, tenant_level);
-	tenant = bpf_map_lookup_elem(&tenants, &id);
 	if (!tenant || tenant->is_apart || !tenant->classid)
 		return 0;
 	skb->priority = tenant->classid;

@@ -16,6 +16,7 @@ from enforce.links.classes import MAJOR, NUMBERS, Classes
 
 REQUEST, ACK, ECHO, DUMP, CREATE, REPLACE = 0x1, 0x4, 0x8, 0x300, 0x400, 0x100
 NEW_LINK, GET_LINK = 16, 18
+NEW_ADDRESS, GET_ADDRESS = 20, 22
 NEW_QDISC, DEL_QDISC, GET_QDISC = 36, 37, 38
 NEW_CLASS, DEL_CLASS, GET_CLASS = 40, 41, 42
 NEW_FILTER, GET_FILTER = 44, 46
@@ -25,6 +26,9 @@ _TC = struct.Struct("=BBHiIII")  # family, pads, ifindex, handle, parent, info
 _ATTRIBUTE = struct.Struct("=HH")
 _RATE = struct.Struct("=BBHhHI")  # cell log, link layer, overhead, cell align, mpu, rate
 _LINK = struct.Struct("=BxHiII")  # family, type, ifindex, flags, change
+_ADDRESS = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, ifindex
+_PEER, _LOCAL = 1, 2
+_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
 _KIND, _OPTIONS, _STATS2 = 1, 2, 7
 _BPF_NAME, _BPF_ID = 7, 11
 ROOT = 0xFFFFFFFF
@@ -99,7 +103,7 @@ def removal_message(sequence: int, ifindex: int, minor: int) -> bytes:
 
 
 def dump_message(sequence: int, kind: int, ifindex: int, parent: int = 0) -> bytes:
-    """Return the request for all qdiscs, classes or filters of one link."""
+    """Return the request for all qdiscs, classes or filters of one link, or for all addresses."""
     return _request(kind, DUMP, sequence, _TC.pack(0, 0, 0, ifindex, 0, parent, 0))
 
 
@@ -177,6 +181,15 @@ def filter_of(message: bytes) -> Filter:
                 elif inner == _BPF_ID:
                     program_id = int.from_bytes(message[at:last], "little")
     return Filter(name, program_id)
+
+
+def address_of(message: bytes) -> bytes | None:
+    """Return the address that a message tells of as IPv6, None where it is of another family."""
+    start = HEADER.size + _ADDRESS.size
+    found = {kind: message[at:end] for kind, at, end in _attributes(message, start, len(message))}
+    # On a link from point to point the first is the peer's; else there may be no second.
+    address = found.get(_LOCAL, found.get(_PEER, b""))
+    return {4: _MAPPED + address, 16: address}.get(len(address))
 
 
 def messages_in(buffer: bytes) -> Iterator[tuple[int, int, int, int]]:

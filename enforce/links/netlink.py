@@ -11,16 +11,19 @@ from enforce.links.classes import INNER, Classes, Update
 from enforce.links.messages import (
     ACK,
     ERROR,
+    GET_ADDRESS,
     GET_CLASS,
     GET_FILTER,
     GET_QDISC,
     HEADER,
+    NEW_ADDRESS,
     NEW_FILTER,
     NEW_LINK,
     NEW_QDISC,
     Filter,
     Qdisc,
     Setting,
+    address_of,
     class_message,
     classes_in,
     dump_message,
@@ -139,6 +142,16 @@ class ClassSocket:
 
         """
         return [filter_of(one) for one in self._told(GET_FILTER, NEW_FILTER, ifindex, parent)]
+
+    def addresses(self) -> set[bytes]:
+        """Return the addresses of all links, 16 bytes each: IPv4 as ::ffff:0:0/96.
+
+        Raises:
+            OSError: As `classes`.
+
+        """
+        found = map(address_of, self._told(GET_ADDRESS, NEW_ADDRESS, 0))
+        return {one for one in found if one is not None}
 
     def is_up(self, ifindex: int) -> bool:
         """Say whether there is such a link, and it is up."""

@@ -7,7 +7,8 @@ the pinned maps as they are and puts its programs in the place of the attached o
 import errno
 import os
 import struct
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,10 @@ from enforce.links.libbpf import BpfError, Library
 BPFFS = Path("/sys/fs/bpf")
 PINS = BPFFS / "tidegate"
 OBJECT = Path(__file__).parent.parent / "bpf" / "tenants.bpf.o"
-MAPS = ("tenants", "counters", "uplinks", "veths")
+MAPS = ("tenants", "counters", "uplinks", "veths", "addresses", "owners")
 FORWARDED_OUT, CLASSIFY_IN = "forwarded_out", "classify_in"
-_ATTACH = {"count_in": 0, "count_out": 1}  # BPF_CGROUP_INET_INGRESS, BPF_CGROUP_INET_EGRESS
+# BPF_CGROUP_INET_INGRESS, BPF_CGROUP_INET_EGRESS, BPF_CGROUP_INET_SOCK_CREATE
+_ATTACH = {"count_in": 0, "count_out": 1, "note_owner": 2}
 _ID, _INTERFACE, _TENANT = struct.Struct("=Q"), struct.Struct("=I"), struct.Struct("=II")
 _TENANT_VALUE = np.dtype([("classid", "u4"), ("apart", "u4")])
 _TENANT_ROW = np.dtype([("cgroup", "u8"), ("classid", "u4"), ("apart", "u4")])
@@ -32,8 +34,11 @@ _COUNTER = np.dtype(
     [(name, "u8") for name in ("out_bytes", "out_packets", "in_bytes", "in_packets")]
 )
 _PROGRAM_INFO = struct.Struct("=II")  # the beginning of struct bpf_prog_info
+_MAP_INFO = struct.Struct("=IIII")  # of struct bpf_map_info: type, id, sizes of key and value
+_HASH = 1
 _LINK_INFO = struct.Struct("=III4xQI")  # struct bpf_link_info, of a cgroup
 _LINK_INFO_BYTES = 128
+_ADDRESS_BYTES = 16
 _PATIENCE = 64
 # Of a pinned map that another version of tidegate made.
 _UNFIT = (errno.EINVAL, errno.EEXIST)
@@ -76,11 +81,12 @@ class Programs:
         if not is_bpffs(pins.parent):
             raise BpfError(errno.ENOENT, f"no BPF file system at {pins.parent}")
         pins.mkdir(mode=0o700, exist_ok=True)
+        self._left: dict[int, int] = {}  # classes by cgroup, as a map of another version has them
         self._object = self._loaded(level)
         self._maps = {name: self._library.map(self._object, name) for name in MAPS}
         self._attached: dict[str, tuple[int, int]] = {}  # name -> ids of program and cgroup
         self._told: NDArray[np.void] | None = None  # rows of the map `tenants`, as left last
-        self._watched: dict[str, dict[int, int]] = {}  # rows of other maps, as left last
+        self._watched: dict[str, dict[bytes, bytes]] = {}  # rows of other maps, as left last
         self._restored: list[Restored] = []
 
     def close(self) -> None:
@@ -175,9 +181,13 @@ class Programs:
         return False
 
     def classids(self) -> dict[int, int]:
-        """Return the class that the kernel knows of each tenant, by cgroup id."""
+        """Return the class that the kernel knows of each tenant, by cgroup id.
+
+        What a map of another version said, in whose place ours came, holds until it is told anew.
+        """
         rows = self._tenant_rows()
-        return dict(zip(rows["cgroup"].tolist(), rows["classid"].tolist(), strict=True))
+        known = dict(zip(rows["cgroup"].tolist(), rows["classid"].tolist(), strict=True))
+        return self._left | known
 
     def _tenant_rows(self) -> NDArray[np.void]:
         rows = self._library.rows(self._maps["tenants"], _ID.size, _TENANT.size)
@@ -188,23 +198,37 @@ class Programs:
     def watch(self, name: str, interfaces: Mapping[int, int]) -> None:
         """Set the map `uplinks` or `veths` to these interfaces and values, and no others."""
         size = _ID.size if name == "veths" else _INTERFACE.size
-        rows = self._library.rows(self._maps[name], _INTERFACE.size, size)
-        known = [one for (one,) in _INTERFACE.iter_unpack(rows.keys)]
-        values = [
-            int.from_bytes(rows.values[k * size : (k + 1) * size], "little")
-            for k in range(len(known))
-        ]
-        for ifindex in known:
-            if ifindex not in interfaces:
-                self._library.drop(self._maps[name], _INTERFACE.pack(ifindex))
-        before = dict(zip(known, values, strict=True))
+        wanted = {
+            _INTERFACE.pack(ifindex): value.to_bytes(size, sys.byteorder)
+            for ifindex, value in interfaces.items()
+        }
+        self._set(name, wanted, _INTERFACE.size, size)
+
+    def watch_addresses(self, addresses: Collection[bytes]) -> None:
+        """Set which addresses are this host's, 16 bytes each; at most 4,096.
+
+        Raises:
+            BpfError: They are more.
+
+        """
+        said = _INTERFACE.pack(1)
+        self._set("addresses", dict.fromkeys(addresses, said), _ADDRESS_BYTES, len(said))
+
+    def _set(
+        self, name: str, wanted: Mapping[bytes, bytes], key_size: int, value_size: int
+    ) -> None:
+        rows = self._library.rows(self._maps[name], key_size, value_size)
+        keys, values = _split(rows.keys, key_size), _split(rows.values, value_size)
+        before = dict(zip(keys, values, strict=True))
+        for key in before.keys() - wanted.keys():
+            self._library.drop(self._maps[name], key)
         if self._watched.get(name, before) != before:
             self._restored.append(Restored(f"map {name}", "changed"))
-        self._watched[name] = dict(interfaces)
-        for ifindex, value in interfaces.items():
-            if before.get(ifindex) != value:
-                content = value.to_bytes(size, "little")
-                self._library.put(self._maps[name], _INTERFACE.pack(ifindex), content)
+        self._watched.pop(name, None)
+        for key, value in wanted.items():
+            if before.get(key) != value:
+                self._library.put(self._maps[name], key, value)
+        self._watched[name] = dict(wanted)
 
     def counters(self) -> Counters:
         """Return all counters, thousands with one call."""
@@ -228,9 +252,31 @@ class Programs:
         except BpfError as error:
             if error.errno not in _UNFIT or not any((self._pins / name).exists() for name in MAPS):
                 raise
+            self._left = self._left_classids()
             for name in MAPS:
                 (self._pins / name).unlink(missing_ok=True)
         return self._load(level)
+
+    def _left_classids(self) -> dict[int, int]:
+        """Return what the pinned map of another version says; of each value the first word."""
+        try:
+            pinned = self._library.pinned(self._pins / "tenants")
+        except BpfError:
+            return {}
+        try:
+            info = self._library.info(pinned, _MAP_INFO.size)
+            kind, _, key_bytes, value_bytes = _MAP_INFO.unpack(info)
+            if (kind, key_bytes) != (_HASH, _ID.size) or value_bytes < _INTERFACE.size:
+                return {}
+            rows = self._library.rows(pinned, key_bytes, value_bytes)
+        except BpfError:
+            return {}
+        finally:
+            os.close(pinned)
+        ids = [one for (one,) in _ID.iter_unpack(rows.keys)]
+        values = _split(rows.values, value_bytes)
+        classids = [int.from_bytes(one[: _INTERFACE.size], sys.byteorder) for one in values]
+        return dict(zip(ids, classids, strict=True))
 
     def _load(self, level: int) -> int:
         handle = self._library.opened(OBJECT)
@@ -332,6 +378,10 @@ def depth_of(cgroup: Path) -> int:
             below = cgroup.relative_to(words[4]).parts
             return len(Path(words[3]).parts) - 1 + len(below)
     raise OSError(errno.ENODEV, f"{cgroup} is in no cgroup v2 hierarchy")
+
+
+def _split(content: bytes, size: int) -> list[bytes]:
+    return [content[at : at + size] for at in range(0, len(content), size)]
 
 
 def _pin(program: str) -> str:

@@ -39,6 +39,7 @@ from enforce.links.uplink import (
     directions,
     ifindex_of,
     master_of,
+    passing,
 )
 from enforce.links.veths import Veths
 
@@ -93,6 +94,11 @@ class Shaper:
         self._restored: list[Restored] = []  # by this read
         self._reads = -1
         self._failed: dict[str, tuple[int, str]] = {}  # what, when last tried, and why it failed
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Do nothing more of a reading that is under way in another thread."""
+        self._is_stopped = True
 
     def close(self) -> None:
         """Let go of everything; classes, programs and limits stay."""
@@ -100,15 +106,20 @@ class Shaper:
         if self._programs is not None:
             self._programs.close()
 
+    def unknown(self) -> NetColumns:
+        """Return what is known before the first reading."""
+        return NetColumns.unknown(self._names, self._count)
+
     def read(self, cgroup_id: Ints) -> NetColumns:
         """Make what is missing for the tenants with these cgroups (0: none), and read all."""
         self._reads += 1
         self._restored, self._remade = [], set()
-        columns = NetColumns.unknown(self._names, self._count)
+        columns = self.unknown()
         if not self._try("programs", lambda: self._settle_programs(cgroup_id)):
             return replace(columns, problems=self._problems())
         self._try("other uplinks", self._leave_others)
         self._try("veths", partial(self._watch_veths, cgroup_id))
+        self._try("addresses", self._watch_addresses)
         counters = self._counted(cgroup_id)
         for place, port in enumerate(self._ports):
             self._fill_counted(columns, place, counters, cgroup_id)
@@ -164,8 +175,7 @@ class Shaper:
         self._untold = programs.tell(
             cgroup_id, classids, np.isin(np.arange(self._count), self._apart)
         )
-        ifindexes = (port.ifindex for port in self._ports)
-        programs.watch("uplinks", {ifindex: 1 for ifindex in ifindexes if ifindex})
+        programs.watch("uplinks", passing(self._names))
 
     def _adopted_minors(self, programs: Programs, cgroup_id: Ints) -> Ints:
         """Return each tenant's class, as an earlier agent left it; 0 where there is to be none."""
@@ -272,6 +282,11 @@ class Shaper:
             owners = {ifindex: int(cgroup_id[at]) for at, ifindex in self._there.items()}
             self._programs.watch("veths", owners)
 
+    def _watch_addresses(self) -> None:
+        """Tell the kernel whose packets in are this host's at all."""
+        if self._programs is not None and self._receiving is not None:
+            self._programs.watch_addresses(self._netlink.addresses())
+
     def _read_veths(self, columns: NetColumns, place: int, cgroup_id: Ints) -> None:
         """Make what is missing on the veths of limited tenants, and read their classes there."""
         if self._veths is None:
@@ -348,6 +363,8 @@ class Shaper:
 
     def _try(self, what: str, act: Callable[[], None]) -> bool:
         """Do something unless it failed a short while ago; return whether it went well."""
+        if self._is_stopped:
+            return False
         tried, _ = self._failed.get(what, (-_RETRY_EVERY, ""))
         if self._reads - tried < _RETRY_EVERY and what in self._failed:
             return False

@@ -1,6 +1,7 @@
 """One uplink: what is divided there, and what there is of it now.  Nothing is changed here."""
 
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,28 @@ def master_of(name: str) -> str:
     with suppress(OSError):
         return (_INTERFACES / name / "master").readlink().name
     return ""
+
+
+def vlans_above(name: str) -> list[str]:
+    """Return the VLAN interfaces whose packets leave by this one, those above others too."""
+    found: list[str] = []
+    for entry in (_INTERFACES / name).glob("upper_*"):
+        upper = entry.name.removeprefix("upper_")
+        with suppress(OSError):
+            if "DEVTYPE=vlan" in (_INTERFACES / upper / "uevent").read_text().splitlines():
+                found += [upper, *vlans_above(upper)]
+    return found
+
+
+def passing(uplinks: Sequence[str]) -> dict[int, int]:
+    """Return by which uplink the packets of each interface leave: those of VLANs above one, too.
+
+    A VLAN interface that is an uplink itself is its own.
+    """
+    found = {upper: name for name in uplinks for upper in vlans_above(name)}
+    found |= {name: name for name in uplinks}
+    numbers = {ifindex_of(one): ifindex_of(uplink) for one, uplink in found.items()}
+    return {one: uplink for one, uplink in numbers.items() if one and uplink}
 
 
 def behind_text(veth: str, master: str) -> str:

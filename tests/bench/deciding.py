@@ -33,6 +33,7 @@ from enforce.links import route
 from enforce.sampler import Sampler
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.history import History
+from forecast.message import answer_message, profile_of
 from forecast.settings import ForecastSettings
 
 ROUNDS = {100: 101, 1_000: 51, 10_000: 15}
@@ -52,7 +53,8 @@ class Bench:
         self.history = History(n_series, steps)  # as much as the agent keeps for its forecaster
         for _ in range(PAST_STEPS):
             self.history.append(self.world.usage())
-        profile = fallback_profile(self.history.recent(MAXIMUM_STEPS), step=PAST_STEPS)
+        rule = fallback_profile(self.history.recent(MAXIMUM_STEPS), step=PAST_STEPS)
+        profile = profile_of(answer_message(0, rule), n_series)  # as it comes from the forecaster
         self.loop = ControlLoop(
             Roster.of(config.tenants, config.resources),
             policy_of(config),
@@ -73,7 +75,7 @@ class Bench:
     def tick(self) -> None:
         """Run one tick, and let the host obey."""
         self.now_s += 1.0
-        record = self.loop.tick(self.now_s, late_ticks=0)
+        self.record = record = self.loop.tick(self.now_s, late_ticks=0)  # kept, as the daemon does
         self._checkpoint.save(self.loop.roster, self.loop.ledgers, record.sample)
         self.world.obey(record)
         self.watch.lap()

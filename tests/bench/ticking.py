@@ -27,9 +27,9 @@ from agent.record import TickRecord
 from agent.settings import Config, HostSettings, Periods, UplinkSettings
 from enforce.cgroup import remove_made_by_us
 from enforce.links.programs import BPFFS, is_bpffs
+from enforce.links.reader import LATE, UplinkReader
 from enforce.links.saved import NAME as UPLINKS_NAME
 from enforce.links.saved import give_back
-from enforce.links.shaper import Shaper
 from enforce.links.uplink import ifindex_of
 from forecast.fallback import fallback_profile
 
@@ -85,19 +85,20 @@ def running(count: int) -> Iterator[Daemon]:
 def settle(daemon: Daemon) -> None:
     """Make all classes, some at each read, and tick until nothing changes."""
     record, n_changes = ticked(daemon), 1
-    n_classless = int(np.isnan(record.sample.network.in_ceil).sum())
-    while n_classless:
-        progress(f"settling: {n_classless} classes to be made")
-        network = shaper_of(daemon).read(record.sample.cgroup_id)
-        n_classless = int(np.isnan(network.in_ceil).sum())
-    while n_changes:
-        n_changes = int(sum(map(len, ticked(daemon).changes)))
+    network = record.sample.network
+    while n_classless := int(np.isnan(network.in_ceil).sum()):
+        progress(f"settling: {n_classless} classes to be made or read")
+        time.sleep(0.5)  # a reading may be late
+        network = uplinks_of(daemon).read(record.sample.cgroup_id)
+    while n_changes or LATE in record.problems:
+        record = ticked(daemon)
+        n_changes = int(sum(map(len, record.changes)))
         progress(f"settling: {n_changes} limits written")
 
 
-def shaper_of(daemon: Daemon) -> Shaper:
+def uplinks_of(daemon: Daemon) -> UplinkReader:
     """Return what reads and writes classes."""
-    found: Shaper = daemon._kernel.sampler._shaper  # type: ignore[attr-defined]
+    found: UplinkReader = daemon._kernel.sampler._uplinks  # type: ignore[attr-defined]
     return found
 
 
@@ -112,7 +113,7 @@ def ticked(daemon: Daemon) -> TickRecord:
 def parts_ms(daemon: Daemon, rounds: int) -> dict[str, float]:
     """Return the time that each part of a tick takes."""
     watch, kernel = Stopwatch(time.perf_counter), daemon._kernel
-    watch.wrap("network", shaper_of(daemon), "read")
+    watch.wrap("network", uplinks_of(daemon), "read")  # what a tick waits for
     watch.wrap("sample", kernel.sampler, "read")
     watch.wrap("write", kernel.applier, "apply", "protect_root", "written_beside")
     watch_parts(watch, daemon._loop)

@@ -93,6 +93,31 @@ def test_a_control_without_its_controller_is_refused(applier: Applier, cgroup_ro
     assert "not enabled" in outcomes.why[0]
 
 
+@pytest.mark.parametrize("most_open_files", [0, 4096], ids=["visited", "kept-open"])
+def test_a_cgroup_that_was_made_since_the_sample_is_not_written_before_it_is_sampled(
+    cgroup_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_open_files: int
+) -> None:
+    monkeypatch.setattr("enforce.sampler.raise_open_files_limit", lambda _: most_open_files)
+    calm, spiky = (cgroup_root / "root" / name for name in ("calm", "spiky"))
+    with closing(Agent(tmp_path, cgroup_root / "root", learning_s=60, tick_s=0.05)) as agent:
+        agent.tick()
+        applier = agent.daemon._kernel.applier
+        assert isinstance(applier, Applier)
+        before = calm.stat().st_ino
+        calm.rmdir()
+        calm.mkdir()
+        assert calm.stat().st_ino != before
+        outcomes = write(applier, Control.CPU_WEIGHT, 7, 7)
+        assert outcomes.result.tolist() == [Result.GONE, Result.APPLIED]
+        assert [(one / "cpu.weight").read_text() for one in (calm, spiky)] == ["100\n", "7\n"]
+        spiky.rmdir()  # and who was not there when sampled is new as well
+        agent.tick()
+        spiky.mkdir()
+        outcomes = write(applier, Control.CPU_WEIGHT, 8, 8)
+        assert outcomes.result.tolist() == [Result.APPLIED, Result.GONE]
+        assert [(one / "cpu.weight").read_text() for one in (calm, spiky)] == ["8\n", "100\n"]
+
+
 def test_a_burst_above_the_quota_to_come_is_lowered_first_and_comes_back(
     applier: Applier, cgroup_root: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 What is set up here changes interfaces and the BPF file system: only in the lab.
 """
 
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -10,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyroute2 import IPRoute
-from shaping import CAPACITY, Bench, started
+from shaping import CAPACITY, Bench, rate, started
 from traffic import LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh, take_veth
 
 from enforce.columns import Result
-from enforce.links.libbpf import Library
-from enforce.links.netlink import ClassSocket
+from enforce.links.libbpf import LIBRARY, Library
 from enforce.links.programs import BPFFS, CLASSIFY_IN, PINS
 from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
@@ -37,6 +37,20 @@ def forget_tenants() -> None:
     os.close(tenants)
 
 
+def make_another_version() -> None:
+    """Put a map in the place of the pinned one whose values have another word behind ours."""
+    library = Library()
+    pinned = library.pinned(PINS / "tenants")
+    rows = library.rows(pinned, 8, 8)
+    os.close(pinned)
+    (PINS / "tenants").unlink()
+    other = ctypes.CDLL(LIBRARY).bpf_map_create(1, b"tenants", 8, 12, 1024, None)
+    for at in range(0, len(rows.keys), 8):
+        library.put(other, rows.keys[at : at + 8], rows.values[at : at + 8] + bytes(4))
+    library.pin(other, PINS / "tenants")
+    os.close(other)
+
+
 def run_another_program(bench: Bench) -> None:
     """Have the filter out run another program, under the same name."""
     programs = bench.shaper._programs
@@ -54,19 +68,6 @@ def run_another_program(bench: Bench) -> None:
             name="tidegate_out",
             direct_action=True,
         )
-
-
-def rate(bench: Bench, way: str, seconds: float) -> float:
-    """Return what left the first tenant's class a second, as the class itself counts."""
-    ifindex = ifindex_of(LINK)
-    netlink = ClassSocket()
-    where = ifindex if way == "out" else ifindex_of(ifb_name(ifindex))
-    minor = np.array([0x10])
-    before, began_s = netlink.classes(where).of(minor).bytes[0], time.monotonic()
-    time.sleep(seconds)
-    after, elapsed_s = netlink.classes(where).of(minor).bytes[0], time.monotonic() - began_s
-    netlink.close()
-    return float(after - before) / elapsed_s
 
 
 @pytest.mark.parametrize("way", ["out", "in"])
@@ -95,6 +96,14 @@ def test_a_tenant_has_its_ceil_to_three_per_cent_from_8_to_800_mbit_per_s(
         assert 0.8 * limit < counted[0, 0] / elapsed_s < 1.1 * limit
         assert counted[0, 1] == 0
         assert after.problems == ()
+
+
+def test_a_shaper_that_is_stopped_makes_nothing_more(bench: Bench) -> None:
+    bench.read()
+    sh(f"tc qdisc del dev {LINK} root")
+    bench.shaper.stop()
+    bench.read()
+    assert "htb" not in sh(f"tc qdisc show dev {LINK}")
 
 
 def test_what_is_missing_is_back_at_the_next_read(bench: Bench, traffic: Traffic) -> None:
@@ -177,6 +186,19 @@ def test_a_restart_adopts_classes_and_counters(bench: Bench, traffic: Traffic) -
     assert after.out_bytes[0, 1] >= before.out_bytes[0, 1] > 0
     gained = after.out_offered_bytes[0, 1] - before.out_offered_bytes[0, 1]
     assert 0 <= gained < 8 * MBIT
+
+
+def test_an_upgrade_adopts_classes_from_a_map_of_another_version(bench: Bench) -> None:
+    bench.read()
+    bench.set("out", "ceil", 80 * MBIT, 8 * MBIT)
+    bench.set("in", "ceil", 40 * MBIT, 4 * MBIT)
+    bench.shaper.close()
+    make_another_version()
+    bench.shaper = started(bench.root, bench.record).shaper
+    found = bench.read()
+    assert found.problems == ()
+    assert found.out_ceil.tolist() == [[80 * MBIT, 8 * MBIT]]
+    assert found.in_ceil.tolist() == [[40 * MBIT, 4 * MBIT]]
 
 
 def test_a_rate_above_34_gbit_per_s_is_what_it_says(bench: Bench) -> None:

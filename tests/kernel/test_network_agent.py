@@ -1,6 +1,7 @@
 """The whole agent on a link: it divides, holds, follows, adopts and gives back the network."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,7 +20,10 @@ from agent.record import TickRecord
 from agent.status import status
 from agent.tenant import Kind, Resource
 from enforce.columns import ClassControl
+from enforce.links.classes import Classes
+from enforce.links.netlink import ClassSocket
 from enforce.links.programs import PINS
+from enforce.links.reader import LATE
 from enforce.links.saved import give_back
 from enforce.links.uplink import ifb_name, ifindex_of
 
@@ -140,6 +144,34 @@ def test_an_uplink_is_divided_and_its_limits_held(agent: Agent, traffic: Traffic
     assert out.waiting_bytes is not None
     assert out.waiting_bytes > 0
     assert out.seen_per_s == pytest.approx(80 * MBIT, rel=0.3)
+
+
+def test_ticks_go_on_while_the_kernel_keeps_a_reading_waiting(
+    agent: Agent, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.tick(3)
+    traffic.stream("acme", "out")
+    before = agent.tick_until(lambda r: is_full(r, OUT, 0)).sample.network
+    spent = agent.daemon._loop.ledgers[OUT].spent[0]
+    is_let_through, dumped = threading.Event(), ClassSocket.classes
+
+    def held_up(socket: ClassSocket, ifindex: int) -> Classes:
+        assert is_let_through.wait(60)
+        return dumped(socket, ifindex)
+
+    monkeypatch.setattr(ClassSocket, "classes", held_up)
+    record = agent.tick(6)
+    assert LATE in record.problems
+    assert record.usage.cpu_cores[0] >= 0
+    is_let_through.set()
+    record = agent.tick_until(lambda r: LATE not in r.problems)
+    after, used = record.sample.network, record.resources[OUT].usage[0]
+    passed_bytes = after.out_bytes[0, 0] - before.out_bytes[0, 0]
+    assert used == pytest.approx(passed_bytes / (after.read_at_s - before.read_at_s))
+    assert used <= 1.1 * 80 * MBIT
+    assert agent.daemon._loop.ledgers[OUT].spent[0] - spent == pytest.approx(passed_bytes)
+    assert record.drift is not None
+    assert not record.drift.total
 
 
 def test_nothing_of_cpu_or_memory_is_written_after_what_is_of_an_uplink(agent: Agent) -> None:

@@ -16,7 +16,7 @@ from agent.learned import LEAST_RATIO, MOST_RATIO, Learned
 from agent.tenant import BASIC, Entitlement, Floats, Kind, QosClass, Roster, Tenant
 from agent.uplift import Lift, Windows, ahead_of
 from forecast.fallback import fallback_profile
-from forecast.profile import BOUNDS, LEVELS, Profile, Source
+from forecast.profile import BOUNDS, LEVELS, Numbers, Profile, Source
 from forecast.settings import HORIZONS
 
 QOS = QosClass("gold", 1.0, 0.5, 0, 60.0)
@@ -74,7 +74,7 @@ def profiles(draw: st.DrawFn) -> Profile:
     return Profile(3, LEVELS, grid, grid[6], maximum, np.zeros(SERIES, dtype=np.uint8))
 
 
-def columns(profile: Profile) -> tuple[Floats, ...]:
+def columns(profile: Profile) -> tuple[Numbers, ...]:
     return profile.grid, profile.expected, profile.maximum
 
 

@@ -27,7 +27,7 @@ def led(lengths: Floats, lead: int, seed: int) -> Floats:
     return np.asarray(0.1 + 0.015 * later + np.abs(rng.normal(0.0, 0.05, lengths.shape)))
 
 
-def pinball(outcome: Floats, grid: Floats) -> Floats:
+def pinball(outcome: Floats, grid: NDArray[np.floating]) -> Floats:
     """Return the loss of quantiles (levels, series) at each of LEVELS."""
     above, levels = outcome - grid, LEVELS[:, None]
     return np.asarray(np.maximum(levels * above, (levels - 1) * above))

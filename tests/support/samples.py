@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -50,10 +51,11 @@ def sample(
 def usage(*, cores: Sequence[float], elapsed_s: float = 1.0, **given: Sequence[float]) -> Usage:
     """Return what tenants used, by the names of its columns; all of them are present."""
     size = len(cores)
-    rates = {
+    apart = ("elapsed_s", "is_present", "cpu_cores", "disks_per_s", "network", "network_elapsed_s")
+    rates: dict[str, Any] = {
         f.name: column(*given.get(f.name, [NAN] * size))
         for f in fields(Usage)
-        if f.name not in ("elapsed_s", "is_present", "cpu_cores", "disks_per_s", "network")
+        if f.name not in apart
     }
     return Usage(
         elapsed_s=elapsed_s,

@@ -4,15 +4,18 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 MBIT = 125_000.0
 LINK, PEER, NETNS, OURS, THEIRS, PORT = "up0", "up1", "peer", "10.7.0.1", "10.7.0.2", 5000
+OURS_6, THEIRS_6 = "fd07::1", "fd07::2"
 NAMES = ("acme", "bits")
 SERVER = """
 import socket, sys
 open(sys.argv[1], "w").write(str(__import__("os").getpid())) if sys.argv[1] else None
-listener = socket.create_server((sys.argv[2], int(sys.argv[3])))
+family = socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET
+listener = socket.create_server((sys.argv[2], int(sys.argv[3])), family=family, reuse_port=True)
 print("ready", flush=True)
 while True:
     connection = listener.accept()[0]
@@ -44,10 +47,28 @@ print(receiver.recv(2048).decode(), flush=True)
 """
 SENDER = """
 import socket, sys
-sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+family = socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET
+sender = socket.socket(family, socket.SOCK_DGRAM)
 sender.bind(("", int(sys.argv[1])))
+if sys.argv[6]:  # Hop-by-Hop: six bytes of padding
+    sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_HOPOPTS, bytes((0, 0, 1, 4, 0, 0, 0, 0)))
 for _ in range(int(sys.argv[4])):
-    sender.sendto(b"datagram", (sys.argv[2], int(sys.argv[3])))
+    sender.sendto(b"datagram".ljust(int(sys.argv[5]), b"."), (sys.argv[2], int(sys.argv[3])))
+"""
+FLOOD = """
+import socket, sys, time
+open(sys.argv[1], "w").write(str(__import__("os").getpid())) if sys.argv[1] else None
+family = socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET
+sender, payload = socket.socket(family, socket.SOCK_DGRAM), bytes(1400)
+per_s = float(sys.argv[4]) / (len(payload) + (62 if family == socket.AF_INET6 else 42))
+print("ready", flush=True)
+began_s, sent = time.monotonic(), 0
+while True:
+    owed = int((time.monotonic() - began_s) * per_s) - sent
+    for _ in range(min(owed, 100)):  # who was kept waiting does not make up for all of it
+        sender.sendto(payload, (sys.argv[2], int(sys.argv[3])))
+    sent += owed
+    time.sleep(0.002)
 """
 
 
@@ -63,9 +84,35 @@ def lay_link(root: Path) -> None:
         f"addr add {OURS}/24 dev {LINK}",
         f"link set {LINK} up",
     )
-    ip(f"addr add {THEIRS}/24 dev {PEER}", f"link set {PEER} up", netns=NETNS)
+    ip(
+        f"addr add {THEIRS}/24 dev {PEER}",
+        f"link set {PEER} up",
+        netns=NETNS,
+    )
     for name in NAMES:
         (root / name).mkdir(exist_ok=True)
+
+
+def lay_ipv6() -> None:
+    """Give both ends of the link IPv6 addresses."""
+    sh("modprobe ipv6")
+    ip(f"addr add {OURS_6}/64 dev {LINK} nodad")
+    ip(f"addr add {THEIRS_6}/64 dev {PEER} nodad", netns=NETNS)
+
+
+VLAN, OURS_7, THEIRS_7 = "up0.7", "10.9.0.1", "10.9.0.2"
+
+
+def lay_vlan() -> None:
+    """Give both ends of the link a VLAN; that of this host's is `VLAN`."""
+    sh("modprobe 8021q")
+    for name, address, netns in ((LINK, OURS_7, ""), (PEER, THEIRS_7, NETNS)):
+        ip(
+            f"link add link {name} name {name}.7 type vlan id 7",
+            f"addr add {address}/24 dev {name}.7",
+            f"link set {name}.7 up",
+            netns=netns,
+        )
 
 
 def ip(*commands: str, netns: str = "") -> None:
@@ -105,22 +152,29 @@ def take_veth() -> None:
     sh(f"ip netns del {BOX}")
 
 
-def send_datagrams(to: str, port: int, *, sent_from: int = 0, count: int = 1) -> None:
-    """Let the peer send UDP datagrams to an address and port."""
-    words = [str(sent_from), to, str(port), str(count)]
+def send_datagrams(
+    to: str, port: int, *, sent_from: int = 0, count: int = 1, size: int = 8, options: bool = False
+) -> None:
+    """Let the peer send UDP datagrams to a port; with a hop-by-hop header if `options`."""
+    words = [str(sent_from), to, str(port), str(count), str(size), "hop" * options]
     argv = ["ip", "netns", "exec", NETNS, sys.executable, "-c", SENDER, *words]
     subprocess.run(argv, check=True)
 
 
 class Traffic:
-    """TCP streams between tenants and the peer."""
+    """Streams between tenants and the peer."""
 
     def __init__(self, root: Path) -> None:
         self._root, self._processes, self._port = root, [], PORT  # type: ignore[var-annotated]
 
-    def stream(self, tenant: str, way: str) -> None:
-        """Let a tenant send to the peer or receive from it from now on."""
-        self._between(str(self._root / tenant / "cgroup.procs"), OURS, way)
+    def stream(self, tenant: str, way: str, *, ours: str = OURS, theirs: str = THEIRS) -> None:
+        """Let a tenant send to the peer or receive from it from now on, by TCP."""
+        self._between(str(self._root / tenant / "cgroup.procs"), ours, way, theirs)
+
+    def flood(self, tenant: str, to: str, port: int, bytes_per_s: float) -> None:
+        """Let a tenant send datagrams of 1,400 bytes from now on; "": let the peer."""
+        where = str(self._root / tenant / "cgroup.procs") if tenant else NETNS
+        self._start(FLOOD, [where, to], port, [str(bytes_per_s)])
 
     def stream_of_box(self, way: str) -> None:
         """Let a process in the box behind the veth send to the peer, or receive from it."""
@@ -137,20 +191,22 @@ class Traffic:
                 return str(output.readline()) == "datagram\n"
         return False
 
-    def _between(self, where: str, address: str, way: str) -> None:
+    def _between(self, where: str, address: str, way: str, peer: str = THEIRS) -> None:
         self._port += 1
-        ours = [where, THEIRS if way == "out" else address]
+        ours = [where, peer if way == "out" else address]
         theirs = [NETNS, ours[1]]
         server, client = (theirs, ours) if way == "out" else (ours, theirs)
         self._start(SERVER, server)
         self._start(CLIENT, client)
 
-    def _start(self, program: str, words: list[str], port: int = 0) -> None:
+    def _start(
+        self, program: str, words: list[str], port: int = 0, more: Sequence[str] = ()
+    ) -> None:
         """Run a program in a network namespace, or in a cgroup by its file of processes."""
         place, *rest = words
         where = [] if "/" in place else ["ip", "netns", "exec", place]
         procs = place if "/" in place else ""
-        argv = [*where, sys.executable, "-c", program, procs, *rest, str(port or self._port)]
+        argv = [*where, sys.executable, "-c", program, procs, *rest, str(port or self._port), *more]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
         self._processes.append(process)
         assert process.stdout is not None

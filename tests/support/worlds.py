@@ -112,7 +112,7 @@ class World:
                     for number in LIMITED_BY
                 ),
             ),
-            network=self._network(),
+            network=self.network(),
             **dict.fromkeys(COUNTERS, zero)
             | held
             | {
@@ -123,7 +123,8 @@ class World:
             },
         )
 
-    def _network(self) -> NetColumns:
+    def network(self) -> NetColumns:
+        """Return what is counted on the uplink, and the numbers of its classes."""
         done = self._done[None]
         columns = NetColumns.unknown((UPLINK,), self._count).mapped(np.zeros_like)
         columns = replace(columns, out_bytes=done, in_bytes=done)

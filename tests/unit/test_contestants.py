@@ -19,7 +19,7 @@ from agent.backtest.waiting import WaitingForecaster
 from agent.tenant import Floats
 from forecast.autoets import AutoETSCore
 from forecast.fallback import fallback_profile
-from forecast.profile import Source
+from forecast.profile import Numbers, Source
 from forecast.settings import ForecastSettings
 
 SETTINGS = ForecastSettings(
@@ -47,7 +47,7 @@ def same(found: Tally, expected: Tally) -> None:
     np.testing.assert_allclose(found.bound, expected.bound, rtol=1e-5)
 
 
-def held_against(bounds: list[Floats]) -> Tally:
+def held_against(bounds: list[Numbers]) -> Tally:
     """Return the tally of what was said after step FIRST and each one that followed."""
     outcomes = outcomes_of(demand(), SETTINGS.horizons_steps, FIRST)
     return tallied(outcomes, np.stack(bounds).astype(np.float32))

@@ -51,13 +51,23 @@ def found(folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def test_a_look_back_has_a_row_for_each_class_all_and_the_most_affected(folder: Path) -> None:
-    result = ran(folder, *QUICK, "--set", "modes.cpu=strict", "--set", "log.level=debug")
+    result = ran(
+        folder,
+        *QUICK,
+        "--set",
+        "modes.cpu=strict",
+        "--set",
+        "log.level=debug",
+        "--set",
+        "emergency.grant_s=45",
+    )
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 100
     assert lines[0].startswith("cpu of this host from ")
     assert lines[0].endswith(" UTC, the fallback rule's forecasts")
     assert lines[1] == "60 steps of 1m, 5 of them not recorded, after 2h of warm-up"
+    assert lines.pop(6) == "  emergency.grant_s=45 (no effect here)"
     assert lines[2:6] == [
         "as configured: elastic mode, 0.90 cores to divide",
         "with --set: strict mode, 0.90 cores to divide",

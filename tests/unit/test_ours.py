@@ -1,5 +1,7 @@
 """tidegate's own run in a backtest: the daemon's policy, forecaster and loop, on a case."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from cases import case, drawn
@@ -8,9 +10,10 @@ from agent.allocation import Mode
 from agent.backtest.engine import OneResource, RuleForecaster, steps_of
 from agent.backtest.host import Evidence
 from agent.backtest.ours import (
+    all_forecasts,
     config_of,
     course_of,
-    foreseen,
+    forecasts_ahead,
     our_steps,
     our_steps_closed,
     replay_forecast_settings,
@@ -54,7 +57,7 @@ def test_forecasts_that_are_made_once_are_those_that_would_be_made_along_the_way
     capacity = 3 * host.peak
     once = course_of(
         host,
-        our_steps(host, capacity, Mode.STRICT, foreseen(host, lambda _: None)),
+        our_steps(host, capacity, Mode.STRICT, all_forecasts(host, lambda _: None)),
         capacity,
         _deaf,
     )
@@ -73,6 +76,19 @@ def test_forecasts_that_are_made_once_are_those_that_would_be_made_along_the_way
     assert not np.allclose(once.upper[:15], rule.upper[:15], equal_nan=True)
 
 
+def test_a_replay_beside_its_forecasts_is_the_one_after_them() -> None:
+    host = case(drawn(40, 3), warm_up=10)
+    told: list[int] = []
+    with forecasts_ahead(host, told.append) as ahead:
+        beside = course_of(host, our_steps(host, 1.0, Mode.STRICT, ahead), 1.0, _deaf)
+        log = ahead.log()
+    after = course_of(host, our_steps(host, 1.0, Mode.STRICT, log), 1.0, _deaf)
+    assert sum(told) == len(host.demand)
+    for column in fields(beside):
+        values = (getattr(course, column.name) for course in (beside, after))
+        np.testing.assert_array_equal(*values)
+
+
 def test_the_future_changes_nothing_that_was_decided_before() -> None:
     demand = np.minimum(drawn(60, 3), 0.8)
     other = demand.copy()
@@ -80,7 +96,7 @@ def test_the_future_changes_nothing_that_was_decided_before() -> None:
     courses = []
     for wanted in (demand, other):
         host = case(wanted, warm_up=10)
-        said = foreseen(host, _deaf)
+        said = all_forecasts(host, _deaf)
         courses.append(course_of(host, our_steps(host, 2.0, Mode.STRICT, said), 2.0, _deaf))
     # Step 40 is the first that differs; its limit was decided before.
     for column in ("limit", "guaranteed", "upper", "expected"):
@@ -91,7 +107,7 @@ def test_the_future_changes_nothing_that_was_decided_before() -> None:
 
 def test_a_closed_loop_shows_the_forecaster_less() -> None:
     host = case(np.tile([[1.0, 3.0]], (60, 1)) * np.linspace(0.2, 1.0, 60)[:, None], warm_up=10)
-    open_steps = our_steps(host, 1.5, Mode.STRICT, foreseen(host, _deaf))
+    open_steps = our_steps(host, 1.5, Mode.STRICT, all_forecasts(host, _deaf))
     seen = course_of(host, open_steps, 1.5, _deaf)
     closed = course_of(host, our_steps_closed(host, 1.5, Mode.STRICT, are_fitted=True), 1.5, _deaf)
     assert not np.allclose(seen.upper, closed.upper)
@@ -111,8 +127,8 @@ def test_one_resource_is_forecast_and_others_are_gaps() -> None:
         narrowed.rearrange(np.arange(n_series))
 
 
-def test_what_is_foreseen_comes_from_fitted_models() -> None:
-    said = foreseen(case(drawn(60, 2)), _deaf)
+def test_what_is_forecast_comes_from_fitted_models() -> None:
+    said = all_forecasts(case(drawn(60, 2)), _deaf)
     assert said.grid.shape == (60, len(said.levels), 2)
     assert said.grid.dtype == np.float32
     assert (said.source[-1] == Source.LIVE).all()

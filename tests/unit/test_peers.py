@@ -41,6 +41,8 @@ def test_the_peers_are_the_ones_that_are_documented() -> None:
         "static",
         "last",
         "max-1h",
+        "max-3h",
+        "max-24h",
         "n-sigma",
         "borg-default",
         "rc-like",
@@ -74,10 +76,13 @@ def test_the_last_value_gets_a_fifth_on_top() -> None:
     assert last_of(peer("last"), [5.0, 2.0]) == pytest.approx(2.4)  # 1.2 x 2
 
 
-def test_the_maximum_forgets_what_is_more_than_an_hour_old() -> None:
-    # 4 steps of 900 s are an hour: {5, 1, 2, 3} first, then {1, 2, 3, 2}.
-    assert last_of(peer("max-1h", step_s=900.0), [5.0, 1.0, 2.0, 3.0]) == 5.0
-    assert last_of(peer("max-1h", step_s=900.0), [5.0, 1.0, 2.0, 3.0, 2.0]) == 3.0
+# 4 steps are the whole window: {5, 1, 2, 3} first, then {1, 2, 3, 2}.
+@pytest.mark.parametrize(
+    ("name", "step_s"), [("max-1h", 900), ("max-3h", 2700), ("max-24h", 21600)]
+)
+def test_the_maximum_forgets_what_is_older_than_its_window(name: str, step_s: float) -> None:
+    assert last_of(peer(name, step_s=step_s), [5.0, 1.0, 2.0, 3.0]) == 5.0
+    assert last_of(peer(name, step_s=step_s), [5.0, 1.0, 2.0, 3.0, 2.0]) == 3.0
 
 
 def test_n_sigma_is_the_mean_plus_five_sample_deviations() -> None:

@@ -49,19 +49,31 @@ def test_series_can_be_put_in_a_new_order() -> None:
         assert forecaster.answered(2, np.array([5.0, 1.0])).expected == pytest.approx([5.0, 1.0])
 
 
+def test_steps_and_answers_that_fill_both_pipes_pass_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.child._PIPE_BYTES", 4096)  # of 8 kB a step, 300 kB an answer
+    n_series, steps = 2000, range(1, 5)
+    with WaitingForecaster(SETTINGS, command=QUICK, patience_s=60.0) as forecaster:
+        forecaster.reset(n_series, np.empty((0, n_series)))
+        for step in steps:
+            forecaster.ask(step, values(n_series, step))
+        assert [forecaster.answer(step).step for step in steps] == list(steps)
+
+
 @pytest.mark.parametrize(
-    ("command", "word"),
+    ("command", "patience_s", "word"),
     [
-        (DIES, "the forecaster ended|closed its input"),
-        (SILENT, "did not answer for 0.5 s"),
-        (MUTE_AFTER_HELLO, "did not answer for 0.5 s"),
-        (python("print('x' * 100, flush=True); input()"), "made no sense: not of version"),
-        (("/no/such/program",), "cannot be started"),
+        (DIES, 60.0, "the forecaster ended|closed its input"),
+        (SILENT, 0.5, "did not answer for 0.5 s"),
+        (MUTE_AFTER_HELLO, 0.5, "did not answer for 0.5 s"),
+        (python("print('x' * 100, flush=True); input()"), 60.0, "made no sense: not of version"),
+        (("/no/such/program",), 60.0, "cannot be started"),
     ],
 )
-def test_a_child_that_fails_is_an_error(command: tuple[str, ...], word: str) -> None:
-    patience_s = 0.5 if "0.5 s" in word else 60.0  # starting Python may take long
-
+def test_a_child_that_fails_is_an_error(
+    command: tuple[str, ...], patience_s: float, word: str
+) -> None:
     def talk() -> None:
         with WaitingForecaster(SETTINGS, command=command, patience_s=patience_s) as forecaster:
             forecaster.reset(2, np.empty((0, 2)))
