@@ -14,8 +14,8 @@ from agent.backtest.figures import SLACK
 from agent.backtest.ours import Tell, all_forecasts, our_steps
 from agent.backtest.protocol import CLASS_SHARES, Case
 from agent.backtest.rivals import peer_outcome, recommended
-from agent.backtest.score import misses
-from agent.tenant import Floats, Ints
+from agent.backtest.score import misses, steps_by_class
+from agent.tenant import Bools, Floats
 
 Trial = Callable[[int], bool]
 
@@ -94,18 +94,18 @@ class Promises:
     def __init__(self, case: Case) -> None:
         self._class_of, self._slack = case.class_of, SLACK[case.resource]
         self._classes = len(case.classes)
-        steps = self._by_class((~np.isnan(case.evaluated)).sum(axis=0))
+        steps = self._by_class(~np.isnan(case.evaluated))
         slo = np.array([SLO[qos.name] for qos in case.classes])
         self._may_miss = (1.0 - slo) * steps + _ROUNDING
         self._missed = np.zeros(self._classes)
 
     def are_kept(self, demand: Floats, served: Floats) -> bool:
         """Count more steps (steps, tenants); say whether no promise is broken so far."""
-        self._missed += self._by_class(misses(demand, served, self._slack).sum(axis=0))
+        self._missed += self._by_class(misses(demand, served, self._slack))
         return bool((self._missed <= self._may_miss).all())
 
-    def _by_class(self, counts: Ints) -> Floats:
-        return np.asarray(np.bincount(self._class_of, counts, self._classes), dtype=np.float64)
+    def _by_class(self, is_counted: Bools) -> Floats:
+        return steps_by_class(is_counted, self._class_of, self._classes)
 
 
 def _most_that_fit(fits: Trial, most: int) -> int:

@@ -42,14 +42,6 @@ class Passed:
     tick: ResourceTick  # what was decided before the step
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """What became of demand, shape (steps, tenants): limits in force, and what was served."""
-
-    limit: Floats
-    served: Floats
-
-
 class RuleForecaster:
     """No model at all: keeps recent steps, from which the loop's own fallback rule is computed."""
 
@@ -145,14 +137,6 @@ class OneResource:
         wide = np.full((*columns.shape[:-1], self._n_series), filler, dtype=columns.dtype)
         wide[..., self._cut] = columns
         return wide
-
-
-def replayed(
-    demand: Floats, setting: Setting, *, forecaster: Forecasting, evidence: Evidence
-) -> Replay:
-    """Run all of `demand` under the control loop; see `steps_of`."""
-    steps = list(steps_of(demand, setting, forecaster=forecaster, evidence=evidence))
-    return Replay(np.stack([s.limit for s in steps]), np.stack([s.served for s in steps]))
 
 
 def steps_of(

@@ -66,7 +66,6 @@ def figures_of(case: Case, outcome: Outcome, capacity: float, is_entitled: Bools
         limit=outcome.limit,
         step_s=case.step_s,
         capacity=capacity,
-        weights=np.ones(len(case.tenants)),
         slack=SLACK[case.resource],
     )
     by_class = _class_figures(run, case)

@@ -134,7 +134,6 @@ def _runs(hindsight: Hindsight, replays: Sequence[Replayed]) -> list[Run]:
             limit=limit,
             step_s=recording.step_s,
             capacity=config.capacity[resource],
-            weights=np.ones(len(recording.tenants)),
             slack=SLACK[resource],
         )
 
@@ -168,7 +167,6 @@ def _only(run: Run, places: Ints) -> Run:
         demand=run.demand[:, places],
         served=run.served[:, places],
         limit=run.limit[:, places],
-        weights=run.weights[places],
     )
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from agent.tenant import Bools, Floats, Ints
 
-_SLACK = 1e-3  # cores: less than that is not missed
 _CHANGE_FRACTION = 1e-9  # of the limit before: less than that is rounding
 _BAD_FRACTION = 0.01  # of a tenant's steps
 _S_PER_HOUR = 3600.0
@@ -21,8 +20,7 @@ class Run:
     limit: Floats  # (steps, tenants) in force during the step; inf is none
     step_s: float
     capacity: float
-    weights: Floats  # (tenants,) what a promise to a tenant counts
-    slack: float = _SLACK  # what a step may miss in the base unit and still count as served
+    slack: float  # what a step may miss in the base unit and still count as served
 
     @property
     def unmet(self) -> Floats:
@@ -57,9 +55,8 @@ def violated_fraction(run: Run) -> float:
 
 def violated_fraction_by_class(run: Run, class_of: Ints, classes: int) -> Floats:
     """Return the same of each class, NaN where it has no tenant; class_of (tenants,) from 0."""
-    violated = run.is_violated.sum(axis=0).astype(np.float64)
-    steps = run.is_present.sum(axis=0).astype(np.float64)
-    return _ratios(_sums(violated, class_of, classes), _sums(steps, class_of, classes))
+    violated = steps_by_class(run.is_violated, class_of, classes)
+    return _ratios(violated, steps_by_class(run.is_present, class_of, classes))
 
 
 def unmet_fraction_by_class(run: Run, class_of: Ints, classes: int) -> Floats:
@@ -108,13 +105,14 @@ def fairness_by_class(run: Run, class_of: Ints, classes: int) -> Floats:
 
 
 def attainment_by_class(run: Run, class_of: Ints, classes: int) -> Floats:
-    """Return the share of each class's tenant-steps that are served in full, pooled by weight.
+    """Return the share of each class's steps that are served in full, NaN where it has none."""
+    kept = steps_by_class(run.is_present & ~run.is_violated, class_of, classes)
+    return _ratios(kept, steps_by_class(run.is_present, class_of, classes))
 
-    A tenant-step counts as much as its tenant weighs; NaN where the class weighs nothing.
-    """
-    kept = (run.is_present & ~run.is_violated).sum(axis=0) * run.weights
-    promised = run.is_present.sum(axis=0) * run.weights
-    return _ratios(_sums(kept, class_of, classes), _sums(promised, class_of, classes))
+
+def steps_by_class(is_counted: Bools, class_of: Ints, classes: int) -> Floats:
+    """Return how many steps (steps, tenants) are counted of each class, pooled over its tenants."""
+    return _sums(is_counted.sum(axis=0).astype(np.float64), class_of, classes)
 
 
 def _fairness(run: Run, part: Floats, wants: Bools, is_member: Bools) -> float:

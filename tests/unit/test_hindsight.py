@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from cases import drawn
 from pasts import STEP_S, record, write_files
+from replays import Replay, replayed
 
 from agent.allocation import Mode
-from agent.backtest.engine import OneResource, RuleForecaster, Setting, steps_of
+from agent.backtest.engine import OneResource, RuleForecaster, Setting
 from agent.backtest.hindsight import (
     Hindsight,
     HindsightError,
     OverrideError,
-    Replayed,
     Request,
     held,
     prepared,
@@ -80,7 +80,7 @@ def reported(hindsight: Hindsight) -> HindsightReport:
 
 def of_the_whole_host(
     config: Config, demand: np.ndarray, resource: Resource, forecaster: Forecasting | None
-) -> Replayed:
+) -> Replay:
     """Replay under everything that is configured: disks, memory and all."""
     periods = replace(config.periods, tick_s=STEP_S, step_s=STEP_S, learning_s=0.0)
     config = replace(config, periods=periods)
@@ -91,8 +91,7 @@ def of_the_whole_host(
     narrowed = OneResource(
         forecaster or RuleForecaster(), resource, len(roster), foreseen=policy.foreseen
     )
-    steps = list(steps_of(demand, setting, forecaster=narrowed, evidence=evidence))
-    return Replayed(np.stack([s.limit for s in steps]), np.stack([s.served for s in steps]))
+    return replayed(demand, setting, forecaster=narrowed, evidence=evidence)
 
 
 def test_all_that_was_recorded_before_the_time_asked_for_is_warm_up(prepare: Prepared) -> None:

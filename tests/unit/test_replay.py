@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from replays import Replay, replayed
 
 from agent.allocation import Mode
-from agent.backtest.engine import Replay, RuleForecaster, Setting, replayed
+from agent.backtest.engine import RuleForecaster, Setting
 from agent.backtest.host import Evidence, SimulatedHost
 from agent.cycle import Policy
 from agent.emergency import EmergencySettings

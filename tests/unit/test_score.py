@@ -1,7 +1,5 @@
 """What is reported of a run, on examples worked out by hand."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -32,7 +30,7 @@ def a_run(
         limit=np.full_like(wanted, np.inf) if limit is None else np.array(limit, dtype=np.float64),
         step_s=step_s,
         capacity=8.0,
-        weights=np.array([1.0, 3.0, 2.0])[: wanted.shape[1]],
+        slack=1e-3,
     )
 
 
@@ -111,12 +109,12 @@ def test_all_who_get_nothing_are_treated_alike() -> None:
     assert fairness_by_class(run, np.zeros(3, dtype=np.int64), 1)[0] == 1.0
 
 
-def test_attainment_counts_tenant_steps_by_weight() -> None:
-    # Class 0: 3 of 4 steps at weight 1 and 3 of 4 at weight 3; class 1: 3 of 4.
-    np.testing.assert_allclose(attainment_by_class(RUN, CLASS_OF, 2), [0.75, 0.75])
-    # 1 of 1 at weight 1, 0 of 1 at weight 3.
-    run = a_run([[1, 1]], [[1, 0]])
-    np.testing.assert_allclose(attainment_by_class(run, np.array([0, 0]), 1), [0.25])
+def test_attainment_is_what_is_served_in_full_of_a_classes_steps() -> None:
+    # Class 0: 3 of 4 steps of either tenant; class 1: 3 of 4; class 2 has nobody.
+    expected = [6 / 8, 3 / 4, np.nan]
+    np.testing.assert_allclose(attainment_by_class(RUN, CLASS_OF, 3), expected)
+    run = a_run([[1, 1], [np.nan, 1]], [[1, 0], [np.nan, 0]])
+    np.testing.assert_allclose(attainment_by_class(run, np.array([0, 0]), 1), [1 / 3])
 
 
 def test_steps_of_the_absent_count_nowhere() -> None:
@@ -129,7 +127,6 @@ def test_steps_of_the_absent_count_nowhere() -> None:
     run, limit = RUN, np.arange(12.0).reshape(4, 3) + 1
     moving = a_run(run.demand, run.served, limit)
     seen = a_run(longer(run.demand), longer(run.served), np.pad(limit, (0, 1), constant_values=7.0))
-    seen = replace(seen, weights=np.array([1.0, 3.0, 2.0, 9.0]))
     class_of = np.array([0, 0, 1, 1])
     for figure in (
         unmet_fraction,
