@@ -109,46 +109,6 @@ def test_a_throttled_tenant_is_not_starved_for_ever() -> None:
     assert found.served[44:, 0] == pytest.approx(2.0)
 
 
-class RawUsage(Evidence):
-    """Hides from the agent that the first tenant is throttled: usage is all that it sees of it."""
-
-    def throttled_cores(self, demand: Floats, served: Floats, limit: Floats) -> Floats:
-        throttled = Evidence.throttled_cores(self, demand, served, limit).copy()
-        throttled[0] = 0.0
-        return throttled
-
-
-def crowd() -> Floats:
-    """Return a steady tenant among twelve bursty ones, of whom two squeeze it for 40 steps."""
-    generator = np.random.default_rng(3)
-    is_busy = generator.random((200, 12)) < 0.12
-    bursty = np.where(is_busy, generator.uniform(0.5, 3.0, is_busy.shape), 0.05)
-    bursty[:40, :2] = 3.9
-    return np.column_stack((np.full(200, 2.0), bursty))
-
-
-@pytest.mark.parametrize(
-    ("evidence", "least", "most"), [(Evidence(False), 1.5, 2.0), (RawUsage(False), 0.2, 0.5)]
-)
-def test_a_forecaster_that_sees_raw_usage_starves_a_throttled_tenant_for_ever(
-    evidence: Evidence, least: float, most: float
-) -> None:
-    """Closed loop, strict.  What it was served becomes what it is thought to want, and is given."""
-    setting = Setting(roster(*[SILVER] * 13), policy(6.0, Mode.STRICT), Resource.CPU, STEP_S)
-    found = replayed(crowd(), setting, forecaster=RuleForecaster(), evidence=evidence)
-    for part in (slice(60, 130), slice(130, 200)):  # it does not get over it
-        assert least < found.served[part, 0].mean() < most
-
-
-def test_nobody_stands_still_for_its_debt() -> None:
-    """It wants four times its share all the time: it keeps half of that share at the least."""
-    setting = Setting(roster(*[SILVER] * 13), policy(6.0, Mode.STRICT), Resource.CPU, STEP_S)
-    found = replayed(
-        crowd(), setting, forecaster=RuleForecaster(), evidence=Evidence(is_exact=False)
-    )
-    assert found.served[60:, 0].min() > 0.49 * 6.0 / 13
-
-
 @pytest.mark.parametrize("is_exact", [True, False])
 def test_a_tenant_that_is_away_is_not_one_that_wants_nothing(is_exact: bool) -> None:
     demand = np.full((40, 2), 1.5)
