@@ -266,12 +266,27 @@ def _balance(case: Case) -> str:
         most = tokens_text(kind, case.burst / case.allowance)
         return f"{amount} {token} in debt, of at most {most}: {_brought_down(case)}."
     most = tokens_text(kind, case.burst)
-    said = f"{amount} of {most} {token} banked: that is its priority"
+    said = f"{amount} of {most} {token} banked{_worth(case)}"
     if case.allowance <= 1.0 + NOTICEABLE:
         return f"{said}."
     return (
         f"{said}. It may bank {case.allowance:.2f} times what its class may, "
         "for what it has left of its tokens in the last hour."
+    )
+
+
+def _worth(case: Case) -> str:
+    """Say what a bank buys: how long it pays for what is expected, and what that makes of weight.
+
+    2^(credit * pressure), with a credit of 1 for what pays for a minute or more.
+    """
+    if round(case.credit, 2) <= 0:
+        return ", which buys no priority"
+    minutes = "a minute" if case.credit >= 1 else f"{case.credit:.2f} of a minute"
+    at_least = " or more" if case.credit >= 1 else ""
+    return (
+        f", worth {minutes}'s expected demand{at_least}: "
+        f"weight x {case.priority:.2f} at this pressure"
     )
 
 
