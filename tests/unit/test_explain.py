@@ -189,6 +189,16 @@ def test_a_grant_that_is_taken_back_and_a_pool_that_is_kept_are_explained() -> N
     )
 
 
+def test_a_grant_of_which_nothing_is_lent_now_is_still_a_grant() -> None:
+    """Its tenant is not short in this tick, or others came first."""
+    one = record()
+    cpu = replace(one.resources[CPU], emergency=np.zeros(5))
+    answer = explained("web", replace(one, resources={**one.resources, CPU: cpu}))
+    assert step(answer, 0, "emergency") == (
+        "a grant for another 21 s, of which it has nothing now."
+    )
+
+
 def test_what_would_read_as_nothing_is_not_said() -> None:
     one = record()
     cpu = replace(
