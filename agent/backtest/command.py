@@ -55,8 +55,8 @@ factors times the peak of the sum of demand.
 
 \b
 Policies: tidegate, and twelve peers (docs/backtest.md names their sources)
-  static last max-1h max-3h max-24h n-sigma borg-default rc-like max-predictors
-  autopilot
+  static last max-1h max-3h max-24h n-sigma borg-default rc-like
+  max-predictors autopilot
   vpa koordinator (of cpu and memory only)
 References, which know what no policy can know
   weights  weights by class without any cap: serve whatever is wanted while
