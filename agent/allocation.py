@@ -13,11 +13,12 @@ from agent.emergency import EmergencySettings, Grants, Need, granted
 from agent.fairness import filled, levelled
 from agent.placement import DemandQuantiles, Placement, placed
 from agent.pools import Guarantee, Prospect, guarantee
-from agent.tenant import Bools, Floats, Terms
+from agent.tenant import Bools, Floats, Ints, Terms
 
 # Balance buys priority: a full bank doubles a tenant's weight in certain shortage, full debt leaves
-# it a quarter.  With 16, 4 and 1.5 strict limits left 11.5, 8.6 and 7.8 % of demand unmet on a
-# trace at 0.9 x its peak; elastic, who had kept within its share lost nothing, with 16 and 4 alike.
+# it a quarter.  With a debt's base of 16, 4 and 1.5, strict limits left 11.5, 8.6 and 7.8 % of
+# demand unmet on a trace at 0.9 x its peak.  In elastic mode who had kept within its share lost
+# nothing with 16 nor with 4, so that 4 protects it as well and wastes less.
 _CREDIT_BASE, _DEBT_BASE = 2.0, 4.0
 _CROWDED_FROM = 0.8
 # The deepest debt keeps half of what is guaranteed beyond the floor: with nothing, a steady tenant
@@ -67,6 +68,7 @@ class Claims:
     hold: Floats
     is_foreseen: bool = False  # the forecast has already seen the last tick's demand
     is_spent: bool = True  # what is lent is back with the next tick; memory is not
+    in_use: Floats | None = None  # NaN where unknowable; of what is held, not spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,20 @@ class Allocation:
     elasticity: float
     marginal_need: float
     grants: Grants
+    preempted_by: Ints  # who of a better rank ended a tenant's grant in this tick; -1 is nobody
+    credit: Floats  # what the balance is worth, from -1 to 1
+    priority: Floats  # by what that multiplies the weight at this pressure
+
+    @property
+    def promised(self) -> Floats:
+        """Return what weights are to keep at any instant: guaranteed and emergency parts.
+
+        With a grant no more than the share: guarantees and grants may take up all of the capacity,
+        and where least shares do not fit beside them, both are cut.
+        """
+        if not self.emergency.any():
+            return self.guarantee.amount
+        return np.minimum(self.guarantee.amount + self.emergency, self.share)
 
 
 def allocate(
@@ -109,7 +125,8 @@ def allocate(
         capacity=capacity,
         emergency_fraction=emergency.fraction,
     )
-    weight = claims.terms.weight * priority(claims.credit * pressure)
+    factor = priority(claims.credit * pressure)
+    weight = claims.terms.weight * factor
     lower = _held(claims, promised.amount, capacity)
     # What cannot be taken back now goes before what is kept for emergencies.
     pool = min(promised.emergency_pool, max(capacity - float(lower.sum()), 0.0))
@@ -125,17 +142,12 @@ def allocate(
     # where the host does not need it itself.
     is_lent = claims.is_spent and not is_pool_withheld
     placement = place(capacity if is_lent else capacity - pool)
-    need = Need(
-        shortfall=np.minimum(_known(claims.demand), claims.ceiling) - placement.limit,
-        # What the forecast has seen of it is in the placement already.
-        is_hit=claims.is_hit & (not claims.is_foreseen),
-        is_enforced=claims.is_enforced,
-        is_in_debt=claims.credit < 0,
-        rank=claims.terms.emergency_rank,
-        weight=claims.terms.weight,
-    )
-    amount, grants = granted(
-        grants, need, pool=pool, settings=emergency, is_withheld=is_pool_withheld
+    amount, grants, preempted_by = granted(
+        grants,
+        _need(claims, placement.limit, is_pool_withheld=is_pool_withheld),
+        pool=pool,
+        settings=emergency,
+        is_withheld=is_pool_withheld,
     )
     if is_lent and amount.any():
         placement = place(capacity - float(amount.sum()))
@@ -150,11 +162,38 @@ def allocate(
         opportunistic=limit - promised.amount - amount,
         emergency=amount,
         limit=limit,
-        share=shares(promised.amount, weight, claims.ceiling, capacity),
+        share=shares(promised.amount, weight, claims.ceiling, capacity, emergency=amount),
         pressure=pressure,
         elasticity=max(1.0, float(limit.sum()) / capacity) if capacity > 0 else 1.0,
         marginal_need=placement.marginal_need,
         grants=grants,
+        preempted_by=preempted_by,
+        credit=claims.credit,
+        priority=factor,
+    )
+
+
+def _need(claims: Claims, placed_limit: Floats, *, is_pool_withheld: bool) -> Need:
+    """Say who hit its limit unexpectedly, and by how much its demand exceeds what was placed.
+
+    Unexpectedly is: in demand that the forecast at hand, of the last step that closed, has not
+    seen yet.  What it has seen is in the placement already.  It is not whether the demand exceeds
+    the forecast's bounds: who is short step after step, since there is not enough for all, hits its
+    limit anew each time.  It gets a grant for `grant_s`, less and less of it for `cooldown_s`, and
+    then another, in turns with others of its rank.
+
+    What the host itself needs of memory is the host's at once, but for what is in use already.
+    """
+    wanted = _known(claims.demand)
+    if is_pool_withheld and not claims.is_spent and claims.in_use is not None:
+        wanted = np.fmin(wanted, claims.in_use)
+    return Need(
+        shortfall=np.minimum(wanted, claims.ceiling) - placed_limit,
+        is_hit=claims.is_hit & (not claims.is_foreseen),
+        is_enforced=claims.is_enforced,
+        is_in_debt=claims.credit < 0,
+        rank=claims.terms.emergency_rank,
+        weight=claims.terms.weight,
     )
 
 
@@ -233,28 +272,36 @@ def opened(
     return np.maximum(limit, np.minimum(claims.hold, claims.ceiling))
 
 
-def shares(guaranteed: Floats, weight: Floats, ceiling: Floats, capacity: float) -> Floats:
-    """Divide the whole capacity into parts that keep each guarantee at any instant.
+def shares(
+    guaranteed: Floats, weight: Floats, ceiling: Floats, capacity: float, *, emergency: Floats
+) -> Floats:
+    """Divide the whole capacity into parts that keep each guarantee and grant at any instant.
 
-    Each tenant's part is its weighted share, or its guaranteed amount where that is more; since
-    the parts sum to the capacity, weights proportional to them give every tenant at least its
-    guarantee however hard the others compete.  (Guaranteed amounts with a weighted share of the
-    rest on top would favour who is expected to use much over who has saved up.)
+    Emergency grants are taken off first.  Of the rest each tenant's part is its weighted share, or
+    its guaranteed amount where that is more; its grant comes on top, so that it has more for it
+    also where its weighted share is above what it is guaranteed.  Since the parts sum to the
+    capacity, weights proportional to them give every tenant at least what it is promised, however
+    hard the others compete.  (Guaranteed amounts with a weighted share of the rest on top would
+    favour who is expected to use much over who has saved up.)
 
     Nobody stands still: `LEAST_SHARES` of the capacity is for all who are present, alike.  Where
-    guarantees leave less, what they have above it is cut in proportion, to (1 - LEAST_SHARES) of
-    each at worst.
+    guarantees and grants leave less, what they have above it is cut in proportion, to
+    (1 - LEAST_SHARES) of each at worst.
     """
     present = np.where(ceiling > 0, weight, 0.0)
-    promised = _with_least_shares(guaranteed, present > 0, capacity)
-    return levelled(capacity, least=promised, weight=present)
+    promised, lent = _with_least_shares(guaranteed, emergency, present > 0, capacity)
+    return levelled(capacity - float(lent.sum()), least=promised, weight=present) + lent
 
 
-def _with_least_shares(guaranteed: Floats, is_present: Bools, capacity: float) -> Floats:
+def _with_least_shares(
+    guaranteed: Floats, emergency: Floats, is_present: Bools, capacity: float
+) -> tuple[Floats, Floats]:
+    """Return the least shares with what guarantees have above them, and grants, as they fit."""
     least = LEAST_SHARES * capacity * is_present / max(int(is_present.sum()), 1)
     above = np.maximum(guaranteed - least, 0.0)
-    room, wanted = capacity - float(least.sum()), float(above.sum())
-    return least + (above * (room / wanted) if wanted > room else above)
+    room, wanted = capacity - float(least.sum()), float(above.sum() + emergency.sum())
+    kept = room / wanted if wanted > room else 1.0
+    return least + above * kept, emergency * kept
 
 
 def _held(claims: Claims, guaranteed: Floats, capacity: float) -> Floats:

@@ -73,9 +73,10 @@ def grant_events(before: TickRecord | None, after: TickRecord) -> Iterator[Event
             why = _begin_reason(after, resource, position)
             yield _tenant_event("emergency grant", after, resource, position, why)
         for position in np.flatnonzero(is_cooling & ~was_cooling).tolist():
-            is_observed = bool(after.roster.is_observed_only[position])
-            why = _end_reason(tick, position, is_observed=is_observed)
-            yield _tenant_event("emergency grant ends", after, resource, position, why)
+            is_preempted = tick.preempted_by[position] >= 0
+            event = "emergency grant pre-empted" if is_preempted else "emergency grant ends"
+            why = _end_reason(after, tick, position)
+            yield _tenant_event(event, after, resource, position, why)
         for position in np.flatnonzero(was_cooling & ~is_cooling).tolist():
             why = "its cool-down is over"
             yield _tenant_event("emergency grant taken back", after, resource, position, why)
@@ -127,10 +128,13 @@ def _begin_reason(after: TickRecord, resource: Resource, position: int) -> str:
     return f"{held_back} and it is short of what it demands"
 
 
-def _end_reason(tick: ResourceTick, position: int, *, is_observed: bool) -> str:
+def _end_reason(after: TickRecord, tick: ResourceTick, position: int) -> str:
+    if (by := int(tick.preempted_by[position])) >= 0:
+        who = f"{after.roster.names[by]} ({after.roster.qos_names[by]})"
+        return f"{who} is short of what it demands and ranks before it: it gets what is taken back"
     if tick.host_need:
         return f"the host itself needs the pool: {tick.host_need}"
-    if is_observed:
+    if after.roster.is_observed_only[position]:
         return "it is only observed now"
     return "it is in debt" if tick.balance[position] < 0 else "its time is over"
 

@@ -361,6 +361,7 @@ def _claims(
         hold=np.minimum(hold, pinned),
         is_foreseen=seen.is_foreseen,
         is_spent=resource.is_spent,
+        in_use=measured(resource, seen.usage),
     )
     return claims, burst * ledger.allowance
 

@@ -229,21 +229,27 @@ def _opportunistic(case: Case) -> str:
 def _emergency(case: Case) -> str:
     if case.is_observed:
         return "no grant: it has no limit of tidegate's to be raised while it is only observed."
-    if case.cooldown_left_s > 0 and not case.is_more(case.emergency, 0.0):
-        return f"no grant, and none for another {case.cooldown_left_s:.0f} s: one has ended."
+    if not case.is_more(case.emergency, 0.0):
+        return _nothing_granted(case)
     if case.cooldown_left_s > 0:
         return (
             f"{case.text(case.emergency)} of a grant that has ended; it is taken back over another "
             f"{case.cooldown_left_s:.0f} s, and until then there is no other."
         )
-    if not case.is_more(case.emergency, 0.0):
-        if case.host_need:
-            return f"no grant: the pool is kept for the host itself ({case.host_need})."
-        return "no grant."
     return (
         f"{case.text(case.emergency)} granted for another {case.grant_left_s:.0f} s, "
         "since it was held back while short of what it demands."
     )
+
+
+def _nothing_granted(case: Case) -> str:
+    if case.cooldown_left_s > 0:
+        return f"no grant, and none for another {case.cooldown_left_s:.0f} s: one has ended."
+    if case.grant_left_s > 0:
+        return f"a grant for another {case.grant_left_s:.0f} s, of which it has nothing now."
+    if case.host_need:
+        return f"no grant: the pool is kept for the host itself ({case.host_need})."
+    return "no grant."
 
 
 def _limit(case: Case) -> str:
@@ -266,12 +272,27 @@ def _balance(case: Case) -> str:
         most = tokens_text(kind, case.burst / case.allowance)
         return f"{amount} {token} in debt, of at most {most}: {_brought_down(case)}."
     most = tokens_text(kind, case.burst)
-    said = f"{amount} of {most} {token} banked: that is its priority"
+    said = f"{amount} of {most} {token} banked{_worth(case)}"
     if case.allowance <= 1.0 + NOTICEABLE:
         return f"{said}."
     return (
         f"{said}. It may bank {case.allowance:.2f} times what its class may, "
         "for what it has left of its tokens in the last hour."
+    )
+
+
+def _worth(case: Case) -> str:
+    """Say what a bank buys: how long it pays for what is expected, and what that makes of weight.
+
+    2^(credit * pressure), with a credit of 1 for what pays for a minute or more.
+    """
+    if round(case.credit, 2) <= 0:
+        return ", which buys no priority"
+    minutes = "a minute" if case.credit >= 1 else f"{case.credit:.2f} of a minute"
+    at_least = " or more" if case.credit >= 1 else ""
+    return (
+        f", worth {minutes}'s expected demand{at_least}: "
+        f"weight x {case.priority:.2f} at this pressure"
     )
 
 

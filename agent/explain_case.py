@@ -44,6 +44,8 @@ class Case:
     limit: float
     weight: float
     balance: float
+    credit: float
+    priority: float
     burst: float
     allowance: float
     pressure: float
@@ -80,6 +82,8 @@ class Case:
             limit=float(tick.limit[position]),
             weight=float(tick.weight[position]),
             balance=float(tick.balance[position]),
+            credit=float(tick.credit[position]),
+            priority=float(tick.priority[position]),
             burst=float(tick.burst[position]),
             allowance=float(tick.allowance[position]),
             pressure=tick.pressure,

@@ -1,6 +1,7 @@
 """How commands print: JSON indented and whole, lines as wide as the terminal, files whole."""
 
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ def check_writable(path: Path) -> None:
         fail([f"{path}: Is a directory"], EXIT_OUTPUT)
     partial = _partial(path)
     with _unwritable_told(path):
-        partial.touch()
+        partial.touch(exist_ok=False)
         partial.unlink()
 
 
@@ -67,7 +68,8 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
+    """Return a name beside `path` that is nobody else's, also not another run's."""
+    return path.with_name(f".{secrets.token_hex(8)}.partial")
 
 
 @contextmanager

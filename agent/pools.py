@@ -36,6 +36,7 @@ def risk_of(expected: Floats, high: Floats, risk_aversion: Floats) -> Floats:
 
     risk = (1 - aversion) * r / (1 + r), with r = (high - expected)+ / expected the relative width
     of the upper half of the prediction interval: no width, no risk; endless width, 1 - aversion.
+    Where nothing is expected it is 1 - aversion too, of nothing.
     """
     width = np.maximum(high - expected, 0.0)
     total = expected + width
@@ -46,7 +47,11 @@ def risk_of(expected: Floats, high: Floats, risk_aversion: Floats) -> Floats:
 def guarantee(
     terms: Terms, prospect: Prospect, *, capacity: float, emergency_fraction: float
 ) -> Guarantee:
-    """Pre-allocate from the demand profile: floor + min((expected - floor)+ * (1 - risk), fair).
+    """Pre-allocate from the demand profile: its floor to each, and what goes beyond as it fits.
+
+    wanted = min((expected - floor)+ * (1 - risk), (min(fair, ceiling) - floor)+) * (1 - forfeited)
+    amount = floor + wanted, or what there is of it: capacity - emergency_pool - sum(floor) is
+    divided by weighted max-min fairness.
 
     Nobody is promised more than the larger of its floor and its weighted share of the capacity:
     what goes beyond is opportunistic.  Law 2: sum(amount) + emergency_pool <= capacity.

@@ -40,7 +40,7 @@ def sideways(
         weight,
         now,
         may_write & ~is_adopted & ~is_pinned,
-        guaranteed=cpu.amount,
+        guaranteed=decision.resources[Resource.CPU].allocation.promised,
         capacity=capacity_cores,
     )
     lows, floors = in_force.memory_low_bytes, np.floor(memory.floor)
@@ -60,9 +60,12 @@ def rate_changes(
     for resource, part in decision.resources.items():
         control = rate_control_of(resource)
         if control is not None:
-            wanted = np.floor(enforceable(control, part.allocation.guarantee.amount))
+            allocation = part.allocation
+            wanted = np.floor(
+                enforceable(control, allocation.guarantee.amount + allocation.emergency)
+            )
             in_force, most = seen.sample.limit(control), capacity[resource]
-            least = np.floor(part.allocation.guarantee.floor)
+            least = np.floor(allocation.guarantee.floor)
             is_pinned = seen.pins.stands(control, in_force, least=least)
             may_move = may_write & ~is_pinned
             found.append(
@@ -118,9 +121,7 @@ def disk_weight_changes(
             continue
         of_disk = {r: d for r, d in decision.resources.items() if weight_control_of(r) == control}
         part = np.max([d.allocation.share / capacity[r] for r, d in of_disk.items()], axis=0)
-        promised = np.max(
-            [d.allocation.guarantee.amount / capacity[r] for r, d in of_disk.items()], axis=0
-        )
+        promised = np.max([d.allocation.promised / capacity[r] for r, d in of_disk.items()], axis=0)
         part, promised = (one / max(float(one.sum()), 1.0) for one in (part, promised))
         is_adopted = decision.is_learning & (in_force != DEFAULT_WEIGHT)
         floor = np.max([d.allocation.guarantee.floor / capacity[r] for r, d in of_disk.items()], 0)

@@ -45,10 +45,13 @@ class ResourceTick:
     emergency: Floats
     grant_left_s: Floats  # of the emergency grant
     cooldown_left_s: Floats  # in which an ended grant is taken back, and no other is made
+    preempted_by: Ints  # position of who of a better rank ended the grant in this tick, or -1
     limit: Floats  # decided; inf is none
     in_force: Floats  # read from the kernel before this tick's writes; NaN where nothing limits it
     weight: Floats  # kernel weight decided (cpu); NaN for all else
     balance: Floats  # tokens; NaN for resources that are held, not spent
+    credit: Floats  # what the balance is worth, from -1 to 1; NaN likewise
+    priority: Floats  # by what the credit multiplies the weight at this pressure; NaN likewise
     allowance: Floats  # how many times its class's burst that is: 1 to 2
     burst: Floats  # most tokens that can be banked
     quality: Quality | None = None  # of the forecast; None is that nothing has kept score

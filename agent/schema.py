@@ -39,7 +39,8 @@ _CORES = number("cores")
 _SOME_CORES = number("cores", above=0.0)
 _PERCENT = number("per cent", most=100.0)
 _FRACTION = number("a fraction", most=1.0)
-_WEIGHT = number("a weight", above=0.0, most=10_000.0)
+# Such that products of two, and shares by them, stay far from what floats cannot tell from 0.
+_WEIGHT = number("a weight", least=0.001, most=10_000.0)
 _WEIGHT_KEY = Key("weight", _WEIGHT, "weight")
 _PERIOD = seconds(above=0.0)
 

@@ -253,7 +253,7 @@ class ControlLoop:
         """
         may_write = seen.usage.is_present & ~self.roster.is_observed_only
         cpu = decision.resources[Resource.CPU]
-        promised, capacity = cpu.allocation.guarantee.amount, self.policy.capacity
+        promised, capacity = cpu.allocation.promised, self.policy.capacity
         weight = kernel_weights(cpu.allocation.share, promised, capacity[Resource.CPU])
         beside = self._sideways(decision, seen, may_write, weight)
         self._protect_root(seen.sample.in_force.memory_low_bytes, beside[1], may_write)

@@ -8,6 +8,7 @@ since Arrow's own conversions to and from Python would load pandas.
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,7 @@ import pyarrow.parquet
 from agent.backtest.columns import NUMBER_COLUMNS, TENANT, TIME, TenantRows
 from agent.backtest.faults import (
     TraceError,
+    UnwritableError,
     check_header,
     check_n_columns,
     check_target,
@@ -95,7 +97,8 @@ def write_rows(path: Path, tenants: Iterable[TenantRows], *, may_replace: bool =
     The file appears under its name only when it is complete.
 
     Raises:
-        TraceError: The file exists and may not be replaced, or cannot be written.
+        UnwritableError: It cannot be written there.
+        TraceError: The file exists and may not be replaced, or its name is no trace's.
 
     """
     suffix = suffix_of(path)
@@ -106,8 +109,11 @@ def write_rows(path: Path, tenants: Iterable[TenantRows], *, may_replace: bool =
             with partial.open("xb") as stream:
                 n_rows = _written(stream, suffix, tenants)
             partial.replace(path)
+        except OSError as error:
+            raise UnwritableError(path, (error.strerror or str(error)).lower()) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
     return n_rows
 
 

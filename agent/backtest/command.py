@@ -6,6 +6,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,17 @@ _POLICIES = (
     *("tidegate", "static", "last", "max-1h", "max-3h", "max-24h", "n-sigma", "borg-default"),
     *("rc-like", "max-predictors", "vpa", "koordinator", "autopilot", "weights", "oracle"),
 )
+
+
+def _all_numbers(
+    _context: click.Context, _option: click.Parameter, values: tuple[float, ...]
+) -> tuple[float, ...]:
+    """Refuse NaN, which no range leaves out."""
+    if any(map(isnan, values)):
+        raise click.BadParameter("nan is no number")
+    return values
+
+
 _HELP = """Replay TRACE under tidegate's decisions, and under what others use to size
 limits.
 
@@ -43,8 +55,8 @@ factors times the peak of the sum of demand.
 
 \b
 Policies: tidegate, and twelve peers (docs/backtest.md names their sources)
-  static last max-1h max-3h max-24h n-sigma borg-default rc-like max-predictors
-  autopilot
+  static last max-1h max-3h max-24h n-sigma borg-default rc-like
+  max-predictors autopilot
   vpa koordinator (of cpu and memory only)
 References, which know what no policy can know
   weights  weights by class without any cap: serve whatever is wanted while
@@ -105,6 +117,7 @@ or a child process that was lost.
     "factors",
     type=click.FloatRange(_LEAST_FACTOR, _MOST_FACTOR),
     multiple=True,
+    callback=_all_numbers,
     help="Times the peak; may be given several times.  [default: 0.8 0.9 1.0 1.1 1.4]",
 )
 @click.option(

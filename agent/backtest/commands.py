@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent.backtest.kinds import MEANING_OF, Kind
-from agent.exits import EXIT_CODES, fail
+from agent.exits import EXIT_CODES, EXIT_OUTPUT, fail
 from agent.output import print_value
 from agent.units import parse_seconds, seconds_text
 
@@ -110,13 +110,15 @@ def trace() -> None:
 def make(file: Path, *, force: bool, **chosen: Any) -> None:
     """Make a synthetic trace."""
     from agent.backtest.archive import most_rows_made, write_rows
-    from agent.backtest.faults import TraceError
+    from agent.backtest.faults import TraceError, UnwritableError
     from agent.backtest.synthetic import tenants_made
 
     try:
         recipe = _recipe(**chosen)
         _check_rows(recipe, most_rows_made(file))
         n_rows = write_rows(file, tenants_made(recipe), may_replace=force)
+    except UnwritableError as error:
+        fail([str(error)], EXIT_OUTPUT)
     except TraceError as error:
         fail([str(error), error.hint])
     lasting = seconds_text(recipe.n_steps * recipe.step_s)

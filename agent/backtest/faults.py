@@ -33,6 +33,10 @@ class TraceError(Exception):
         super().__init__(_printable(f"{path}: {why}"))
 
 
+class UnwritableError(TraceError):
+    """A trace cannot be written where it should be."""
+
+
 @contextmanager
 def faults_told(path: Path) -> Iterator[None]:
     """Turn what the kernel or Arrow has against a file into a TraceError."""

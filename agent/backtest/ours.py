@@ -61,9 +61,9 @@ class ForecastLog:
         return Profile(
             step=step,
             levels=self.levels,
-            grid=self.grid[row].astype(np.float64),
-            expected=self.expected[row].astype(np.float64),
-            maximum=self.maximum[row].astype(np.float64),
+            grid=self.grid[row],
+            expected=self.expected[row],
+            maximum=self.maximum[row],
             source=self.source[row],
         )
 

@@ -75,10 +75,10 @@ class Recorded:
 
     @property
     def warm_up(self) -> int:
-        """Return how many steps do not count: 3 days, half of a trace of less than 6."""
+        """Return how many steps do not count: 3 days, or half of less than 6; at least 1."""
         steps = len(self.demand)
         if steps * self.step_s >= 2 * _WARM_UP_S:
-            return round(_WARM_UP_S / self.step_s)
+            return max(round(_WARM_UP_S / self.step_s), 1)
         return steps // 2
 
 

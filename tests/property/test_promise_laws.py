@@ -39,16 +39,19 @@ def test_elastic_limits_lie_between_strict_ones_and_their_ceilings(host: Host) -
 
 
 @given(hosts())
-def test_shares_keep_every_guarantee_and_sum_to_at_most_the_capacity(host: Host) -> None:
+def test_shares_keep_every_guarantee_and_grant_and_sum_to_at_most_the_capacity(host: Host) -> None:
     """Weights in proportion to these keep promises at any instant, whatever the limits are.
 
-    Whole wherever the least shares fit beside them, and but for those everywhere.
+    Emergency grants too.  Whole wherever the least shares fit beside them, and but for those
+    everywhere.
     """
     claims, allocation = host.claims(), host.allocated()
-    guaranteed, slack = allocation.guarantee.amount, ROUNDING * host.total
-    beside = np.maximum(guaranteed, least_share(host) * (claims.ceiling > 0)).sum()
+    guaranteed, granted = allocation.guarantee.amount, allocation.emergency
+    slack = ROUNDING * host.total
+    beside = np.maximum(guaranteed, least_share(host) * (claims.ceiling > 0)).sum() + granted.sum()
     kept = 1.0 if beside <= host.total else 1.0 - LEAST_SHARES
-    assert np.all(allocation.share >= kept * guaranteed - slack)
+    assert np.all(allocation.share >= kept * (guaranteed + granted) - slack)
+    assert np.all(allocation.promised >= kept * (guaranteed + granted) - slack)
     assert allocation.share.sum() <= host.total + slack
 
 

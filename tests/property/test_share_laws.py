@@ -55,7 +55,7 @@ def test_many_small_tenants_do_not_eat_a_large_guarantee(
 def test_weights_follow_shares_of_any_host(host: Host) -> None:
     """Within a tenth, for a hundredth of a host or more."""
     allocation = host.allocated()
-    weight = kernel_weights(allocation.share, allocation.guarantee.amount, host.total)
+    weight = kernel_weights(allocation.share, allocation.promised, host.total)
     counts = allocation.share >= 0.01 * host.total
     kept = weight / max(weight.sum(), 1.0) * host.total
     assert np.all(kept[counts] >= 0.9 * allocation.share[counts])

@@ -82,7 +82,26 @@ def test_a_debt_costs_nothing_while_there_is_enough_for_all() -> None:
     ],
 )
 def test_shares(guaranteed: tuple[float, ...], share: tuple[float, ...]) -> None:
-    found = shares(column(*guaranteed), column(2, 1, 7), column(9, 9, 0), 10.0)
+    none = np.zeros(3)
+    found = shares(column(*guaranteed), column(2, 1, 7), column(9, 9, 0), 10.0, emergency=none)
+    assert found == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("guaranteed", "share"),
+    [
+        pytest.param((0, 0, 0), (6, 4, 0), id="by weight, but for the grant"),
+        pytest.param((4, 4, 0), (5, 5, 0), id="guarantees fit beside it"),
+        pytest.param((1, 8, 0), (1, 9, 0), id="where that is all that there is"),
+        pytest.param((0, 9, 0), (0.1, 9.9, 0), id="but for an equal part of a fiftieth"),
+    ],
+)
+def test_a_grant_comes_on_top_of_a_share(
+    guaranteed: tuple[float, ...], share: tuple[float, ...]
+) -> None:
+    """The second is granted a core of ten."""
+    granted = column(0, 1, 0)
+    found = shares(column(*guaranteed), column(2, 1, 7), column(9, 9, 0), 10.0, emergency=granted)
     assert found == pytest.approx(share)
 
 
@@ -163,17 +182,52 @@ def test_memory_kept_for_emergencies_is_not_lent() -> None:
     assert host.allocated().limit.sum() == pytest.approx(10.0)
 
 
-def test_a_pool_that_the_host_itself_needs_is_lent_to_nobody() -> None:
-    """Nor while a grant that has ended is taken back: half of its cool-down is left."""
+def test_a_pool_that_the_host_itself_needs_is_lent_to_nobody_new() -> None:
+    """A grant goes on being taken back: half of its cool-down is left."""
     host = Host((certain(9.0, qos=GOLD, is_hit=True), certain(9.0)), capacity=10.0)
     allocation = host.allocated(is_pool_withheld=True)
     assert allocation.emergency == pytest.approx([0.0, 0.0])
     assert allocation.limit.sum() == pytest.approx(9.5)
     half = EMERGENCY.cooldown_s / 2
-    grants = Grants(column(0.0, 0.0), column(half, 0.0), column(0.4, 0.0))
+    grants = Grants(column(0.0, 0.0), column(half, 0.0), column(0.4, 0.0), column(0.2, 0.0))
     allocation = host.allocated(grants=grants, is_pool_withheld=True)
     assert allocation.emergency == pytest.approx([0.2, 0.0])
     assert allocation.limit.sum() == pytest.approx(9.7)
+
+
+@pytest.mark.parametrize(
+    ("in_use", "amount"),
+    [
+        pytest.param(9.0, 0.2, id="what is in use goes as the cool-down says"),
+        pytest.param(7.7, 0.1, id="what is not in use goes at once"),
+        pytest.param(3.0, 0.0, id="all of it"),
+        pytest.param(math.nan, 0.2, id="nobody knows how much is in use"),
+    ],
+)
+def test_of_memory_that_the_host_itself_needs_a_grant_leaves_only_what_is_in_use(
+    in_use: float, amount: float
+) -> None:
+    """7.6 is placed: gold's four fifths of 9.5.  Half of the cool-down of 0.4 is left."""
+    host = Host((certain(9.0, qos=GOLD, is_hit=True), certain(9.0)), capacity=10.0)
+    half = EMERGENCY.cooldown_s / 2
+    grants = Grants(column(0.0, 0.0), column(half, 0.0), column(0.4, 0.0), column(0.2, 0.0))
+    claims = replace(host.claims(), is_spent=False, in_use=column(in_use, 0.0))
+    allocation = host.allocated(claims=claims, grants=grants, is_pool_withheld=True)
+    assert allocation.limit[0] - allocation.emergency[0] == pytest.approx(7.6)
+    assert allocation.emergency == pytest.approx([amount, 0.0])
+
+
+def test_who_is_short_for_long_gets_a_grant_for_its_time_and_then_less_and_less_of_it() -> None:
+    """The forecast knows all along that it wants 9, of which there is not enough."""
+    host = Host((certain(9.0, qos=GOLD, is_hit=True), certain(9.0, qos=SILVER)), capacity=10.0)
+    grants, had = Grants.none(2), []
+    for _ in range(9):
+        grants = grants.elapsed(10.0, EMERGENCY)
+        allocation = host.allocated(grants=grants)
+        grants = allocation.grants
+        had.append(float(allocation.emergency[0]))
+    parts = np.array([1, 1, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    assert had == pytest.approx(0.5 * parts)
 
 
 def test_the_emergency_pool_goes_to_who_is_hit() -> None:

@@ -68,6 +68,23 @@ def test_the_end_of_a_grant_is_told_with_what_ended_it(
     assert "emergency grant taken back" in {one.event for one in grant_events(after, gone)}
 
 
+def test_a_grant_that_is_pre_empted_says_who_gets_what_is_taken_back() -> None:
+    """The eater's, by web, which is of a better rank and stays short."""
+    eater, web = NAMES.index("eater"), NAMES.index("web")
+    columns = {name: np.zeros(5) for name in ("grant_left_s", "cooldown_left_s", "emergency")}
+    columns["emergency"][[eater, web]] = columns["grant_left_s"][[eater, web]] = 0.05
+    before = with_cpu(record(), **columns)
+    left, cooling, by = columns["grant_left_s"].copy(), np.zeros(5), np.full(5, -1)
+    left[eater], cooling[eater], by[eater] = 0.0, 60.0, web
+    after = with_cpu(before, grant_left_s=left, cooldown_left_s=cooling, preempted_by=by)
+    (told,) = grant_events(before, after)
+    assert (told.event, told.tenant) == ("emergency grant pre-empted", "eater")
+    assert told.reason == (
+        "web (platinum) is short of what it demands and ranks before it: it gets what is taken back"
+    )
+    assert told.numbers["amount"] == 0.05
+
+
 def test_a_grant_to_who_is_throttled_says_that_its_limit_was_hit() -> None:
     nobody = with_cpu(record(), grant_left_s=np.zeros(5), emergency=np.zeros(5))
     throttled = replace(record(), throttled_fraction=column(0, 0, 0, 0, 0.3))

@@ -222,7 +222,7 @@ def test_a_class_is_changed_in_part_and_a_new_one_is_given_in_full(load: Loader)
         ("[pace]\nramp_down_fraction_per_s = 0", "expected a fraction per second above 0, at most"),
         ("[emergency]\ngrant_s = 0", "emergency.grant_s: expected seconds above 0, such as"),
         ("[emergency]\nfraction = 0.9", "emergency.fraction: expected a fraction from 0 to 0.5"),
-        ("[qos.gold]\nweight = 0", "qos.gold.weight: expected a weight above 0, at most 10000"),
+        ("[qos.gold]\nweight = 0", "qos.gold.weight: expected a weight from 0.001 to 10000"),
         ("qos = 1", "qos: expected a table of classes, got 1"),
         ("[qos]\ngold = 1", "qos.gold: expected a table ([qos.gold]), got 1"),
         (

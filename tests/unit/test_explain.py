@@ -149,6 +149,27 @@ def test_a_small_debt_names_its_depth_and_never_reads_as_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("credit", "weight", "worth"),
+    [
+        (
+            0.2395,
+            1.1134,
+            "worth 0.24 of a minute's expected demand: weight x 1.11 at this pressure",
+        ),
+        (1.0, 1.0, "worth a minute's expected demand or more: weight x 1.00 at this pressure"),
+        (0.004, 1.0001, "which buys no priority"),
+    ],
+)
+def test_a_bank_says_what_it_buys(credit: float, weight: float, worth: str) -> None:
+    one = record()
+    cpu = replace(
+        one.resources[CPU], credit=column(credit, 0, 0, 0, 0), priority=column(weight, 1, 1, 1, 1)
+    )
+    answer = explained("batch", replace(one, resources={**one.resources, CPU: cpu}))
+    assert step(answer, 0, "balance") == f"12.5 of 60.0 core-seconds banked, {worth}."
+
+
 def test_a_grant_that_is_taken_back_and_a_pool_that_is_kept_are_explained() -> None:
     one = record()
     cooling = replace(
@@ -165,6 +186,16 @@ def test_a_grant_that_is_taken_back_and_a_pool_that_is_kept_are_explained() -> N
     assert step(explained("hog", kept), 0, "emergency") == (
         "no grant: the pool is kept for the host itself "
         "(some task waits for a CPU for 95.0 % of the time, more than 90 %)."
+    )
+
+
+def test_a_grant_of_which_nothing_is_lent_now_is_still_a_grant() -> None:
+    """Its tenant is not short in this tick, or others came first."""
+    one = record()
+    cpu = replace(one.resources[CPU], emergency=np.zeros(5))
+    answer = explained("web", replace(one, resources={**one.resources, CPU: cpu}))
+    assert step(answer, 0, "emergency") == (
+        "a grant for another 21 s, of which it has nothing now."
     )
 
 

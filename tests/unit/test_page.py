@@ -82,6 +82,7 @@ def test_other_resources_and_modes_have_a_page_too(
         (["--html", "x.html", "--tenant", "nobody"], 1, "no host that is drawn has tenant nobody"),
         (["--html", "x.html", "--policy", "vpa"], 2, "must be among the policies"),
         (["--tenant", "batch"], 2, "says what --html shows"),
+        (["--capacity", "nan"], 2, "nan is no number"),
         (["--html", "/no/such/folder/x.html"], 5, "/no/such/folder/x.html: No such file"),
     ],
 )
@@ -106,6 +107,14 @@ def test_a_page_never_takes_the_place_of_its_trace(path: Path, force: list[str])
         assert "is TRACE itself" in result.stderr
     assert path.read_bytes() == before
     assert link.is_symlink()
+
+
+def test_files_beside_a_page_stay(path: Path, tmp_path: Path) -> None:
+    beside = tmp_path / ".x.html.partial"
+    beside.write_text("somebody's")
+    assert ran(path, *QUICK, "--html", tmp_path / "x.html").exit_code == 0
+    assert sorted(tmp_path.iterdir()) == [beside, tmp_path / "x.html"]
+    assert beside.read_text() == "somebody's"
 
 
 def test_only_a_page_is_replaced_and_only_when_told_to(path: Path, tmp_path: Path) -> None:

@@ -39,7 +39,14 @@ def test_classes_are_shared_out_20_30_50() -> None:
 
 @pytest.mark.parametrize(
     ("days", "step_s", "warm_up"),
-    [(28, 300.0, 864), (6, 300.0, 864), (5, 300.0, 720), (1, 300.0, 144), (6, 3600.0, 72)],
+    [
+        (28, 300.0, 864),
+        (6, 300.0, 864),
+        (5, 300.0, 720),
+        (1, 300.0, 144),
+        (6, 3600.0, 72),
+        (70, 7 * 86400.0, 1),
+    ],
 )
 def test_three_days_warm_up_or_half_of_what_there_is(
     days: int, step_s: float, warm_up: int
