@@ -218,9 +218,9 @@ def _check_tables(database: Database, schema: Schema) -> None:
 
 
 def _columns_of(database: Database) -> dict[str, list[tuple[Any, ...]]]:
-    """Return name and place in the primary key of each column, by table."""
+    """Return name, type and place in the primary key of each column, by table."""
     tables = database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")
-    columns = "SELECT name, pk FROM pragma_table_xinfo(?) ORDER BY cid"
+    columns = "SELECT name, type, pk FROM pragma_table_xinfo(?) ORDER BY cid"
     return {name: database.rows(columns, (name,)) for (name,) in tables}
 
 

@@ -136,8 +136,8 @@ def test_bytes_that_changed_stop_no_agent_and_nothing_that_it_keeps_from_then_on
 def test_names_in_the_schema_that_are_no_text_stop_no_agent(folder: Path, kind: str) -> None:
     """SQLite's own words quote them, which Python cannot read then."""
     content = bytearray((folder / f"{kind}.db").read_bytes())
-    place = content.index(b"CREATE TABLE") - 3
-    content[place] = 0xFF
+    kind_ends = content.rindex(b"table", 0, content.index(b"CREATE TABLE")) + len(b"table")
+    content[kind_ends] = 0xFF
     work = Path(tempfile.mkdtemp(dir=folder))
     (work / "file.db").write_bytes(content)
     assert USES[kind](work / "file.db")

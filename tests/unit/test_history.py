@@ -387,6 +387,22 @@ def test_a_reader_of_a_file_that_is_held_is_told_to_try_again(path: Path) -> Non
     assert "try again" in caught.value.hint
 
 
+def test_a_reader_who_may_not_read_is_told_who_may(path: Path) -> None:
+    record(path, [0])
+    path.parent.chmod(0)
+    is_root = os.geteuid() == 0
+    try:
+        if is_root:
+            os.seteuid(65534)
+        with pytest.raises(HistoryError) as caught:
+            everything(path)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        path.parent.chmod(0o700)
+    assert "as the user who runs the agent" in caught.value.hint
+
+
 @pytest.mark.parametrize("at", ["first", "middle", "last but one", "last"])
 @pytest.mark.parametrize("clock_s", [5.0, 9e10])
 def test_a_step_of_a_wrong_clock_costs_that_step_and_no_other(

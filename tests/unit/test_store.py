@@ -245,6 +245,10 @@ _SEVEN = "SELECT 'acme' tenant, 'cpu' resource, 7.0 balance_tokens"
     [
         ["ALTER TABLE ledger ADD COLUMN more REAL DEFAULT 0"],
         ["DROP TABLE ledger", f"CREATE TABLE ledger AS {_SEVEN}"],
+        [
+            "PRAGMA writable_schema = ON",
+            "UPDATE sqlite_master SET sql = replace(sql, 'spent_tokens REAL', 'spent_tokens SEAL')",
+        ],
         ["DROP TABLE ledger", f"CREATE VIEW ledger AS {_SEVEN}"],
         ["DROP TABLE ledger", "PRAGMA user_version = 1"],
         ["DROP TABLE ledger", "PRAGMA user_version = 0", f"CREATE TABLE ledger AS {_SEVEN}"],
@@ -272,6 +276,17 @@ def test_numbers_that_no_ledger_comes_to_are_told_and_cost_no_other_tenant(
     with capture_logs() as logs:
         assert balances(path, "acme", "beta") == [0.0, -1.0]
     assert [one["rows"] for one in logs] == [1]
+
+
+def test_a_file_that_says_itself_that_nobody_may_write_it_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    saved(path)
+    content = bytearray(path.read_bytes())
+    content[18] = 0xFF  # the version of the format that it takes to write it
+    path.write_bytes(content)
+    saved(path)
+    assert len(list(tmp_path.glob("state.db.damaged-*"))) == 1
+    assert balances(path, "acme") == [1.5]
 
 
 def test_a_name_that_is_no_text_costs_no_other_tenant(tmp_path: Path) -> None:
