@@ -40,6 +40,8 @@ SELECT tenant, resource,
 """
 _INSERT = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)"
 _MOST_TOKENS = 1e24  # a terabyte a second for 30,000 years
+_CLOSE_WAIT_S = 1.0
+_Row = tuple[str, str, *tuple[float, ...]]
 
 
 class Store:
@@ -62,25 +64,20 @@ class Store:
         """
         if not len(roster):
             return
-        database = self._usable()
-        if database is None:
-            return
         rows = [
             (name, str(resource), *map(float, numbers))
             for resource, ledger in ledgers.items()
             if resource.is_spent
             for name, *numbers in zip(roster.names, *_columns(ledger), strict=True)
         ]
-        try:
-            with database.transaction():
-                database.run("DELETE FROM ledger")
-                database.run_many(_INSERT, rows)
-        except DatabaseError as error:
-            self._failed("balances not saved", error)
+        if self._opener is not None and self._opener.is_alive():
+            return
+        if self._database is None:
+            self._opener = threading.Thread(target=self._try_again, args=(rows,), daemon=True)
+            with suppress(RuntimeError):  # no room for a thread now
+                self._opener.start()
         else:
-            if self.problem is not None:
-                log.info("balances saved again", path=str(self._path))
-            self.problem = None
+            self._write(self._database, rows)
 
     def load(self, roster: Roster) -> dict[Resource, Ledger]:
         """Return the ledgers as they were saved; a tenant that is not stored opens at zero."""
@@ -102,7 +99,11 @@ class Store:
         return {resource: Ledger(*columns[str(resource)]) for resource in roster.terms}
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, once what is being saved has been or a second has passed."""
+        if self._opener is not None and self._opener.ident is not None:
+            self._opener.join(_CLOSE_WAIT_S)
+            if self._opener.is_alive():
+                return  # it still uses the file, and ends with the process
         if self._database is not None:
             self._database.close()
 
@@ -115,16 +116,23 @@ class Store:
             log.warning("balances not read", path=str(self._path), problem=str(error))
             return []
 
-    def _usable(self) -> Database | None:
-        """Return the file, None while it is not open; then a thread tries, for a later save."""
-        if self._opener is not None and self._opener.is_alive():
-            return None
-        if self._database is None:
-            self._opener = threading.Thread(target=self._open, name="state", daemon=True)
-            with suppress(RuntimeError):  # no room for a thread now
-                self._opener.start()
-            return None
-        return self._database
+    def _try_again(self, rows: Sequence[_Row]) -> None:
+        """Open the file beside the ticks, which no disk keeps waiting, and save what there is."""
+        self._open()
+        if self._database is not None:
+            self._write(self._database, rows)
+
+    def _write(self, database: Database, rows: Sequence[_Row]) -> None:
+        try:
+            with database.transaction():
+                database.run("DELETE FROM ledger")
+                database.run_many(_INSERT, rows)
+        except DatabaseError as error:
+            self._failed("balances not saved", error)
+        else:
+            if self.problem is not None:
+                log.info("balances saved again", path=str(self._path))
+            self.problem = None
 
     def _open(self) -> None:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.history import HistoryError, SeriesNames, read_past
@@ -116,7 +116,6 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("kind", sorted(USES))
 @given(flips=FLIPS)
-@settings(max_examples=100)
 def test_bytes_that_changed_stop_no_agent_and_nothing_that_it_keeps_from_then_on(
     folder: Path, kind: str, flips: list[tuple[int, int]]
 ) -> None:

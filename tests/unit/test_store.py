@@ -231,6 +231,19 @@ def test_a_file_that_is_locked_at_the_start_is_saved_to_once_it_is_not(tmp_path:
     assert balances(path, "acme", "beta") == [1.5, -1.0]
 
 
+def test_the_last_balances_of_an_agent_that_stops_are_saved_where_they_can_be_by_then(
+    tmp_path: Path,
+) -> None:
+    path, who = tmp_path / "state.db", roster("acme", "beta")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        store = Store(path)
+        assert store.problem is not None
+    store.save(who, {Resource.CPU: LEDGER})
+    store.close()
+    assert balances(path, "acme", "beta") == [1.5, -1.0]
+
+
 def _execute(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path)) as other, other:
         for statement in statements:
