@@ -196,8 +196,14 @@ def _past(config: Path, tenant: str, shown: "Resource", since_s: float) -> "Past
         path = load_host(config).state_dir / HISTORY_NAME
     except ConfigError as error:
         fail(fault_lines(error.problems))
-    since = datetime.now(UTC).timestamp() - since_s
-    past = read_past(path, since_s=since, only=[tenant], is_coarse=since_s > FINE_S)
+    now_s = datetime.now(UTC).timestamp()
+    past = read_past(
+        path,
+        since_s=now_s - since_s,
+        now_s=now_s,
+        only=[tenant],
+        is_coarse=since_s > FINE_S,
+    )
     if tenant not in past.tenants or shown not in past.demand:
         raise HistoryError(
             f"nothing of {quoted(tenant)} and {quoted(str(shown))} was recorded in that time", ""

@@ -4,9 +4,9 @@ One row a step has all series, in single precision and compressed; `recorder.py`
 """
 
 import math
-import sqlite3
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -15,7 +15,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.database import Schema
+from agent.database import (
+    DamagedError,
+    Database,
+    DatabaseError,
+    DeniedError,
+    HeldError,
+    LaterVersionError,
+    Schema,
+    read_only,
+)
+from agent.grid import placed
 from agent.steps import ClosedStep
 from agent.tenant import Floats, Ints, Resource, Roster
 
@@ -38,8 +48,9 @@ SCHEMA = Schema(
     migrations={1: "DELETE FROM series WHERE FALSE"},
 )
 _ALL_SERIES = "SELECT id, names FROM series"
-FINE = "SELECT ended_at_s, step_s, series, body FROM fine ORDER BY id DESC LIMIT ?"
-COARSE = "SELECT ended_at_s, step_s, series, body FROM coarse ORDER BY id DESC LIMIT ?"
+FINE, COARSE = "fine", "coarse"
+_HEADS = "SELECT id, ended_at_s, step_s, series FROM {} ORDER BY id DESC LIMIT ?"
+_BODIES = "SELECT id, body FROM {} WHERE id >= ? ORDER BY id"
 
 _NUMBER = np.dtype("<f4")
 _COMPRESSION = 1  # higher levels take four times as long for a tenth less
@@ -47,6 +58,7 @@ _SAME_STEP = 1e-6
 _ALL_OF_IT = 1 - 1e-9
 _MOST_SERIES = 10_000_000
 _LATEST_S = 1e11  # the year 5138: later ones some calendars do not know
+_SHORTEST_STEP_S = 0.01  # ticks are no shorter than five times that
 
 
 class Measure(IntEnum):
@@ -85,9 +97,10 @@ class SeriesNames(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row as it is stored."""
+    """One row as it is stored, in its place on an even grid."""
 
-    ended_at_s: float  # UNIX time
+    ended_at_s: float  # UNIX time, that of its place
+    place: int  # so many steps before the last
     step_s: float
     names: SeriesNames
     body: bytes
@@ -117,12 +130,12 @@ def read_past(
     path: Path,
     *,
     since_s: float,
-    until_s: float = math.inf,
+    now_s: float = math.inf,
     only: Collection[str] | None = None,
     resources: Collection[Resource] | None = None,
     is_coarse: bool = False,
 ) -> Past:
-    """Return what was recorded between two UNIX times, of all tenants and resources or of some.
+    """Return what was recorded from a UNIX time to now, of all tenants and resources or of some.
 
     Fine steps go back two days, coarse ones (of 15 steps) four weeks.
 
@@ -130,47 +143,98 @@ def read_past(
         HistoryError: There is none, or the file cannot be read.
 
     """
-    if not path.is_file():  # opening a pipe waits for who writes it
+    if _is_missing(path):
         raise HistoryError(f"{path}: no such file", "a running agent records each step as it ends")
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            rows = _rows_since(connection, COARSE if is_coarse else FINE, since_s)
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise HistoryError(f"{path}: {error}", "read it as the user who runs the agent") from error
-    past = _past_of(rows, since_s, until_s, _wanted(rows, only, resources)) if rows else None
+        with closing(read_only(path, SCHEMA)) as database:
+            kind = COARSE if is_coarse else FINE
+            rows = read_rows(database, kind, since_s=since_s, now_s=now_s)
+    except (OSError, DatabaseError) as error:
+        raise HistoryError(f"{path}: {error}", _hint_for(error)) from error
+    past = _past_of(rows, since_s, now_s, _wanted(rows, only, resources)) if rows else None
     if past is None or not len(past.ended_at_s):
         raise HistoryError(f"{path}: nothing was recorded in that time", "ask for a longer one")
     return past
 
 
-def _rows_since(connection: sqlite3.Connection, wanted: str, since_s: float) -> list[Row]:
-    """Return the rows that may have ended since then: no more than so long can have, and some."""
-    newest = read_rows(connection, wanted, most=1)
-    if not newest:
-        return []
-    steps = (newest[0].ended_at_s - since_s) / newest[0].step_s
-    return read_rows(connection, wanted, most=int(min(max(1.25 * steps, 0) + 2, MOST_ROWS)))
+def _is_missing(path: Path) -> bool:
+    with suppress(OSError):  # where nobody may look, reading says so
+        return not path.exists()
+    return False
 
 
-def read_rows(connection: sqlite3.Connection, wanted: str, *, most: int) -> list[Row]:
+def _hint_for(error: Exception) -> str:
+    """Return what to do about a file that cannot be read."""
+    if isinstance(error, DamagedError):
+        return "the agent sets it aside when it starts, and begins a new one"
+    if isinstance(error, LaterVersionError):
+        return "read it with the tidegate that wrote it"
+    if isinstance(error, HeldError):
+        return "another process holds it: try again"
+    if isinstance(error, DeniedError | PermissionError):
+        return "read it as the user who runs the agent"
+    return "see whether its disk is in order and has room"
+
+
+def read_rows(
+    database: Database,
+    kind: str,
+    *,
+    most: int = MOST_ROWS,
+    since_s: float = -math.inf,
+    now_s: float = math.inf,
+) -> list[Row]:
     """Return the newest rows that have one step length, oldest first, without what is damaged.
 
+    None is older than `most` steps or `since_s`; see `placed` for rows of a wrong clock.
+
     Raises:
-        sqlite3.Error: The file cannot be read.
+        DatabaseError: The file cannot be read.
 
     """
-    names = {number: _names_in(text) for number, text in connection.execute(_ALL_SERIES)}
-    found: list[Row] = []
-    for ended_at_s, step_s, series, body in connection.execute(wanted, (most,)):
-        said = names.get(series)
-        if said is None or not (_is_time(ended_at_s) and _is_time(step_s) and step_s > 0):
+    names = {number: _names_in(text) for number, text in database.rows(_ALL_SERIES)}
+    heads = [head for head in _heads(database, kind, most) if names.get(head.series) is not None]
+    if not heads:
+        return []
+    step_s = heads[-1].step_s
+    places, last_s = placed(np.array([head.ended_at_s for head in heads]), step_s, now_s=now_s)
+    oldest = min(most, (last_s - since_s) / step_s + 1)
+    wanted = {
+        head.number: (head, int(place))
+        for head, place in zip(heads, places, strict=True)
+        if 0 <= place < oldest
+    }
+    if not wanted:
+        return []
+    found = []
+    for number, body in database.rows(_BODIES.format(kind), (min(wanted),)):
+        if number in wanted:
+            head, place = wanted[number]
+            said = names[head.series]
+            if said is not None:
+                found.append(Row(last_s - place * step_s, place, step_s, said, body))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What a row says beside its numbers."""
+
+    number: int
+    ended_at_s: float
+    step_s: float
+    series: int
+
+
+def _heads(database: Database, kind: str, most: int) -> list[_Head]:
+    """Return the newest rows that have one step length, oldest first."""
+    found: list[_Head] = []
+    for number, ended_at_s, step_s, series in database.rows(_HEADS.format(kind), (most,)):
+        if not (_is_time(ended_at_s) and _is_time(step_s) and step_s >= _SHORTEST_STEP_S):
             continue
         if found and not is_same_step(step_s, found[0].step_s):
             break
-        found.append(Row(ended_at_s, step_s, said, body))
+        found.append(_Head(number, ended_at_s, step_s, series))
     return found[::-1]
 
 
@@ -179,40 +243,22 @@ def is_same_step(one_s: float, other_s: float) -> bool:
     return abs(one_s - other_s) <= _SAME_STEP * other_s
 
 
-def grid_places(ended_at_s: Floats, step_s: float, *, most: int) -> Ints:
-    """Return the place of each row, in the order of writing, on an even grid that ends at most - 1.
+def on_grid(rows: Sequence[Row], wanted: SeriesNames, measures: Sequence[Measure]) -> Singles:
+    """Return measures of the wanted series from the oldest row on, NaN a gap.
 
-    A place is so many steps before the newest row's end; what is too old is before 0.  A row that
-    claims to be no older than the one after it was written before the clock was set back: it goes
-    one place before.  Steps that are shorter than they should be may share a place.
+    The shape is (measures, steps, series); the last step is the one of place 0.
     """
-    before = (ended_at_s[-1] - ended_at_s) / step_s
-    steps = np.empty_like(before)
-    last = -1.0
-    for row in range(len(before) - 1, -1, -1):
-        last = steps[row] = before[row] if before[row] > last else last + 1.0
-    return np.asarray(most - 1 - np.round(np.minimum(steps, most)), dtype=np.int64)
-
-
-def on_grid(
-    rows: Sequence[Row], wanted: SeriesNames, measures: Sequence[Measure], *, most: int
-) -> Singles:
-    """Return measures of the wanted series in the last `most` steps at most, NaN a gap.
-
-    The shape is (measures, steps, series); the last step is that of the newest row.
-    """
-    place = grid_places(np.array([r.ended_at_s for r in rows]), rows[-1].step_s, most=most)
-    first = max(int(place[0]), 0)
-    grid = np.full((len(measures), most - first, len(wanted)), np.nan, dtype=np.float32)
+    steps = max(row.place for row in rows) + 1
+    grid = np.full((len(measures), steps, len(wanted)), np.nan, dtype=np.float32)
     moves: dict[int, tuple[Ints, Ints]] = {}
-    for at, row in zip(place - first, rows, strict=True):
-        numbers = unpacked(row.body, len(row.names)) if at >= 0 else None
+    for row in rows:
+        numbers = unpacked(row.body, len(row.names))
         if numbers is None:
             continue
         if id(row.names) not in moves:
             moves[id(row.names)] = _matched(row.names, wanted)
         source, target = moves[id(row.names)]
-        grid[:, at, target] = numbers[list(measures)][:, source]
+        grid[:, steps - 1 - row.place, target] = numbers[list(measures)][:, source]
     return grid
 
 
@@ -267,13 +313,13 @@ def _wanted(
     )
 
 
-def _past_of(rows: Sequence[Row], since_s: float, until_s: float, wanted: SeriesNames) -> Past:
-    """Return rows of any rosters on one grid; times are counted back from the newest row."""
-    step_s, last_s = rows[-1].step_s, rows[-1].ended_at_s
-    most = min(max(math.ceil((last_s - since_s) / step_s) + 1, 1), MOST_ROWS)
-    grid = on_grid(rows, wanted, list(Measure), most=most)
+def _past_of(rows: Sequence[Row], since_s: float, now_s: float, wanted: SeriesNames) -> Past:
+    """Return rows of any rosters on one grid; times are counted back from the last place."""
+    step_s = rows[-1].step_s
+    last_s = rows[-1].ended_at_s + rows[-1].place * step_s
+    grid = on_grid(rows, wanted, list(Measure))
     ended_at_s: Floats = last_s - step_s * np.arange(grid.shape[1], dtype=np.float64)[::-1]
-    is_in = (ended_at_s >= since_s) & (ended_at_s <= until_s)
+    is_in = (ended_at_s >= since_s) & (ended_at_s <= now_s)
     step = closed_step(grid[:, is_in])
 
     def by_resource(columns: Floats | None) -> dict[Resource, Floats]:

@@ -52,10 +52,16 @@ def history(tenant: str, *, as_json: bool, **asked: Any) -> None:
     from agent.history_lines import answer_of, steps_a_line, text_lines
 
     shown, since_s, every_s = (asked[name] for name in ("resource", "since_s", "every_s"))
-    since = datetime.now(UTC).timestamp() - since_s
+    now_s = datetime.now(UTC).timestamp()
     try:
         path = load_host(asked["config"]).state_dir / HISTORY_NAME
-        past = read_past(path, since_s=since, only=[tenant], is_coarse=since_s > FINE_S)
+        past = read_past(
+            path,
+            since_s=now_s - since_s,
+            now_s=now_s,
+            only=[tenant],
+            is_coarse=since_s > FINE_S,
+        )
         _check(past, tenant, shown)
     except ConfigError as error:
         fail(fault_lines(error.problems))

@@ -3,14 +3,13 @@
 A damaged file is set aside; whatever the file does, the agent goes on.
 """
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from agent.database import Schema, connected, opened
+from agent.database import Database, DatabaseError, Schema, connected, opened
 
 log = structlog.get_logger()
 
@@ -51,18 +50,18 @@ class LearnedStore:
     def __init__(self, path: Path, *, most_rows: int = MOST_ROWS) -> None:
         self._path, self._most_rows = path, most_rows
         self.problem: str | None = None
-        self._connection = self._opened()
+        self._database = self._opened()
 
     def rows(self) -> Iterator[Row]:
         """Yield what was saved, the oldest first, without what no agent writes."""
         passed_over = 0
         try:
-            for row in self._connection.execute(_RECALL).fetchall():
+            for row in self._database.rows(_RECALL):
                 sound = _sound(row)
                 passed_over += sound is None
                 if sound is not None:
                     yield sound
-        except sqlite3.Error as error:
+        except DatabaseError as error:
             log.warning("learned uplift not read", path=str(self._path), problem=str(error))
         if passed_over:
             log.warning("rows of no sense passed over", path=str(self._path), rows=passed_over)
@@ -70,21 +69,21 @@ class LearnedStore:
     def save(self, rows: Sequence[Row], seen_at_s: float) -> None:
         """Put these rows in place of those of the same names, in one transaction."""
         try:
-            with self._connection:
-                self._connection.executemany(_INSERT, [(*row, seen_at_s) for row in rows])
-                self._connection.execute(_FORGET, (self._most_rows,))
-        except sqlite3.Error as error:
+            with self._database.transaction():
+                self._database.run_many(_INSERT, [(*row, seen_at_s) for row in rows])
+                self._database.run(_FORGET, (self._most_rows,))
+        except DatabaseError as error:
             log.warning("learned uplift not saved", path=str(self._path), problem=str(error))
             self.problem = f"{self._path}: {error}"
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._database.close()
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self) -> Database:
         try:
             return opened(self._path, _SCHEMA)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, DatabaseError) as error:
             self.problem = f"{self._path}: {error}"
             log.warning("learned uplift kept in memory only", path=str(self._path))
             return connected(Path(":memory:"), _SCHEMA)

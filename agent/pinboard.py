@@ -5,7 +5,6 @@ whatever the file does, the agent goes on.
 """
 
 import math
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.database import Schema, connected, opened
+from agent.database import Database, DatabaseError, Schema, connected, opened
 from agent.pins import Origin, Pin, Pins
 from agent.tenant import Roster
 from enforce.boot_record import boot_id
@@ -37,6 +36,7 @@ CREATE TABLE IF NOT EXISTS pin (
 """
 _SCHEMA = Schema(version=1, tables=(_TABLE,))
 _INSERT = "INSERT OR REPLACE INTO pin VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_RECALL = "SELECT tenant, control, value, ends_at_s, for_s, origin, cgroup_id, boot_id FROM pin"
 _DELETE = "DELETE FROM pin WHERE tenant = ? AND control = ?"
 _Key = tuple[str, AnyControl]
 
@@ -49,7 +49,7 @@ class PinBoard:
         self._boot_id = boot_id()
         self._lock = threading.Lock()
         self.problem: str | None = None
-        self._connection = self._opened()
+        self._database = self._opened()
         self._pins: dict[_Key, Pin] = {}
         self._columns: tuple[Roster, Pins] | None = None
         self._next_end_s = math.inf
@@ -97,7 +97,7 @@ class PinBoard:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._database.close()
 
     def _forget(self, keys: Sequence[_Key]) -> None:
         gone = set(keys)
@@ -116,9 +116,9 @@ class PinBoard:
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         try:
-            with self._connection:
-                self._connection.executemany(statement, rows)
-        except sqlite3.Error as error:
+            with self._database.transaction():
+                self._database.run_many(statement, rows)
+        except DatabaseError as error:
             if self.problem is None:
                 log.warning("pins not saved", path=str(self._path), problem=str(error))
             self.problem = f"{self._path}: {error}"
@@ -129,8 +129,8 @@ class PinBoard:
         A wall clock that was set meanwhile makes no pin longer than it was.
         """
         try:
-            rows = self._connection.execute("SELECT * FROM pin").fetchall()
-        except sqlite3.Error as error:
+            rows = self._database.rows(_RECALL)
+        except DatabaseError as error:
             log.warning("pins not read", path=str(self._path), problem=str(error))
             return
         unix_now_s = self._unix_now_s()
@@ -146,7 +146,7 @@ class PinBoard:
                     Origin(origin),
                     int(cgroup_id),
                 )
-            except (TypeError, ValueError):  # of no agent's writing
+            except (OverflowError, TypeError, ValueError):  # of no agent's writing
                 continue
             is_of_this_boot = pin.origin is Origin.OPERATOR or boot == self._boot_id
             if left_s > 0 and pin.value >= 0 and is_of_this_boot:
@@ -155,10 +155,10 @@ class PinBoard:
         gone = [row[:2] for row in rows if (row[0], row[1]) not in found]
         self._write(_DELETE, gone)
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self) -> Database:
         try:
             return opened(self._path, _SCHEMA, is_shared=True)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, DatabaseError) as error:
             self.problem = f"{self._path}: {error}"
             log.warning("pins kept in memory only", path=str(self._path), problem=str(error))
             return connected(Path(":memory:"), _SCHEMA, is_shared=True)

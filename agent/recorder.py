@@ -5,7 +5,6 @@ thread writes, so that no tick waits for a disk that tenants keep busy.
 """
 
 import queue
-import sqlite3
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ import msgspec
 import numpy as np
 import structlog
 
-from agent.database import opened
+from agent.database import Database, DatabaseError, opened
 from agent.history import (
     COARSE_S,
     COARSE_STEPS,
@@ -79,14 +78,14 @@ class Recorder:
         self._names_id = 0
         self._waiting: queue.Queue[_Entry | None] = queue.Queue(most_waiting)
         self._writer: threading.Thread | None = None
-        self._connection: sqlite3.Connection | None = None
+        self._database: Database | None = None
         self._open()
 
     def _open(self) -> None:
         """Open the file, now or with a later step: what is in the way may go."""
         try:
-            self._connection = opened(self._path, SCHEMA, is_shared=True)
-        except (OSError, sqlite3.Error) as error:
+            self._database = opened(self._path, SCHEMA, is_shared=True)
+        except (OSError, DatabaseError) as error:
             self._failed(error)
 
     def add(
@@ -125,19 +124,20 @@ class Recorder:
             self._write(entry)
 
     def _write(self, entry: _Entry) -> None:
-        if self._connection is None:
+        if self._database is None:
             self._open()
-        if self._connection is None:
+        database = self._database
+        if database is None:
             return
         try:
-            with self._connection as transaction:
-                series = self._id_of(transaction, entry.names)
+            with database.transaction():
+                series = self._id_of(database, entry.names)
                 body = packed(entry.step, entry.machine)
                 row = (entry.ended_at_s, entry.step_s, series, body)
-                transaction.execute(_INSERT_FINE, row)
-                _pool(transaction, entry.names, row, entry.machine)
-                _forget(transaction, entry.step_s, len(entry.names))
-        except (OSError, ValueError, sqlite3.Error) as error:
+                database.run(_INSERT_FINE, row)
+                _pool(database, entry.names, row, entry.machine)
+                _forget(database, entry.step_s, len(entry.names))
+        except (OSError, ValueError, DatabaseError) as error:
             self._names = None  # what it had stored may be gone with the transaction
             self._failed(error)
         else:
@@ -149,17 +149,18 @@ class Recorder:
         A step in which the agent did not run is a gap (NaN), as one of who was not there is.
         """
         nothing = np.empty((0, len(names)), dtype=np.float32)
-        if self._connection is None:
+        if self._database is None:
             return nothing
         try:
-            rows = read_rows(self._connection, FINE, most=most)
-        except sqlite3.Error as error:
+            rows = read_rows(self._database, FINE, most=most, now_s=now_s)
+        except DatabaseError as error:
             self._failed(error)
             return nothing
         if not rows or not is_same_step(rows[-1].step_s, step_s):
             return nothing
-        missed = min(max(int((now_s - rows[-1].ended_at_s) / step_s), 0), most)
-        (known,) = on_grid(rows, names, [Measure.DEMAND], most=most)
+        last_s = rows[-1].ended_at_s + rows[-1].place * step_s
+        missed = min(max(int((now_s - last_s) / step_s), 0), most)
+        (known,) = on_grid(rows, names, [Measure.DEMAND])
         gap = np.full((missed, len(names)), np.nan, dtype=np.float32)
         return np.concatenate((known, gap))[-most:]
 
@@ -171,20 +172,21 @@ class Recorder:
             self._writer.join(_CLOSE_WAIT_S)
             if self._writer.is_alive():
                 return  # it still uses the file, and ends with the process
-        if self._connection is not None:
-            self._connection.close()
+        if self._database is not None:
+            self._database.close()
 
-    def _id_of(self, transaction: sqlite3.Connection, names: SeriesNames) -> int:
+    def _id_of(self, database: Database, names: SeriesNames) -> int:
         """Return the number under which these names are stored; a reload brings others."""
         if names == self._names:
             return self._names_id
-        transaction.execute(_FORGET_NAMES)
+        database.run(_FORGET_NAMES)
         text = msgspec.json.encode(names)
-        found = transaction.execute("SELECT id FROM series WHERE names = ?", (text,)).fetchone()
-        if found is None:
-            made = transaction.execute("INSERT INTO series (names) VALUES (?)", (text,))
-            found = (made.lastrowid,)
-        self._names, self._names_id = names, int(found[0])
+        found = database.rows("SELECT id FROM series WHERE names = ?", (text,))
+        if found:
+            number = int(found[0][0])
+        else:
+            number = database.run("INSERT INTO series (names) VALUES (?)", (text,))
+        self._names, self._names_id = names, number
         return self._names_id
 
     def _failed(self, error: Exception) -> None:
@@ -219,28 +221,29 @@ def _mean_of_known(columns: Sequence[Floats]) -> Floats:
 
 
 def _pool(
-    transaction: sqlite3.Connection,
+    database: Database,
     names: SeriesNames,
     row: tuple[float, float, int, bytes],
     machine: Floats,
 ) -> None:
     """Add a coarse row where enough steps have come since the last; who has left is left out."""
     ended_at_s, step_s, series, _ = row
-    count, last_id = transaction.execute(_UNPOOLED).fetchone()
+    ((count, last_id),) = database.rows(_UNPOOLED)
     if count < COARSE_STEPS:
         return
-    grid = on_grid(
-        read_rows(transaction, FINE, most=COARSE_STEPS), names, list(Measure), most=COARSE_STEPS
-    )
+    rows = read_rows(database, FINE, most=COARSE_STEPS)
+    if not rows:
+        return
+    grid = on_grid(rows, names, list(Measure))
     body = packed(pooled([closed_step(grid[:, at]) for at in range(grid.shape[1])]), machine)
     coarse = (last_id, ended_at_s, COARSE_STEPS * step_s, series, body)
-    transaction.execute(_INSERT_COARSE, coarse)
+    database.run(_INSERT_COARSE, coarse)
 
 
-def _forget(transaction: sqlite3.Connection, step_s: float, n_series: int) -> None:
+def _forget(database: Database, step_s: float, n_series: int) -> None:
     for statement, lasts_s, numbers, each in (
         (_FORGET_FINE, FINE_S, _FINE_NUMBERS, 1),
         (_FORGET_COARSE, COARSE_S, _COARSE_NUMBERS, COARSE_STEPS),
     ):
         rows = min(lasts_s / (step_s * each), numbers / max(n_series, 1), MOST_ROWS)
-        transaction.execute(statement, (max(int(rows), 1) * each,))
+        database.run(statement, (max(int(rows), 1) * each,))

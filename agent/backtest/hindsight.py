@@ -124,7 +124,7 @@ def prepared(request: Request, *, now_s: float) -> Hindsight:
     past = read_past(
         config.host.state_dir / HISTORY_NAME,
         since_s=begun_s - _WARM_UP_S,
-        until_s=now_s,
+        now_s=now_s,
         resources=[request.resource],
         is_coarse=request.since_s > _FINE_S,
     )

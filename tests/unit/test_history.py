@@ -143,7 +143,7 @@ def test_steps_in_which_nobody_recorded_are_gaps(path: Path) -> None:
 
 def test_only_the_time_and_the_tenants_that_were_asked_for_are_returned(path: Path) -> None:
     record(path, list(range(10)))
-    past = read_past(path, since_s=BEGAN_S + 180, until_s=BEGAN_S + 300, only=["beta", "nobody"])
+    past = read_past(path, since_s=BEGAN_S + 180, now_s=BEGAN_S + 300, only=["beta", "nobody"])
     assert past.tenants == ("beta",)
     assert past.ended_at_s.tolist() == [BEGAN_S + 180, BEGAN_S + 240, BEGAN_S + 300]
     assert past.demand[Resource.MEMORY] == pytest.approx(np.full((3, 1), 200e6))
@@ -342,17 +342,96 @@ def _garbage(path: Path) -> None:
     path.write_bytes(b"garbage" * 1000)
 
 
+def _later(path: Path) -> None:
+    record(path, [0])
+    _execute(path, "PRAGMA user_version = 99")
+
+
+def _words_that_are_no_text(path: Path) -> None:
+    """What SQLite says of it quotes the file."""
+    record(path, [0])
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+    content = path.read_bytes()
+    place = content.index(b"tablefinefine") + len("table")
+    path.write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+
+
 @pytest.mark.parametrize(
-    ("made", "said"),
-    [(_no_file, "no such file"), (_a_pipe, "no such file"), (_garbage, "not a database")],
+    ("made", "said", "hint"),
+    [
+        (_no_file, "no such file", "a running agent records"),
+        (_a_pipe, "not a regular file", "sets it aside"),
+        (Path.mkdir, "not a regular file", "sets it aside"),
+        (_garbage, "not a database", "sets it aside"),
+        (_words_that_are_no_text, "damaged", "sets it aside"),
+        (_later, "written by a newer agent: version 99", "the tidegate that wrote it"),
+    ],
 )
-def test_a_reader_is_told_why_there_is_nothing(
-    path: Path, made: Callable[[Path], None], said: str
+def test_a_reader_is_told_why_there_is_nothing_and_what_to_do(
+    path: Path, made: Callable[[Path], None], said: str, hint: str
 ) -> None:
     made(path)
     with pytest.raises(HistoryError, match=said) as caught:
         everything(path)
-    assert caught.value.hint
+    assert hint in caught.value.hint
+
+
+def test_a_reader_of_a_file_that_is_held_is_told_to_try_again(path: Path) -> None:
+    record(path, [0])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(HistoryError, match="locked") as caught:
+            everything(path)
+    assert "try again" in caught.value.hint
+
+
+def test_a_reader_who_may_not_read_is_told_who_may(path: Path) -> None:
+    record(path, [0])
+    path.parent.chmod(0)
+    is_root = os.geteuid() == 0
+    try:
+        if is_root:
+            os.seteuid(65534)
+        with pytest.raises(HistoryError) as caught:
+            everything(path)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        path.parent.chmod(0o700)
+    assert "as the user who runs the agent" in caught.value.hint
+
+
+@pytest.mark.parametrize("at", ["first", "middle", "last but one", "last"])
+@pytest.mark.parametrize("clock_s", [5.0, 9e10])
+def test_a_step_of_a_wrong_clock_costs_that_step_and_no_other(
+    path: Path, at: str, clock_s: float
+) -> None:
+    record(path, list(range(200)))
+    number = {"first": 1, "middle": 100, "last but one": 199, "last": 200}[at]
+    _execute(path, "UPDATE fine SET ended_at_s = ? WHERE id = ?", clock_s, number)
+    now_s = BEGAN_S + 199 * STEP_S
+    others = [1 + n for n in range(200) if n != number - 1]
+    recorder = Recorder(path)
+    past = recorder.past_demand(NAMES, step_s=STEP_S, most=1000, now_s=now_s)[:, 0]
+    recorder.close()
+    replayed = read_past(path, since_s=now_s - 3600 * 4, now_s=now_s)
+    found = replayed.demand[Resource.CPU][:, 0]
+    for column_ in (past, found):
+        known = {round(float(one)) for one in column_ if not np.isnan(one)}
+        assert known.issuperset(others), (len(known), len(column_))
+    assert replayed.ended_at_s[-1] == pytest.approx(now_s)
+    assert found[-100:-2].tolist() == pytest.approx(
+        [one if one in others else found[one - 201] for one in range(101, 199)], nan_ok=True
+    )
+
+
+def test_steps_too_short_for_any_agent_are_no_steps(path: Path) -> None:
+    record(path, [0, 1, 2])
+    _execute(path, "UPDATE fine SET step_s = 1e-9 WHERE id = 3")
+    assert everything(path).step_s == STEP_S
+    assert everything(path).demand[Resource.CPU][:, 0] == pytest.approx([1, 2])
 
 
 def test_a_folder_that_cannot_be_used_is_a_problem_and_no_more(tmp_path: Path) -> None:

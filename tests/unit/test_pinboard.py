@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -134,9 +135,9 @@ def test_a_reboot_ends_what_somebody_wrote_and_not_what_an_operator_pinned(
 def test_a_row_of_no_agents_writing_is_no_pin(tmp_path: Path, clock: Clock, column: str) -> None:
     board = restarted(tmp_path, clock)
     board.put([pin(0.5, 60.0)])
-    board._connection.execute(f"UPDATE pin SET {column} = '?'")  # noqa: S608 - of this list
-    board._connection.commit()
     board.close()
+    with closing(sqlite3.connect(tmp_path / "pins.db")) as other, other:
+        other.execute(f"UPDATE pin SET {column} = '?'")  # noqa: S608 - of this list
     board = restarted(tmp_path, clock)
     assert board.of("b") == ()
     board.close()

@@ -1,17 +1,22 @@
 import os
 import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
+from tenants import wait_until
 
 from agent.settings import DEFAULT_QOS
 from agent.store import Store
 from agent.tenant import BASIC, Kind, Resource, Roster, Tenant
 from agent.tokens import Ledger
 
-COLUMNS = [np.array([scale * 1.5, -scale]) for scale in (1.0, 10.0, 20.0, 30.0)]
+COLUMNS = [np.array([1.5, -1.0]), *(np.array([1.5, 1.0]) * scale for scale in (10.0, 20.0, 30.0))]
 LEDGER = Ledger(*[*COLUMNS, np.array([0.5, 0.25])])
 
 
@@ -86,8 +91,11 @@ def test_a_file_of_a_later_version_is_set_aside_not_overwritten(tmp_path: Path) 
     connection.execute("CREATE TABLE ledger (something_else)")
     connection.commit()
     connection.close()
-    assert balances(path, "acme") == [0.0]
-    assert len(list(tmp_path.glob("state.db.damaged-*"))) == 1
+    with capture_logs() as logs:
+        assert balances(path, "acme") == [0.0]
+    assert len(list(tmp_path.glob("state.db.version-99-*"))) == 1
+    assert "written by a newer agent" in logs[0]["problem"]
+    assert "damaged" not in str(logs)
 
 
 def test_a_file_of_the_first_version_is_read_on(tmp_path: Path) -> None:
@@ -111,7 +119,8 @@ def test_a_file_of_the_first_version_is_read_on(tmp_path: Path) -> None:
 def test_ledgers_of_every_spent_resource_come_back_each_by_its_name(tmp_path: Path) -> None:
     disks = [Resource(Kind.DISK_READ, name) for name in ("sda", "sdb")]
     who = Roster.of([Tenant("acme", DEFAULT_QOS[0], {})], [*BASIC, *disks])
-    one, two = (Ledger(*[np.array([value])] * 5) for value in (0.5, -0.25))
+    one = Ledger(*[np.array([0.5])] * 5)
+    two = replace(one, balance=np.array([-0.25]))
     store = Store(tmp_path / "state.db")
     store.save(who, {disks[0]: one, disks[1]: two, Resource.MEMORY: one})
     loaded = store.load(who)
@@ -197,3 +206,104 @@ def test_a_save_that_fails_is_a_problem_until_one_goes_well(tmp_path: Path) -> N
     assert told == [None, f"{path}: database is locked", None]
     other.close()
     store.close()
+
+
+def test_a_file_that_is_locked_at_the_start_is_saved_to_once_it_is_not(tmp_path: Path) -> None:
+    path, who = tmp_path / "state.db", roster("acme", "beta")
+    saved(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        store = Store(path)
+        assert "locked" in str(store.problem)
+        began_s = time.monotonic()
+        store.save(who, {Resource.CPU: LEDGER})
+        assert time.monotonic() - began_s < 0.2  # no save waits for whoever has the file
+        assert "locked" in str(store.problem)
+
+    def is_saved() -> bool:
+        store.save(who, {Resource.CPU: LEDGER})
+        return store.problem is None
+
+    with capture_logs() as logs:
+        wait_until(is_saved)
+    store.close()
+    assert [one["event"] for one in logs] == ["balances saved again"]
+    assert balances(path, "acme", "beta") == [1.5, -1.0]
+
+
+def test_the_last_balances_of_an_agent_that_stops_are_saved_where_they_can_be_by_then(
+    tmp_path: Path,
+) -> None:
+    path, who = tmp_path / "state.db", roster("acme", "beta")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        store = Store(path)
+        assert store.problem is not None
+    store.save(who, {Resource.CPU: LEDGER})
+    store.close()
+    assert balances(path, "acme", "beta") == [1.5, -1.0]
+
+
+def _execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as other, other:
+        for statement in statements:
+            other.execute(statement)
+
+
+_SEVEN = "SELECT 'acme' tenant, 'cpu' resource, 7.0 balance_tokens"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["ALTER TABLE ledger ADD COLUMN more REAL DEFAULT 0"],
+        ["DROP TABLE ledger", f"CREATE TABLE ledger AS {_SEVEN}"],
+        [
+            "PRAGMA writable_schema = ON",
+            "UPDATE sqlite_master SET sql = replace(sql, 'spent_tokens REAL', 'spent_tokens SEAL')",
+        ],
+        ["DROP TABLE ledger", f"CREATE VIEW ledger AS {_SEVEN}"],
+        ["DROP TABLE ledger", "PRAGMA user_version = 1"],
+        ["DROP TABLE ledger", "PRAGMA user_version = 0", f"CREATE TABLE ledger AS {_SEVEN}"],
+    ],
+)
+def test_a_table_that_no_agent_made_is_set_aside(tmp_path: Path, statements: list[str]) -> None:
+    path = tmp_path / "state.db"
+    saved(path)
+    _execute(path, *statements)
+    assert balances(path, "acme") == [0.0]
+    assert len(list(tmp_path.glob("state.db.damaged-*"))) == 1
+    saved(path)
+    assert balances(path, "acme") == [1.5]
+
+
+@pytest.mark.parametrize(
+    "number", ["balance_tokens = 1e300", "balance_tokens = -1e25", "issued_tokens = -1.0"]
+)
+def test_numbers_that_no_ledger_comes_to_are_told_and_cost_no_other_tenant(
+    tmp_path: Path, number: str
+) -> None:
+    path = tmp_path / "state.db"
+    saved(path)
+    _execute(path, f"UPDATE ledger SET {number} WHERE tenant = 'acme'")  # noqa: S608
+    with capture_logs() as logs:
+        assert balances(path, "acme", "beta") == [0.0, -1.0]
+    assert [one["rows"] for one in logs] == [1]
+
+
+def test_a_file_that_says_itself_that_nobody_may_write_it_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    saved(path)
+    content = bytearray(path.read_bytes())
+    content[18] = 0xFF  # the version of the format that it takes to write it
+    path.write_bytes(content)
+    saved(path)
+    assert len(list(tmp_path.glob("state.db.damaged-*"))) == 1
+    assert balances(path, "acme") == [1.5]
+
+
+def test_a_name_that_is_no_text_costs_no_other_tenant(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    saved(path)
+    _execute(path, "UPDATE ledger SET tenant = CAST(x'ff00' AS TEXT) WHERE tenant = 'acme'")
+    assert balances(path, "acme", "beta") == [0.0, -1.0]
