@@ -38,6 +38,7 @@ class Program(click.Group):
 
     def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
         """Parse the arguments, which may already print: `--help` does."""
+        _open_what_is_closed()
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no text
         with _lost_output_told():
@@ -72,6 +73,28 @@ def _lost_output_told() -> Iterator[None]:
         if isinstance(error, BrokenPipeError):
             sys.exit(EXIT_OUTPUT)
         fail([f"the output cannot be written: {error.strerror or error}"], EXIT_OUTPUT)
+
+
+def _open_what_is_closed() -> None:
+    """Give this process a standard output and error where it was started without.
+
+    Else what is opened next, a database or a socket, is what children write their errors to.
+    Nothing can be written to such an output, which ends the command; errors go nowhere.
+    """
+    if sys.stdout is None:
+        _open(1, os.O_RDONLY)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - for as long as this process
+    if sys.stderr is None:
+        _open(2, os.O_WRONLY)
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for as long as this process
+
+
+def _open(descriptor: int, flags: int) -> None:
+    opened = os.open(os.devnull, flags)
+    if opened != descriptor:
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    os.set_inheritable(descriptor, True)
 
 
 def _discard_output() -> None:

@@ -1,25 +1,32 @@
 """Independent pieces of work in parallel processes, with one count of how far all have come.
 
-Processes are spawned: forks would share what this one has open.
+Processes are spawned: forks would share what this one has open.  All end with the first that
+fails, with an interrupt, and with this process, however it ends.
 """
 
+import ctypes
 import multiprocessing
+import os
 import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Any, TypeVar
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic, TypeVar
 
-if TYPE_CHECKING:
-    from multiprocessing.sharedctypes import Synchronized
+import psutil
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Tell = Callable[[int], None]
 
 _LOOK_S = 0.2
-
-_count: "Synchronized[int] | None" = None  # of this worker process
+_PR_SET_PDEATHSIG = 1
 
 
 class WorkerGoneError(Exception):
@@ -41,43 +48,151 @@ def in_parallel(
     """
     if min(jobs, len(items)) <= 1:
         return [work(item, tell) for item in items]
-    context = multiprocessing.get_context("spawn")
-    count: Synchronized[int] = context.Value("q", 0)
-    pool = ProcessPoolExecutor(min(jobs, len(items)), context, _begin, (count,))
+    with _started(min(jobs, len(items))) as workers:
+        return _results(work, items, workers, tell)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done(Generic[Result]):
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: Exception
+
+
+def _results(
+    work: Callable[[Item, Tell], Result],
+    items: Sequence[Item],
+    workers: Sequence[Connection],
+    tell: Tell,
+) -> list[Result]:
+    """Give each worker an item, and the next whenever it is done."""
+    todo = deque(enumerate(items))
+    idle = list(workers)
+    place_of: dict[Connection, int] = {}
+    result_at: dict[int, Result] = {}
+    while todo or place_of:
+        while todo and idle:
+            worker = idle.pop()
+            place_of[worker], item = todo.popleft()
+            with _loss_told():
+                worker.send((work, item))
+        steps = 0
+        for worker in _ready(list(place_of)):
+            match _received(worker):
+                case _Done(result):
+                    result_at[place_of.pop(worker)] = result
+                    idle.append(worker)
+                case _Failed(error):
+                    raise error
+                case told:
+                    steps += told
+        tell(steps)
+    return [result_at[place] for place in range(len(items))]
+
+
+def _ready(workers: Sequence[Connection]) -> list[Connection]:
+    """Wait a moment for workers that have something to say, or are gone."""
+    ready = wait(workers, _LOOK_S)
+    return [worker for worker in workers if worker in ready]
+
+
+def _received(worker: Connection) -> Any:
+    with _loss_told():
+        return worker.recv()
+
+
+@contextmanager
+def _loss_told() -> Iterator[None]:
     try:
-        futures = [pool.submit(_work, work, item) for item in items]
-        _watch(futures, count, tell)
-        return [future.result() for future in futures]
-    except BrokenProcessPool as error:
+        yield
+    except (EOFError, OSError) as error:
         raise WorkerGoneError("a worker process was killed, perhaps for its memory") from error
+
+
+@contextmanager
+def _started(count: int) -> Iterator[list[Connection]]:
+    """Start worker processes, and end them whatever happens: what they work on is lost by then."""
+    context = multiprocessing.get_context("spawn")
+    connections: list[Connection] = []
+    processes: list[SpawnProcess] = []
+    try:
+        with _interrupts_held():
+            for _ in range(count):
+                ours, theirs = context.Pipe()
+                connections.append(ours)
+                process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
+                processes.append(process)
+                process.start()
+                theirs.close()  # or its end would not be seen
+        yield connections
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        begun = [process for process in processes if process.pid is not None]
+        for process in begun:
+            _kill(process)
+        for process in begun:
+            process.join()
+        for connection in connections:
+            connection.close()
 
 
-def _watch(futures: Sequence[Future[Any]], count: "Synchronized[int]", tell: Tell) -> None:
-    """Tell of progress until all is done, or one has failed."""
-    told = 0
-    is_over = False
-    while not is_over:
-        done, still = wait(futures, _LOOK_S, return_when=FIRST_EXCEPTION)
-        is_over = not still or any(future.exception() is not None for future in done)
-        now = count.value
-        tell(now - told)
-        told = now
+def _kill(worker: SpawnProcess) -> None:
+    """Kill a worker, and before it its forecaster, which would say that the worker is gone."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(worker.pid).children():
+            child.kill()
+    worker.kill()
 
 
-def _begin(count: "Synchronized[int]") -> None:
-    """Become a worker: an interrupt from the keyboard, which all processes get, ends it."""
-    global _count  # noqa: PLW0603 - the one way in for what only an initializer is handed
-    _count = count
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep interrupts for later; processes that are started meanwhile never see one.
+
+    A keyboard's goes to all processes.  It is this one that ends the others, without their word.
+    """
+    resource_tracker.ensure_running()  # when it starts, it lets interrupts through again
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def _work(work: Callable[[Item, Tell], Result], item: Item) -> Result:
-    return work(item, _tell)
+def _serve(connection: Connection, parent: int) -> None:
+    """Be a worker process: do what comes, until the parent ends this process or is gone."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return  # it was gone before, and nobody will tell
+    os.set_inheritable(connection.fileno(), False)  # the forecaster may outlive this by a moment
+    while True:
+        work, item = connection.recv()
+        teller = _Teller(connection)
+        try:
+            outcome = _Done(work(item, teller.tell))
+        except Exception as error:  # noqa: BLE001 - raised again, in the parent
+            error.add_note(traceback.format_exc())
+            connection.send(_Failed(error))
+            continue
+        teller.flush()
+        connection.send(outcome)
 
 
-def _tell(steps: int) -> None:
-    if _count is not None:
-        with _count.get_lock():
-            _count.value += steps
+class _Teller:
+    """Sends on how many steps were done, a few times a second."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._steps, self._sent_s = 0, time.monotonic()
+
+    def tell(self, steps: int) -> None:
+        """Take note of some more steps."""
+        self._steps += steps
+        if time.monotonic() - self._sent_s >= _LOOK_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send on what was not sent yet."""
+        self._connection.send(self._steps)
+        self._steps, self._sent_s = 0, time.monotonic()

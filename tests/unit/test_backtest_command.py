@@ -250,3 +250,16 @@ def test_the_documentation_tells_every_option_policy_and_column(path: Path) -> N
     table = ran(path, *QUICK, "--capacity", "0.9", "--mode", "elastic").stdout
     head = next(line for line in table.splitlines() if line.startswith("POLICY "))
     assert [title for title in head.split()[1:] if f"\n| {title} |" not in text] == []
+
+
+def test_it_replays_with_a_forecaster_where_standard_error_is_closed(path: Path) -> None:
+    command = (sys.executable, "-m", "agent", "backtest", path, "--seeds", "1", "--jobs", "1")
+    only = ("--tenants-per-host", "4", "--policy", "tidegate", "--capacity", "1.1")
+    done = subprocess.run(
+        ["sh", "-c", '"$@" 2>&-', "sh", *command, *only],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "tidegate" in done.stdout
