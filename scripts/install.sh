@@ -15,8 +15,7 @@ fi
 pip_install() { $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$@"; }
 say "installing tidegate and its locked dependencies in $venv"
 pip_install --use-pep517 --require-hashes -r requirements.lock || die "pip could not install requirements.lock"
-# From a copy: what an earlier build left beside the sources must not get into this one, nor what
-# Python caches there, whose files come and go while it runs.
+# From a copy: what an earlier build left beside the sources must not get into this one, nor what Python caches there.
 source=$(mktemp -d)
 trap 'rm -rf "$source"' EXIT
 find agent enforce forecast pyproject.toml README.md LICENSE -name __pycache__ -prune -o -type f \
