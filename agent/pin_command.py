@@ -81,7 +81,7 @@ def _show(body: bytes, *, as_json: bool) -> None:
         return
     answer = msgspec.json.decode(body, type=TenantPins)
     lines = [_line(answer.tenant, one) for one in answer.pins]
-    print_lines(lines or [f"{answer.tenant}: nothing is pinned"])
+    print_lines(lines or [f"{answer.tenant}: unpinned, no pin is left"])
 
 
 def _line(tenant: str, pin: PinStatus) -> str:

@@ -386,7 +386,7 @@ def test_a_limit_is_pinned_and_unpinned_on_the_command_line(tmp_path: Path) -> N
         ]
         told = ran("unpin", "web", "cpu", "--socket", path, "--json")
         assert [one["control"] for one in json.loads(told.output)["pins"]] == ["memory.high"]
-        assert ran("unpin", "web", "--socket", path).output == "web: nothing is pinned\n"
+        assert ran("unpin", "web", "--socket", path).output == "web: unpinned, no pin is left\n"
         again = ran("unpin", "web", "--socket", path)
         assert (again.exit_code, "nothing of web is pinned" in again.stderr) == (1, True)
         low = ran("pin", "web", "cpu=0.001", "--socket", path)
