@@ -190,20 +190,14 @@ def _past(config: Path, tenant: str, shown: "Resource", since_s: float) -> "Past
 
     """
     from agent.config import ConfigError, load_host
-    from agent.history import FINE_S, HISTORY_NAME, HistoryError, read_past
+    from agent.history import HISTORY_NAME, HistoryError, read_tenant
 
     try:
         path = load_host(config).state_dir / HISTORY_NAME
     except ConfigError as error:
         fail(fault_lines(error.problems))
     now_s = datetime.now(UTC).timestamp()
-    past = read_past(
-        path,
-        since_s=now_s - since_s,
-        now_s=now_s,
-        only=[tenant],
-        is_coarse=since_s > FINE_S,
-    )
+    past = read_tenant(path, tenant, lasts_s=since_s, now_s=now_s)
     if tenant not in past.tenants or shown not in past.demand:
         raise HistoryError(
             f"nothing of {quoted(tenant)} and {quoted(str(shown))} was recorded in that time", ""

@@ -157,6 +157,18 @@ def read_past(
     return past
 
 
+def read_tenant(path: Path, tenant: str, *, lasts_s: float, now_s: float) -> Past:
+    """Return what was recorded of one tenant in the last `lasts_s` seconds, fine if it can be.
+
+    Raises:
+        HistoryError: As `read_past` does.
+
+    """
+    return read_past(
+        path, since_s=now_s - lasts_s, now_s=now_s, only=[tenant], is_coarse=lasts_s > FINE_S
+    )
+
+
 def _is_missing(path: Path) -> bool:
     with suppress(OSError):  # where nobody may look, reading says so
         return not path.exists()

@@ -48,20 +48,14 @@ A line without numbers is a time in which the agent did not run, or the tenant w
 def history(tenant: str, *, as_json: bool, **asked: Any) -> None:
     """Show what a tenant used, wanted and was allowed."""
     from agent.config import ConfigError, load_host
-    from agent.history import FINE_S, HISTORY_NAME, HistoryError, read_past
+    from agent.history import HISTORY_NAME, HistoryError, read_tenant
     from agent.history_lines import answer_of, steps_a_line, text_lines
 
     shown, since_s, every_s = (asked[name] for name in ("resource", "since_s", "every_s"))
     now_s = datetime.now(UTC).timestamp()
     try:
         path = load_host(asked["config"]).state_dir / HISTORY_NAME
-        past = read_past(
-            path,
-            since_s=now_s - since_s,
-            now_s=now_s,
-            only=[tenant],
-            is_coarse=since_s > FINE_S,
-        )
+        past = read_tenant(path, tenant, lasts_s=since_s, now_s=now_s)
         _check(past, tenant, shown)
     except ConfigError as error:
         fail(fault_lines(error.problems))
