@@ -4,7 +4,6 @@ It ends when its input does, so it never outlives the agent.  Between steps it r
 within its share of a core.  `python -I -m forecast.worker`
 """
 
-import ctypes
 import os
 import resource
 import select
@@ -35,6 +34,7 @@ from forecast.message import (
     positions_of,
     values_of,
 )
+from forecast.parent import end_with_parent
 from forecast.profile import Profile
 from forecast.settings import ForecastSettings
 
@@ -44,7 +44,6 @@ _OOM_SCORE_ADJ = "900"
 # 50,000 series take 345 MiB, of which 190 are libraries; twice that is a fault.
 _DATA_BYTES = 768 << 20
 _READ_BYTES = 1 << 20
-_PR_SET_PDEATHSIG = 1
 # A step that arrives during refits waits for so many of them: some 10 ms.
 _REFITS_AT_A_TIME = 16
 # The first answer after a restart waits so long, at most, for models of what is known already.
@@ -229,7 +228,7 @@ def send(write_fd: int, message: Message) -> None:
 def settle_down() -> None:
     """Become a background process: niced, bounded in memory, gone when the parent is."""
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # whatever the agent itself was handed open
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     os.nice(_NICENESS)
     _be_killed_first()
     resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))

@@ -4,7 +4,6 @@ Processes are spawned: forks would share what this one has open.  All end with t
 fails, with an interrupt, and with this process, however it ends.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -21,12 +20,13 @@ from typing import Any, Generic, TypeVar
 
 import psutil
 
+from forecast.parent import end_with_parent
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Tell = Callable[[int], None]
 
 _LOOK_S = 0.2
-_PR_SET_PDEATHSIG = 1
 
 
 class WorkerGoneError(Exception):
@@ -162,7 +162,7 @@ def _interrupts_held() -> Iterator[None]:
 
 def _serve(connection: Connection, parent: int) -> None:
     """Be a worker process: do what comes, until the parent ends this process or is gone."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     if os.getppid() != parent:
         return  # it was gone before, and nobody will tell
     os.set_inheritable(connection.fileno(), False)  # the forecaster may outlive this by a moment
