@@ -48,7 +48,7 @@ def check_writable(path: Path) -> None:
     """End the command before its work where `write_whole` could not write this file after it."""
     if path.is_dir():
         fail([f"{path}: Is a directory"], EXIT_OUTPUT)
-    partial = _partial(path)
+    partial = partial_of(path)
     with _unwritable_told(path):
         partial.touch(exist_ok=False)
         partial.unlink()
@@ -56,7 +56,7 @@ def check_writable(path: Path) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all; where it cannot be, end the command with a word."""
-    partial = _partial(path)
+    partial = partial_of(path)
     with _unwritable_told(path):
         try:
             partial.write_bytes(data)
@@ -67,7 +67,7 @@ def write_whole(path: Path, data: bytes) -> None:
             raise
 
 
-def _partial(path: Path) -> Path:
+def partial_of(path: Path) -> Path:
     """Return a name beside `path` that is nobody else's, also not another run's."""
     return path.with_name(f".{secrets.token_hex(8)}.partial")
 

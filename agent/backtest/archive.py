@@ -5,7 +5,6 @@ or claims to be small, ends in a word and not in the memory.  Arrays cross over 
 since Arrow's own conversions to and from Python would load pandas.
 """
 
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -29,6 +28,7 @@ from agent.backtest.faults import (
     suffix_of,
     unfit_told,
 )
+from agent.output import partial_of
 from agent.tenant import Floats, Ints
 from agent.units import approximate_bytes
 
@@ -102,7 +102,7 @@ def write_rows(path: Path, tenants: Iterable[TenantRows], *, may_replace: bool =
 
     """
     suffix = suffix_of(path)
-    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # its own for each of many runs
+    partial = partial_of(path)
     with faults_told(path):
         check_target(path, may_replace=may_replace)
         try:
