@@ -91,8 +91,9 @@ class Grants:
         return np.where(self.cooldown_left_s > 0, self.lent * self._part_left(settings), np.inf)
 
     def _part_left(self, settings: EmergencySettings) -> Floats:
-        longest_s = settings.cooldown_s
-        return np.minimum(self.cooldown_left_s / longest_s, 1.0) if longest_s > 0 else self.lent * 0
+        if settings.cooldown_s <= 0:
+            return np.zeros_like(self.cooldown_left_s)
+        return np.minimum(self.cooldown_left_s / settings.cooldown_s, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

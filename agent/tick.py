@@ -258,13 +258,13 @@ class ControlLoop:
         beside = self._sideways(decision, seen, may_write, weight)
         self._protect_root(seen.sample.in_force.memory_low_bytes, beside[1], may_write)
         rates = beside_changes(decision, seen, may_write, self.roster, capacity=capacity)
+        every = (*beside, *rates)
         written: list[tuple[Changes, Outcomes]] = []
         for is_uplink in (False, True):
             mine = [
                 r for r, c in self._controls.items() if isinstance(c, ClassControl) is is_uplink
             ]
             parts = {resource: decision.resources[resource] for resource in mine}
-            every = (*beside, *rates)
             same = [one for one in every if isinstance(one.control, ClassControl) is is_uplink]
             written += self._moved(parts, same)
         unwritten = self._left_out(decision, seen, weight)

@@ -62,7 +62,7 @@ class ForecastLog:
             step=step,
             levels=self.levels,
             grid=self.grid[row],
-            expected=self.expected[row],
+            expected=self.expected[row].astype(np.float64),
             maximum=self.maximum[row],
             source=self.source[row],
         )
@@ -91,6 +91,7 @@ class ForecastsAhead:
         forecaster.reset(len(case.tenants), np.empty((0, len(case.tenants))))
         self._asked, self._answered = 0, 0
         self._log: ForecastLog | None = None
+        self._ask()
 
     def after(self, step: int) -> Profile:
         """Return what is said after a step, 1 the first; waits for it.
@@ -100,7 +101,6 @@ class ForecastsAhead:
 
         """
         while self._answered < step:
-            self._ask()
             said = self._forecaster.answer(self._answered + 1)
             self._answered += 1
             self._ask()
