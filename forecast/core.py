@@ -6,10 +6,12 @@ are believed by how they did.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast.crowd import CrowdMixture
 from forecast.expert import Expert, Outlook
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile, last_maximum_bound
 from forecast.history import Floats, History, Ints, Number, Singles, cleaned, moved
@@ -53,7 +55,7 @@ class ForecastCore:
         }
         self._next = Mixture(len(self._asked(0)), n_series, self._targets[0])
         self._maxima = [self._mixture(place) for place in range(1, len(self._targets))]
-        self._stretches = [Stretch(n_series, target) for target in self._targets[1:]]
+        self._stretches = [Stretch(n_series, replace(t, levels=BOUNDS)) for t in self._targets]
         longest = self._targets[-1]
         self._scores = Scores(len(self._asked(0)), n_series, settings.horizon_steps, longest.every)
         self._judge = Judge(n_series, settings.horizon_steps, longest.every)
@@ -71,7 +73,7 @@ class ForecastCore:
     def observe(self, step: int, values: Floats) -> Profile:
         """Take in the newest step (series,), NaN a gap, and return what to expect next."""
         self._take(values)
-        told, *maxima = (made.astype(np.float64) for made in self._expect())
+        told, *bounds = (made.astype(np.float64) for made in self._expect())
         grid = np.concatenate((told, told[-1:]))
         found = self._scores.quality(tuple(self._asked(0)), self._next.shares)
         return self._with_the_rule(
@@ -80,7 +82,7 @@ class ForecastCore:
                 levels=LEVELS,
                 grid=grid,
                 expected=np.maximum(self._smoothed, 0.0),
-                maximum=self._bounds(grid, maxima),
+                maximum=self._bounds(bounds),
                 source=np.full(self.n_series, Source.LIVE, dtype=np.uint8),
                 quality=self._judge.judged(found),
             )
@@ -155,12 +157,15 @@ class ForecastCore:
             if mixture is None or len(orders[place]) == 1:
                 self._maxima[place - 1] = self._mixture(place)
             else:
-                mixture.rearrange(positions, orders[place])
+                mixture.rearrange(positions, [*orders[place], len(asked_before[place])])
 
-    def _mixture(self, place: int) -> Mixture | None:
-        """Return fresh weights for one of the maxima; a lone expert needs none."""
+    def _mixture(self, place: int) -> CrowdMixture | None:
+        """Return fresh weights for one of the maxima; a lone expert needs none.
+
+        Beside the experts stand the quantiles of the next step, which a maximum is not below.
+        """
         asked = len(self._asked(place))
-        return Mixture(asked, self.n_series, self._targets[place]) if asked > 1 else None
+        return CrowdMixture(asked + 1, self.n_series, self._targets[place]) if asked > 1 else None
 
     def _made(self, name: str, steps: int) -> Expert:
         seat = PANEL[name]
@@ -202,10 +207,10 @@ class ForecastCore:
     def _settle(self, came: Singles, outcomes: Sequence[Singles | None]) -> None:
         """Hold what was told of this step, and of the maxima that it completes, against it."""
         nothing = np.full((len(BOUNDS), len(came)), np.nan, dtype=np.float32)
-        losses, told = self._next.losses(self._step_count, came), self._next.told(self._step_count)
-        complete = Complete(came, _rows_at(told, BOUNDS))  # of the longest horizon, in the end
+        losses = self._next.losses(self._step_count, came)
         self._next.settle(self._step_count, came)
-        maxima = zip(self._maxima, self._stretches, outcomes[1:], strict=True)
+        complete = self._stretches[0].settle(self._step_count, came)  # at last, the longest's
+        maxima = zip(self._maxima, self._stretches[1:], outcomes[1:], strict=True)
         for mixture, stretch, outcome in maxima:
             complete = Complete(nothing[0], nothing)
             if outcome is not None:
@@ -217,7 +222,10 @@ class ForecastCore:
         self._scores.settle(came, expected, losses, complete, is_live)
 
     def _expect(self) -> list[Singles]:
-        """Return quantiles of each target: what all experts say, by their weights."""
+        """Return the next step's quantiles, and bounds on each target's maximum.
+
+        That is what all experts say, by their weights; bounds hold as often as they say.
+        """
         outlook = self._outlook()
         said: list[list[Singles]] = [[] for _ in self._targets]
         for name, expert in self._experts.items():
@@ -225,12 +233,13 @@ class ForecastCore:
             for place, grid in zip(self._places(name), grids, strict=True):
                 said[place].append(grid)
         grid = self._next.mixed(self._step_count, said[0])
+        next_bounds = _rows_at(grid, BOUNDS)
         maxima = [
-            grids[0] if mixture is None else mixture.mixed(self._step_count, grids)
+            grids[0] if mixture is None else mixture.mixed(self._step_count, [*grids, next_bounds])
             for mixture, grids in zip(self._maxima, said[1:], strict=True)
         ]
         level = self._smoothed.astype(np.float32)
-        drawn = zip(self._stretches, maxima, strict=True)
+        drawn = zip(self._stretches, [next_bounds, *maxima], strict=True)
         return [
             grid,
             *(stretch.applied(self._step_count, level, bounds) for stretch, bounds in drawn),
@@ -240,13 +249,12 @@ class ForecastCore:
         """Return what the experts may know of the fitted models."""
         return Outlook(self._smoothed, self._alpha, self._sigma, self._flat_spread(), self._history)
 
-    def _bounds(self, grid: Floats, maxima: list[Floats]) -> Floats:
+    def _bounds(self, drawn: list[Floats]) -> Floats:
         """Return bounds (horizons, bounds, series) on the maximum over each horizon.
 
-        None is below what is expected of the next step, nor below a nearer horizon's.
+        None is below that on the next step, nor below a nearer horizon's.
         """
-        told = {1: _rows_at(grid, BOUNDS)}
-        told |= {t.steps: made for t, made in zip(self._targets[1:], maxima, strict=True)}
+        told = {t.steps: bounds for t, bounds in zip(self._targets, drawn, strict=True)}
         bounds = np.stack([told[steps] for steps in self.settings.horizons_steps])
         few = np.flatnonzero(self._points < _FEWEST_POINTS)
         if len(few):

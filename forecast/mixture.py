@@ -16,18 +16,18 @@ cannot tell sleeps, and neither wins nor loses; a gap changes nothing.
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.history import Ints, Singles, moved
+from forecast.history import Ints, Number, Singles, moved
 from forecast.quality import WHOLE_PCT, Bytes
 from forecast.scores import Losses, pinball
 from forecast.target import Pending, Target
 
 # Half of what was learned is forgotten after so many windows, chosen on recorded traces; of a rare
 # level not before it was missed about three times: until then who says least only seems to save.
-_HALF_LIFE_WINDOWS, _HALF_LIFE_MISSES = 140, 3
+HALF_LIFE_WINDOWS = 140
+_HALF_LIFE_MISSES = 3
 _TINY = 1e-30
 # Beyond this the sum of squares would not fit single precision.
 _MOST_SAVED = np.float32(1e17)
-# Series handled at a time: bounds the scratch memory and stays in the processor's cache.
 _BLOCK = 1024
 
 
@@ -43,18 +43,20 @@ class Mixture:
         # What each expert said and, behind them, what was made of it.
         self._pending = Pending(n_series, target, (n_experts + 1, len(target.levels)))
         self._levels: Singles = target.levels.astype(np.float32)[:, None]
-        half_life = np.maximum(_HALF_LIFE_WINDOWS, _HALF_LIFE_MISSES / (1.0 - target.levels))
+        half_life = np.maximum(HALF_LIFE_WINDOWS, _HALF_LIFE_MISSES / (1.0 - target.levels))
         self._kept: Singles = (0.5 ** (1.0 / half_life)).astype(np.float32)[:, None]
 
-    def told(self, step: int) -> Singles:
-        """Return what was made of what was said of the window that closes now."""
-        made: Singles = self._pending.closing(step)[-1]
-        return made
+    def said(self, step: int) -> Singles:
+        """Return what experts said of the window that closes now and, last, what was made of it.
+
+        Shape (experts + 1, levels, series).
+        """
+        return self._pending.closing(step)
 
     def losses(self, step: int, outcome: Singles) -> Losses:
         """Return what was lost with what was said of the window that closes now."""
         pending, losses = self._pending.closing(step), Losses.none(*self.shares.shape)
-        for block in self._blocks():
+        for block in blocks_of(self._saved.shape[-1]):
             lost = pinball(outcome[block] - pending[..., block], self._levels).mean(axis=1)
             losses.each[:, block], losses.mixed[block] = lost[:-1], lost[-1]
         return losses
@@ -62,13 +64,11 @@ class Mixture:
     def settle(self, step: int, outcome: Singles) -> None:
         """Hold what was said of the window that closes now against what came, (series,)."""
         pending = self._pending.closing(step)
-        for block in self._blocks():
+        for block in blocks_of(self._saved.shape[-1]):
             said, mixed = pending[:-1, :, block], pending[-1, :, block]
             came = outcome[block]
-            slope = np.where(came > mixed, -self._levels, np.float32(1.0) - self._levels)
-            slope[came == mixed] = 0.0
-            saved = np.nan_to_num(slope * (mixed - said), nan=0.0)
-            saved[..., np.isnan(came)] = 0.0
+            # What leaning towards each would have saved; 0 of who slept.
+            saved = np.nan_to_num(slopes(mixed, came, self._levels) * (mixed - said), nan=0.0)
             np.clip(saved, -_MOST_SAVED, _MOST_SAVED, out=saved)
             kept = np.where(np.isnan(came), np.float32(1.0), self._kept)
             self._saved[..., block] = kept * self._saved[..., block] + saved
@@ -79,13 +79,11 @@ class Mixture:
         pending = self._pending.opening(step)
         said, found = pending[:-1], pending[-1]
         np.stack(grids, out=said)
-        for block in self._blocks():
-            is_awake = ~np.isnan(said[..., block])
-            weight = self._weights(block, is_awake)
-            mean = (weight * np.where(is_awake, said[..., block], np.float32(0.0))).sum(axis=0)
-            mean[~is_awake.any(axis=0)] = np.nan
+        for block in blocks_of(self._saved.shape[-1]):
+            told = said[..., block]
+            weight = weights(self._saved[..., block], self._squares[..., block], ~np.isnan(told))
             self.shares[:, block] = np.round(WHOLE_PCT * weight.mean(axis=1))
-            np.maximum.accumulate(mean, axis=0, out=found[:, block])
+            found[:, block] = averaged(told, weight)
         mixed: Singles = found.copy()
         return mixed
 
@@ -99,21 +97,46 @@ class Mixture:
         self.shares = np.zeros((len(experts), len(positions)), dtype=np.uint8)
         self._pending.rearrange(positions, [*experts, self._pending.parts[0] - 1])
 
-    def _blocks(self) -> list[slice]:
-        n_series = self._saved.shape[-1]
-        return [slice(start, start + _BLOCK) for start in range(0, n_series, _BLOCK)]
 
-    def _weights(self, block: slice, is_awake: NDArray[np.bool_]) -> Singles:
-        """Return weights of the experts that tell, summing to 1; 0 throughout where none does."""
-        squares = np.maximum(self._squares[..., block], np.float32(_TINY))
-        weight = np.where(is_awake, np.maximum(self._saved[..., block], np.float32(0.0)), 0.0)
-        weight /= squares
-        total = weight.sum(axis=0)
-        weight = np.where(total > 0, weight, is_awake)
-        total = np.where(total > 0, total, np.maximum(is_awake.sum(axis=0), 1))
-        return np.asarray(weight / total, dtype=np.float32)
+def blocks_of(n_series: int) -> list[slice]:
+    """Return all series in blocks that bound the scratch memory and fit the processor's cache."""
+    return [slice(start, start + _BLOCK) for start in range(0, n_series, _BLOCK)]
+
+
+def slopes(mixed: Singles, came: Singles, levels: Singles) -> Singles:
+    """Return the slope of the pinball loss at `mixed` (levels, series); 0 where nothing came."""
+    slope: Singles = np.where(came > mixed, -levels, np.float32(1.0) - levels)
+    slope[(came == mixed) | np.isnan(came)] = 0.0
+    return slope
+
+
+def weights(
+    saved: NDArray[Number], squares: NDArray[Number], is_awake: NDArray[np.bool_]
+) -> Singles:
+    """Return weights of the experts that tell, summing to 1; 0 throughout where none does."""
+    weight = np.where(is_awake, np.maximum(saved, 0.0), 0.0) / np.maximum(squares, _TINY)
+    total = weight.sum(axis=0)
+    weight = np.where(total > 0, weight, is_awake)
+    total = np.where(total > 0, total, np.maximum(is_awake.sum(axis=0), 1))
+    return np.asarray(weight / total, dtype=np.float32)
+
+
+def averaged(said: Singles, weight: Singles) -> Singles:
+    """Return the mean of `said` (experts, levels, series) by weights, rising along its levels.
+
+    NaN where none tells.
+    """
+    is_awake = ~np.isnan(said)
+    mean = (weight * np.where(is_awake, said, np.float32(0.0))).sum(axis=0)
+    mean[~is_awake.any(axis=0)] = np.nan
+    rising: Singles = np.maximum.accumulate(mean, axis=0)
+    return rising
+
+
+def reseated(columns: NDArray[Number], experts: list[int], missing: float) -> NDArray[Number]:
+    """Return columns (experts, ...) with the experts in a new order; -1 is new."""
+    return np.stack([columns[k] if k >= 0 else np.full_like(columns[0], missing) for k in experts])
 
 
 def _moved(columns: Singles, positions: Ints, experts: list[int], missing: float) -> Singles:
-    taken = moved(columns, positions, missing)
-    return np.stack([taken[k] if k >= 0 else np.full_like(taken[0], missing) for k in experts])
+    return reseated(moved(columns, positions, missing), experts, missing)

@@ -5,7 +5,7 @@ that are about as spiky make one sample, and its quantiles, times the own mean e
 series shows one in a thousand after a thousand steps, a hundred alike after ten.  Global models do
 the same (Montero-Manso and Hyndman, Principles and algorithms for forecasting groups of time
 series, 2021).  Who lies about its demand moves the pool of its like: how far that is believed of
-each series is learned from that series alone (mixture.py).
+the next step is learned from each series alone (mixture.py).
 """
 
 from collections.abc import Sequence
