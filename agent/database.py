@@ -9,11 +9,12 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
+
+from enforce.durable import aside_of
 
 log = structlog.get_logger()
 
@@ -255,8 +256,8 @@ def _may_write(path: Path) -> bool:
 
 def _set_aside(path: Path, why: str) -> str:
     """Rename an unusable file and its journals, so that nothing is lost and nothing is reused."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = aside_of(path, why)
     for suffix in ("", "-wal", "-shm"):
         if Path(f"{path}{suffix}").exists():
-            os.replace(f"{path}{suffix}", f"{path}.{why}-{stamp}{suffix}")  # noqa: PTH105
-    return f"{path}.{why}-{stamp}"
+            os.replace(f"{path}{suffix}", f"{aside}{suffix}")  # noqa: PTH105
+    return str(aside)

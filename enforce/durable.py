@@ -26,7 +26,7 @@ def replace_file(path: Path, text: str) -> None:
         os.close(folder)
 
 
-def aside_of(path: Path) -> Path:
-    """Return a name beside `path` that is free, for a file there which makes no sense."""
-    names = (f"{path.name}.damaged-{number}" for number in itertools.count(1))
+def aside_of(path: Path, why: str = "damaged") -> Path:
+    """Return a name beside `path` that is free, for a file there which cannot be used."""
+    names = (f"{path.name}.{why}-{number}" for number in itertools.count(1))
     return next(one for one in map(path.with_name, names) if not one.exists())

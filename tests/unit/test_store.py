@@ -75,6 +75,15 @@ def test_a_damaged_file_is_set_aside_and_the_agent_starts_fresh(
     assert [file.read_bytes() for file in aside] == ([damage] if damage else [])
 
 
+def test_files_set_aside_at_once_are_all_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    for content in (b"first" * 999, b"second" * 999):
+        path.write_bytes(content)
+        assert balances(path, "acme") == [0.0]
+    kept = sorted(file.read_bytes()[:5] for file in tmp_path.glob("state.db.damaged-?"))
+    assert kept == [b"first", b"secon"]
+
+
 def test_a_page_overwritten_in_the_middle_never_stops_the_agent(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     saved(path)
