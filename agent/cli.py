@@ -257,6 +257,7 @@ def reload(pid: int | None, socket_path: Path) -> None:
     """Have the agent read its configuration again, and wait; exit 1 where it is refused.
 
     `systemctl reload tidegate` does this.  What is refused leaves the old configuration in force.
+    What was taken on has been through a tick by then: `status`, `explain` and `events` show it.
     """
     from agent.reload import reload as reload_agent
 
