@@ -120,7 +120,8 @@ class ControlApp:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return HTTPStatus.BAD_REQUEST, Refusal(f"expected {_POSTED[what]}: {error}")
         except (MetricError, PinError) as error:
-            return HTTPStatus.BAD_REQUEST, Refusal(str(error))
+            hint = error.hint if isinstance(error, PinError) else ""
+            return HTTPStatus.BAD_REQUEST, Refusal(str(error), hint)
 
     def _routed(self, path: str) -> Answer:
         record, facts, now_s = self._record(), self._facts(), time.monotonic()

@@ -15,7 +15,7 @@ from agent.enforced import control_value, in_force
 from agent.event_words import raise_sentence
 from agent.explain_case import NOTICEABLE, Case
 from agent.indicated import indicator_text, indicators_of
-from agent.pin_words import pin_sentences
+from agent.pin_words import pin_sentences, pinned_limits
 from agent.record import TickRecord
 from agent.shares import SHARE_DEAD_BAND
 from agent.status import tenant_rows
@@ -44,6 +44,7 @@ _UNKNOWN_SINCE = {
     "memory": "the kernel does not count it here (is the memory controller on?)",
     "disk": "the kernel does not count it here (is the io controller on, and the disk there?)",
 }
+_HEADLINED = (Control.CPU_MAX, Control.MEMORY_HIGH)  # what the first sentence tells the limit of
 _UNCOUNTED = "nothing counts it yet"
 _UNWRITTEN = "configured but not enforceable: this limit is decided, and nothing writes it."
 
@@ -62,7 +63,7 @@ def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | Non
         tick=record.number,
         age_s=round(max(now_s - record.taken_at_s, 0.0), 3),
         tenant=tenant,
-        summary=_summary(tenant, cases),
+        summary=_summary(tenant, cases, pinned_limits(record, _HEADLINED, position)),
         chains=tuple(_chain(record, case, position) for case in cases.values()),
     )
 
@@ -115,11 +116,13 @@ def _controls_of(record: TickRecord, resource: Resource, position: int) -> tuple
     return (*found, weight) if weight is not None and is_weighed else found
 
 
-def _summary(tenant: TenantStatus, cases: Mapping[Resource, Case]) -> str:
+def _summary(tenant: TenantStatus, cases: Mapping[Resource, Case], pinned: str) -> str:
+    """Say what a tenant may use, and first where that is pinned."""
     cpu, memory = cases[Resource.CPU], cases[Resource.MEMORY]
     start = f"{tenant.name} ({tenant.qos})"
     if not cpu.is_present:
         return f"{start} has no cgroup now: what it was promised is lent, and is returned first."
+    start = f"{start} is pinned: {pinned}. It" if pinned else start
     verb = (
         "is only observed, nothing is written: it would be allowed"
         if cpu.is_observed

@@ -381,8 +381,8 @@ def test_a_limit_is_pinned_and_unpinned_on_the_command_line(tmp_path: Path) -> N
     with ControlServer(path, record, pins=board):
         told = ran("pin", "web", "cpu=1.5", "memory=512M", "--for", "30m", "--socket", path)
         assert told.output.splitlines() == [
-            "web: cpu.max pinned to 150000 100000 for 30m (operator)",
-            "web: memory.high pinned to 536870912 for 30m (operator)",
+            "web: cpu.max pinned to 1.50 cores for 30m, by an operator",
+            "web: memory.high pinned to 512M for 30m, by an operator",
         ]
         told = ran("unpin", "web", "cpu", "--socket", path, "--json")
         assert [one["control"] for one in json.loads(told.output)["pins"]] == ["memory.high"]
@@ -391,10 +391,25 @@ def test_a_limit_is_pinned_and_unpinned_on_the_command_line(tmp_path: Path) -> N
         assert (again.exit_code, "nothing of web is pinned" in again.stderr) == (1, True)
         low = ran("pin", "web", "cpu=0.001", "--socket", path)
         assert (low.exit_code, "its floor" in low.stderr) == (1, True)
+        assert low.stderr.splitlines()[-1] == "  such as: tidegate pin web cpu=0.5"
     board.close()
 
 
-@pytest.mark.parametrize("word", ["cpu", "cpu=", "cpu=many", "memory=x", "=1"])
-def test_what_is_no_pin_is_refused_before_anybody_is_asked(tmp_path: Path, word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("cpu", "expected cpu=CORES or memory=BYTES, got 'cpu'"),
+        ("disk=5M", "expected cpu=CORES or memory=BYTES, got 'disk=5M'"),
+        ("=1", "expected cpu=CORES or memory=BYTES, got '=1'"),
+        ("cpu=", "cpu: expected cores, such as 0.5, got ''"),
+        ("cpu=150000 100000", "cpu: expected cores, such as 0.5, got '150000 100000'"),
+        ("cpu=nan", "cpu: expected cores, such as 0.5, got 'nan'"),
+        ("memory=x", "memory: expected bytes, such as 512M or 2G, got 'x'"),
+    ],
+)
+def test_what_is_no_pin_is_refused_before_anybody_is_asked(
+    tmp_path: Path, word: str, said: str
+) -> None:
     result = ran("pin", "web", word, "--socket", tmp_path / "nothing")
-    assert result.exit_code == (3 if word == "=1" else 1)
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, f"Error: {said}")
+    assert "such as: tidegate pin TENANT cpu=0.5 memory=512M" in result.stderr
