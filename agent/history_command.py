@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from agent.history import Past
     from agent.tenant import Resource
 
-_NAMES_HINT = "`tidegate status` has the names of today's tenants"
+_NAMES_HINT = (
+    "`tidegate status` has the names of today's tenants; a new one's first step is recorded as it "
+    "ends"
+)
 _HELP = """Show what TENANT used, wanted and was allowed, as the agent recorded it.
 
 Each step is kept for two days, and the mean of every 15 steps for four weeks.  Where that is more
