@@ -47,7 +47,10 @@ LENT        opportunistic: may be used on top, until others need it.  In
             LIMITS exceed the capacity
 EMERGENCY   granted now; RESERVED is kept for such grants
 LIMITS      sum of all limits, of observed tenants what they would be
-SHORTAGE    chance that tenants need more than there is
+SHORTAGE    chance that tenants will want more than there is in the next step
+            (a minute), by forecasts that are made anew as each step ends:
+            they may be idle now.  Of a tenant of which nothing is known yet
+            all up to its ceiling counts as likely
 
 \b
 The second is the tenants:

@@ -104,6 +104,7 @@ def test_without_an_agent_the_answer_is_exit_3_and_what_to_do(tmp_path: Path) ->
 def test_a_valid_configuration_is_summed_up(config: Path) -> None:
     result = ran("check-config", "--config", config)
     assert (result.exit_code, result.output.splitlines()[0]) == (0, "0 tenant(s), no faults")
+    assert "copy NAME.toml.example to web.toml" in result.output
 
 
 def test_every_fault_is_told_and_the_exit_is_1(config: Path) -> None:

@@ -27,6 +27,7 @@ from agent.pinboard import PinBoard
 from agent.pins import Origin, Pin
 from agent.record import TickRecord
 from agent.status import AgentFacts
+from agent.tenant import Roster
 from enforce.columns import Control
 
 
@@ -355,6 +356,15 @@ def test_what_is_no_pin_of_a_tenant_is_refused_with_the_reason(
     with pytest.raises(AgentRefusedError, match=reason):
         post(path, f"/v1/tenants/{target}", body)
     assert pinned.of("web") == ()
+
+
+def test_where_no_tenant_is_configured_the_refusal_says_what_to_do(path: Path) -> None:
+    with (
+        ControlServer(path, lambda: replace(record(), roster=Roster.of([]))),
+        pytest.raises(AgentRefusedError, match="there is no tenant 'web'") as refused,
+    ):
+        get(path, "/v1/tenants/web")
+    assert "NAME.toml.example" in refused.value.hint
 
 
 @pytest.mark.parametrize(
