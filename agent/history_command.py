@@ -43,8 +43,9 @@ A line without numbers is a time in which the agent did not run, or the tenant w
 @click.option(
     "--every",
     "every_s",
+    metavar="TIME",
     callback=duration,
-    help="One line for so long.  [default: fills a screen]",
+    help="One line for so long: 1m, 1h.  [default: fills a screen]",
 )
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a line for each step.")

@@ -29,6 +29,7 @@ _SET_BY = {"operator": "an operator", "another": "somebody else", "insisting": "
 @click.option(
     "--for",
     "for_s",
+    metavar="TIME",
     default="1h",
     show_default=True,
     callback=duration,

@@ -51,7 +51,7 @@ def status_lines(answer: Status, *, width: int) -> list[str]:
         return [*lines, *paragraph(NO_TENANT, width=width)]
     if note := _shortage_note(answer):
         lines += [*(style(line, dim=True) for line in paragraph(note, width=width)), ""]
-    heads, rows, hidden = table(_TENANT_COLUMNS, answer.tenants, width=width)
+    heads, rows, hidden = table(TENANT_COLUMNS, answer.tenants, width=width)
     lines += [*(style(head, bold=True) for head in heads), *rows, *_observed_lines(answer, width)]
     if hidden:
         note = f"Not shown at this width: {', '.join(hidden)} (try --json)."
@@ -123,7 +123,7 @@ def resource_lines(answer: Status, name: str, *, width: int) -> list[str]:
 
 def host_lines(host: HostStatus, *, width: int) -> list[str]:
     """Return what the agent is doing, the pools, and what is wrong."""
-    heads, rows, _ = table(_POOL_COLUMNS, _pools(host), width=width)
+    heads, rows, _ = table(POOL_COLUMNS, _pools(host), width=width)
     problems = labelled([("problem", text) for text in host.problems], width=width, indent=0)
     return [
         *paragraph(_doing(host), width=width),
@@ -295,7 +295,7 @@ def _used(pools: CpuPools | MemoryPools | RatePools) -> tuple[float | None, floa
     return pools.usage_per_s, pools.capacity_per_s
 
 
-_POOL_COLUMNS: Sequence[Column[Pools]] = (
+POOL_COLUMNS: Sequence[Column[Pools]] = (
     Column("HOST", lambda row: row[0], is_left=True),
     Column("CAPACITY", _of_each("capacity")),
     Column("USED", _of_each("usage")),
@@ -308,7 +308,7 @@ _POOL_COLUMNS: Sequence[Column[Pools]] = (
     Column("SHORTAGE", lambda row: _percent(row[1].shortage_pct)),
 )
 
-_TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (
+TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (
     Column("TENANT", lambda t: t.name, is_left=True, shortest=16),
     Column("QOS", lambda t: t.qos, is_left=True),
     Column("USED", lambda t: _cores(t.cpu.usage_cores), "cpu cores"),

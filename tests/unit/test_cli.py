@@ -18,8 +18,10 @@ from records import record
 
 from agent.cli import main
 from agent.control import ControlServer
+from agent.options import duration
 from agent.pinboard import PinBoard
 from agent.pushed import PushedMetrics
+from agent.render import POOL_COLUMNS, TENANT_COLUMNS
 from agent.sole import RootLock, sole_agent
 from agent.status import AgentFacts
 from agent.tenant import Resource
@@ -271,6 +273,47 @@ def test_every_command_documents_the_exit_codes_that_it_can_return_and_no_other(
 def test_help_fits_80_columns(command: str) -> None:
     result = ran(*command.split(), "--help", columns=80)
     assert [line for line in result.output.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("tenant", "tick", "step", "horizon", "limit", "guaranteed", "lent", "emergency"),
+        *("floor", "ceiling", "token", "bank", "debt", "observed"),
+    ],
+)
+def test_the_words_that_are_used_everywhere_are_told(word: str) -> None:
+    _, _, words = ran("--help", columns=80).output.partition("Words:\n")
+    assert re.search(rf"\b{word}", words.partition("Exit codes:")[0])
+
+
+def test_the_help_of_explain_tells_of_each_line_that_it_can_print() -> None:
+    text = " ".join(ran("explain", "--help").output.split())
+    source = "".join(
+        (Path(__file__).parents[2] / "agent" / f"{name}.py").read_text()
+        for name in ("explain", "event_words", "pin_words")
+    )
+    stages = set(re.findall(r'Sentence\(\s*"(\w+)"', source))
+    assert len(stages) == 14
+    assert [stage for stage in stages if not re.search(rf"\b{stage}\b,? ", text)] == []
+
+
+def test_the_help_of_status_tells_of_each_state_and_column() -> None:
+    text = ran("status", "--help", columns=80).output
+    source = (Path(__file__).parents[2] / "agent" / "status.py").read_text()
+    states = re.findall(r'^        "(\w+)": ', source, flags=re.MULTILINE)
+    assert len(states) == 12
+    columns = [column.title for column in POOL_COLUMNS]
+    columns += [column.title for column in TENANT_COLUMNS]
+    ignored = {"HOST", "TENANT", "QOS", "USED%"}  # they say what they are
+    missing = [word for word in (*states, "live", *columns) if not re.search(rf"\b{word}\b", text)]
+    assert set(missing) <= ignored
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_an_option_that_takes_a_time_says_so(command: str) -> None:
+    times = [option for option in main.commands[command].params if option.callback is duration]
+    assert [option.name for option in times if option.metavar != "TIME"] == []
 
 
 def piped(path: Path | None, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
