@@ -1,12 +1,15 @@
 """The command line, against a real control server and real files."""
 
+import fcntl
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -333,6 +336,44 @@ def piped(path: Path | None, *arguments: str | Path) -> subprocess.CompletedProc
         )
     finally:
         os.close(writer)
+
+
+def before_a_pager(*arguments: str | Path, columns: int) -> tuple[list[str], list[str]]:
+    """Run the program with its output going to a pipe, and errors to a terminal of that width."""
+    terminal, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        os.set_blocking(terminal, False)
+        with suppress(BlockingIOError):
+            return done.stdout.splitlines(), os.read(terminal, 4096).decode().splitlines()
+        return done.stdout.splitlines(), []
+    finally:
+        os.close(slave)
+        os.close(terminal)
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_what_goes_to_a_pager_and_to_a_terminal_is_cut_between_words(
+    served: Path, columns: int
+) -> None:
+    told, _ = before_a_pager("explain", "web", "--socket", served, columns=columns)
+    assert columns - 12 < max(map(len, told)) <= columns
+    told, said = before_a_pager("explain", "nobody" * 4, "--socket", served, columns=columns)
+    assert told == []
+    assert " ".join(line.strip() for line in said) == f"Error: there is no tenant {'nobody' * 4!r}"
+    _, said = before_a_pager("pin", "web", "x" * 20, "--socket", served, columns=columns)
+    assert max(map(len, said)) <= columns
+    words = " ".join(line.strip() for line in said)
+    assert f"got {'x' * 20!r} such as: tidegate pin TENANT cpu=0.5 memory=512M --for 2h" in words
 
 
 @pytest.mark.parametrize("command", ["--help", "trace --help", "status", "status --json"])
