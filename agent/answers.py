@@ -116,12 +116,16 @@ class TrafficStatus(Struct, frozen=True):
 
 
 class PinStatus(Struct, frozen=True):
-    """A control file that is pinned, in the kernel's words, by an operator or by who wrote it."""
+    """A control file that is pinned, in the kernel's words, by an operator or by who wrote it.
+
+    `amount` is the value for a person.
+    """
 
     control: str
     value: str
     left_s: float
     set_by: str
+    amount: str = ""
 
 
 class TenantPins(Struct, frozen=True):
@@ -383,9 +387,10 @@ class Health(Struct, frozen=True):
 
 
 class Refusal(Struct, frozen=True):
-    """The answer to a request that cannot be met."""
+    """The answer to a request that cannot be met; `hint` says what to do about it."""
 
     error: str
+    hint: str = ""
 
 
 class Finding(Struct, frozen=True):

@@ -23,6 +23,7 @@ from agent.exits import (
     fail,
 )
 from agent.forecast_command import forecast
+from agent.help_words import EVENTS, EXPLAIN, STATUS, WORDS
 from agent.history_command import history
 from agent.membership_command import attach, exec_command
 from agent.options import config_options, fault_lines, json_option, socket_option, tenants_dir_of
@@ -36,82 +37,11 @@ from agent.render import (
     status_lines,
 )
 
-_STATUS_HELP = """Show what each tenant uses, is promised and may use.
-
-\b
-The first table is the host's pools, cpu in cores and memory in bytes:
-CAPACITY    what there is to divide, without the system's reserve
-GUARANTEED  pre-allocated to tenants
-LENT        opportunistic: may be used on top, until others need it.  In
-            elastic mode limits are lent to several at once, so that LENT and
-            LIMITS exceed the capacity
-EMERGENCY   granted now; RESERVED is kept for such grants
-LIMITS      sum of all limits, of observed tenants what they would be
-SHORTAGE    chance that tenants need more than there is
-
-\b
-The second is the tenants:
-USED     in the last tick (memory: holds now)
-DEMAND   what it would have used; ~ marks an estimate, since it was held back
-BOUND    forecast bound of its highest demand within the horizon
-GUAR     guaranteed part of the limit
-LIMIT    what it may use now; in (parentheses) what it would be allowed: the
-         tenant is only observed, and nothing of it is in force
-THR      share of the last tick's cpu periods in which it was throttled;
-         - where it ran in none
-BALANCE  tokens (core-seconds) banked, or overspent where negative
-
-Where disks, the network or requests are divided, the first table has them too, each by its name,
-such as disk_read:sda; `--resource NAME` shows the tenants' parts.  A NAME without a device is what
-is counted of it in all: disk_read, disk_write, disk_read_ops, disk_write_ops, net_out, net_in,
-requests.
-
-\b
-The third is there where tenants are only observed: what each of their
-control files holds, and -> what would be written to it.
-
-\b
-STATE, the most important first (+n: n more, all are in --json):
-  absent      there is no cgroup of that name now
-  unenforced  some limit of it cannot be enforced on this kernel
-  emergency   holds a grant from the emergency pool
-  observed    decided for, but nothing is written
-  pinned      an operator pinned a limit of it, or somebody else set one
-              (`tidegate explain` says which, and for how long)
-  empty       there is no process in it (looked at every tenth tick)
-  debt        has overspent its tokens
-  throttled   the kernel throttles its cpu
-  squeezed    its memory is held at the limit
-  learning    too little history for a forecast
-  fallback    a simple rule stands in: the forecaster does not answer, or
-              its model has been poor for long
-  poor        its forecast has been poor (`tidegate forecast` says how)
-  live        none of these
-"""
-
-_EVENTS_HELP = """List known events that are on or coming within the next two days.
-
-\b
-STARTS    in UTC, the first time
-AGAIN     how many times more within the two days; --all lists each
-LASTS     from then on
-EVENT     its name, in the configuration or in an iCalendar file
-CONCERNS  all tenants, those of regions, or one
-TAKES     how many times as much as before it, by resource: as configured, or
-          learned from so many occurrences, from the least tenant to the most;
-          unknown until the first has been
-
-Below it stands each file or rule that cannot be read now, and why: its events are those that were
-known before, until it can be.
-
-Profiles rise calendar.lead_s before an event starts; `tidegate explain TENANT` says when one did.
-"""
-
 
 @click.group(
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=exit_codes(EXIT_UNREACHABLE, EXIT_DEGRADED),
+    epilog=f"{WORDS}\n{exit_codes(EXIT_UNREACHABLE, EXIT_DEGRADED)}",
 )
 @click.version_option(package_name="tidegate", prog_name="tidegate")
 def main() -> None:
@@ -138,7 +68,7 @@ def run(config: Path, tenants_dir: Path | None) -> None:
 
 
 @main.command(
-    help=_STATUS_HELP,
+    help=STATUS,
     epilog=exit_codes(EXIT_UNREACHABLE),
     short_help="Show what each tenant has.",
 )
@@ -161,7 +91,11 @@ def status(resource: str | None, socket_path: Path, as_json: bool) -> None:
         fail([str(error)])
 
 
-@main.command(epilog=exit_codes(EXIT_UNREACHABLE), short_help="Show why a tenant has its limits.")
+@main.command(
+    help=EXPLAIN,
+    epilog=exit_codes(EXIT_UNREACHABLE),
+    short_help="Show why a tenant has its limits.",
+)
 @click.argument("tenant")
 @socket_option
 @json_option
@@ -234,7 +168,11 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
 @socket_option
 @json_option
 def doctor(config: Path, tenants_dir: Path | None, socket_path: Path, as_json: bool) -> None:
-    """Say what this host can and cannot do, and what to do about it."""
+    """Say what this host can and cannot do, and what to do about it.
+
+    Each finding is ok, degraded (tidegate runs, with less) or missing (it cannot run, or a limit
+    that is configured cannot be enforced); behind -> stands what helps.
+    """
     from agent.doctor import examined, worst_state
 
     findings = examined(config, tenants_dir_of(config, tenants_dir), socket_path)
@@ -257,6 +195,7 @@ def reload(pid: int | None, socket_path: Path) -> None:
     """Have the agent read its configuration again, and wait; exit 1 where it is refused.
 
     `systemctl reload tidegate` does this.  What is refused leaves the old configuration in force.
+    What was taken on has been through a tick by then: `status`, `explain` and `events` show it.
     """
     from agent.reload import reload as reload_agent
 
@@ -305,7 +244,7 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
 
 
 @main.command(
-    help=_EVENTS_HELP, epilog=exit_codes(EXIT_UNREACHABLE), short_help="List known events to come."
+    help=EVENTS, epilog=exit_codes(EXIT_UNREACHABLE), short_help="List known events to come."
 )
 @socket_option
 @json_option

@@ -99,13 +99,15 @@ def _answered(socket_path: Path, method: str, target: str, body: bytes | None) -
     finally:
         connection.close()
     if response.status != http.client.OK:
-        raise AgentRefusedError(_reason(answer) or f"the agent answered {response.status}")
+        refusal = _refusal(answer)
+        said = refusal.error or f"the agent answered {response.status}"
+        raise AgentRefusedError(said, refusal.hint)
     return answer
 
 
-def _reason(body: bytes) -> str:
+def _refusal(body: bytes) -> Refusal:
     """Return what an error answer says, or nothing where it is not one of the agent's."""
     try:
-        return msgspec.json.decode(body, type=Refusal).error
+        return msgspec.json.decode(body, type=Refusal)
     except msgspec.DecodeError:
-        return ""
+        return Refusal("")

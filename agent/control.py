@@ -37,6 +37,7 @@ from agent.pinning import PinError, pin, unpin
 from agent.quoting import meant, quoted
 from agent.record import TickRecord
 from agent.status import AgentFacts, health, status
+from agent.wording import NO_TENANT
 
 log = structlog.get_logger()
 
@@ -120,7 +121,8 @@ class ControlApp:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return HTTPStatus.BAD_REQUEST, Refusal(f"expected {_POSTED[what]}: {error}")
         except (MetricError, PinError) as error:
-            return HTTPStatus.BAD_REQUEST, Refusal(str(error))
+            hint = error.hint if isinstance(error, PinError) else ""
+            return HTTPStatus.BAD_REQUEST, Refusal(str(error), hint)
 
     def _routed(self, path: str) -> Answer:
         record, facts, now_s = self._record(), self._facts(), time.monotonic()
@@ -146,7 +148,8 @@ class ControlApp:
 
 def _no_tenant(record: TickRecord, name: str) -> Refusal:
     hint = meant(name, record.roster.names)
-    return Refusal(f"there is no tenant {quoted(name)}" + (f" ({hint})" if hint else ""))
+    said = f"there is no tenant {quoted(name)}" + (f" ({hint})" if hint else "")
+    return Refusal(said, "" if record.roster.names else NO_TENANT)
 
 
 def _metrics_taker(push: Push | None) -> dict[str, Taker]:

@@ -127,6 +127,7 @@ class ResourceDecision:
     is_movable: Bools  # others' limits are nobody's to write, or cannot be read
     allowed: float  # what limits in force may sum to, of those that are movable
     host_need: str  # why the emergency pool is withheld, "" where it is not
+    unpinned: Floats | None = None  # what limits would be without pins; None where none holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +173,7 @@ def decide(
     """Settle the last cycle, allocate every resource, and say what to aim for now."""
     state = _advanced(state, seen, roster, policy)
     resources = {
-        resource: _decided(
-            resource, state, seen, _profile_of(resource, profile, roster, policy), roster, policy
-        )
+        resource: _decided_of(resource, state, seen, profile, roster, policy)
         for resource in policy.resources
     }
     return Decision(
@@ -244,6 +243,24 @@ def _settled(
         burst=terms.burst_s * rate,
         elapsed_s=seen.usage.elapsed_of(resource),
     )
+
+
+def _decided_of(
+    resource: Resource,
+    state: CoreState,
+    seen: Observation,
+    profile: Profile,
+    roster: Roster,
+    policy: Policy,
+) -> ResourceDecision:
+    """Return one resource's part, and where a limit is pinned what it would be if none were."""
+    part = _profile_of(resource, profile, roster, policy)
+    decided = _decided(resource, state, seen, part, roster, policy)
+    if not seen.pins.holds(control_of(resource)):
+        return decided
+    free = replace(seen, pins=Pins.none(len(roster)))
+    without = _decided(resource, state, free, part, roster, policy)
+    return replace(decided, unpinned=without.allocation.limit)
 
 
 def _decided(

@@ -68,7 +68,8 @@ class Daemon:
         self.reload_problem: str | None = None
         self._reloads_begun = self._reloads_ended = 0
         self._releasing: Releasing | None = None
-        self._is_ending = False  # a reload, with the release that is under way
+        # A reload, with the release that is under way; and as long as no tick has gone by since.
+        self._is_ending = self._is_untold = False
         self._wake: Callable[[], None] | None = None
         self.failed_ticks, self._steps_saved, self._tick_cost_s = 0, 0, float("nan")
         self.thrift, self._ticked_at_s = thrift_of(config), float("inf")
@@ -147,7 +148,7 @@ class Daemon:
             failed_ticks=self.failed_ticks,
             pid=os.getpid(),
             reloads_begun=self._reloads_begun,
-            reloads_ended=self._reloads_ended - (self._is_ending and self.is_releasing),
+            reloads_ended=self._reloads_ended - self._is_reload_under_way,
             reload_problem=self.reload_problem,
             state_problem=self._kept.state_problem,
             history_problem=self._kept.history_problem,
@@ -163,6 +164,11 @@ class Daemon:
             metrics_problem=self._metric_files.problem or self._indicators.problem,
             horizons_s=self._horizons_s,
         )
+
+    @property
+    def _is_reload_under_way(self) -> bool:
+        """Say whether what was read is in force, and not yet in all that is asked for."""
+        return self._is_untold or (self._is_ending and self.is_releasing)
 
     @property
     def _horizons_s(self) -> tuple[float, ...]:
@@ -206,7 +212,7 @@ class Daemon:
         except Exception:
             self.failed_ticks += 1
             log.exception("tick failed; limits stay as they are", failed_ticks=self.failed_ticks)
-        self._tick_cost_s = time.process_time() - began_s
+        self._is_untold, self._tick_cost_s = False, time.process_time() - began_s
         if self._loop.steps_closed != self._steps_saved:
             self._keep_step()
             self._steps_saved = self._loop.steps_closed
@@ -323,7 +329,7 @@ class Daemon:
         self._metric_files.reconfigure(_metric_paths(config))
         self._root_lock, unlocked = lock, self._root_lock if lock is None else None
         self._release_unenforced(old, unlocked)
-        self._is_ending = True
+        self._is_ending = self._is_untold = True
         self._forecaster.reconfigure(
             forecast_settings(config), hung_after_s=config.forecast.hung_after_s
         )

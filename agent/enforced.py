@@ -9,12 +9,12 @@ from agent.answers import ControlValue
 from agent.controls import all_controls, weight_controls
 from agent.record import TickRecord
 from agent.tenant import Floats, Ints
-from enforce.columns import AnyControl, Result
+from enforce.columns import AnyControl, Outcomes, Result
 from enforce.limits import text
 
-WOULD_BE_WRITTEN, WOULD_STAY = "would be written", "would stay"
+WRITTEN, WOULD_BE_WRITTEN, WOULD_STAY = "written", "would be written", "would stay"
 _RESULT_WORDS = {
-    Result.APPLIED: "written",
+    Result.APPLIED: WRITTEN,
     Result.HELD_BACK: "held back",
     Result.GONE: "cgroup gone",
     Result.REFUSED: "refused",
@@ -25,19 +25,17 @@ _RESULT_WORDS = {
 def control_value(record: TickRecord, control: AnyControl, position: int) -> ControlValue:
     """Return what one control file held, what was wanted of it in this tick, what it kept."""
     before = _kernel_text(control, in_force(record, control, position))
-    for outcomes in record.outcomes:
-        places = np.flatnonzero(outcomes.tenant == position)
-        if outcomes.control == control and len(places):
-            place = int(places[-1])
-            result = _RESULT_WORDS[Result(int(outcomes.result[place]))]
-            why = outcomes.why.get(position)
-            return ControlValue(
-                control.value,
-                before,
-                _kernel_text(control, float(outcomes.wanted[place])),
-                _kernel_text(control, float(outcomes.kept[place])),
-                f"{result}: {why}" if why else result,
-            )
+    if (written := _write(record, control, position)) is not None:
+        outcomes, place = written
+        result = _RESULT_WORDS[Result(int(outcomes.result[place]))]
+        why = outcomes.why.get(position)
+        return ControlValue(
+            control.value,
+            before,
+            _kernel_text(control, float(outcomes.wanted[place])),
+            _kernel_text(control, float(outcomes.kept[place])),
+            f"{result}: {why}" if why else result,
+        )
     for changes in record.unwritten:
         places = np.flatnonzero(changes.tenant == position)
         if changes.control == control and len(places):
@@ -47,6 +45,22 @@ def control_value(record: TickRecord, control: AnyControl, position: int) -> Con
     return ControlValue(
         control.value, before, None, before, WOULD_STAY if is_observed else "unchanged"
     )
+
+
+def left(record: TickRecord, control: AnyControl, position: int) -> float:
+    """Return what a control file holds after this tick's writes; NaN where it was not there."""
+    written = _write(record, control, position)
+    kept = math.nan if written is None else float(written[0].kept[written[1]])
+    return in_force(record, control, position) if math.isnan(kept) else kept
+
+
+def _write(record: TickRecord, control: AnyControl, position: int) -> tuple[Outcomes, int] | None:
+    """Return a tick's first writes of a control that concern a tenant, and its last place there."""
+    for outcomes in record.outcomes:
+        places = np.flatnonzero(outcomes.tenant == position)
+        if outcomes.control == control and len(places):
+            return outcomes, int(places[-1])
+    return None
 
 
 def files_in_force(record: TickRecord, at: Ints) -> list[dict[str, str | None]]:

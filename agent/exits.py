@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from traceback import walk_tb
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+_LEAST_WIDTH = 40  # of a terminal that says how wide it is: some say 0
 EXIT_FAULT = 1
 EXIT_UNREACHABLE = 3
 EXIT_DEGRADED = 4
@@ -54,10 +56,33 @@ def fail(lines: Sequence[str], code: int = EXIT_FAULT) -> NoReturn:
     """Print an error, its details below it, and end."""
     first, *details = lines
     with suppress(OSError):  # the exit code tells it too
-        click.echo(f"Error: {first}", err=True)
+        _tell("Error: ", first)
         for detail in filter(None, details):
-            click.echo(f"  {detail}", err=True)
+            _tell("  ", detail)
     sys.exit(code)
+
+
+def error_width() -> int | None:
+    """Return the columns of the terminal that errors go to; None where they go to none."""
+    with suppress(AttributeError, OSError, ValueError):  # closed, redirected
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        return columns if columns >= _LEAST_WIDTH else None
+    return None
+
+
+def _tell(label: str, text: str) -> None:
+    """Print a line of an error, cut between words where it goes to a terminal."""
+    width = error_width()
+    if width is not None:
+        text = textwrap.fill(
+            text,
+            width,
+            initial_indent=" " * len(label),
+            subsequent_indent=" " * len(label),
+            break_long_words=False,
+            break_on_hyphens=False,
+        ).lstrip()
+    click.echo(f"{label}{text}", err=True)
 
 
 @contextmanager

@@ -11,11 +11,11 @@ import numpy as np
 from agent.amounts import token_of, tokens_text
 from agent.answers import Chain, ControlValue, Explanation, Sentence, TenantStatus
 from agent.controls import control_of, limit_and_promise, weight_control_of
-from agent.enforced import control_value, in_force
+from agent.enforced import WRITTEN, control_value, left
 from agent.event_words import raise_sentence
 from agent.explain_case import NOTICEABLE, Case
 from agent.indicated import indicator_text, indicators_of
-from agent.pin_words import pin_sentences
+from agent.pin_words import pin_sentences, pinned_limits
 from agent.record import TickRecord
 from agent.shares import SHARE_DEAD_BAND
 from agent.status import tenant_rows
@@ -44,6 +44,8 @@ _UNKNOWN_SINCE = {
     "memory": "the kernel does not count it here (is the memory controller on?)",
     "disk": "the kernel does not count it here (is the io controller on, and the disk there?)",
 }
+_HEADLINED = (Control.CPU_MAX, Control.MEMORY_HIGH)  # what the first sentence tells the limit of
+_FAR_FRACTION = 0.05
 _UNCOUNTED = "nothing counts it yet"
 _UNWRITTEN = "configured but not enforceable: this limit is decided, and nothing writes it."
 
@@ -62,7 +64,7 @@ def explain(record: TickRecord, name: str, *, now_s: float) -> Explanation | Non
         tick=record.number,
         age_s=round(max(now_s - record.taken_at_s, 0.0), 3),
         tenant=tenant,
-        summary=_summary(tenant, cases),
+        summary=_summary(tenant, cases, pinned_limits(record, _HEADLINED, position)),
         chains=tuple(_chain(record, case, position) for case in cases.values()),
     )
 
@@ -72,10 +74,7 @@ def _chain(record: TickRecord, case: Case, position: int) -> Chain:
     controls = tuple(control_value(record, control, position) for control in names)
     indicators = indicators_of(record.indicators, case.resource, position)
     if not case.is_present:
-        lent = (
-            f"nothing: there is no cgroup; its floor of {case.text(case.floor)} is lent meanwhile."
-        )
-        return Chain(str(case.resource), (Sentence("measured", lent),), controls)
+        return Chain(str(case.resource), (Sentence("measured", _absent(case)),), controls)
     raised = raise_sentence(record.agenda, case.resource, position)
     steps = [
         Sentence("measured", _measured(case)),
@@ -94,7 +93,7 @@ def _chain(record: TickRecord, case: Case, position: int) -> Chain:
         steps.append(Sentence("balance", _balance(case)))
     steps += pin_sentences(record, names, position)
     steps += [
-        Sentence("kernel", _kernel(case, control, value, in_force(record, control, position)))
+        Sentence("kernel", _kernel(case, control, value, left(record, control, position)))
         for control, value in zip(names, controls, strict=True)
     ]
     if not names:
@@ -115,11 +114,13 @@ def _controls_of(record: TickRecord, resource: Resource, position: int) -> tuple
     return (*found, weight) if weight is not None and is_weighed else found
 
 
-def _summary(tenant: TenantStatus, cases: Mapping[Resource, Case]) -> str:
+def _summary(tenant: TenantStatus, cases: Mapping[Resource, Case], pinned: str) -> str:
+    """Say what a tenant may use, and first where that is pinned."""
     cpu, memory = cases[Resource.CPU], cases[Resource.MEMORY]
     start = f"{tenant.name} ({tenant.qos})"
     if not cpu.is_present:
-        return f"{start} has no cgroup now: what it was promised is lent, and is returned first."
+        return f"{start} has no cgroup now{_without_cgroup(cpu)}"
+    start = f"{start} is pinned: {pinned}. It" if pinned else start
     verb = (
         "is only observed, nothing is written: it would be allowed"
         if cpu.is_observed
@@ -128,6 +129,19 @@ def _summary(tenant: TenantStatus, cases: Mapping[Resource, Case]) -> str:
     may = f"{start} {verb} {cpu.text(cpu.limit)} and {memory.text(memory.limit)} of memory"
     reasons = [words for state, words in _STATE_WORDS.items() if state in tenant.states]
     return may + (": " + "; ".join(reasons) if reasons else "") + "."
+
+
+def _without_cgroup(case: Case) -> str:
+    """Say what follows from there being none: of who is only observed nothing was promised."""
+    if not case.is_observed:
+        return ": what it was promised is lent, and is returned first."
+    is_host = ", and none is made while [host] says `observe = true`" * case.is_host_observed
+    return f"{is_host}. It is only observed: nothing would be written."
+
+
+def _absent(case: Case) -> str:
+    lent = f"; its floor of {case.text(case.floor)} is lent meanwhile"
+    return f"nothing: there is no cgroup{'' if case.is_observed else lent}."
 
 
 def _measured(case: Case) -> str:
@@ -180,7 +194,7 @@ def _risk(case: Case) -> str:
 
 def _guaranteed(case: Case) -> str:
     """Show floor + (expected - floor)+ x (1 - risk), and why the result is not just that."""
-    amount = case.text(case.guaranteed)
+    amount = f"{_would_be(case)}{case.text(case.guaranteed)}"
     if case.is_more(case.floor, case.guaranteed):
         return f"{amount}: less than its floor of {case.text(case.floor)}, which does not fit now."
     expected = case.expected if math.isfinite(case.expected) else case.floor
@@ -192,6 +206,10 @@ def _guaranteed(case: Case) -> str:
         f"x {1.0 - case.risk:.2f}"
     )
     return f"{amount}: {terms} = {case.text(case.floor + above)}{_more(case, case.floor + above)}."
+
+
+def _would_be(case: Case) -> str:
+    return "would be " if case.is_observed else ""
 
 
 def _more(case: Case, formula: float) -> str:
@@ -218,7 +236,8 @@ def _cut(case: Case) -> str:
 
 def _opportunistic(case: Case) -> str:
     if not case.is_more(case.opportunistic, 0.0):
-        return "nothing: others need the rest more, or its ceiling is reached."
+        bound = "what it is pinned to" if case.is_pinned else "its ceiling"
+        return f"nothing: others need the rest more, or {bound} is reached."
     lent = "would be lent" if case.is_observed else "lent"
     return (
         f"{case.text(case.opportunistic)} {lent} on top, until others need it "
@@ -256,11 +275,17 @@ def _limit(case: Case) -> str:
     """Add the three pools up, and name the bound that the sum met."""
     parts = (case.guaranteed, case.opportunistic, case.emergency)
     summed = " + ".join(case.text(part) for part in parts)
-    limit = f"{'would be ' if case.is_observed else ''}{case.text(case.limit)}"
+    limit = f"{_would_be(case)}{case.text(case.limit)} = {summed}"
+    if case.is_pinned:
+        return f"{limit}, as it is pinned."
     if not math.isfinite(case.ceiling):
-        return f"{limit} = {summed}; no ceiling of its own but the host."
-    at = "which is" if not case.is_more(case.ceiling, case.limit) else "below"
-    return f"{limit} = {summed}, {at} its ceiling of {case.text(case.ceiling)}."
+        return f"{limit}; no ceiling of its own but the host."
+    ceiling = f"its ceiling of {case.text(case.ceiling)}"
+    if not case.is_more(case.ceiling, case.limit):
+        return f"{limit}, which is {ceiling}."
+    if not case.is_more(case.most, case.limit):
+        return f"{limit}: all that there is, below {ceiling}."
+    return f"{limit}, below {ceiling}."
 
 
 def _balance(case: Case) -> str:
@@ -299,7 +324,9 @@ def _worth(case: Case) -> str:
 def _brought_down(case: Case) -> str:
     """Say whether a tenant in debt is losing what it was lent, before the host is full."""
     it_is = "it would be" if case.is_observed else "it is"
-    if case.pressure < NOTICEABLE or not case.is_more(case.ceiling, case.limit):
+    if case.is_pinned:
+        return "its limit stays as it is pinned, and its weight falls as a shortage becomes likely"
+    if case.pressure < NOTICEABLE or not case.is_more(case.most, case.limit):
         return f"{it_is} brought down first when the host fills up"
     return (
         f"{it_is} brought down towards its guaranteed part as a shortage becomes likely "
@@ -318,9 +345,24 @@ def _kernel(case: Case, control: AnyControl, value: ControlValue, kept: float) -
     if value.wanted is None:
         return f"{now}, unchanged in this tick{_waiting(case, control, value, kept)}."
     was = f"was {value.before or 'unknown'}"
-    if value.result == "written":
-        return f"{now} now, {was}."
+    if value.result == WRITTEN:
+        return f"{now} now, {was}{_on_the_way(case, control, kept)}."
     return f"{now}, {was}, wanted {value.wanted}: {value.result}."
+
+
+def _on_the_way(case: Case, control: AnyControl, kept: float) -> str:
+    """Say where a limit is going that is not there yet."""
+    if control != control_of(case.resource) or not _is_far(case.limit, kept):
+        return ""
+    amount = case.text(case.limit)
+    if case.limit < kept:
+        return f", on its way down to {amount} in steps"
+    return f", and the rest of the raise to {amount} waits for room"
+
+
+def _is_far(decided: float, kept: float) -> bool:
+    """Say whether a limit is further from what was decided than any dead-band."""
+    return abs(decided - kept) > _FAR_FRACTION * max(decided, kept)
 
 
 def _waiting(case: Case, control: AnyControl, value: ControlValue, kept: float) -> str:
@@ -329,7 +371,7 @@ def _waiting(case: Case, control: AnyControl, value: ControlValue, kept: float) 
         return ""  # one stands for all that is divided of its disk, one is no decision
     is_limit = control == control_of(case.resource)
     share = case.weight if control is Control.CPU_WEIGHT else case.guaranteed
-    decided = case.limit if is_limit else share
+    decided, kept = case.limit if is_limit else share, min(kept, case.total) if is_limit else kept
     is_same = not (case.is_more(decided, kept) or case.is_more(kept, decided))
     if value.wanted is not None or is_same or not math.isfinite(kept):
         return ""
@@ -337,8 +379,16 @@ def _waiting(case: Case, control: AnyControl, value: ControlValue, kept: float) 
         is_far = abs(decided - kept) > max(SHARE_DEAD_BAND * kept, 1.0)
         why = "waits until there is history" if is_far else "is not far from it"
         return f": {decided:.0f} {why}"
-    if case.is_observed or not is_limit:
-        return f": {case.text(decided)} is not far from it"
+    return f": {_short_of(case, decided, kept, is_moved=is_limit and not case.is_observed)}"
+
+
+def _short_of(case: Case, decided: float, kept: float, *, is_moved: bool) -> str:
+    """Say why what is in force is not what was decided."""
+    amount = case.text(decided)
+    if not is_moved:
+        return f"{amount} is not far from it"
     if decided > kept:
-        return f": the raise to {case.text(decided)} is small, or waits for room"
-    return f": {case.text(decided)} is not far below"
+        return f"the raise to {amount} is small, or waits for room"
+    if _is_far(decided, kept):
+        return f"it comes down to {amount} with the next ticks"
+    return f"{amount} is not far below"

@@ -8,6 +8,7 @@ import numpy as np
 from agent.accuracy import quality_rows
 from agent.accuracy_text import accuracy_text
 from agent.amounts import amount_text
+from agent.controls import control_of
 from agent.record import TickRecord
 from agent.tenant import Resource
 from forecast.profile import Source
@@ -23,6 +24,7 @@ class Case:
     qos: str
     is_present: bool
     is_observed: bool
+    is_host_observed: bool
     usage: float
     demand: float
     is_held_back: bool
@@ -35,6 +37,8 @@ class Case:
     forfeited: float
     floor: float
     ceiling: float
+    total: float  # what the host has: a limit of this is none
+    pin: float  # what the limit is pinned to; NaN where it is not
     guaranteed: float
     opportunistic: float
     emergency: float
@@ -61,6 +65,7 @@ class Case:
             qos=record.roster.qos_names[position],
             is_present=bool(record.sample.cgroup_id[position] != 0),
             is_observed=bool(record.roster.is_observed_only[position] or record.is_observing),
+            is_host_observed=record.is_observing,
             usage=float(tick.usage[position]),
             demand=float(tick.demand[position]),
             is_held_back=bool(tick.is_censored[position]),
@@ -73,6 +78,8 @@ class Case:
             forfeited=float(tick.forfeited[position]),
             floor=float(terms.floor[position]),
             ceiling=float(terms.ceiling[position]),
+            total=tick.total,
+            pin=_pin(record, resource, position),
             guaranteed=float(tick.guaranteed[position]),
             opportunistic=float(tick.opportunistic[position]),
             emergency=float(tick.emergency[position]),
@@ -92,6 +99,16 @@ class Case:
         )
 
     @property
+    def most(self) -> float:
+        """Return the highest limit that it may have where nothing is pinned."""
+        return min(self.ceiling, self.total)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Say whether its limit is pinned."""
+        return not math.isnan(self.pin)
+
+    @property
     def is_cpu(self) -> bool:
         """Say whether this is about cpu."""
         return self.resource == Resource.CPU
@@ -106,3 +123,11 @@ class Case:
             return math.isfinite(other)
         scale = 1.0 if self.is_cpu else max(abs(amount), abs(other))
         return amount > other + NOTICEABLE * scale
+
+
+def _pin(record: TickRecord, resource: Resource, position: int) -> float:
+    control = control_of(resource)
+    if record.drift is None or control is None:
+        return math.nan
+    column = record.drift.pins.value.get(control)
+    return math.nan if column is None else float(column[position])

@@ -23,6 +23,7 @@ from agent.forecast_view import View
 from agent.quoting import quoted
 from agent.table import Column, labelled, paragraph, table
 from agent.units import seconds_text
+from agent.wording import NO_TENANT
 
 _UNKNOWN = "-"
 _ORDER = {"replaced": 0, "poor": 1, "good": 2, "unjudged": 3}
@@ -161,7 +162,7 @@ def _of(tenant: TenantStatus, resource: str) -> Ranked | None:
 def quality_lines(rows: Sequence[Ranked], resource: str, *, width: int) -> list[str]:
     """Return the table of tenants, in the order that they come in."""
     if not rows:
-        return ["no tenants are configured"]
+        return paragraph(NO_TENANT, width=width)
     heads, body, hidden = table(_COLUMNS, rows, width=width)
     title = style(f"{resource}: forecasts, the worst first", bold=True)
     lines = [title, "", *(style(head, bold=True) for head in heads), *body]

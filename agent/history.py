@@ -72,6 +72,16 @@ class Measure(IntEnum):
     BOUND = 5  # of the maximum over the longest horizon from then on, at 95 %
 
 
+_FIRST_STEP = (
+    "the first step is recorded as it ends: periods.step_s (60 s unless configured) after the "
+    "agent's start"
+)
+# What to do where nothing is found: by whether there is any step, and any row of that kind.
+_HINTS = {
+    (True, True): "ask for a longer one",
+    (True, False): f"ask for 2d or less: beyond, the mean of every {COARSE_STEPS} steps is kept, "
+    "and none is whole yet",
+}
 _WITHOUT_FORECAST = Measure.EXPECTED  # so many measures were kept in version 1
 # Forecasts are kept to 12 bits, one in 4,000: what is cut off would be most of what they take.
 _KEPT_BITS = np.uint32(0xFFFFF000)
@@ -145,15 +155,17 @@ def read_past(
     """
     if _is_missing(path):
         raise HistoryError(f"{path}: no such file", "a running agent records each step as it ends")
+    kind = COARSE if is_coarse else FINE
     try:
         with closing(read_only(path, SCHEMA)) as database:
-            kind = COARSE if is_coarse else FINE
             rows = read_rows(database, kind, since_s=since_s, now_s=now_s)
+            has = {each: bool(_heads(database, each, 1)) for each in (FINE, COARSE)}
     except (OSError, DatabaseError) as error:
         raise HistoryError(f"{path}: {error}", _hint_for(error)) from error
     past = _past_of(rows, since_s, now_s, _wanted(rows, only, resources)) if rows else None
     if past is None or not len(past.ended_at_s):
-        raise HistoryError(f"{path}: nothing was recorded in that time", "ask for a longer one")
+        said = "nothing was recorded in that time" if has[FINE] else "nothing is recorded yet"
+        raise HistoryError(f"{path}: {said}", _HINTS.get((has[FINE], has[kind]), _FIRST_STEP))
     return past
 
 

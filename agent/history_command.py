@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from agent.history import Past
     from agent.tenant import Resource
 
-_NAMES_HINT = "`tidegate status` has the names of today's tenants"
+_NAMES_HINT = (
+    "`tidegate status` has the names of today's tenants; a new one's first step is recorded as it "
+    "ends"
+)
 _HELP = """Show what TENANT used, wanted and was allowed, as the agent recorded it.
 
 Each step is kept for two days, and the mean of every 15 steps for four weeks.  Where that is more
@@ -40,8 +43,9 @@ A line without numbers is a time in which the agent did not run, or the tenant w
 @click.option(
     "--every",
     "every_s",
+    metavar="TIME",
     callback=duration,
-    help="One line for so long.  [default: fills a screen]",
+    help="One line for so long: 1m, 1h.  [default: fills a screen]",
 )
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a line for each step.")

@@ -56,7 +56,8 @@ def config_options(command: Command) -> Command:
             envvar="TIDEGATE_TENANTS_DIR",
             show_envvar=True,
             type=click.Path(path_type=Path),
-            help=f"Folder with one file per tenant.  [default: {paths.TENANTS_DIR_NAME} beside it]",
+            help="Folder with one file per tenant.  "
+            f"[default: {paths.TENANTS_DIR_NAME}, beside that of --config]",
         ),
         config_option,
     ):
@@ -131,7 +132,13 @@ resource_option = click.option(
     help="cpu, memory, disk_read:sda, ...",
 )
 since_option = click.option(
-    "--since", "since_s", default="3h", show_default=True, callback=duration, help="How far back."
+    "--since",
+    "since_s",
+    metavar="TIME",
+    default="3h",
+    show_default=True,
+    callback=duration,
+    help="How far back: 30m, 3h or 7d.",
 )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from agent.exits import EXIT_OUTPUT, fail
+from agent.exits import EXIT_OUTPUT, error_width, fail
 
 _PIPE_WIDTH = 200  # no terminal: room for every column, yet lines that a person can read
 _MOST_PROSE_WIDTH = 100
@@ -40,8 +40,10 @@ def terminal_width() -> int:
 
 
 def prose_width() -> int:
-    """Return how wide sentences are."""
-    return min(terminal_width(), _MOST_PROSE_WIDTH)
+    """Return how wide sentences are: before a pager, as wide as the terminal that it is in."""
+    is_piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    width = error_width() if is_piped else None
+    return min(width or terminal_width(), _MOST_PROSE_WIDTH)
 
 
 def check_writable(path: Path) -> None:

@@ -1,5 +1,7 @@
 """The commands `pin` and `unpin`: a tenant's limits held for a time."""
 
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
@@ -10,7 +12,15 @@ from agent.client import AgentRefusedError, AgentUnreachableError, named, post
 from agent.exits import EXIT_UNREACHABLE, exit_codes, fail
 from agent.options import duration, json_option, socket_option
 from agent.output import print_json, print_lines
+from agent.quoting import quoted
 from agent.units import parse_bytes, seconds_text
+
+_EXAMPLE = "such as: tidegate pin TENANT cpu=0.5 memory=512M --for 2h"
+_AMOUNTS: Mapping[str, tuple[str, Callable[[str], float]]] = {
+    "cpu": ("cores, such as 0.5", float),
+    "memory": ("bytes, such as 512M or 2G", parse_bytes),
+}
+_SET_BY = {"operator": "an operator", "another": "somebody else", "insisting": "somebody else"}
 
 
 @click.command(epilog=exit_codes(EXIT_UNREACHABLE), short_help="Hold a tenant's limit for a time.")
@@ -19,6 +29,7 @@ from agent.units import parse_bytes, seconds_text
 @click.option(
     "--for",
     "for_s",
+    metavar="TIME",
     default="1h",
     show_default=True,
     callback=duration,
@@ -29,11 +40,12 @@ from agent.units import parse_bytes, seconds_text
 def pin(
     tenant: str, limits: tuple[str, ...], for_s: float, socket_path: Path, as_json: bool
 ) -> None:
-    """Hold TENANT's limit at cpu=CORES or memory=BYTES for a time, such as cpu=4 memory=2G.
+    """Hold TENANT's limit at cpu=CORES or memory=BYTES for a time, such as cpu=0.5 memory=512M.
 
-    A limit may be pinned between the tenant's floor and its ceiling.  It is there with the next
-    ticks, down in steps, and outlives a restart of the agent.  Memory that the tenant cannot give
-    back is left to it, whatever is pinned.
+    CORES are as many CPUs' time, as in the tenant's file; BYTES take K, M or G.  A limit may be
+    pinned between the tenant's floor and its ceiling.  It is there with the next ticks, down in
+    steps, and outlives a restart of the agent.  Memory that the tenant cannot give back is left to
+    it, whatever is pinned.  `tidegate explain` says what the limit would be without the pin.
     """
     wanted = dict(_limit(text) for text in limits)
     body = msgspec.json.encode({"limits": wanted, "for_s": for_s})
@@ -57,12 +69,15 @@ def unpin(tenant: str, resources: tuple[str, ...], socket_path: Path, as_json: b
 
 def _limit(text: str) -> tuple[str, float]:
     resource, is_there, amount = text.partition("=")
+    if not is_there or resource not in _AMOUNTS:
+        fail([f"expected cpu=CORES or memory=BYTES, got {quoted(text)}", _EXAMPLE])
+    expected, read = _AMOUNTS[resource]
     try:
-        value = float(parse_bytes(amount)) if resource == "memory" else float(amount)
+        value = read(amount)
     except ValueError:
-        value, is_there = 0.0, ""
-    if not is_there:
-        fail([f"expected RESOURCE=AMOUNT, got {text!r}", "such as cpu=1.5 or memory=512M"])
+        value = math.nan
+    if not math.isfinite(value):
+        fail([f"{resource}: expected {expected}, got {quoted(amount)}", _EXAMPLE])
     return resource, value
 
 
@@ -86,4 +101,5 @@ def _show(body: bytes, *, as_json: bool) -> None:
 
 def _line(tenant: str, pin: PinStatus) -> str:
     left = seconds_text(round(pin.left_s))
-    return f"{tenant}: {pin.control} pinned to {pin.value} for {left} ({pin.set_by})"
+    by = _SET_BY.get(pin.set_by, pin.set_by)
+    return f"{tenant}: {pin.control} pinned to {pin.amount or pin.value} for {left}, by {by}"

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agent.amounts import control_text
+from agent.amounts import amount_text, control_text
 from agent.answers import PinStatus, Sentence
+from agent.controls import control_of
 from agent.pins import Origin, Pins
-from agent.record import TickRecord
-from agent.tenant import Ints
-from agent.units import seconds_text
+from agent.record import ResourceTick, TickRecord
+from agent.tenant import Ints, Resource
+from agent.units import approximate_seconds
 from enforce.columns import AnyControl, ClassControl
 from enforce.limits import text
 
@@ -34,6 +35,7 @@ def pins_at(pins: Pins, place: int, now_s: float) -> tuple[PinStatus, ...]:
             value=text(control, float(column[place])),
             left_s=round(max(float(pins.until_s[control][place]) - now_s, 0.0), 3),
             set_by=_origin(pins, control, place),
+            amount=control_text(control, float(column[place])),
         )
         for control, column in pins.value.items()
         if not np.isnan(column[place])
@@ -64,12 +66,47 @@ def pin_sentences(record: TickRecord, controls: Sequence[AnyControl], place: int
     ]
 
 
+def pinned_limits(record: TickRecord, controls: Sequence[AnyControl], place: int) -> str:
+    """Say of which of these controls the limit is pinned, to what, by whom and how long.
+
+    And what it would be otherwise; "" where none is.
+    """
+    if record.drift is None:
+        return ""
+    pins = record.drift.pins
+    return "; ".join(
+        f"{resource} {_pinned(record, pins, control, place)}{_otherwise(tick, resource, place)}"
+        for resource, tick in record.resources.items()
+        if (control := control_of(resource)) in controls
+        and control is not None
+        and not np.isnan(pins.value[control][place])
+    )
+
+
+def _pinned(record: TickRecord, pins: Pins, control: AnyControl, place: int) -> str:
+    value = control_text(control, float(pins.value[control][place]))
+    by = "an operator" if pins.is_operators(control, place) else "somebody else"
+    return f"to {value} by {by} for another {_left(record, pins, control, place)}"
+
+
+def _otherwise(tick: ResourceTick, resource: Resource, place: int) -> str:
+    if tick.unpinned is None:
+        return ""
+    return f" ({amount_text(resource.kind, float(tick.unpinned[place]))} without)"
+
+
+def _left(record: TickRecord, pins: Pins, control: AnyControl, place: int) -> str:
+    return approximate_seconds(float(pins.until_s[control][place]) - record.taken_at_s)
+
+
 def _words(record: TickRecord, pins: Pins, control: AnyControl, place: int) -> str:
     value = control_text(control, float(pins.value[control][place]))
-    left = seconds_text(float(np.ceil(pins.until_s[control][place] - record.taken_at_s)))
+    left = _left(record, pins, control, place)
     origin = _origin(pins, control, place)
     if origin is Origin.OPERATOR:
-        return f"pinned to {value} by an operator for another {left}, within floor and ceiling"
+        said = f"pinned to {value} by an operator for another {left}, within floor and ceiling"
+        is_observed = record.is_observing or record.roster.is_observed_only[place]
+        return f"{said}, once limits of it are written" if is_observed else said
     if origin is Origin.INSISTING:
         return f"somebody else keeps setting {control} to {value}: left to them for another {left}"
     return (

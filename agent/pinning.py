@@ -29,7 +29,11 @@ _CONTROLS: Mapping[str, Callable[[AnyControl], bool]] = {
 
 
 class PinError(Exception):
-    """A pin cannot be as it was asked for."""
+    """A pin cannot be as it was asked for; `hint` says what can."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(message)
 
 
 class PinRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,13 +59,14 @@ def pin(board: PinBoard, record: TickRecord, name: str, body: bytes) -> TenantPi
     """
     wanted, place = msgspec.json.decode(body, type=PinRequest), record.roster.names.index(name)
     if record.is_observing or record.roster.is_observed_only[place]:
-        raise PinError(f"{name} is only observed: no limit of it is written")
+        hint = "take `observe = true` out of its file (or the host's), and reload"
+        raise PinError(f"{name} is only observed: no limit of it is written", hint)
     if not wanted.limits:
         raise PinError("expected at least one of cpu and memory")
     if not 0 < wanted.for_s <= LONGEST_S:
         raise PinError("expected a time above 0, and at most ten years")
     for resource, value in wanted.limits.items():
-        _check(record, place, _known(resource), value)
+        _check(record, name, _known(resource), value)
     until_s = time.monotonic() + wanted.for_s
     board.put(Pin(name, _LIMIT[r], value, until_s) for r, value in wanted.limits.items())
     return _answer(board, record, name)
@@ -96,8 +101,9 @@ def _known(resource: str) -> Resource:
     return next(one for one in BASIC if str(one) == resource)
 
 
-def _check(record: TickRecord, place: int, resource: Resource, value: float) -> None:
+def _check(record: TickRecord, name: str, resource: Resource, value: float) -> None:
     """Refuse what would break a promise, or could never be in force."""
+    place = record.roster.names.index(name)
     terms, tick = record.roster.terms[resource], record.resources[resource]
     kind, floor, ceiling = resource.kind, terms.floor[place], terms.ceiling[place]
     smallest = 0.01 if resource == Resource.CPU else float(1 << 20)
@@ -107,8 +113,20 @@ def _check(record: TickRecord, place: int, resource: Resource, value: float) -> 
         most_is = "its ceiling" if ceiling <= tick.capacity else "what the host divides"
         raise PinError(
             f"{resource}: expected {amount_text(kind, least)} ({least_is}) to "
-            f"{amount_text(kind, most)} ({most_is}), got {amount_text(kind, value)}"
+            f"{amount_text(kind, most)} ({most_is}), got {amount_text(kind, value)}",
+            _example(name, resource, value, least=least, most=most),
         )
+
+
+def _example(name: str, resource: Resource, value: float, *, least: float, most: float) -> str:
+    """Return a call that pins to what is next to `value`, in the units of the configuration."""
+    per_unit, unit = (100.0, "") if resource == Resource.CPU else (1.0 / (1 << 20), "M")
+    lowest, highest = math.ceil(least * per_unit), math.floor(most * per_unit)
+    if lowest > highest:
+        return ""
+    wanted = highest if value > most else lowest
+    amount = f"{wanted / 100:g}" if resource == Resource.CPU else f"{wanted}{unit}"
+    return f"such as: tidegate pin {name} {resource}={amount}"
 
 
 def _answer(board: PinBoard, record: TickRecord, name: str) -> TenantPins:

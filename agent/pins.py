@@ -86,6 +86,12 @@ class Pins:
             return np.full_like(most, np.nan)
         return np.minimum(np.maximum(self.value[control], least), most)
 
+    def holds(self, control: AnyControl | None) -> bool:
+        """Say whether a control of any tenant is pinned."""
+        if control is None or control not in self.value:
+            return False
+        return not np.isnan(self.value[control]).all()
+
     def is_operators(self, control: AnyControl, tenant: int) -> bool:
         """Say whether an operator has pinned a control of the tenant at this position."""
         if control not in self.value or np.isnan(self.value[control][tenant]):

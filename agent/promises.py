@@ -7,6 +7,7 @@ from agent.sections import exact_text
 from agent.settings import Config
 from agent.tenant import Resource
 from agent.units import seconds_text
+from agent.wording import NO_TENANT
 
 _MOST_NAMED = 3
 _PRIVATE = ("/tmp/", "/var/tmp/")  # noqa: S108 - of the unit's PrivateTmp=
@@ -17,7 +18,10 @@ _AGENT_BYTES = 256 << 20
 
 def summary(config: Config) -> list[str]:
     """Return in a few lines what a valid configuration promises of what there is."""
-    lines = [f"{len(config.tenants)} tenant(s), no faults"]
+    lines = [
+        f"{len(config.tenants)} tenant(s), no faults",
+        *([] if config.tenants else [NO_TENANT]),
+    ]
     for resource in config.resources:
         promised = sum(tenant.entitlements[resource].floor for tenant in config.tenants)
         capacity = exact_text(resource.kind, config.capacity[resource])

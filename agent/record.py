@@ -56,6 +56,7 @@ class ResourceTick:
     burst: Floats  # most tokens that can be banked
     quality: Quality | None = None  # of the forecast; None is that nothing has kept score
     total: float = float("inf")  # what tidegate divides of it
+    unpinned: Floats | None = None  # what limits would be without pins; None where none holds
 
     @property
     def upper(self) -> Floats:

@@ -48,4 +48,5 @@ def resource_tick(
         burst=part.bank if resource.is_spent else nothing,
         quality=part.profile.quality,
         total=policy.total[resource],
+        unpinned=part.unpinned,
     )

@@ -18,9 +18,12 @@ from agent.answers import (
 from agent.quoting import quoted
 from agent.table import Column, labelled, paragraph, table
 from agent.units import approximate_bytes, three_digits
-from agent.wording import enforcing_text
+from agent.wording import NO_TENANT, enforcing_text
+
+Pools = tuple[str, CpuPools | MemoryPools | RatePools]
 
 _UNKNOWN = "-"
+_NOTED_SHORTAGE_PCT, _LITTLE_USED_FRACTION = 5.0, 0.5
 _MOST_IN_FULL = 2  # states, however narrow it is
 _STALE_AFTER_S = 10.0
 _STATE_WIDTH = len("degraded  ")
@@ -45,13 +48,39 @@ def status_lines(answer: Status, *, width: int) -> list[str]:
     """Return the host's lines and the tenants' table."""
     lines = [*host_lines(answer.host, width=width), ""]
     if not answer.tenants:
-        return [*lines, "no tenants are configured"]
-    heads, rows, hidden = table(_TENANT_COLUMNS, answer.tenants, width=width)
+        return [*lines, *paragraph(NO_TENANT, width=width)]
+    if note := _shortage_note(answer):
+        lines += [*(style(line, dim=True) for line in paragraph(note, width=width)), ""]
+    heads, rows, hidden = table(TENANT_COLUMNS, answer.tenants, width=width)
     lines += [*(style(head, bold=True) for head in heads), *rows, *_observed_lines(answer, width)]
     if hidden:
         note = f"Not shown at this width: {', '.join(hidden)} (try --json)."
         lines += ["", *(style(line, dim=True) for line in paragraph(note, width=width))]
     return lines
+
+
+def _shortage_note(answer: Status) -> str:
+    """Say that a shortage is only forecast, where little is used now; "" where there is none."""
+    ahead = [name for name, pools in _pools(answer.host) if _is_only_ahead((name, pools))]
+    if not ahead:
+        return ""
+    now = f"SHORTAGE looks ahead: little is used of {', '.join(ahead)} now"
+    said = f"{now}; what may be wanted in the next step is forecast anew as each step ends."
+    unknown = [
+        tenant.name
+        for tenant in answer.tenants
+        if tenant.cpu.forecast_bound_cores is None and "absent" not in tenant.states
+    ]
+    if not unknown:
+        return said
+    more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    return f"{said} Of {unknown[0]}{more} nothing is known yet: all up to the ceiling counts."
+
+
+def _is_only_ahead(row: Pools) -> bool:
+    used, capacity = _used(row[1])
+    is_likely = row[1].shortage_pct >= _NOTED_SHORTAGE_PCT
+    return is_likely and used is not None and used < _LITTLE_USED_FRACTION * capacity
 
 
 def _observed_lines(answer: Status, width: int) -> list[str]:
@@ -94,9 +123,7 @@ def resource_lines(answer: Status, name: str, *, width: int) -> list[str]:
 
 def host_lines(host: HostStatus, *, width: int) -> list[str]:
     """Return what the agent is doing, the pools, and what is wrong."""
-    rates: Sequence[Pools] = [(pools.resource, pools) for pools in host.rates]
-    pools: Sequence[Pools] = (("cpu", host.cpu), ("memory", host.memory), *rates)
-    heads, rows, _ = table(_POOL_COLUMNS, pools, width=width)
+    heads, rows, _ = table(POOL_COLUMNS, _pools(host), width=width)
     problems = labelled([("problem", text) for text in host.problems], width=width, indent=0)
     return [
         *paragraph(_doing(host), width=width),
@@ -106,6 +133,11 @@ def host_lines(host: HostStatus, *, width: int) -> list[str]:
         *([""] if problems else []),
         *(style(line, fg="red") for line in problems),
     ]
+
+
+def _pools(host: HostStatus) -> Sequence[Pools]:
+    rates = [(pools.resource, pools) for pools in host.rates]
+    return (("cpu", host.cpu), ("memory", host.memory), *rates)
 
 
 def explanation_lines(answer: Explanation, *, width: int) -> list[str]:
@@ -234,9 +266,6 @@ def _per_s(value: float | None, unit: str) -> str:
     return approximate_bytes(value) if unit == "bytes" else three_digits(value)
 
 
-Pools = tuple[str, CpuPools | MemoryPools | RatePools]
-
-
 def _of_each(name: str) -> Callable[[Pools], str]:
     """Return how to show one quantity of any kind of pools."""
 
@@ -266,7 +295,7 @@ def _used(pools: CpuPools | MemoryPools | RatePools) -> tuple[float | None, floa
     return pools.usage_per_s, pools.capacity_per_s
 
 
-_POOL_COLUMNS: Sequence[Column[Pools]] = (
+POOL_COLUMNS: Sequence[Column[Pools]] = (
     Column("HOST", lambda row: row[0], is_left=True),
     Column("CAPACITY", _of_each("capacity")),
     Column("USED", _of_each("usage")),
@@ -279,7 +308,7 @@ _POOL_COLUMNS: Sequence[Column[Pools]] = (
     Column("SHORTAGE", lambda row: _percent(row[1].shortage_pct)),
 )
 
-_TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (
+TENANT_COLUMNS: Sequence[Column[TenantStatus]] = (
     Column("TENANT", lambda t: t.name, is_left=True, shortest=16),
     Column("QOS", lambda t: t.qos, is_left=True),
     Column("USED", lambda t: _cores(t.cpu.usage_cores), "cpu cores"),

@@ -41,6 +41,14 @@ class Schedule:
             self.due_s + (late + every) * self.tick_s, self.tick_s, self.late_ticks + late
         )
 
+    def under(self, tick_s: float, now_s: float) -> "Schedule":
+        """Return the schedule of another tick, of which none is left out before the next one.
+
+        Who changes the configuration is told what came of it, however many ticks are left out.
+        """
+        ahead = max(int((self.due_s - now_s) // tick_s), 0)
+        return Schedule(self.due_s - ahead * tick_s, tick_s, self.late_ticks)
+
 
 @dataclass(frozen=True, slots=True)
 class Thrift:

@@ -91,7 +91,7 @@ def _reloaded(schedule: Schedule, daemon: Daemon, signals: Signals, notifier: No
     if daemon.has_loaded:
         daemon.end_reload()
         notifier.ready(daemon.summary())
-        return Schedule(schedule.due_s, daemon.config.periods.tick_s, schedule.late_ticks)
+        return schedule.under(daemon.config.periods.tick_s, time.monotonic())
     signals.reload = False
     notifier.reloading()
     daemon.begin_reload(signals.wake)

@@ -73,6 +73,14 @@ def seconds_text(value_s: float) -> str:
     return f"{value_s:.9f}".rstrip("0").rstrip(".") + "s"
 
 
+def approximate_seconds(value_s: float) -> str:
+    """Return a time for a person's eye, in whole units of which there are two: "90s", "58m"."""
+    for suffix in "dhm":
+        if value_s >= 2 * _SECOND_FACTORS[suffix]:
+            return f"{value_s / _SECOND_FACTORS[suffix]:.0f}{suffix}"
+    return f"{math.ceil(value_s)}s"
+
+
 def approximate_bytes(value: float) -> str:
     """Return `value` bytes for a person's eye: three digits and a unit."""
     for suffix in "PTGMK":

@@ -1,4 +1,10 @@
-"""What `status` and systemd both say of the agent, in one form.  Pure."""
+"""What several commands and systemd say of the agent, in one form.  Pure."""
+
+NO_TENANT = (
+    "No tenant is configured. A tenant is a file in tenants.d, beside tidegate.toml: copy "
+    "NAME.toml.example to web.toml, say, and edit it (with `observe = true` nothing is limited). "
+    "`tidegate check-config` names its faults, `systemctl reload-or-restart tidegate` takes it on."
+)
 
 
 def enforcing_text(tenants: int, observed: int, *, is_observing: bool) -> str:

@@ -17,6 +17,7 @@ from forecast.experts.pooled import Pooled
 from forecast.experts.same_time import DAY_S, WEEK_S, SameTime
 from forecast.experts.smoothing import SmoothingGrid
 from forecast.experts.trend import DampedTrend
+from forecast.season import FEWEST_DAYS
 from forecast.settings import LONGEST_MEMORY_STEPS, ForecastSettings
 from forecast.target import Target
 
@@ -44,6 +45,7 @@ class Seat:
     memory_steps: int
     least_steps: int
     numbers: int
+    least_past_s: float = 0.0  # of a past: with less of it the expert has nothing to say
 
     def affordable_steps(self, n_series: int) -> int:
         """Return how far back it can look, of so many series; 0 where that is too little."""
@@ -94,12 +96,18 @@ PANEL: dict[str, Seat] = {
         _around(lambda n, _: SmoothingGrid(n)), True, False, _MEMORY_STEPS, 144, 1_500_000
     ),
     "trend": Seat(_around(lambda n, _: DampedTrend(n)), True, True, _MEMORY_STEPS, 144, 600_000),
-    "daily": Seat(_around(_daily), True, True, _MEMORY_STEPS, 144, 600_000),
+    "daily": Seat(
+        _around(_daily), True, True, _MEMORY_STEPS, 144, 600_000, least_past_s=FEWEST_DAYS * DAY_S
+    ),
     "peak": Seat(
         _around(lambda _, __: Peak(halfway=False)), False, True, _MEMORY_STEPS, 144, 600_000
     ),
-    "yesterday": Seat(_around(_same_time(DAY_S)), True, True, _MEMORY_STEPS, 144, 400_000),
-    "last_week": Seat(_around(_same_time(WEEK_S)), True, True, _MEMORY_STEPS, 144, 300_000),
+    "yesterday": Seat(
+        _around(_same_time(DAY_S)), True, True, _MEMORY_STEPS, 144, 400_000, least_past_s=DAY_S
+    ),
+    "last_week": Seat(
+        _around(_same_time(WEEK_S)), True, True, _MEMORY_STEPS, 144, 300_000, least_past_s=WEEK_S
+    ),
 }
 
 

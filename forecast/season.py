@@ -11,7 +11,7 @@ from forecast.models import HOURS_A_DAY
 
 DAYS_A_WEEK = 7
 # A season has to be seen so often before it is believed.
-_FEWEST_DAYS = 3
+FEWEST_DAYS = 3
 # One-sided 5 %: how rarely a series without a season passes for one.
 _CRITICAL = 1.645
 # Days of the week are told apart from two weeks on; each is believed like one of so many.
@@ -39,7 +39,7 @@ def is_enough(hours: Floats) -> NDArray[np.bool_]:
     known = np.zeros((first + len(hours), hours.shape[1]), dtype=np.int64)
     known[first:] = np.isfinite(hours)
     seen = known.reshape(-1, HOURS_A_DAY, hours.shape[1]).sum(axis=0)
-    return np.asarray((seen >= _FEWEST_DAYS).all(axis=0))
+    return np.asarray((seen >= FEWEST_DAYS).all(axis=0))
 
 
 def has_season(hours: Floats) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ Rolling origin: after each step each says what the next steps' maximum stays bel
 against what came.  The last part of the trace counts, the part before it warms up.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.allocation import Mode
-from agent.backtest.accuracy import group_of
+from agent.backtest.accuracy import FEWEST_JUDGED, group_of
 from agent.backtest.contestants import (
     AUTOETS,
     MIX,
@@ -32,12 +33,14 @@ from agent.backtest.protocol import Case, ProtocolError, Recorded, case_of
 from agent.backtest.trace import read_trace
 from agent.settings import DEFAULT_QOS
 from agent.tenant import Ints, Resource
+from agent.units import seconds_text
+from forecast.panel import PANEL
 from forecast.settings import ForecastSettings
 
 # Tenants of one AutoETS child: several share the work of the slowest forecaster.
 _AUTOETS_TENANTS = 10
 # How often it is refitted, as it is commonly run.
-_HOUR_S = 3600.0
+_HOUR_S, _DAY_HOURS = 3600.0, 24
 _FEWEST_STEPS = 8
 
 
@@ -96,6 +99,35 @@ def prepared(request: Request) -> Evaluation:
     settings = replay_forecast_settings(config_of(case, 1.0, Mode.STRICT))
     entries = _entries(case, first, settings, sample, request.experts)
     return Evaluation(request, case, first, settings, sample, entries)
+
+
+def shortness(evaluation: Evaluation) -> str:
+    """Say in a line what the trace is too short for, and what would do; "" where it is not.
+
+    An expert that looks back for long has nothing to say before it can, and the rule stands in for
+    it; and of few windows a tenant's own coverage says nothing.
+    """
+    request, step_s = evaluation.request, evaluation.case.step_s
+    seen, longest = evaluation.first + 1, max(evaluation.settings.horizons_steps)
+    windows = max(len(evaluation.case.demand) - evaluation.first - longest, 0)
+    least = {name: math.ceil(PANEL[name].least_past_s / step_s) for name in request.experts}
+    found = [
+        f"{name} can be asked in {max(windows - steps + seen, 0)} (it looks back "
+        f"{seconds_text(steps * step_s)})"
+        for name, steps in least.items()
+        if steps > seen
+    ]
+    if windows < FEWEST_JUDGED:
+        found.append(f"to judge it alone takes {FEWEST_JUDGED}")
+    if not found:
+        return ""
+    scored = request.scored_fraction
+    needed = max(max(least.values(), default=0) / (1 - scored), (FEWEST_JUDGED + longest) / scored)
+    hours = math.ceil((needed + 1) * step_s / _HOUR_S)  # which steps count is rounded
+    return (
+        f"a short trace: of the {windows} windows of a tenant {', '.join(found)}; "
+        f"{hours // _DAY_HOURS}d{hours % _DAY_HOURS}h of steps would do for all"
+    )
 
 
 def held(evaluation: Evaluation, tell: Tell) -> Report:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agent.backtest.evaluation import Request, held, prepared
+from agent.backtest.evaluation import Request, held, prepared, shortness
 from agent.backtest.evaluation_report import report_lines
 from agent.backtest.faults import TraceError
 from agent.backtest.parallel import WorkerGoneError
@@ -29,6 +29,8 @@ def evaluate(trace: Path, chosen: Mapping[str, Any], *, as_json: bool, width: in
         fail([str(error), error.hint])
     except ProtocolError as error:
         fail([str(error), "see `tidegate trace show FILE` and --tenants"])
+    if said := shortness(evaluation):
+        click.echo(f"Warning: {said}", err=True)
     try:
         with progress(evaluation.steps, "forecasting") as tell:
             report = held(evaluation, tell)

@@ -102,6 +102,19 @@ def test_an_operators_pin_is_a_ceiling_and_what_is_decided_as_far_as_it_fits(
 
 
 @given(pinned_scenes())
+def test_what_a_limit_would_be_without_pins_is_what_is_decided_where_there_are_none(
+    scene: Scene,
+) -> None:
+    assert scene.pins is not None
+    first, free = next(played(scene)), next(played(replace(scene, pins=None)))
+    for resource, part in first.decision.resources.items():
+        pins = None if resource not in scene.limited else scene.pins.value.get(_control(resource))
+        assert (part.unpinned is None) == (pins is None or bool(np.isnan(pins).all()))
+        if part.unpinned is not None:
+            assert np.array_equal(part.unpinned, free.decision.resources[resource].allocation.limit)
+
+
+@given(pinned_scenes())
 def test_pins_break_no_promise_to_others(scene: Scene) -> None:
     for tick in played(scene):
         for resource, sums in tick.sums.items():

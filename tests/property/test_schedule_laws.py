@@ -51,6 +51,30 @@ def test_a_tick_within_those_left_out_is_not_late() -> None:
     assert Schedule(10.0, 1.0).after_tick(15.3, 4) == Schedule(16.0, 1.0, late_ticks=2)
 
 
+@given(
+    tick_s=ticks,
+    durations=durations,
+    every=st.integers(1, 20),
+    passed=st.floats(min_value=0, max_value=1),
+    other_s=ticks,
+)
+def test_after_a_reload_the_next_tick_is_less_than_a_tick_away(
+    tick_s: float, durations: list[float], every: int, passed: float, other_s: float
+) -> None:
+    schedule, now_s = Schedule(100.0, tick_s), 100.0
+    for duration_s in durations:
+        now_s = max(now_s, schedule.due_s) + duration_s
+        schedule = schedule.after_tick(now_s, every)
+    now_s += passed * schedule.wait_s(now_s)
+    under = schedule.under(other_s, now_s)
+    assert under.wait_s(now_s) <= min(schedule.wait_s(now_s), other_s) * (1 + 1e-6) + 1e-6
+    assert (under.tick_s, under.late_ticks) == (other_s, schedule.late_ticks)
+    # It keeps the new tick's phase, and is not late: nothing was due before it.
+    periods = (schedule.due_s - under.due_s) / other_s
+    assert math.isclose(periods, round(periods), abs_tol=1e-3)
+    assert under.due_s >= min(now_s, schedule.due_s) - 1e-6
+
+
 COSTS = st.lists(st.floats(min_value=0, max_value=100), max_size=60)
 BUDGETS = st.sampled_from((0.05, 0.25, 2.0))
 

@@ -1,12 +1,15 @@
 """The command line, against a real control server and real files."""
 
+import fcntl
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +21,10 @@ from records import record
 
 from agent.cli import main
 from agent.control import ControlServer
+from agent.options import duration
 from agent.pinboard import PinBoard
 from agent.pushed import PushedMetrics
+from agent.render import POOL_COLUMNS, TENANT_COLUMNS
 from agent.sole import RootLock, sole_agent
 from agent.status import AgentFacts
 from agent.tenant import Resource
@@ -104,6 +109,7 @@ def test_without_an_agent_the_answer_is_exit_3_and_what_to_do(tmp_path: Path) ->
 def test_a_valid_configuration_is_summed_up(config: Path) -> None:
     result = ran("check-config", "--config", config)
     assert (result.exit_code, result.output.splitlines()[0]) == (0, "0 tenant(s), no faults")
+    assert "copy NAME.toml.example to web.toml" in result.output
 
 
 def test_every_fault_is_told_and_the_exit_is_1(config: Path) -> None:
@@ -272,6 +278,47 @@ def test_help_fits_80_columns(command: str) -> None:
     assert [line for line in result.output.splitlines() if len(line) > 80] == []
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("tenant", "tick", "step", "horizon", "limit", "guaranteed", "lent", "emergency"),
+        *("floor", "ceiling", "token", "bank", "debt", "observed"),
+    ],
+)
+def test_the_words_that_are_used_everywhere_are_told(word: str) -> None:
+    _, _, words = ran("--help", columns=80).output.partition("Words:\n")
+    assert re.search(rf"\b{word}", words.partition("Exit codes:")[0])
+
+
+def test_the_help_of_explain_tells_of_each_line_that_it_can_print() -> None:
+    text = " ".join(ran("explain", "--help").output.split())
+    source = "".join(
+        (Path(__file__).parents[2] / "agent" / f"{name}.py").read_text()
+        for name in ("explain", "event_words", "pin_words")
+    )
+    stages = set(re.findall(r'Sentence\(\s*"(\w+)"', source))
+    assert len(stages) == 14
+    assert [stage for stage in stages if not re.search(rf"\b{stage}\b,? ", text)] == []
+
+
+def test_the_help_of_status_tells_of_each_state_and_column() -> None:
+    text = ran("status", "--help", columns=80).output
+    source = (Path(__file__).parents[2] / "agent" / "status.py").read_text()
+    states = re.findall(r'^        "(\w+)": ', source, flags=re.MULTILINE)
+    assert len(states) == 12
+    columns = [column.title for column in POOL_COLUMNS]
+    columns += [column.title for column in TENANT_COLUMNS]
+    ignored = {"HOST", "TENANT", "QOS", "USED%"}  # they say what they are
+    missing = [word for word in (*states, "live", *columns) if not re.search(rf"\b{word}\b", text)]
+    assert set(missing) <= ignored
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_an_option_that_takes_a_time_says_so(command: str) -> None:
+    times = [option for option in main.commands[command].params if option.callback is duration]
+    assert [option.name for option in times if option.metavar != "TIME"] == []
+
+
 def piped(path: Path | None, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the program with its output going to a file, or to a pipe that nobody reads."""
     if path is None:
@@ -289,6 +336,44 @@ def piped(path: Path | None, *arguments: str | Path) -> subprocess.CompletedProc
         )
     finally:
         os.close(writer)
+
+
+def before_a_pager(*arguments: str | Path, columns: int) -> tuple[list[str], list[str]]:
+    """Run the program with its output going to a pipe, and errors to a terminal of that width."""
+    terminal, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        os.set_blocking(terminal, False)
+        with suppress(BlockingIOError):
+            return done.stdout.splitlines(), os.read(terminal, 4096).decode().splitlines()
+        return done.stdout.splitlines(), []
+    finally:
+        os.close(slave)
+        os.close(terminal)
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_what_goes_to_a_pager_and_to_a_terminal_is_cut_between_words(
+    served: Path, columns: int
+) -> None:
+    told, _ = before_a_pager("explain", "web", "--socket", served, columns=columns)
+    assert columns - 12 < max(map(len, told)) <= columns
+    told, said = before_a_pager("explain", "nobody" * 4, "--socket", served, columns=columns)
+    assert told == []
+    assert " ".join(line.strip() for line in said) == f"Error: there is no tenant {'nobody' * 4!r}"
+    _, said = before_a_pager("pin", "web", "x" * 20, "--socket", served, columns=columns)
+    assert max(map(len, said)) <= columns
+    words = " ".join(line.strip() for line in said)
+    assert f"got {'x' * 20!r} such as: tidegate pin TENANT cpu=0.5 memory=512M --for 2h" in words
 
 
 @pytest.mark.parametrize("command", ["--help", "trace --help", "status", "status --json"])
@@ -381,8 +466,8 @@ def test_a_limit_is_pinned_and_unpinned_on_the_command_line(tmp_path: Path) -> N
     with ControlServer(path, record, pins=board):
         told = ran("pin", "web", "cpu=1.5", "memory=512M", "--for", "30m", "--socket", path)
         assert told.output.splitlines() == [
-            "web: cpu.max pinned to 150000 100000 for 30m (operator)",
-            "web: memory.high pinned to 536870912 for 30m (operator)",
+            "web: cpu.max pinned to 1.50 cores for 30m, by an operator",
+            "web: memory.high pinned to 512M for 30m, by an operator",
         ]
         told = ran("unpin", "web", "cpu", "--socket", path, "--json")
         assert [one["control"] for one in json.loads(told.output)["pins"]] == ["memory.high"]
@@ -391,10 +476,25 @@ def test_a_limit_is_pinned_and_unpinned_on_the_command_line(tmp_path: Path) -> N
         assert (again.exit_code, "nothing of web is pinned" in again.stderr) == (1, True)
         low = ran("pin", "web", "cpu=0.001", "--socket", path)
         assert (low.exit_code, "its floor" in low.stderr) == (1, True)
+        assert low.stderr.splitlines()[-1] == "  such as: tidegate pin web cpu=0.5"
     board.close()
 
 
-@pytest.mark.parametrize("word", ["cpu", "cpu=", "cpu=many", "memory=x", "=1"])
-def test_what_is_no_pin_is_refused_before_anybody_is_asked(tmp_path: Path, word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("cpu", "expected cpu=CORES or memory=BYTES, got 'cpu'"),
+        ("disk=5M", "expected cpu=CORES or memory=BYTES, got 'disk=5M'"),
+        ("=1", "expected cpu=CORES or memory=BYTES, got '=1'"),
+        ("cpu=", "cpu: expected cores, such as 0.5, got ''"),
+        ("cpu=150000 100000", "cpu: expected cores, such as 0.5, got '150000 100000'"),
+        ("cpu=nan", "cpu: expected cores, such as 0.5, got 'nan'"),
+        ("memory=x", "memory: expected bytes, such as 512M or 2G, got 'x'"),
+    ],
+)
+def test_what_is_no_pin_is_refused_before_anybody_is_asked(
+    tmp_path: Path, word: str, said: str
+) -> None:
     result = ran("pin", "web", word, "--socket", tmp_path / "nothing")
-    assert result.exit_code == (3 if word == "=1" else 1)
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, f"Error: {said}")
+    assert "such as: tidegate pin TENANT cpu=0.5 memory=512M" in result.stderr

@@ -14,17 +14,20 @@ from typing import Any
 import msgspec
 import pytest
 from children import wait_until
+from click.testing import CliRunner
 from records import crowd, record, with_quality, with_rates
 from scarcity import few_descriptors
 from structlog.testing import capture_logs
 
 from agent.answers import Explanation, HorizonBounds, Status, TenantForecast, TenantPins
+from agent.cli import main
 from agent.client import AgentRefusedError, AgentUnreachableError, get, named, post
 from agent.control import ControlApp, ControlServer
 from agent.pinboard import PinBoard
 from agent.pins import Origin, Pin
 from agent.record import TickRecord
 from agent.status import AgentFacts
+from agent.tenant import Roster
 from enforce.columns import Control
 
 
@@ -353,6 +356,28 @@ def test_what_is_no_pin_of_a_tenant_is_refused_with_the_reason(
     with pytest.raises(AgentRefusedError, match=reason):
         post(path, f"/v1/tenants/{target}", body)
     assert pinned.of("web") == ()
+
+
+def test_where_no_tenant_is_configured_the_refusal_says_what_to_do(path: Path) -> None:
+    with (
+        ControlServer(path, lambda: replace(record(), roster=Roster.of([]))),
+        pytest.raises(AgentRefusedError, match="there is no tenant 'web'") as refused,
+    ):
+        get(path, "/v1/tenants/web")
+    assert "NAME.toml.example" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "asked", [b'"cpu": 0.123', b'"cpu": 77.7', b'"memory": 1', b'"memory": 1e15']
+)
+def test_what_is_out_of_range_is_refused_with_a_call_that_is_not(
+    path: Path, pinned: PinBoard, asked: bytes
+) -> None:
+    with pytest.raises(AgentRefusedError) as refused:
+        post(path, "/v1/tenants/web/pin", b'{"limits": {%s}, "for_s": 60}' % asked)
+    call = refused.value.hint.removeprefix("such as: tidegate ").split()
+    assert CliRunner().invoke(main, [*call, "--socket", str(path)]).exit_code == 0
+    assert len(pinned.of("web")) == 1
 
 
 def test_no_limit_of_a_tenant_that_is_only_observed_is_pinned(path: Path, tmp_path: Path) -> None:

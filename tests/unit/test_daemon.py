@@ -117,6 +117,20 @@ def test_ticks_go_on_under_the_old_configuration_while_the_new_one_is_read(
     assert ticked(daemon) == ("first", "second")
 
 
+def test_a_reload_has_ended_when_a_tick_under_it_can_be_asked_for(
+    daemon: Daemon, files: Files
+) -> None:
+    ticked(daemon)
+    files.add("second")
+    assert reloaded(daemon) is None
+    assert (daemon.facts().reloads_begun, daemon.facts().reloads_ended) == (1, 0)
+    assert ticked(daemon) == ("first", "second")
+    assert daemon.facts().reloads_ended == 1
+    files.add("second", 'qos = "diamond"\n')
+    assert reloaded(daemon) is not None
+    assert daemon.facts().reloads_ended == 2  # nothing has changed: no tick has to tell of it
+
+
 def test_a_bad_change_keeps_the_old_configuration(daemon: Daemon, files: Files) -> None:
     files.add("second", 'qos = "diamond"\n')
     assert "second" in (reloaded(daemon) or "")

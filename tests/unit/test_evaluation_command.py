@@ -1,6 +1,7 @@
 """`tidegate backtest --forecast` on small traces: what it prints, and how it ends."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from click.testing import CliRunner, Result
 from agent.backtest.command import backtest
 from agent.backtest.commands import trace
 from agent.backtest.contestants import AUTOETS, MIX, NAIVE, RULE
+from agent.backtest.evaluation import Request, prepared, shortness
+from agent.tenant import Resource
 from forecast.panel import PANEL
 
 QUICK = ("--autoets", "0", "--jobs", "1", "--expert", "last")
@@ -119,6 +122,40 @@ def test_tenants_without_a_value_are_left_out(tmp_path: Path) -> None:
     sparse = tmp_path / "sparse.csv"
     sparse.write_text("\n".join(["tenant,t,cpu_cores", *rows]))
     assert found(sparse, *QUICK)["everyone"]["tenants"] == 2
+
+
+def test_a_trace_too_short_for_what_it_judges_says_so_in_a_line(path: Path) -> None:
+    result = ran(path, "--autoets", "0", "--jobs", "1", "--expert", "last", "--expert", "yesterday")
+    assert (result.exit_code, "short trace" in result.stdout) == (0, False)
+    (line,) = [one for one in result.stderr.splitlines() if one.startswith("Warning: ")]
+    assert line == (
+        "Warning: a short trace: of the 118 windows of a tenant yesterday can be asked in 0 "
+        "(it looks back 1d); 2d1h of steps would do for all"
+    )
+
+
+@pytest.mark.parametrize("step_s", [60, 300, 3600])
+@pytest.mark.parametrize("scored_fraction", [0.1, 0.5, 0.9])
+def test_a_trace_as_long_as_is_said_would_do(
+    tmp_path: Path, step_s: int, scored_fraction: float
+) -> None:
+    def said(steps: int, *experts: str) -> str:
+        rows = [f"a,{step_s * step},{1 + step % 3}" for step in range(steps)]
+        (tmp_path / "one.csv").write_text("\n".join(["tenant,t,cpu_cores", *rows]))
+        request = Request(
+            path=tmp_path / "one.csv",
+            resource=Resource.CPU,
+            experts=experts or ("last", "yesterday"),
+            scored_fraction=scored_fraction,
+        )
+        return shortness(prepared(request))
+
+    days, hours = re.findall(r" (\d+)d(\d+)h of steps would do", said(40))[0]
+    needed = (24 * int(days) + int(hours)) * 3600 // step_s
+    assert said(needed) == ""
+    assert said(round(0.97 * needed) - 2 - 3600 // step_s) != ""
+    least = round(99 / scored_fraction)
+    assert "windows of a tenant to judge it alone takes 100; " in said(least, "last")
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,49 @@ def test_what_is_not_there_is_named(
     assert said in answer.output
 
 
+@pytest.mark.parametrize(
+    ("steps", "since", "said"),
+    [
+        (
+            0,
+            "3h",
+            "nothing is recorded yet\n  the first step is recorded as it ends: periods.step_s",
+        ),
+        (
+            0,
+            "7d",
+            "nothing is recorded yet\n  the first step is recorded as it ends: periods.step_s",
+        ),
+        (
+            5,
+            "7d",
+            "nothing was recorded in that time\n  ask for 2d or less: beyond, the mean of every",
+        ),
+        (5, "1ms", "nothing was recorded in that time\n  ask for a longer one"),
+    ],
+)
+def test_where_nothing_is_found_the_hint_is_one_that_helps(
+    tmp_path: Path, steps: int, since: str, said: str
+) -> None:
+    config = tmp_path / "tidegate.toml"
+    config.write_text(f'[host]\nstate_dir = "{tmp_path}"\n')
+    recorder = Recorder(tmp_path / HISTORY_NAME, most_waiting=10)
+    now_s, one = datetime.now(UTC).timestamp(), column(1)
+    for number in range(steps):
+        recorder.add(
+            ClosedStep(one, one, one, one),
+            SeriesNames(("acme",), ("cpu",)),
+            machine=one,
+            ended_at_s=now_s - STEP_S * (steps - number),
+            step_s=STEP_S,
+        )
+    recorder.close()
+    asked = ["history", "acme", "--since", since, "--config", str(config)]
+    answer = CliRunner().invoke(main, asked)
+    assert answer.exit_code == 1
+    assert said in answer.output
+
+
 def test_a_host_without_history_says_who_would_write_it(tmp_path: Path) -> None:
     config = tmp_path / "tidegate.toml"
     config.write_text(f'[host]\nstate_dir = "{tmp_path}"\n')

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import structlog
-from records import record
+from records import CPU, column, record
 
 from agent.audit import log_drift
 from agent.explain import explain
@@ -81,6 +81,35 @@ def test_what_somebody_else_took_of_a_network_is_a_problem_in_explain_and_in_the
         ("db", "class", "removed"),
         ("web", "class", "removed"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("origin", "by"),
+    [
+        (Origin.OPERATOR, "an operator"),
+        (Origin.ANOTHER, "somebody else"),
+        (Origin.INSISTING, "somebody else"),
+    ],
+)
+def test_the_first_sentence_names_a_pin_and_what_the_limit_would_be_without(
+    origin: Origin, by: str
+) -> None:
+    one = pinned(Control.CPU_MAX, 1.5, origin)
+    cpu = replace(one.resources[CPU], unpinned=column(0, 0, 0, 0, 1.75))
+    one = replace(one, resources={**one.resources, CPU: cpu})
+    answer = explain(one, "web", now_s=one.taken_at_s)
+    assert answer is not None
+    first = f"web (platinum) is pinned: cpu to 1.50 cores by {by} for another 90s"
+    assert answer.summary.startswith(f"{first} (1.75 cores without). It may use 2.00 cores and")
+    other = explain(one, "batch", now_s=one.taken_at_s)
+    assert other is not None
+    assert "pinned" not in other.summary
+
+
+def test_a_pin_of_who_is_only_observed_says_that_it_waits() -> None:
+    one = replace(pinned(Control.CPU_MAX, 1.5, Origin.OPERATOR), is_observing=True)
+    (said,) = pin_sentences(one, (Control.CPU_MAX,), one.roster.names.index("web"))
+    assert "within floor and ceiling, once limits of it are written; `tidegate" in said.text
 
 
 @pytest.mark.parametrize(

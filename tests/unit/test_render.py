@@ -25,6 +25,47 @@ def test_a_balance_that_rounds_to_nothing_has_no_sign() -> None:
     assert shown == ["0.00", "-0.39", "0.30", "-290"]
 
 
+def test_a_host_without_a_tenant_says_what_to_do_next() -> None:
+    answer = msgspec.structs.replace(status(record(), AgentFacts(), now_s=100.0), tenants=())
+    lines = [unstyle(line) for line in status_lines(answer, width=80)]
+    assert max(map(len, lines)) <= 80
+    said = " ".join(lines)
+    assert "copy NAME.toml.example to web.toml" in said
+    assert "`systemctl reload-or-restart tidegate` takes it on" in said
+
+
+@pytest.mark.parametrize(
+    ("pressure", "used", "unknown", "said"),
+    [
+        (
+            1.0,
+            0.05,
+            0,
+            "SHORTAGE looks ahead: little is used of cpu now; what may be wanted in the",
+        ),
+        (1.0, 0.05, 1, "Of batch nothing is known yet: all up to the ceiling counts."),
+        (0.3, 0.05, 2, "Of batch and 1 more nothing is known yet: all up to the ceiling counts."),
+        (1.0, 0.4, 0, ""),  # most of it is used: no wonder
+        (0.04, 0.05, 2, ""),
+    ],
+)
+def test_a_shortage_that_is_only_forecast_is_said_to_be(
+    pressure: float, used: float, unknown: int, said: str
+) -> None:
+    one = record()
+    tick = one.resources[CPU]  # of 1.9 cores, and of five tenants one is absent
+    maximum = tick.maximum.copy()
+    maximum[..., :unknown] = np.nan
+    cpu = replace(tick, pressure=pressure, usage=column(*[used] * 5), maximum=maximum)
+    answer = status(replace(one, resources={**one.resources, CPU: cpu}), AgentFacts(), now_s=100.0)
+    lines = [unstyle(line) for line in status_lines(answer, width=80)]
+    assert max(map(len, lines)) <= 80
+    text = " ".join(lines)
+    assert ("looks ahead" in text) == bool(said)
+    assert said in text
+    assert ("nothing is known" in text) == bool(said and unknown)
+
+
 @pytest.mark.parametrize("name", ["disk_read:sda", "net_out", "disk_read"])
 def test_tenants_parts_of_one_resource_read_as_reviewed(
     name: str, assert_golden: Callable[[str, str], None]

@@ -2,6 +2,7 @@ import pytest
 
 from agent.units import (
     approximate_bytes,
+    approximate_seconds,
     at_least_one_digit,
     parse_bytes,
     parse_seconds,
@@ -59,6 +60,22 @@ def test_a_quantity_beyond_any_host_is_refused() -> None:
 )
 def test_seconds_are_written_exactly(value_s: float, text: str) -> None:
     assert seconds_text(value_s) == text
+
+
+@pytest.mark.parametrize(
+    ("value_s", "text"),
+    [
+        (0.2, "1s"),
+        (119.0, "119s"),
+        (120.0, "2m"),
+        (3586.0, "60m"),
+        (2 * 3600.0, "2h"),
+        (86400.0, "24h"),
+        (9 * 86400.0, "9d"),
+    ],
+)
+def test_a_time_for_a_persons_eye_is_whole_units(value_s: float, text: str) -> None:
+    assert approximate_seconds(value_s) == text
 
 
 @pytest.mark.parametrize(
