@@ -6,12 +6,14 @@ All columns have shape (tenants,) and the resource's base unit (cores, bytes).
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from agent.emergency import EmergencySettings, Grants, Need, granted
 from agent.fairness import filled, levelled
-from agent.placement import DemandQuantiles, Placement, placed
+from agent.placement import Bids, DemandQuantiles, placed
 from agent.pools import Guarantee, Prospect, guarantee
 from agent.tenant import Bools, Floats, Ints, Terms
 
@@ -71,7 +73,15 @@ class Claims:
     in_use: Floats | None = None  # NaN where unknowable; of what is held, not spent
 
 
-@dataclass(frozen=True, slots=True)
+class Contest(NamedTuple):
+    """By what a capacity is divided at any instant where all want more: shape (tenants,)."""
+
+    weight: Floats
+    ceiling: Floats
+    capacity: float
+
+
+@dataclass(frozen=True)  # no slots: `share` is kept once it is known
 class Allocation:
     """What each tenant gets from each pool: limit = guaranteed + opportunistic + emergency.
 
@@ -83,7 +93,7 @@ class Allocation:
     opportunistic: Floats
     emergency: Floats
     limit: Floats
-    share: Floats  # parts of the capacity to divide by weight; sums to at most the capacity
+    contest: "Contest"
     pressure: float
     elasticity: float
     marginal_need: float
@@ -91,6 +101,21 @@ class Allocation:
     preempted_by: Ints  # who of a better rank ended a tenant's grant in this tick; -1 is nobody
     credit: Floats  # what the balance is worth, from -1 to 1
     priority: Floats  # by what that multiplies the weight at this pressure
+
+    @cached_property
+    def share(self) -> Floats:
+        """Return parts of the capacity to divide by weight, which sum to at most the capacity.
+
+        Asked for where the kernel divides by weight, and worked out then: see `shares`.
+        """
+        contest, granted = self.contest, self.emergency
+        return shares(
+            self.guarantee.amount,
+            contest.weight,
+            contest.ceiling,
+            contest.capacity,
+            emergency=granted,
+        )
 
     @property
     def promised(self) -> Floats:
@@ -117,7 +142,7 @@ def allocate(
     expected, grid = surprised(claims)
     high = _row_at(claims.levels, grid, _INTERVAL_LEVEL)
     pressure = pressure_of(expected, high, capacity)
-    debt = np.clip(-claims.credit, 0.0, 1.0)
+    debt = np.maximum(-claims.credit, 0.0)
     forfeited = _MOST_FORFEITED * crowding_of(expected, capacity) * debt
     promised = guarantee(
         claims.terms,
@@ -131,17 +156,11 @@ def allocate(
     # What cannot be taken back now goes before what is kept for emergencies.
     pool = min(promised.emergency_pool, max(capacity - float(lower.sum()), 0.0))
 
-    quantiles = DemandQuantiles.of(claims.levels, grid)
-
-    def place(capacity: float) -> Placement:
-        return placed(
-            quantiles, lower=lower, upper=claims.ceiling, weight=weight, capacity=capacity
-        )
-
+    bids = Bids(DemandQuantiles.of(claims.levels, grid), lower, claims.ceiling, weight)
     # What emergencies do not claim now is lent, where it is back by the time that they do, and
     # where the host does not need it itself.
     is_lent = claims.is_spent and not is_pool_withheld
-    placement = place(capacity if is_lent else capacity - pool)
+    placement = placed(bids, capacity=capacity if is_lent else capacity - pool)
     amount, grants, preempted_by = granted(
         grants,
         _need(claims, placement.limit, is_pool_withheld=is_pool_withheld),
@@ -150,7 +169,7 @@ def allocate(
         is_withheld=is_pool_withheld,
     )
     if is_lent and amount.any():
-        placement = place(capacity - float(amount.sum()))
+        placement = placed(bids, capacity=capacity - float(amount.sum()))
     strict = placement.limit + amount
     limit = (
         strict
@@ -162,7 +181,7 @@ def allocate(
         opportunistic=limit - promised.amount - amount,
         emergency=amount,
         limit=limit,
-        share=shares(promised.amount, weight, claims.ceiling, capacity, emergency=amount),
+        contest=Contest(weight, claims.ceiling, capacity),
         pressure=pressure,
         elasticity=max(1.0, float(limit.sum()) / capacity) if capacity > 0 else 1.0,
         marginal_need=placement.marginal_need,
@@ -322,5 +341,5 @@ def _known(demand: Floats) -> Floats:
 
 def _row_at(levels: Floats, grid: Floats, level: float) -> Floats:
     """Return the quantile of the first grid level at or above `level`, shape (tenants,)."""
-    row = grid[min(int(np.searchsorted(levels, level)), len(levels) - 1)]
+    row = grid[min(int(levels.searchsorted(level)), len(levels) - 1)]
     return np.asarray(row, dtype=np.float64)

@@ -47,6 +47,12 @@ class Grants:
     lent: Floats
     held: Floats
 
+    @property
+    def are_none(self) -> bool:
+        """Say whether nobody holds a grant, nor is in a cool-down."""
+        columns = (self.grant_left_s, self.cooldown_left_s, self.lent, self.held)
+        return not any(column.any() for column in columns)
+
     @classmethod
     def none(cls, tenants: int) -> "Grants":
         """Return the state in which nobody holds a grant."""
@@ -62,6 +68,8 @@ class Grants:
 
         What is held in a cool-down falls by lent * elapsed / cooldown, to nothing at its end.
         """
+        if self.are_none:
+            return self
         left = np.maximum(self.grant_left_s - elapsed_s, 0.0)
         cooling = np.maximum(self.cooldown_left_s - elapsed_s, 0.0)
         passed = replace(self, grant_left_s=left, cooldown_left_s=cooling)
@@ -141,6 +149,8 @@ def granted(
     hold: it gets that as they shrink.  Among equals who came first keeps what it has until its time
     is over.  Within a step what is divided is divided by weighted max-min fairness.
     """
+    if not need.is_hit.any() and grants.are_none:
+        return Granted(grants.held, grants, np.full(len(need.rank), -1))
     may_have = need.is_enforced & (~need.is_in_debt | (need.rank == 0)) & (not is_withheld)
     lent, held = (np.where(need.is_enforced, one, 0.0) for one in (grants.lent, grants.held))
     grants = replace(grants, lent=lent, held=held)

@@ -80,6 +80,10 @@ class Pins:
             found.cgroup_id[control][place] = pin.cgroup_id
         return found
 
+    def has(self, control: AnyControl | None) -> bool:
+        """Say whether there may be a pin of this control."""
+        return control in self.value
+
     def limits(self, control: AnyControl | None, *, least: Floats, most: Floats) -> Floats:
         """Return what pins make of limits, within `least` and `most`; NaN where there is none."""
         if control is None or control not in self.value:

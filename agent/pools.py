@@ -58,16 +58,17 @@ def guarantee(
     """
     expected, ceiling = prospect.expected, prospect.ceiling
     floor = np.minimum(terms.floor, ceiling)
-    scaled = filled(capacity, room=floor, weight=terms.weight)
-    are_floors_scaled = bool(floor.sum() > capacity * (1 + 1e-12))
-    floor = scaled if are_floors_scaled else floor
+    promised = float(floor.sum())
+    if are_floors_scaled := promised > capacity * (1 + 1e-12):
+        floor = filled(capacity, room=floor, weight=terms.weight)
+        promised = float(floor.sum())
     fair = fair_share(terms.weight, ceiling, capacity)
     risk = risk_of(expected, prospect.high, terms.risk_aversion)
-    emergency_pool = min(emergency_fraction * capacity, max(capacity - float(floor.sum()), 0.0))
+    emergency_pool = min(emergency_fraction * capacity, max(capacity - promised, 0.0))
     wanted = np.maximum(expected - floor, 0.0) * (1.0 - risk)
     wanted = np.minimum(wanted, np.maximum(np.minimum(fair, ceiling) - floor, 0.0))
     wanted *= 1.0 - prospect.forfeited
-    budget = max(capacity - emergency_pool - float(floor.sum()), 0.0)
+    budget = max(capacity - emergency_pool - promised, 0.0)
     above = filled(budget, room=wanted, weight=terms.weight)
     return Guarantee(
         floor, risk, fair, prospect.forfeited, floor + above, emergency_pool, are_floors_scaled

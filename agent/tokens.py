@@ -67,9 +67,10 @@ def settled(
     came = np.where(known, income, 0.0) * elapsed_s
     spent = np.where(known, usage, 0.0) * elapsed_s
     before = ledger.balance
-    after = np.clip(before + came - spent, -burst, burst * ledger.allowance)
+    unbounded = before + came - spent
+    after = np.minimum(np.maximum(unbounded, -burst), burst * ledger.allowance)
     after = np.where(known, after, before)
-    surplus = before + came - spent - after  # > 0 did not fit the bank, < 0 beyond all debt
+    surplus = unbounded - after  # > 0 did not fit the bank, < 0 beyond all debt
     return Ledger(
         balance=after,
         issued=ledger.issued + came + np.maximum(-surplus, 0.0),
@@ -100,4 +101,4 @@ def credit_of(balance: Floats, *, burst: Floats, expected: Floats) -> Floats:
     """
     most = np.where(balance < 0, burst, _FULL_CREDIT_S * np.maximum(expected, _LEAST))
     worth = np.divide(balance, most, out=np.zeros_like(balance), where=burst > 0)
-    return np.clip(worth, -1.0, 1.0)
+    return np.minimum(np.maximum(worth, -1.0), 1.0)
