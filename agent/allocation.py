@@ -16,17 +16,9 @@ from agent.fairness import filled, levelled
 from agent.placement import Bids, DemandQuantiles, placed
 from agent.pools import Guarantee, Prospect, guarantee
 from agent.tenant import Bools, Floats, Ints, Terms
+from agent.tokens import forfeited, most_forfeited, priority
 
-# Balance buys priority: a full bank doubles a tenant's weight in certain shortage, full debt leaves
-# it a quarter.  With a debt's base of 16, 4 and 1.5, strict limits left 11.5, 8.6 and 7.8 % of
-# demand unmet on a trace at 0.9 x its peak.  In elastic mode who had kept within its share lost
-# nothing with 16 nor with 4, so that 4 protects it as well and wastes less.
-_CREDIT_BASE, _DEBT_BASE = 2.0, 4.0
 _CROWDED_FROM = 0.8
-# The deepest debt keeps half of what is guaranteed beyond the floor: with nothing, a steady tenant
-# among bursty ones stood at 1 % of a core in every tenth to fourth step, and a host was no less
-# crowded for it (unmet demand on traces changed by less than a hundredth).
-_MOST_FORFEITED = 0.5
 # Tenants' peaks coincide more often than independence would have it.
 _CORRELATION = 0.1
 # A closed elastic limit leaves what others need for sure, and this part of the capacity on top:
@@ -76,7 +68,7 @@ class Claims:
 class Contest(NamedTuple):
     """By what a capacity is divided at any instant where all want more: shape (tenants,)."""
 
-    weight: Floats
+    weight: Floats  # whatever the balances
     ceiling: Floats
     capacity: float
 
@@ -90,7 +82,6 @@ class Allocation:
     """
 
     guarantee: Guarantee
-    opportunistic: Floats
     emergency: Floats
     limit: Floats
     contest: "Contest"
@@ -100,7 +91,12 @@ class Allocation:
     grants: Grants
     preempted_by: Ints  # who of a better rank ended a tenant's grant in this tick; -1 is nobody
     credit: Floats  # what the balance is worth, from -1 to 1
-    priority: Floats  # by what that multiplies the weight at this pressure
+    most_forfeited: float  # part of what goes beyond a floor that the deepest debt takes back
+
+    @property
+    def opportunistic(self) -> Floats:
+        """Return what goes beyond what was guaranteed and granted."""
+        return self.limit - self.guarantee.amount - self.emergency
 
     @cached_property
     def share(self) -> Floats:
@@ -108,13 +104,13 @@ class Allocation:
 
         Asked for where the kernel divides by weight, and worked out then: see `shares`.
         """
-        contest, granted = self.contest, self.emergency
+        contest = self.contest
         return shares(
             self.guarantee.amount,
-            contest.weight,
+            contest.weight * priority(self.credit * self.pressure),
             contest.ceiling,
             contest.capacity,
-            emergency=granted,
+            emergency=self.emergency,
         )
 
     @property
@@ -142,16 +138,14 @@ def allocate(
     expected, grid = surprised(claims)
     high = _row_at(claims.levels, grid, _INTERVAL_LEVEL)
     pressure = pressure_of(expected, high, capacity)
-    debt = np.maximum(-claims.credit, 0.0)
-    forfeited = _MOST_FORFEITED * crowding_of(expected, capacity) * debt
+    most = most_forfeited(crowding_of(expected, capacity))
     promised = guarantee(
         claims.terms,
-        Prospect(expected, high, claims.ceiling, forfeited),
+        Prospect(expected, high, claims.ceiling, forfeited(most, claims.credit)),
         capacity=capacity,
         emergency_fraction=emergency.fraction,
     )
-    factor = priority(claims.credit * pressure)
-    weight = claims.terms.weight * factor
+    weight = claims.terms.weight * priority(claims.credit * pressure)
     lower = _held(claims, promised.amount, capacity)
     # What cannot be taken back now goes before what is kept for emergencies.
     pool = min(promised.emergency_pool, max(capacity - float(lower.sum()), 0.0))
@@ -178,17 +172,16 @@ def allocate(
     )
     return Allocation(
         guarantee=replace(promised, emergency_pool=pool),
-        opportunistic=limit - promised.amount - amount,
         emergency=amount,
         limit=limit,
-        contest=Contest(weight, claims.ceiling, capacity),
+        contest=Contest(claims.terms.weight, claims.ceiling, capacity),
         pressure=pressure,
         elasticity=max(1.0, float(limit.sum()) / capacity) if capacity > 0 else 1.0,
         marginal_need=placement.marginal_need,
         grants=grants,
         preempted_by=preempted_by,
         credit=claims.credit,
-        priority=factor,
+        most_forfeited=most,
     )
 
 
@@ -236,15 +229,6 @@ def surprised(claims: Claims) -> tuple[Floats, Floats]:
     grid[:, above] = np.maximum(grid[:, above], demand[above] + spread)
     expected[above] = np.maximum(expected[above], demand[above])
     return expected, grid
-
-
-def priority(credit: Floats) -> Floats:
-    """Return the factor, rising with the credit, by which it multiplies a tenant's weight.
-
-    `credit` comes times the pressure: while there is enough for all, a debt costs nothing.
-    """
-    base = np.where(credit >= 0, _CREDIT_BASE, _DEBT_BASE)
-    return np.power(base, credit)
 
 
 def pressure_of(expected: Floats, high: Floats, capacity: float) -> float:

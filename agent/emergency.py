@@ -150,7 +150,7 @@ def granted(
     is over.  Within a step what is divided is divided by weighted max-min fairness.
     """
     if not need.is_hit.any() and grants.are_none:
-        return Granted(grants.held, grants, np.full(len(need.rank), -1))
+        return Granted(grants.held, grants, _nobody(len(need.rank)))
     may_have = need.is_enforced & (~need.is_in_debt | (need.rank == 0)) & (not is_withheld)
     lent, held = (np.where(need.is_enforced, one, 0.0) for one in (grants.lent, grants.held))
     grants = replace(grants, lent=lent, held=held)
@@ -181,13 +181,17 @@ def _held_on(grants: Grants, amount: Floats, may_ask: Bools, settings: Emergency
 
 def _preempted(grants: Grants, is_unmet: Bools, rank: Ints) -> Ints:
     """Return by whom each grant is pre-empted: the first who stays short of the best such rank."""
-    nobody = np.full(len(rank), -1)
     if not is_unmet.any():
-        return nobody
+        return _nobody(len(rank))
     best = rank[is_unmet].min()
     first = int(np.flatnonzero(is_unmet & (rank == best))[0])
     is_preempted = (grants.grant_left_s > 0) & (grants.held > 0) & (rank > best)
-    return np.where(is_preempted, first, nobody)
+    return np.where(is_preempted, first, -1)
+
+
+def _nobody(tenants: int) -> Ints:
+    """Return a column of -1 that takes no room."""
+    return np.broadcast_to(np.int64(-1), tenants)
 
 
 def host_need(kind: Kind, vitals: Vitals, settings: EmergencySettings) -> str:

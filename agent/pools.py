@@ -25,7 +25,6 @@ class Guarantee:
     floor: Floats  # as promised, or scaled down where promises exceed the capacity
     risk: Floats  # 0 to 1
     fair: Floats  # weighted share of the capacity
-    forfeited: Floats  # part of what goes beyond the floor that a debt takes back, 0 to 1
     amount: Floats
     emergency_pool: float
     are_floors_scaled: bool
@@ -70,9 +69,7 @@ def guarantee(
     wanted *= 1.0 - prospect.forfeited
     budget = max(capacity - emergency_pool - promised, 0.0)
     above = filled(budget, room=wanted, weight=terms.weight)
-    return Guarantee(
-        floor, risk, fair, prospect.forfeited, floor + above, emergency_pool, are_floors_scaled
-    )
+    return Guarantee(floor, risk, fair, floor + above, emergency_pool, are_floors_scaled)
 
 
 def fair_share(weight: Floats, ceiling: Floats, capacity: float) -> Floats:
