@@ -36,7 +36,6 @@ class DemandQuantiles:
     values: Floats  # (levels, tenants), rising along axis 0
     inner: Floats  # levels, but for the first and the last
     widths: Floats  # (levels - 1,): from each level to the next
-    rises: Floats  # (levels - 1, tenants): from each value to the next
     tenants: Ints  # positions
 
     @classmethod
@@ -45,12 +44,10 @@ class DemandQuantiles:
         levels = np.concatenate(([0.0], levels))
         values = np.zeros((len(levels), grid.shape[1]))
         np.maximum(grid, 0.0, out=values[1:])
-        rises = values[1:] - values[:-1]
-        if rises.min(initial=0.0) < 0:  # looked at, since accumulating takes four times as long
+        if (values[1:] < values[:-1]).any():  # looked at: accumulating takes four times as long
             np.maximum.accumulate(values, out=values)
-            rises = values[1:] - values[:-1]
         widths, tenants = levels[1:] - levels[:-1], np.arange(grid.shape[1])
-        return cls(levels, values, levels[1:-1], widths, rises, tenants)
+        return cls(levels, values, levels[1:-1], widths, tenants)
 
     def at(self, probability: Floats) -> Floats:
         """Return each tenant's quantile at its own probability, 0 to 1, shape (tenants,)."""
@@ -58,8 +55,9 @@ class DemandQuantiles:
         place = left * len(self.tenants) + self.tenants  # in all values, row by row
         found: Floats = probability - self.levels.take(left)
         found /= self.widths.take(left)
-        found *= self.rises.take(place)
-        found += self.values.take(place)
+        value = self.values.take(place)
+        found *= self.values[1:].take(place) - value
+        found += value
         return found
 
 

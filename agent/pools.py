@@ -56,7 +56,8 @@ def guarantee(
     what goes beyond is opportunistic.  Law 2: sum(amount) + emergency_pool <= capacity.
     """
     expected, ceiling = prospect.expected, prospect.ceiling
-    floor = np.minimum(terms.floor, ceiling)
+    # As a rule they all fit: then it is the very column of the terms, for all resources and ticks.
+    floor = terms.floor if (terms.floor <= ceiling).all() else np.minimum(terms.floor, ceiling)
     promised = float(floor.sum())
     if are_floors_scaled := promised > capacity * (1 + 1e-12):
         floor = filled(capacity, room=floor, weight=terms.weight)

@@ -162,8 +162,10 @@ class Sampler:
         self._notice_controllers()
         self._notice_files_elsewhere()
         self._notice_disks()
-        for position in list(self._missing - self._visited):
-            self._keep(position)
+        if wanted := self._missing - self._visited:
+            for position in wanted:
+                self._keep(position)
+            self._missing = set(self._missing)  # by itself a set keeps the room that it once took
         values = np.full(self._lasting.shape, np.nan)
         gone = self._read_kept(values, None) | self._read_signalled()
         self._read_visited(values)
@@ -237,7 +239,7 @@ class Sampler:
 
     def _read_in_turn(self, turn: set[int], values: Floats) -> None:
         """Read the slow columns of `turn`, but for what memory is unreclaimable."""
-        self._fresh -= turn
+        self._fresh = self._fresh - turn
         self._read_limits(turn)
         positions = sorted(turn)
         self._read_populated(positions, values[_USED_US, positions])

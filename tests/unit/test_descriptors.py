@@ -52,7 +52,7 @@ def test_reading_names_the_positions_that_it_has_rows_of(tmp_path: Path) -> None
         files.open(position, opened(tmp_path / name))
     assert 3 not in files
     reading = files.read()
-    assert (reading.positions.tolist(), reading.rows, reading.gone) == ([7, 5], [b"a", b"c"], [])
+    assert (reading.positions.tolist(), reading.rows, reading.gone) == ([5, 7], [b"c", b"a"], [])
     assert files.read([5, 3]).positions.tolist() == [5]
     files.close(7)
     assert files.read().rows == [b"c"]
