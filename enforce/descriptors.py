@@ -173,10 +173,10 @@ def read_each(fds: Sequence[int], size_bytes: int) -> tuple[list[bytes], dict[in
     return rows, failures
 
 
-def read_once(path: str, size_bytes: int) -> bytes:
-    """Open, read and close one file; empty where that fails."""
+def read_once(path: str, size_bytes: int, *, dir_fd: int | None = None) -> bytes:
+    """Open, read and close one file, below the directory `dir_fd`; empty where that fails."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
     except OSError:
         return b""
     try:
