@@ -6,6 +6,7 @@ and what is held back is its own as grants are taken back.
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -189,8 +190,9 @@ def _preempted(grants: Grants, is_unmet: Bools, rank: Ints) -> Ints:
     return np.where(is_preempted, first, -1)
 
 
+@lru_cache(maxsize=4)
 def _nobody(tenants: int) -> Ints:
-    """Return a column of -1 that takes no room."""
+    """Return a column of -1 that takes no room, and cannot be written."""
     return np.broadcast_to(np.int64(-1), tenants)
 
 

@@ -1,5 +1,7 @@
 """What the record of a tick keeps of one resource's decision.  Pure."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from agent.controls import control_of
@@ -14,7 +16,7 @@ def resource_tick(
 ) -> ResourceTick:
     """Return the chain from measurement to limit of one resource; `weight` is cpu.weight's."""
     part, state = decision.resources[resource], decision.state
-    allocation, nothing = part.allocation, np.broadcast_to(np.nan, weight.shape)
+    allocation, nothing = part.allocation, _nothing(len(weight))
     control = control_of(resource)
     return ResourceTick(
         capacity=policy.capacity[resource],
@@ -47,3 +49,9 @@ def resource_tick(
         quality=part.profile.quality,
         total=policy.total[resource],
     )
+
+
+@lru_cache(maxsize=4)
+def _nothing(tenants: int) -> Floats:
+    """Return a column of NaN that takes no room, and cannot be written."""
+    return np.broadcast_to(np.float64(np.nan), tenants)
