@@ -6,25 +6,19 @@ All columns have shape (tenants,) and the resource's base unit (cores, bytes).
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from agent.emergency import EmergencySettings, Grants, Need, granted
 from agent.fairness import filled, levelled
-from agent.placement import DemandQuantiles, Placement, placed
+from agent.placement import Bids, DemandQuantiles, placed
 from agent.pools import Guarantee, Prospect, guarantee
 from agent.tenant import Bools, Floats, Ints, Terms
+from agent.tokens import forfeited, most_forfeited, priority
 
-# Balance buys priority: a full bank doubles a tenant's weight in certain shortage, full debt leaves
-# it a quarter.  With a debt's base of 16, 4 and 1.5, strict limits left 11.5, 8.6 and 7.8 % of
-# demand unmet on a trace at 0.9 x its peak.  In elastic mode who had kept within its share lost
-# nothing with 16 nor with 4, so that 4 protects it as well and wastes less.
-_CREDIT_BASE, _DEBT_BASE = 2.0, 4.0
 _CROWDED_FROM = 0.8
-# The deepest debt keeps half of what is guaranteed beyond the floor: with nothing, a steady tenant
-# among bursty ones stood at 1 % of a core in every tenth to fourth step, and a host was no less
-# crowded for it (unmet demand on traces changed by less than a hundredth).
-_MOST_FORFEITED = 0.5
 # Tenants' peaks coincide more often than independence would have it.
 _CORRELATION = 0.1
 # A closed elastic limit leaves what others need for sure, and this part of the capacity on top:
@@ -71,7 +65,15 @@ class Claims:
     in_use: Floats | None = None  # NaN where unknowable; of what is held, not spent
 
 
-@dataclass(frozen=True, slots=True)
+class Contest(NamedTuple):
+    """By what a capacity is divided at any instant where all want more: shape (tenants,)."""
+
+    weight: Floats  # whatever the balances
+    ceiling: Floats
+    capacity: float
+
+
+@dataclass(frozen=True)  # no slots: `share` is kept once it is known
 class Allocation:
     """What each tenant gets from each pool: limit = guaranteed + opportunistic + emergency.
 
@@ -80,17 +82,36 @@ class Allocation:
     """
 
     guarantee: Guarantee
-    opportunistic: Floats
     emergency: Floats
     limit: Floats
-    share: Floats  # parts of the capacity to divide by weight; sums to at most the capacity
+    contest: "Contest"
     pressure: float
     elasticity: float
     marginal_need: float
     grants: Grants
     preempted_by: Ints  # who of a better rank ended a tenant's grant in this tick; -1 is nobody
     credit: Floats  # what the balance is worth, from -1 to 1
-    priority: Floats  # by what that multiplies the weight at this pressure
+    most_forfeited: float  # part of what goes beyond a floor that the deepest debt takes back
+
+    @property
+    def opportunistic(self) -> Floats:
+        """Return what goes beyond what was guaranteed and granted."""
+        return self.limit - self.guarantee.amount - self.emergency
+
+    @cached_property
+    def share(self) -> Floats:
+        """Return parts of the capacity to divide by weight, which sum to at most the capacity.
+
+        Asked for where the kernel divides by weight, and worked out then: see `shares`.
+        """
+        contest = self.contest
+        return shares(
+            self.guarantee.amount,
+            contest.weight * priority(self.credit * self.pressure),
+            contest.ceiling,
+            contest.capacity,
+            emergency=self.emergency,
+        )
 
     @property
     def promised(self) -> Floats:
@@ -117,31 +138,23 @@ def allocate(
     expected, grid = surprised(claims)
     high = _row_at(claims.levels, grid, _INTERVAL_LEVEL)
     pressure = pressure_of(expected, high, capacity)
-    debt = np.clip(-claims.credit, 0.0, 1.0)
-    forfeited = _MOST_FORFEITED * crowding_of(expected, capacity) * debt
+    most = most_forfeited(crowding_of(expected, capacity))
     promised = guarantee(
         claims.terms,
-        Prospect(expected, high, claims.ceiling, forfeited),
+        Prospect(expected, high, claims.ceiling, forfeited(most, claims.credit)),
         capacity=capacity,
         emergency_fraction=emergency.fraction,
     )
-    factor = priority(claims.credit * pressure)
-    weight = claims.terms.weight * factor
+    weight = claims.terms.weight * priority(claims.credit * pressure)
     lower = _held(claims, promised.amount, capacity)
     # What cannot be taken back now goes before what is kept for emergencies.
     pool = min(promised.emergency_pool, max(capacity - float(lower.sum()), 0.0))
 
-    quantiles = DemandQuantiles.of(claims.levels, grid)
-
-    def place(capacity: float) -> Placement:
-        return placed(
-            quantiles, lower=lower, upper=claims.ceiling, weight=weight, capacity=capacity
-        )
-
+    bids = Bids(DemandQuantiles.of(claims.levels, grid), lower, claims.ceiling, weight)
     # What emergencies do not claim now is lent, where it is back by the time that they do, and
     # where the host does not need it itself.
     is_lent = claims.is_spent and not is_pool_withheld
-    placement = place(capacity if is_lent else capacity - pool)
+    placement = placed(bids, capacity=capacity if is_lent else capacity - pool)
     amount, grants, preempted_by = granted(
         grants,
         _need(claims, placement.limit, is_pool_withheld=is_pool_withheld),
@@ -150,7 +163,7 @@ def allocate(
         is_withheld=is_pool_withheld,
     )
     if is_lent and amount.any():
-        placement = place(capacity - float(amount.sum()))
+        placement = placed(bids, capacity=capacity - float(amount.sum()))
     strict = placement.limit + amount
     limit = (
         strict
@@ -159,17 +172,16 @@ def allocate(
     )
     return Allocation(
         guarantee=replace(promised, emergency_pool=pool),
-        opportunistic=limit - promised.amount - amount,
         emergency=amount,
         limit=limit,
-        share=shares(promised.amount, weight, claims.ceiling, capacity, emergency=amount),
+        contest=Contest(claims.terms.weight, claims.ceiling, capacity),
         pressure=pressure,
         elasticity=max(1.0, float(limit.sum()) / capacity) if capacity > 0 else 1.0,
         marginal_need=placement.marginal_need,
         grants=grants,
         preempted_by=preempted_by,
         credit=claims.credit,
-        priority=factor,
+        most_forfeited=most,
     )
 
 
@@ -217,15 +229,6 @@ def surprised(claims: Claims) -> tuple[Floats, Floats]:
     grid[:, above] = np.maximum(grid[:, above], demand[above] + spread)
     expected[above] = np.maximum(expected[above], demand[above])
     return expected, grid
-
-
-def priority(credit: Floats) -> Floats:
-    """Return the factor, rising with the credit, by which it multiplies a tenant's weight.
-
-    `credit` comes times the pressure: while there is enough for all, a debt costs nothing.
-    """
-    base = np.where(credit >= 0, _CREDIT_BASE, _DEBT_BASE)
-    return np.power(base, credit)
 
 
 def pressure_of(expected: Floats, high: Floats, capacity: float) -> float:
@@ -322,5 +325,5 @@ def _known(demand: Floats) -> Floats:
 
 def _row_at(levels: Floats, grid: Floats, level: float) -> Floats:
     """Return the quantile of the first grid level at or above `level`, shape (tenants,)."""
-    row = grid[min(int(np.searchsorted(levels, level)), len(levels) - 1)]
+    row = grid[min(int(levels.searchsorted(level)), len(levels) - 1)]
     return np.asarray(row, dtype=np.float64)

@@ -1,6 +1,7 @@
 """What in the kernel limits each resource, and which resources nothing counts.  Pure."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Literal
 
 from agent.tenant import BASIC, Kind, Resource
@@ -20,6 +21,7 @@ _NUMBER: Mapping[Kind, IoNumber] = {
 _DIRECTION: Mapping[Kind, Literal["out", "in"]] = {Kind.NET_OUT: "out", Kind.NET_IN: "in"}
 
 
+@cache
 def control_of(resource: Resource) -> AnyControl | None:
     """Return what limits a resource; None is nothing.
 
@@ -32,6 +34,7 @@ def control_of(resource: Resource) -> AnyControl | None:
     return LIMIT_CONTROL.get(resource)
 
 
+@cache
 def rate_control_of(resource: Resource) -> ClassControl | None:
     """Return what promises a resource of an uplink: the rate of its classes."""
     if resource.kind in _DIRECTION and resource.device:
@@ -45,6 +48,7 @@ def limit_and_promise(resource: Resource) -> tuple[AnyControl, ...]:
     return tuple(control for control in both if control is not None)
 
 
+@cache
 def weight_control_of(resource: Resource) -> DiskWeight | None:
     """Return the weight by which a disk may be divided besides; few kernels do so."""
     is_disk = resource.kind in _NUMBER and resource.device

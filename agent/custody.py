@@ -109,15 +109,15 @@ class Custody:
     ) -> "Custody":
         """Return the state once these changes are known: who changed back what was put back?"""
         fading = elapsed_s / _FORGOTTEN_AFTER_S
-        again = {c: is_changed & self.was_put_back[c] for c, is_changed in changed.items()}
+        theirs, put_back = dict(self.is_theirs), dict(self.was_put_back)
+        insistence = {c: _faded(column, fading) for c, column in self.insistence.items()}
+        for control, is_changed in changed.items():
+            if is_changed.any():
+                insistence[control] = insistence[control] + (is_changed & put_back[control])
+                theirs[control] = theirs[control] | is_changed
+                put_back[control] = put_back[control] & ~is_changed
         return replace(
-            self,
-            beside=beside,
-            is_theirs={c: self.is_theirs[c] | changed[c] for c in self.left},
-            was_put_back={c: self.was_put_back[c] & ~changed[c] for c in self.left},
-            insistence={
-                c: np.maximum(self.insistence[c] - fading, 0.0) + again[c] for c in self.left
-            },
+            self, beside=beside, is_theirs=theirs, was_put_back=put_back, insistence=insistence
         )
 
     def is_insisting(self, control: AnyControl) -> Bools:
@@ -133,13 +133,15 @@ class Custody:
         Where a write failed, the control may hold either value.
         """
         is_there = sample.cgroup_id != 0
-        left = {c: np.where(is_ours[c] & is_there, sample.limit(c), np.nan) for c in self.left}
-        theirs = {control: flags.copy() for control, flags in self.is_theirs.items()}
-        put_back = {control: flags.copy() for control, flags in self.was_put_back.items()}
+        left = {c: _where(is_ours[c] & is_there, sample.limit(c)) for c in self.left}
+        theirs, put_back = dict(self.is_theirs), dict(self.was_put_back)
         for one in outcomes:
             control = one.control
-            if control not in left:
+            if control not in left or not len(one.tenant):
                 continue
+            # The sample's own, and what the last tick left, stay as they are.
+            left[control] = left[control].copy()
+            theirs[control], put_back[control] = theirs[control].copy(), put_back[control].copy()
             # What was left alone, since somebody else had just written it, the next sample shows.
             is_left_alone = (one.result == Result.HELD_BACK) & np.isnan(one.kept)
             before = left[control][one.tenant]
@@ -164,6 +166,14 @@ def is_anew(control: AnyControl, sample: HostSample) -> bool:
 
 def _at(beside: Beside, control: Control, position: int) -> Collection[float]:
     return beside.get(control, {}).get(position, ())
+
+
+def _where(is_ours: Bools, limit: Floats) -> Floats:
+    return limit if is_ours.all() else np.where(is_ours, limit, np.nan)
+
+
+def _faded(insistence: Floats, fading: float) -> Floats:
+    return np.maximum(insistence - fading, 0.0) if insistence.any() else insistence
 
 
 def _moved(

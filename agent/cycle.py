@@ -3,7 +3,7 @@
 The daemon, the tests and every simulation run this very code; time enters as an argument.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from agent.allocation import Allocation, Claims, Mode, allocate
 from agent.controls import UNCOUNTED, control_of
 from agent.demand import Demand, cpu_demand, memory_demand, rate_demand, reached, waited
 from agent.emergency import EmergencySettings, Grants, host_need
+from agent.entitled import Entitled
 from agent.holds import (
     first_known,
     least_of,
@@ -23,9 +24,8 @@ from agent.holds import (
 )
 from agent.pins import Pins
 from agent.plan import Pace, Standing, enforceable, stepped
-from agent.pools import fair_share
 from agent.profiles import ResourceProfile
-from agent.tenant import Bools, Floats, Ints, Kind, Resource, Roster, Terms, carried_over
+from agent.tenant import Bools, Floats, Ints, Kind, Resource, Roster, carried_over
 from agent.tokens import Ledger, credit_of, settled
 from agent.usage import Usage, is_queued, measured, rearranged, usage_between
 from enforce.columns import HostSample
@@ -109,6 +109,9 @@ class Observation:
     sample: HostSample
     usage: Usage
     demands: Mapping[Resource, Demand]
+    entitled: Mapping[Resource, Entitled]
+    limits: Mapping[Resource, Floats]  # the kernel's; inf is none, as of all that it does not limit
+    in_force: Mapping[Resource, Floats]  # finite: none counts as what the machine has, absent as 0
     pins: Pins
     is_foreseen: bool = False  # the forecast at hand has already seen it
 
@@ -143,16 +146,27 @@ def observed(
     state: CoreState, sample: HostSample, *, roster: Roster, policy: Policy
 ) -> Observation:
     """Return usage since the last cycle and the demand behind it."""
-    usage = usage_between(state.sample or sample, sample)
-    demands = {r: _demanded(r, usage, sample, roster, policy) for r in policy.resources}
-    return Observation(sample, usage, demands, Pins.none(len(roster)))
+    usage, capacity = usage_between(state.sample or sample, sample), policy.capacity
+    limits = {r: _limit_in(sample, r) for r in policy.resources}
+    entitled = {
+        r: Entitled.of(roster.terms[r], usage.is_present, total=policy.total[r], capacity=most)
+        for r, most in capacity.items()
+    }
+    return Observation(
+        sample,
+        usage,
+        {r: _demanded(r, usage, limits[r], entitled[r], capacity[r]) for r in policy.resources},
+        entitled,
+        limits,
+        {r: _finite(limit, usage.is_present, policy.machine[r]) for r, limit in limits.items()},
+        Pins.none(len(roster)),
+    )
 
 
 def _demanded(
-    resource: Resource, usage: Usage, sample: HostSample, roster: Roster, policy: Policy
+    resource: Resource, usage: Usage, limit: Floats, entitled: Entitled, capacity: float
 ) -> Demand:
-    ceiling, fair = _entitled(resource, roster.terms[resource], usage, policy)
-    limit, capacity = _limit_in(sample, resource), policy.capacity[resource]
+    ceiling, fair = entitled.ceiling, entitled.fair
     if resource == Resource.CPU:
         return cpu_demand(usage, ceiling=ceiling, fair=fair, capacity=capacity)
     if resource == Resource.MEMORY:
@@ -171,9 +185,16 @@ def decide(
     state: CoreState, seen: Observation, profile: Profile, *, roster: Roster, policy: Policy
 ) -> Decision:
     """Settle the last cycle, allocate every resource, and say what to aim for now."""
-    state = _advanced(state, seen, roster, policy)
+    state, foreseen = _advanced(state, seen, roster, policy), policy.foreseen
     resources = {
-        resource: _decided_of(resource, state, seen, profile, roster, policy)
+        resource: _decided_of(
+            resource,
+            state,
+            seen,
+            _profile_of(resource, profile, foreseen, len(roster)),
+            roster,
+            policy,
+        )
         for resource in policy.resources
     }
     return Decision(
@@ -188,15 +209,11 @@ def decide(
     )
 
 
-def in_force(resource: Resource, sample: HostSample, machine: float) -> Floats:
-    """Return the kernel's limits: none counts as what the machine has, an absent tenant's as 0."""
-    limit = _limit_in(sample, resource)
-    held = np.where(np.isnan(limit), machine, np.minimum(limit, machine))
-    return np.where(sample.cgroup_id == 0, 0.0, held)
+def _finite(limit: Floats, is_present: Bools, machine: float) -> Floats:
+    return np.where(is_present, np.fmin(limit, machine), 0.0)
 
 
 def _limit_in(sample: HostSample, resource: Resource) -> Floats:
-    """Return the kernel's limits; inf is none, as of all that it does not limit."""
     control = control_of(resource)
     if control is None:
         return np.full(len(sample.cgroup_id), np.inf)
@@ -204,11 +221,11 @@ def _limit_in(sample: HostSample, resource: Resource) -> Floats:
 
 
 def _profile_of(
-    resource: Resource, profile: Profile, roster: Roster, policy: Policy
+    resource: Resource, profile: Profile, foreseen: Sequence[Resource], tenants: int
 ) -> ResourceProfile:
-    if resource not in policy.foreseen:
-        return ResourceProfile.unknown(profile.levels, len(roster))
-    return ResourceProfile.of(profile, policy.foreseen.index(resource), len(roster))
+    if resource not in foreseen:
+        return ResourceProfile.unknown(profile.levels, tenants)
+    return ResourceProfile.of(profile, foreseen.index(resource), tenants)
 
 
 def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Policy) -> CoreState:
@@ -216,31 +233,24 @@ def _advanced(state: CoreState, seen: Observation, roster: Roster, policy: Polic
     elapsed_s = max(seen.usage.elapsed_s, 0.0)
     return CoreState(
         sample=seen.sample,
-        ledgers={r: _settled(r, state, seen, roster, policy) for r in policy.resources},
+        ledgers={r: _settled(r, state, seen, roster) for r in policy.resources},
         grants={r: g.elapsed(elapsed_s, policy.emergency) for r, g in state.grants.items()},
-        adopted={
-            r: first_known(adopted, _limit_in(seen.sample, r))
-            for r, adopted in state.adopted.items()
-        },
+        adopted={r: first_known(adopted, seen.limits[r]) for r, adopted in state.adopted.items()},
         learning_left_s=np.maximum(state.learning_left_s - elapsed_s, 0.0),
-        own={r: of_the_same(own, state.sample, seen.sample) for r, own in state.own.items()},
+        own=of_the_same(state.own, state.sample, seen.sample),
     )
 
 
-def _settled(
-    resource: Resource, state: CoreState, seen: Observation, roster: Roster, policy: Policy
-) -> Ledger:
+def _settled(resource: Resource, state: CoreState, seen: Observation, roster: Roster) -> Ledger:
     """Book what was used of a resource that is spent since the last cycle."""
-    ledger, terms = state.ledgers[resource], roster.terms[resource]
+    ledger, rate = state.ledgers[resource], seen.entitled[resource].rate
     if not resource.is_spent:
         return ledger
-    ceiling, fair = _entitled(resource, terms, seen.usage, policy)
-    rate = _entitled_rate(terms, ceiling=ceiling, fair=fair)
     return settled(
         ledger,
         income=rate,
         usage=measured(resource, seen.usage),
-        burst=terms.burst_s * rate,
+        burst=roster.terms[resource].burst_s * rate,
         elapsed_s=seen.usage.elapsed_of(resource),
     )
 
@@ -249,17 +259,16 @@ def _decided_of(
     resource: Resource,
     state: CoreState,
     seen: Observation,
-    profile: Profile,
+    profile: ResourceProfile,
     roster: Roster,
     policy: Policy,
 ) -> ResourceDecision:
     """Return one resource's part, and where a limit is pinned what it would be if none were."""
-    part = _profile_of(resource, profile, roster, policy)
-    decided = _decided(resource, state, seen, part, roster, policy)
+    decided = _decided(resource, state, seen, profile, roster, policy)
     if not seen.pins.holds(control_of(resource)):
         return decided
     free = replace(seen, pins=Pins.none(len(roster)))
-    without = _decided(resource, state, free, part, roster, policy)
+    without = _decided(resource, state, free, profile, roster, policy)
     return replace(decided, unpinned=without.allocation.limit)
 
 
@@ -282,13 +291,19 @@ def _decided(
         grants=state.grants[resource],
         is_pool_withheld=bool(host_needs),
     )
-    before = in_force(resource, seen.sample, machine)
-    floor, stuck = allocation.guarantee.floor, _stuck(resource, seen, policy)
+    before, control = seen.in_force[resource], control_of(resource)
+    floor, stuck = allocation.guarantee.floor, None
+    if resource == Resource.MEMORY:
+        stuck = _stuck(seen, policy)
     least = least_of(floor, stuck, before, margin_bytes=policy.memory_margin_bytes)
-    control, is_movable = control_of(resource), _is_movable(resource, seen, roster)
+    is_known = ~np.isnan(seen.limits[resource])
+    # Whose limit can be read and is ours to write: of what nothing limits, nobody's.
+    is_movable = seen.usage.is_present & is_known & ~roster.is_observed_only & (control is not None)
     is_movable &= ~seen.pins.stands(control, before, least=least)
+    are_all = bool(is_movable.all())
     # The others keep what stands there: of what is divided they take what was decided for them.
-    allowed = capacity * allocation.elasticity - float(allocation.limit[~is_movable].sum())
+    kept = 0.0 if are_all else float(allocation.limit[~is_movable].sum())
+    allowed = capacity * allocation.elasticity - kept
     if policy.modes[resource] is Mode.ELASTIC:
         # Elastic limits follow demand: where some stay in the dead-band, others need not wait.
         allowed /= 1.0 - policy.pace.dead_band_fraction
@@ -300,7 +315,7 @@ def _decided(
         )
 
     def moved(column: Floats) -> Floats:
-        return np.where(is_movable, column, 0.0)
+        return column if are_all else np.where(is_movable, column, 0.0)
 
     usage = measured(resource, seen.usage)
     least = moved(least)
@@ -319,18 +334,11 @@ def _decided(
         elapsed_s=seen.usage.elapsed_s,
         pace=policy.pace,
     )
-    target = np.where(is_movable, target, before)
-    is_known = ~np.isnan(_limit_in(seen.sample, resource))
+    target = target if are_all else np.where(is_movable, target, before)
     own = np.where(is_known, np.maximum(own, target), state.own[resource])
     return ResourceDecision(
         profile, allocation, burst, before, target, own, least, is_movable, allowed, host_needs
     )
-
-
-def _is_movable(resource: Resource, seen: Observation, roster: Roster) -> Bools:
-    """Say whose limit can be read and is ours to write: of what nothing limits, nobody's."""
-    is_known = ~np.isnan(_limit_in(seen.sample, resource)) & (control_of(resource) is not None)
-    return seen.usage.is_present & is_known & ~roster.is_observed_only
 
 
 def _claims(
@@ -343,9 +351,9 @@ def _claims(
 ) -> tuple[Claims, Floats]:
     """Put together what each tenant may ask for, and the most that it may bank."""
     terms, demand = roster.terms[resource], seen.demands[resource]
-    ceiling, fair = _entitled(resource, terms, seen.usage, policy)
-    rate = _entitled_rate(terms, ceiling=ceiling, fair=fair)
-    burst = terms.burst_s * rate * resource.is_spent
+    entitled = seen.entitled[resource]
+    ceiling, fair = entitled.ceiling, entitled.fair
+    burst = terms.burst_s * entitled.rate * resource.is_spent
     ledger = state.ledgers[resource]
     is_learning = (state.learning_left_s > 0) & np.isfinite(state.adopted[resource])
     most = np.maximum(fair, demand.value) if resource == Resource.MEMORY else fair
@@ -353,12 +361,14 @@ def _claims(
     pinned, hold = standing_while_learning(
         state.adopted[resource], is_learning, floor=terms.floor, relief=relief, ceiling=ceiling
     )
-    pin = seen.pins.limits(control_of(resource), least=terms.floor, most=ceiling)
-    pinned, hold = (np.where(np.isnan(pin), column, pin) for column in (pinned, hold))
-    least = enforceable(control_of(resource), np.zeros(len(roster)))
+    control = control_of(resource)
+    if seen.pins.has(control):
+        pin = seen.pins.limits(control, least=terms.floor, most=ceiling)
+        pinned, hold = (np.where(np.isnan(pin), column, pin) for column in (pinned, hold))
+    least = enforceable(control, np.zeros(len(roster)))
     if resource == Resource.MEMORY:
         high, margin_bytes = seen.sample.in_force.memory_high_bytes, policy.memory_margin_bytes
-        stuck = _stuck(resource, seen, policy)
+        stuck = _stuck(seen, policy)
         stuck = np.maximum(stuck, unyielding_bytes(seen.usage, high, margin_bytes=margin_bytes))
         least = np.maximum(least, np.minimum(stuck, policy.total[resource]))
         # Safety rule 4 outranks the ceiling: below this a tenant would only crawl.
@@ -383,11 +393,9 @@ def _claims(
     return claims, burst * ledger.allowance
 
 
-def _stuck(resource: Resource, seen: Observation, policy: Policy) -> Floats:
-    """Return what of `resource` cannot be taken back, with its margin: of cpu, nothing."""
-    if resource != Resource.MEMORY:
-        return np.zeros_like(seen.usage.memory_bytes)
-    margin_bytes, machine_bytes = policy.memory_margin_bytes, policy.machine[resource]
+def _stuck(seen: Observation, policy: Policy) -> Floats:
+    """Return what memory cannot be taken back, with its margin."""
+    margin_bytes, machine_bytes = policy.memory_margin_bytes, policy.machine[Resource.MEMORY]
     return stuck_bytes(seen.usage, margin_bytes=margin_bytes, machine_bytes=machine_bytes)
 
 
@@ -395,22 +403,6 @@ def _raised(state: CoreState, resource: Resource, limit: Floats) -> Floats:
     """Return what is adopted from now on: a raise stays, or it would be asked for over and over."""
     adopted = state.adopted[resource]
     is_learning = (state.learning_left_s > 0) & np.isfinite(adopted)
+    if not is_learning.any():
+        return adopted
     return np.where(is_learning, np.maximum(adopted, limit), adopted)
-
-
-def _entitled(
-    resource: Resource, terms: Terms, usage: Usage, policy: Policy
-) -> tuple[Floats, Floats]:
-    """Return each tenant's ceiling on this host and its weighted share of the capacity."""
-    most = np.minimum(terms.ceiling, policy.total[resource])
-    ceiling = np.where(usage.is_present, most, 0.0)
-    return ceiling, fair_share(terms.weight, ceiling, policy.capacity[resource])
-
-
-def _entitled_rate(terms: Terms, *, ceiling: Floats, fair: Floats) -> Floats:
-    """Return what each tenant's tokens come in at: its floor, or its share where that is more.
-
-    Not at what it is guaranteed in this tick: that is less than what it is expected to use, and
-    who uses just what is expected would be in debt for ever.
-    """
-    return np.maximum(terms.floor, np.minimum(fair, ceiling))

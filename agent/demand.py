@@ -99,7 +99,7 @@ def waited(
     with np.errstate(invalid="ignore"):
         is_stuck = (used == 0) & (stalled_fraction >= _MOST_STALLED) & np.isfinite(limit)
         is_held = is_stuck | (demand.is_censored & ~(stalled_fraction < _HARDLY))
-    worked = 1.0 - np.clip(np.nan_to_num(stalled_fraction), 0.0, _MOST_STALLED)
+    worked = 1.0 - np.minimum(np.fmax(stalled_fraction, 0.0), _MOST_STALLED)
     wanted = np.where(is_held, np.maximum(demand.value, used / worked), used)
     wanted = np.where(is_stuck, np.minimum(_PROBE * limit, 4 * _REQUEST_BYTES), wanted)
     return Demand(np.minimum(wanted, np.maximum(ceiling, used)), is_held)

@@ -137,6 +137,8 @@ class DriftWatch:
         went &= self._custody.cgroup_id == sample.cgroup_id  # not the first sight of it
         void = []
         for control, is_foreign in pins.is_foreign.items():
+            if not is_foreign.any():
+                continue
             is_void = pins.cgroup_id[control] != sample.cgroup_id
             if not isinstance(control, ClassControl):
                 is_void |= went | is_anew(control, sample)

@@ -6,6 +6,7 @@ and what is held back is its own as grants are taken back.
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,12 @@ class Grants:
     lent: Floats
     held: Floats
 
+    @property
+    def are_none(self) -> bool:
+        """Say whether nobody holds a grant, nor is in a cool-down."""
+        columns = (self.grant_left_s, self.cooldown_left_s, self.lent, self.held)
+        return not any(column.any() for column in columns)
+
     @classmethod
     def none(cls, tenants: int) -> "Grants":
         """Return the state in which nobody holds a grant."""
@@ -62,6 +69,8 @@ class Grants:
 
         What is held in a cool-down falls by lent * elapsed / cooldown, to nothing at its end.
         """
+        if self.are_none:
+            return self
         left = np.maximum(self.grant_left_s - elapsed_s, 0.0)
         cooling = np.maximum(self.cooldown_left_s - elapsed_s, 0.0)
         passed = replace(self, grant_left_s=left, cooldown_left_s=cooling)
@@ -141,6 +150,8 @@ def granted(
     hold: it gets that as they shrink.  Among equals who came first keeps what it has until its time
     is over.  Within a step what is divided is divided by weighted max-min fairness.
     """
+    if not need.is_hit.any() and grants.are_none:
+        return Granted(grants.held, grants, _nobody(len(need.rank)))
     may_have = need.is_enforced & (~need.is_in_debt | (need.rank == 0)) & (not is_withheld)
     lent, held = (np.where(need.is_enforced, one, 0.0) for one in (grants.lent, grants.held))
     grants = replace(grants, lent=lent, held=held)
@@ -171,13 +182,18 @@ def _held_on(grants: Grants, amount: Floats, may_ask: Bools, settings: Emergency
 
 def _preempted(grants: Grants, is_unmet: Bools, rank: Ints) -> Ints:
     """Return by whom each grant is pre-empted: the first who stays short of the best such rank."""
-    nobody = np.full(len(rank), -1)
     if not is_unmet.any():
-        return nobody
+        return _nobody(len(rank))
     best = rank[is_unmet].min()
     first = int(np.flatnonzero(is_unmet & (rank == best))[0])
     is_preempted = (grants.grant_left_s > 0) & (grants.held > 0) & (rank > best)
-    return np.where(is_preempted, first, nobody)
+    return np.where(is_preempted, first, -1)
+
+
+@lru_cache(maxsize=4)
+def _nobody(tenants: int) -> Ints:
+    """Return a column of -1 that takes no room, and cannot be written."""
+    return np.broadcast_to(np.int64(-1), tenants)
 
 
 def host_need(kind: Kind, vitals: Vitals, settings: EmergencySettings) -> str:

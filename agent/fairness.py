@@ -16,17 +16,18 @@ def filled(amount: float, *, room: Floats, weight: Floats) -> Floats:
         ValueError: A room is negative or not finite, or a weight is negative.
 
     """
-    most = room.max(initial=0.0)
-    if not (room.min(initial=0.0) >= 0 and most < np.inf) or weight.min(initial=0.0) < 0:
+    most, lightest = room.max(initial=0.0), weight.min(initial=np.inf)
+    if not (room.min(initial=0.0) >= 0 and most < np.inf) or lightest < 0:
         raise ValueError("room must be finite and >= 0, weight >= 0")
     if amount <= 0 or most == 0:
-        return np.zeros_like(room)
-    takes_part = (weight > 0) & (room > 0)
-    room = np.where(takes_part, room, 0.0)
+        return np.zeros(room.shape)
+    if lightest == 0:
+        room = np.where(weight > 0, room, 0.0)
     if amount >= room.sum():
         return room
+    takes_part = room > 0
     level = _level(amount, room[takes_part], weight[takes_part])
-    return np.where(takes_part, np.minimum(room, level * weight), 0.0)
+    return np.minimum(room, level * weight)
 
 
 def levelled(amount: float, *, least: Floats, weight: Floats) -> Floats:

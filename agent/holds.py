@@ -3,23 +3,29 @@
 All columns have shape (tenants,).
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from agent.plan import KERNEL_ROUNDING, least_in_force
-from agent.tenant import Bools, Floats
+from agent.tenant import Bools, Floats, Resource
 from agent.usage import Usage
 from enforce.columns import HostSample
 
 _LARGEST_PAGE_BYTES = 1 << 16  # what the kernel rounds memory.high to, on any machine
 
 
-def least_of(floor: Floats, stuck: Floats, in_force: Floats, *, margin_bytes: float) -> Floats:
+def least_of(
+    floor: Floats, stuck: Floats | None, in_force: Floats, *, margin_bytes: float
+) -> Floats:
     """Return what must be in force at once, learning or not, whatever the others hold.
 
-    The floor, in cores or bytes, and what cannot be taken back (safety rule 4; zero for cpu), to
-    a part of its margin.
+    The floor, in cores or bytes, and what cannot be taken back (safety rule 4; None of what is
+    spent), to a part of its margin.
     """
     least = least_in_force(floor, in_force, slack=KERNEL_ROUNDING * floor)
+    if stuck is None:
+        return least
     slack = _slack_bytes(margin_bytes)
     return np.maximum(least, least_in_force(stuck, in_force, slack=slack))
 
@@ -55,16 +61,22 @@ def own_limit(own: Floats, in_force: Floats, machine: float) -> Floats:
     return np.where(was_taken_off, own, in_force)
 
 
-def of_the_same(column: Floats, earlier: HostSample | None, later: HostSample) -> Floats:
+def of_the_same(
+    columns: Mapping[Resource, Floats], earlier: HostSample | None, later: HostSample
+) -> Mapping[Resource, Floats]:
     """Return what is still known of cgroups that are the same as before, else NaN."""
     if earlier is None:
-        return np.full_like(column, np.nan)
-    return np.where(earlier.cgroup_id == later.cgroup_id, column, np.nan)
+        return {r: np.full_like(column, np.nan) for r, column in columns.items()}
+    is_same = earlier.cgroup_id == later.cgroup_id
+    if is_same.all():
+        return columns
+    return {r: np.where(is_same, column, np.nan) for r, column in columns.items()}
 
 
 def first_known(adopted: Floats, limit: Floats) -> Floats:
     """Remember the first limit seen of each tenant; inf is none, which nobody is held to."""
-    return np.where(np.isnan(adopted), limit, adopted)
+    is_unknown = np.isnan(adopted)
+    return np.where(is_unknown, limit, adopted) if is_unknown.any() else adopted
 
 
 def standing_while_learning(
@@ -76,6 +88,8 @@ def standing_while_learning(
     tenant that is held at it, which may rise to `relief` (its fair share; of memory also what it
     asks for: reclaim may be at it without end), and for floors and ceilings.
     """
+    if not is_learning.any():
+        return ceiling, np.zeros_like(ceiling)
     standing = np.where(is_learning, adopted, 0.0)
     pinned = np.minimum(np.maximum.reduce([standing, floor, relief]), ceiling)
     return np.where(is_learning, pinned, ceiling), np.minimum(standing, ceiling)

@@ -42,7 +42,8 @@ class Pin:
 class Pins:
     """The pins that hold now; `value` is NaN where there is none.
 
-    Devices' numbers have a column only where one of them is pinned.
+    Devices' numbers have a column only where one of them is pinned.  A column of a control of
+    which nothing is pinned takes no room, and cannot be written.
     """
 
     value: Mapping[AnyControl, Floats]
@@ -52,25 +53,32 @@ class Pins:
     cgroup_id: Mapping[AnyControl, Ints]  # whose value somebody else set, 0 of an operator's
 
     @classmethod
-    def none(cls, tenants: int, devices: Iterable[AnyControl] = ()) -> "Pins":
-        """Return no pins, with columns for these numbers of `devices` too."""
-        controls = dict.fromkeys((*Control, *devices))
+    def none(cls, tenants: int) -> "Pins":
+        """Return no pins."""
+        files: tuple[AnyControl, ...] = tuple(Control)
+        nan = dict.fromkeys(files, np.broadcast_to(np.float64(np.nan), tenants))
+        false = dict.fromkeys(files, np.broadcast_to(np.False_, tenants))
+        no_id = dict.fromkeys(files, np.broadcast_to(np.int64(0), tenants))
+        return cls(nan, nan, false, false, no_id)
 
-        def nan() -> dict[AnyControl, Floats]:
-            return {control: np.full(tenants, np.nan) for control in controls}
-
-        def false() -> dict[AnyControl, Bools]:
-            return {control: np.zeros(tenants, dtype=np.bool_) for control in controls}
-
-        no_id = {control: np.zeros(tenants, dtype=np.int64) for control in controls}
-        return cls(nan(), nan(), false(), false(), no_id)
+    def with_columns_of(self, controls: Iterable[AnyControl], tenants: int) -> "Pins":
+        """Return the same with columns of these controls to be written, in which none is pinned."""
+        pinned = dict.fromkeys(controls)
+        return Pins(
+            {**self.value, **{c: np.full(tenants, np.nan) for c in pinned}},
+            {**self.until_s, **{c: np.full(tenants, np.nan) for c in pinned}},
+            {**self.is_foreign, **{c: np.zeros(tenants, dtype=np.bool_) for c in pinned}},
+            {**self.is_insisting, **{c: np.zeros(tenants, dtype=np.bool_) for c in pinned}},
+            {**self.cgroup_id, **{c: np.zeros(tenants, dtype=np.int64) for c in pinned}},
+        )
 
     @classmethod
     def of(cls, pins: Iterable[Pin], roster: Roster) -> "Pins":
         """Return the pins of tenants of the roster, as columns."""
         at = {name: place for place, name in enumerate(roster.names)}
         known = [pin for pin in pins if pin.tenant in at]
-        found = cls.none(len(roster), (pin.control for pin in known))
+        tenants = len(roster)
+        found = cls.none(tenants).with_columns_of((pin.control for pin in known), tenants)
         for pin in known:
             place, control = at[pin.tenant], pin.control
             found.value[control][place] = pin.value
@@ -79,6 +87,10 @@ class Pins:
             found.is_insisting[control][place] = pin.origin is Origin.INSISTING
             found.cgroup_id[control][place] = pin.cgroup_id
         return found
+
+    def has(self, control: AnyControl | None) -> bool:
+        """Say whether there may be a pin of this control."""
+        return control in self.value
 
     def limits(self, control: AnyControl | None, *, least: Floats, most: Floats) -> Floats:
         """Return what pins make of limits, within `least` and `most`; NaN where there is none."""

@@ -63,8 +63,9 @@ def stepped(
     unused = np.maximum(lowest, np.minimum(standing.in_use, ramped))
     for needed, least in ((np.where(standing.is_hit, rise, 0.0), unused), (owed, lowest)):
         short = float(needed.sum()) - max(free, 0.0) - float((in_force - ramped).sum())
-        room = np.maximum(ramped - least, 0.0)
-        ramped = ramped - filled(short, room=room, weight=np.ones_like(wanted))
+        if short > 0:
+            room = np.maximum(ramped - least, 0.0)
+            ramped = ramped - filled(short, room=room, weight=np.ones_like(wanted))
     target = np.where(wanted > in_force, wanted, ramped)
     is_due = owed > 0
     is_moved = _is_worth_a_write(target, standing, is_due, free=free, pace=pace)
@@ -137,7 +138,9 @@ def headroom(
 
 def changes_of(control: AnyControl, after: Floats, before: Floats, is_changed: Bools) -> Changes:
     """Return the changes of those that are changed, largest drop first."""
-    tenant = np.flatnonzero(is_changed)
+    tenant = is_changed.nonzero()[0]
+    if not len(tenant):
+        return Changes(control, tenant, np.empty(0), np.empty(0))
     with np.errstate(invalid="ignore"):  # from no limit to none
         order = np.argsort(after[tenant] - before[tenant], kind="stable")
     tenant = tenant[order]

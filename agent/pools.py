@@ -25,7 +25,6 @@ class Guarantee:
     floor: Floats  # as promised, or scaled down where promises exceed the capacity
     risk: Floats  # 0 to 1
     fair: Floats  # weighted share of the capacity
-    forfeited: Floats  # part of what goes beyond the floor that a debt takes back, 0 to 1
     amount: Floats
     emergency_pool: float
     are_floors_scaled: bool
@@ -57,21 +56,21 @@ def guarantee(
     what goes beyond is opportunistic.  Law 2: sum(amount) + emergency_pool <= capacity.
     """
     expected, ceiling = prospect.expected, prospect.ceiling
-    floor = np.minimum(terms.floor, ceiling)
-    scaled = filled(capacity, room=floor, weight=terms.weight)
-    are_floors_scaled = bool(floor.sum() > capacity * (1 + 1e-12))
-    floor = scaled if are_floors_scaled else floor
+    # As a rule they all fit: then it is the very column of the terms, for all resources and ticks.
+    floor = terms.floor if (terms.floor <= ceiling).all() else np.minimum(terms.floor, ceiling)
+    promised = float(floor.sum())
+    if are_floors_scaled := promised > capacity * (1 + 1e-12):
+        floor = filled(capacity, room=floor, weight=terms.weight)
+        promised = float(floor.sum())
     fair = fair_share(terms.weight, ceiling, capacity)
     risk = risk_of(expected, prospect.high, terms.risk_aversion)
-    emergency_pool = min(emergency_fraction * capacity, max(capacity - float(floor.sum()), 0.0))
+    emergency_pool = min(emergency_fraction * capacity, max(capacity - promised, 0.0))
     wanted = np.maximum(expected - floor, 0.0) * (1.0 - risk)
     wanted = np.minimum(wanted, np.maximum(np.minimum(fair, ceiling) - floor, 0.0))
     wanted *= 1.0 - prospect.forfeited
-    budget = max(capacity - emergency_pool - float(floor.sum()), 0.0)
+    budget = max(capacity - emergency_pool - promised, 0.0)
     above = filled(budget, room=wanted, weight=terms.weight)
-    return Guarantee(
-        floor, risk, fair, prospect.forfeited, floor + above, emergency_pool, are_floors_scaled
-    )
+    return Guarantee(floor, risk, fair, floor + above, emergency_pool, are_floors_scaled)
 
 
 def fair_share(weight: Floats, ceiling: Floats, capacity: float) -> Floats:

@@ -96,6 +96,8 @@ def refusals(outcomes: tuple[Outcomes, ...]) -> list[str]:
     """Name each control that the kernel or the disk refused to change, with one reason."""
     found = []
     for outcome in outcomes:
+        if not len(outcome.tenant):
+            continue
         refused = outcome.tenant[outcome.result == Result.REFUSED]
         if len(refused):
             why = outcome.why.get(int(refused[0]), "no reason given")

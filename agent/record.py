@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from agent.agenda import Agenda
 from agent.pins import Pins
 from agent.tenant import Bools, Floats, Ints, Resource, Roster
+from agent.tokens import allowance, forfeited, priority
 from agent.usage import Usage
 from enforce.columns import AnyControl, Changes, HostSample, Outcomes
 from forecast.profile import Numbers, shown_bound
@@ -39,9 +40,8 @@ class ResourceTick:
     source: NDArray[np.uint8]  # forecast.profile.Source
     risk: Floats  # share of expected demand above the floor not pre-allocated
     fair: Floats  # weighted share of the capacity: bounds what is guaranteed above the floor
-    forfeited: Floats  # part of what goes beyond the floor that a debt takes back, 0 to 1
+    most_forfeited: float  # part of what goes beyond a floor that the deepest debt takes back
     guaranteed: Floats
-    opportunistic: Floats
     emergency: Floats
     grant_left_s: Floats  # of the emergency grant
     cooldown_left_s: Floats  # in which an ended grant is taken back, and no other is made
@@ -51,12 +51,32 @@ class ResourceTick:
     weight: Floats  # kernel weight decided (cpu); NaN for all else
     balance: Floats  # tokens; NaN for resources that are held, not spent
     credit: Floats  # what the balance is worth, from -1 to 1; NaN likewise
-    priority: Floats  # by what the credit multiplies the weight at this pressure; NaN likewise
-    allowance: Floats  # how many times its class's burst that is: 1 to 2
+    left_fraction: Floats  # of the tokens that came in of late; NaN likewise
     burst: Floats  # most tokens that can be banked
     quality: Quality | None = None  # of the forecast; None is that nothing has kept score
     total: float = float("inf")  # what tidegate divides of it
     unpinned: Floats | None = None  # what limits would be without pins; None where none holds
+
+    # What follows from other columns is worked out for who asks: kept, it would be a third more.
+    @property
+    def opportunistic(self) -> Floats:
+        """Return what the limit has beyond what was guaranteed and granted."""
+        return self.limit - self.guaranteed - self.emergency
+
+    @property
+    def forfeited(self) -> Floats:
+        """Return the part of what goes beyond the floor that a debt takes back, 0 to 1."""
+        return forfeited(self.most_forfeited, self.credit)
+
+    @property
+    def priority(self) -> Floats:
+        """Return by what the credit multiplies the weight at this pressure; NaN likewise."""
+        return priority(self.credit * self.pressure)
+
+    @property
+    def allowance(self) -> Floats:
+        """Return how many times its class's burst each may bank: 1 to 2; NaN likewise."""
+        return allowance(self.left_fraction)
 
     @property
     def upper(self) -> Floats:

@@ -1,5 +1,7 @@
 """What the record of a tick keeps of one resource's decision.  Pure."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from agent.controls import control_of
@@ -14,7 +16,7 @@ def resource_tick(
 ) -> ResourceTick:
     """Return the chain from measurement to limit of one resource; `weight` is cpu.weight's."""
     part, state = decision.resources[resource], decision.state
-    allocation, nothing = part.allocation, np.broadcast_to(np.nan, weight.shape)
+    allocation, nothing = part.allocation, _nothing(len(weight))
     control = control_of(resource)
     return ResourceTick(
         capacity=policy.capacity[resource],
@@ -31,9 +33,8 @@ def resource_tick(
         source=part.profile.source,
         risk=allocation.guarantee.risk,
         fair=allocation.guarantee.fair,
-        forfeited=allocation.guarantee.forfeited,
+        most_forfeited=allocation.most_forfeited,
         guaranteed=allocation.guarantee.amount,
-        opportunistic=allocation.opportunistic,
         emergency=allocation.emergency,
         grant_left_s=allocation.grants.grant_left_s,
         cooldown_left_s=allocation.grants.cooldown_left_s,
@@ -43,10 +44,15 @@ def resource_tick(
         weight=weight if resource == Resource.CPU else nothing,
         balance=state.ledgers[resource].balance if resource.is_spent else nothing,
         credit=allocation.credit if resource.is_spent else nothing,
-        priority=allocation.priority if resource.is_spent else nothing,
-        allowance=state.ledgers[resource].allowance if resource.is_spent else nothing,
+        left_fraction=state.ledgers[resource].left_fraction if resource.is_spent else nothing,
         burst=part.bank if resource.is_spent else nothing,
         quality=part.profile.quality,
         total=policy.total[resource],
         unpinned=part.unpinned,
     )
+
+
+@lru_cache(maxsize=4)
+def _nothing(tenants: int) -> Floats:
+    """Return a column of NaN that takes no room, and cannot be written."""
+    return np.broadcast_to(np.float64(np.nan), tenants)

@@ -9,19 +9,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agent.controls import control_of, device_controls
+from agent.controls import device_controls
 from agent.cycle import (
     CoreState,
     Decision,
     Observation,
     Policy,
-    ResourceDecision,
     decide,
-    in_force,
     observed,
 )
 from agent.drift import DriftWatch
-from agent.plan import changes_of, enforceable, headroom, is_outside, raises, reductions
+from agent.enforcing import Enforced, Enforcer
 from agent.ports import Adjusting, Forecasting, Kernel, PinKeeping
 from agent.problems import (
     broken_promises,
@@ -32,23 +30,15 @@ from agent.problems import (
     unenforceable,
     unenforced,
 )
-from agent.promised import beside_changes, sideways
-from agent.record import TickRecord, Totals
+from agent.record import TickRecord
 from agent.recorded import resource_tick
 from agent.settings import DriftSettings
-from agent.shares import kernel_weights
 from agent.steps import ClosedStep, Step, series_positions
-from agent.tenant import Bools, Floats, Ints, Resource, Roster
+from agent.tenant import Resource, Roster
 from agent.tokens import Ledger
-from agent.unwritten import Unwritten
 from agent.usage import measured
 from enforce.columns import (
-    AnyControl,
-    Changes,
-    ClassControl,
     HostSample,
-    Outcomes,
-    Result,
 )
 from forecast.fallback import MAXIMUM_STEPS, fallback_profile
 from forecast.profile import Profile
@@ -66,16 +56,6 @@ class LoopSettings:
     tick_s: float
     step_s: float
     is_observing: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Enforced:
-    """What one tick wrote, and what it left out where it only observes."""
-
-    weight: Floats  # cpu.weight as decided
-    changes: tuple[Changes, ...]
-    outcomes: tuple[Outcomes, ...]
-    unwritten: tuple[Changes, ...]
 
 
 class ControlLoop:
@@ -101,9 +81,8 @@ class ControlLoop:
         self.steps_closed = 0
         self.closed: ClosedStep | None = None  # the last one, of today's series
         self._number = 0
-        self._root_problem: str | None = None
-        self._totals = Totals()
-        self._unwritten = Unwritten.none(len(roster))
+        self._enforcer = Enforcer(len(roster))
+        self._take_on()
         self._rule: Profile | None = None
         self._said: Profile | None = None  # the last tick's forecast, as it was adjusted
         forecaster.reset(self._series, np.empty((0, self._series)))
@@ -119,11 +98,9 @@ class ControlLoop:
     def _series(self) -> int:
         return len(self.policy.foreseen) * len(self.roster)
 
-    @property
-    def _controls(self) -> dict[Resource, AnyControl]:
-        """Return what limits each resource that something limits."""
-        found = {resource: control_of(resource) for resource in self.policy.resources}
-        return {resource: control for resource, control in found.items() if control is not None}
+    def _take_on(self) -> None:
+        is_observing = self.settings.is_observing
+        self._enforcer.take_on(self.roster, self.policy, self._kernel, is_observing=is_observing)
 
     @property
     def ledgers(self) -> Mapping[Resource, Ledger]:
@@ -143,7 +120,8 @@ class ControlLoop:
         self._kernel = kernel
         self._step = self._step.rearranged(series)
         self._forecaster.rearrange(series)
-        self._unwritten = self._unwritten.rearranged(positions)
+        self._enforcer.rearrange(positions)
+        self._take_on()
         self._rule = self._said = None
         self.drift.rearrange(self.roster, device_controls(policy.resources))
         for one in self.adjusting:
@@ -158,11 +136,13 @@ class ControlLoop:
     def cap(self, roster: Roster) -> None:
         """Go on with the same tenants under other floors and ceilings: ancestors were limited."""
         self.roster = _seen_by(self.settings, roster)
+        self._take_on()
 
     def adapt(self, policy: Policy) -> None:
         """Go on dividing the same resources on a machine that has more or less of them by now."""
         own = CoreState.fresh(len(self.roster), policy).own  # no limit counts as all that it had
         self._state, self.policy = replace(self._state, own=own), policy
+        self._take_on()
 
     def tick(self, now_s: float, *, late_ticks: int) -> TickRecord:
         """Run one control cycle at `now_s` (CLOCK_MONOTONIC) and return its record."""
@@ -176,7 +156,7 @@ class ControlLoop:
         seen = replace(seen, pins=pins, is_foreseen=self._is_foreseen(profile, closed_before))
         decision = decide(self._state, seen, profile, roster=self.roster, policy=self.policy)
         self._state = decision.state
-        done = self._enforce(decision, seen)
+        done = self._enforcer.enforce(decision, seen)
         self.drift.left(sample, done.outcomes)
         self._number += 1
         return self._record(decision, seen, done, late_ticks, now_s)
@@ -195,11 +175,11 @@ class ControlLoop:
 
     def _forecast(self, seen: Observation, now_s: float) -> Profile:
         """Feed the forecaster at the end of each step; return what is expected from now on."""
-        foreseen, machine = self.policy.foreseen, self.policy.machine
+        foreseen = self.policy.foreseen
         self._step = self._step.with_tick(
             np.concatenate([seen.demands[r].value for r in foreseen]),
             np.concatenate([measured(r, seen.usage) for r in foreseen]),
-            np.concatenate([in_force(r, seen.sample, machine[r]) for r in foreseen]),
+            np.concatenate([seen.in_force[r] for r in foreseen]),
             elapsed_s=seen.usage.elapsed_s,
         )
         if self._step.elapsed_s >= self.settings.step_s - self.settings.tick_s / 2:
@@ -245,157 +225,11 @@ class ControlLoop:
             self._rule = replace(self._rule, quality=quality)
         return self._rule
 
-    def _enforce(self, decision: Decision, seen: Observation) -> _Enforced:
-        """Write reductions, then what takes from nobody, then raises into what was freed.
-
-        All of uplinks comes last: the kernel hands out one lock for that, which anybody can hold up
-        who makes network namespaces, and no raise of memory is to wait for it.
-        """
-        may_write = seen.usage.is_present & ~self.roster.is_observed_only
-        cpu = decision.resources[Resource.CPU]
-        promised, capacity = cpu.allocation.promised, self.policy.capacity
-        weight = kernel_weights(cpu.allocation.share, promised, capacity[Resource.CPU])
-        beside = self._sideways(decision, seen, may_write, weight)
-        self._protect_root(seen.sample.in_force.memory_low_bytes, beside[1], may_write)
-        rates = beside_changes(decision, seen, may_write, self.roster, capacity=capacity)
-        every = (*beside, *rates)
-        written: list[tuple[Changes, Outcomes]] = []
-        for is_uplink in (False, True):
-            mine = [
-                r for r, c in self._controls.items() if isinstance(c, ClassControl) is is_uplink
-            ]
-            parts = {resource: decision.resources[resource] for resource in mine}
-            same = [one for one in every if isinstance(one.control, ClassControl) is is_uplink]
-            written += self._moved(parts, same)
-        unwritten = self._left_out(decision, seen, weight)
-        changes, outcomes = zip(*written, strict=True)
-        return _Enforced(weight, changes, outcomes, unwritten)
-
-    def _moved(
-        self, parts: Mapping[Resource, ResourceDecision], beside: Sequence[Changes]
-    ) -> list[tuple[Changes, Outcomes]]:
-        """Write what lowers limits of some resources, `beside`, and what raises them."""
-        controls = self._controls
-        lowered = [
-            reductions(controls[resource], part.target, part.in_force, part.is_movable)
-            for resource, part in parts.items()
-        ]
-        outcomes = [self._write(changes) for changes in (*lowered, *beside)]
-        raised = [
-            self._raises(controls[resource], resource, part, (outcome.tenant, outcome.kept))
-            for (resource, part), outcome in zip(
-                parts.items(), outcomes[: len(lowered)], strict=True
-            )
-        ]
-        outcomes += [self._write(changes) for changes in raised]
-        return list(zip((*lowered, *beside, *raised), outcomes, strict=True))
-
-    def _sideways(
-        self, decision: Decision, seen: Observation, may_write: Bools, weight: Floats
-    ) -> tuple[Changes, Changes]:
-        """Return changes of cpu.weight and of memory.low."""
-        capacity, elsewhere = self.policy.capacity[Resource.CPU], self.roster.is_elsewhere
-        return sideways(decision, seen, may_write, weight, capacity, is_elsewhere=elsewhere)
-
-    def _protect_root(self, low_bytes: Floats, lows: Changes, may_write: Bools) -> None:
-        """Give the root what its children's memory.low will add up to, before they get it.
-
-        With less than they hold, the kernel would cut them all (dead-band and observed tenants
-        leave some as they are, whatever was decided for them).
-        """
-        if not self.settings.is_observing:
-            after = np.nan_to_num(low_bytes, nan=0.0, posinf=self.policy.machine[Resource.MEMORY])
-            after[lows.tenant] = lows.after
-            after[self.roster.is_elsewhere] = 0.0  # not its children
-            applier, is_enforcing = self._kernel.applier, bool(may_write.any())
-            problem = applier.protect_root(float(after.sum()), is_enforcing=is_enforcing)
-            self._root_problem = problem
-
-    def _raises(
-        self,
-        control: AnyControl,
-        resource: Resource,
-        part: ResourceDecision,
-        left: tuple[Ints, Floats],
-    ) -> Changes:
-        """Plan raises into the headroom that confirmed reductions have left (law 2).
-
-        `left` names the tenants whose limit was to be lowered, and what is in force then.
-        """
-        machine, movable = self.policy.machine[resource], part.is_movable
-        now = part.in_force.copy()
-        tenant, kept = left
-        is_read = np.isfinite(kept)
-        now[tenant[is_read]] = np.minimum(kept[is_read], machine)
-        is_raisable = movable.copy()
-        is_raisable[tenant] = False  # what the kernel rounded down would be written once more
-        guaranteed = part.allocation.guarantee.amount
-        room = headroom(
-            part.target[movable],
-            part.in_force[movable],
-            now[movable],
-            guaranteed=guaranteed[movable],
-            allowed=part.allowed,
-        )
-        return raises(
-            control,
-            np.where(is_raisable, part.target, now),
-            now,
-            guaranteed=guaranteed,
-            least=part.least,
-            headroom=room,
-        )
-
-    def _write(self, changes: Changes) -> Outcomes:
-        """Write changes: there are none of tenants that are only observed."""
-        if not len(changes):
-            none = changes.after
-            return Outcomes(changes.control, changes.tenant, none, none, none.astype(np.uint8))
-        changes = replace(changes, after=self._unbounded(changes.control, changes.after))
-        outcomes = self._kernel.applier.apply(changes)
-        self._count(
-            written=int((outcomes.result == Result.APPLIED).sum()),
-            held_back=int((outcomes.result == Result.HELD_BACK).sum()),
-            refused=int((outcomes.result == Result.REFUSED).sum()),
-        )
-        return outcomes
-
-    def _count(self, **more: int) -> None:
-        totals = self._totals
-        self._totals = replace(totals, **{k: getattr(totals, k) + n for k, n in more.items()})
-
-    def _unbounded(self, control: AnyControl, after: Floats) -> Floats:
-        """Return what to write: all that the machine has is no limit."""
-        machine = {control: self.policy.machine[r] for r, control in self._controls.items()}
-        return np.where(after >= machine.get(control, np.inf) * (1 - 1e-9), np.inf, after)
-
-    def _left_out(
-        self, decision: Decision, seen: Observation, weight: Floats
-    ) -> tuple[Changes, ...]:
-        """Return, and count, the decisions that would be written for who is only observed."""
-        is_observed = seen.usage.is_present & self.roster.is_observed_only
-        if not is_observed.any():
-            return ()
-        unwritten = []
-        for resource, control in self._controls.items():
-            part, found = decision.resources[resource], seen.sample.limit(control)
-            wanted = enforceable(control, part.allocation.limit)
-            is_off = is_observed & is_outside(wanted, part.in_force, self.policy.pace)
-            wanted = self._unbounded(control, wanted)
-            unwritten.append(changes_of(control, wanted, found, is_off & ~np.isnan(found)))
-        capacity = self.policy.capacity
-        unwritten += self._sideways(decision, seen, is_observed, weight)
-        unwritten += beside_changes(decision, seen, is_observed, self.roster, capacity=capacity)
-        for one in unwritten:
-            self._unwritten, new = self._unwritten.counted(one.control, one.tenant, one.after)
-            self._count(would_have=new)
-        return tuple(unwritten)
-
     def _record(
         self,
         decision: Decision,
         seen: Observation,
-        done: _Enforced,
+        done: Enforced,
         late_ticks: int,
         now_s: float,
     ) -> TickRecord:
@@ -418,7 +252,7 @@ class ControlLoop:
             unwritten=done.unwritten,
             forecaster=self._forecaster.state(now_s),
             forecast_age_s=self._forecast_age_s(),
-            totals=self._totals,
+            totals=self._enforcer.totals,
             drift=self.drift.tick,
             problems=(
                 *unenforceable(seen.sample, decision.resources),
@@ -435,8 +269,8 @@ class ControlLoop:
     def _own_problems(self, now_s: float) -> list[str]:
         """Name what does not work beside the tenants' own limits."""
         found = []
-        if self._root_problem is not None:
-            found.append(f"promises without effect: {self._root_problem}")
+        if self._enforcer.root_problem is not None:
+            found.append(f"promises without effect: {self._enforcer.root_problem}")
         state = self._forecaster.state(now_s)
         if state in ("late", "dead"):
             why = f" ({self._forecaster.problem})" if self._forecaster.problem else ""

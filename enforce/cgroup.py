@@ -82,7 +82,7 @@ class TenantCgroup:
             LimitRejectedError: It cannot be opened: no descriptor is left, or no permission.
 
         """
-        self.path = path
+        self._path = str(path)  # a Path takes five times the room
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -100,6 +100,11 @@ class TenantCgroup:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def path(self) -> Path:
+        """Return where it was as it was opened."""
+        return Path(self._path)
 
     @property
     def descriptor(self) -> int:
@@ -247,7 +252,7 @@ class TenantCgroup:
         """Tell a vanished cgroup from a control that it does not have."""
         name = filename.decode()
         if error.errno in _GONE and not self.has("cgroup.procs"):
-            return CgroupGoneError(f"{self.path}: gone")
+            return CgroupGoneError(f"{self._path}: gone")
         if error.errno in _GONE:
             return LimitRejectedError(f"{name}: not there (controller not enabled)")
         wrote = "" if value is None else f": {value!r}"

@@ -1,12 +1,47 @@
-"""Who may be held at a limit of a disk: of these alone it is read how long they wait.  Pure."""
+"""Who may be held at a limit within the tick: of these alone more is read each tick.  Pure.
+
+Of a disk's limits it is how long they wait, of memory.high also what cannot be reclaimed.
+"""
 
 import numpy as np
 
-from enforce.columns import Floats, Ints
+from enforce.columns import Bools, Floats, Ints
 
 # A tenant that waits for one request of 1 MiB at less than this may show nothing for a whole tick.
 _SMALL = np.array([4.0 * (1 << 20)] * 2 + [64.0] * 2)[None, :, None]
 _CLOSE = 0.5  # of a limit
+_CLOSE_TO_HIGH = 0.95  # of memory.high
+
+
+def close_to_high(held: Floats, high: Floats, is_there: Bools, *, most: int) -> list[int]:
+    """Return who may be held up by memory.high, the furthest beyond first, at most `most`.
+
+    The kernel makes a tenant wait longer than a tick for each page beyond it: to raise it in time,
+    what cannot be reclaimed has to be known in the same tick.
+    """
+    with np.errstate(invalid="ignore"):
+        is_close = held >= _CLOSE_TO_HIGH * high
+    close = np.flatnonzero(is_close & is_there)
+    furthest = np.argsort((high - held)[close], kind="stable")
+    found: list[int] = close[furthest[:most]].tolist()
+    return found
+
+
+class DiskCloseness:
+    """Says who may wait for a disk at a limit of its own, by what was counted the last time."""
+
+    def __init__(self) -> None:
+        self._before, self._at_s = np.empty(0), np.nan
+
+    def seen(
+        self, counted: Floats, limited: Floats, now_s: float, *, most: int, turn: int
+    ) -> list[int]:
+        """Return the positions of at most `most`; see `close_to_limits`."""
+        before = self._before if self._before.shape == counted.shape else np.nan * counted
+        elapsed_s, self._before, self._at_s = now_s - self._at_s, counted.copy(), now_s
+        close = close_to_limits(counted, before, limited, elapsed_s=elapsed_s, most=most, turn=turn)
+        found: list[int] = close.tolist()
+        return found
 
 
 def close_to_limits(

@@ -31,15 +31,47 @@ class Reading:
     gone: list[int]  # positions whose file has been removed
 
 
+class _Table:
+    """Whole numbers by index, -1 where there is none: a dict of them takes twenty times the room.
+
+    Indices are small: positions and descriptors.
+    """
+
+    def __init__(self) -> None:
+        self._values, self._count = np.full(64, -1, dtype=np.int32), 0
+
+    def __getitem__(self, index: int) -> int:
+        return int(self._values[index]) if index < len(self._values) else -1
+
+    def __setitem__(self, index: int, value: int) -> None:
+        if index >= len(self._values):
+            more = np.full(index + 1, -1, dtype=np.int32)  # as many again, or more
+            self._values = np.concatenate((self._values, more))
+        self._count += (value >= 0) - (self[index] >= 0)
+        self._values[index] = value
+
+    def __len__(self) -> int:
+        return self._count
+
+    def known(self) -> Ints:
+        """Return the indices that have a number, rising."""
+        return np.flatnonzero(self._values >= 0)
+
+    def of(self, indices: Ints) -> list[int]:
+        """Return the numbers of these."""
+        found: list[int] = self._values[indices].tolist()
+        return found
+
+
 class KeptFiles:
     """Descriptors of the control file `name`, one a tenant, by the tenant's position."""
 
     def __init__(self, name: str, *, size_bytes: int) -> None:
         self.name, self._size_bytes = name, size_bytes
-        self._fds: dict[int, int] = {}
+        self._fds = _Table()
 
     def __contains__(self, position: int) -> bool:
-        return position in self._fds
+        return self._fds[position] >= 0
 
     def __len__(self) -> int:
         return len(self._fds)
@@ -51,31 +83,28 @@ class KeptFiles:
 
     def close(self, position: int) -> None:
         """Let go of one tenant's file, if it is open."""
-        fd = self._fds.pop(position, None)
-        if fd is not None:
+        if (fd := self._fds[position]) >= 0:
+            self._fds[position] = -1
             os.close(fd)
 
     def close_all(self) -> None:
         """Let go of all files."""
-        for position in list(self._fds):
+        for position in self._fds.known().tolist():
             self.close(position)
 
     def read(self, positions: Iterable[int] | None = None) -> Reading:
         """Read all open files, or those of `positions`, from their beginning."""
         if positions is None:
-            chosen, fds = list(self._fds), list(self._fds.values())
+            chosen = self._fds.known()
         else:
-            chosen = [position for position in positions if position in self._fds]
-            fds = [self._fds[position] for position in chosen]
-        rows, failures = read_each(fds, self._size_bytes)
+            chosen = np.array([one for one in positions if one in self], dtype=np.int64)
+        rows, failures = read_each(self._fds.of(chosen), self._size_bytes)
+        gone = []
         if failures:
-            bad = set(failures)
-            rows = [row for place, row in enumerate(rows) if place not in bad]
-            gone = [chosen[place] for place, code in failures.items() if code in _GONE]
-            chosen = [position for place, position in enumerate(chosen) if place not in bad]
-        else:
-            gone = []
-        return Reading(np.array(chosen, dtype=np.int64), rows, gone)
+            rows = [row for place, row in enumerate(rows) if place not in failures]
+            gone = [int(chosen[place]) for place, code in failures.items() if code in _GONE]
+            chosen = np.delete(chosen, list(failures))
+        return Reading(chosen, rows, gone)
 
 
 class PolledFiles(KeptFiles):
@@ -84,15 +113,14 @@ class PolledFiles(KeptFiles):
     def __init__(self, name: str, *, size_bytes: int) -> None:
         super().__init__(name, size_bytes=size_bytes)
         self._poll = select.epoll()
-        self._position: dict[int, int] = {}
+        self._position = _Table()  # by descriptor
         self._unpolled: set[int] = set()
         self._unread: set[int] = set()
 
     def open(self, position: int, dir_fd: int) -> None:
         """Open the file and ask for its signals."""
         super().open(position, dir_fd)
-        fd = self._fds.get(position)
-        if fd is None:
+        if (fd := self._fds[position]) < 0:
             return
         self._unread.add(position)
         try:
@@ -103,7 +131,8 @@ class PolledFiles(KeptFiles):
 
     def close(self, position: int) -> None:
         """Let go of one tenant's file; closing it ends its signals."""
-        self._position.pop(self._fds.get(position, -1), None)
+        if (fd := self._fds[position]) >= 0:
+            self._position[fd] = -1
         self._unpolled.discard(position)
         self._unread.discard(position)
         super().close(position)
@@ -144,10 +173,10 @@ def read_each(fds: Sequence[int], size_bytes: int) -> tuple[list[bytes], dict[in
     return rows, failures
 
 
-def read_once(path: str, size_bytes: int) -> bytes:
-    """Open, read and close one file; empty where that fails."""
+def read_once(path: str, size_bytes: int, *, dir_fd: int | None = None) -> bytes:
+    """Open, read and close one file, below the directory `dir_fd`; empty where that fails."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
     except OSError:
         return b""
     try:

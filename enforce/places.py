@@ -37,10 +37,12 @@ class Places:
         mount: Path = MOUNT,
     ) -> None:
         self._root, self._mount = root, mount
-        self._own = [
-            None if name in elsewhere or name_problem(name) else root / name for name in names
-        ]
-        self._own_at = {path: at for at, path in enumerate(self._own) if path is not None}
+        self._names = names  # no path of each: with thousands of tenants these are megabytes
+        self._own_at = {
+            name: at
+            for at, name in enumerate(names)
+            if name not in elsewhere and not name_problem(name)
+        }
         self._elsewhere = {
             at: elsewhere[name] for at, name in enumerate(names) if name in elsewhere
         }
@@ -69,7 +71,8 @@ class Places:
         """Return a tenant's cgroup; None where there is none, or none that may be limited."""
         place = self._elsewhere.get(position)
         if place is None:
-            return self._own[position]
+            name = self._names[position]
+            return self._root / name if name in self._own_at else None
         found = self._found.get(position)
         if found is not None and found.is_dir():
             return found
@@ -104,13 +107,16 @@ class Places:
 
     def position_of(self, path: Path) -> int | None:
         """Return whose cgroup this is, None where it is nobody's now."""
-        if path in self._own_at:
-            return self._own_at[path]
+        if self._is_own(path):
+            return self._own_at[path.name]
         return next((at for at, found in self._found.items() if found == path), None)
 
     def key(self, path: Path) -> str:
         """Return how originals of a cgroup are kept: by name below the root, else by path."""
-        return path.name if path in self._own_at else str(path)
+        return path.name if self._is_own(path) else str(path)
+
+    def _is_own(self, path: Path) -> bool:
+        return path.name in self._own_at and path.parent == self._root
 
     def may_be(self, position: int, key: str) -> bool:
         """Say whether originals kept under `key` are of a tenant elsewhere, wherever it is now."""

@@ -1,23 +1,22 @@
 """Reads the counters and the limits in force of all tenants: kernel files in, columns out.
 
 Three paces: what each tick needs is read each tick; event counters when the kernel signals them;
-the rest in turns, but for limits that were written since the last tick and for tenants close to
-their memory.high: what of theirs is unreclaimable is read each tick.  Whether a tenant has a
-process is only asked, in its turn, where it used no cpu since the last one.  No rates are made
-here.
+the rest in turns, but for tenants close to their memory.high: what of theirs is unreclaimable is
+read each tick.  Limits of which the kernel says who wrote them are read then, and in turns that are
+seldom: it tells of all writes.  Whether a tenant has a process is only asked, in its turn, where it
+used no cpu since the last one.  No rates are made here.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import compress
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
-from enforce.closeness import close_to_limits
-from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Limits, NetColumns
-from enforce.counters import Disk, disk_weights, numbers, stalled_us, table
+from enforce.closeness import DiskCloseness, close_to_high
+from enforce.columns import COUNTERS, DiskColumns, Floats, HostSample, Ints, Limits, NetColumns
+from enforce.counters import disk_weights, numbers, stalled_us, table
 from enforce.descriptors import (
     FILES_PER_TENANT,
     KeptFiles,
@@ -25,14 +24,8 @@ from enforce.descriptors import (
     raise_open_files_limit,
     read_once,
 )
-from enforce.disks import (
-    BFQ_FINENESS,
-    BFQ_WEIGHT,
-    disk_number,
-    disk_numbers,
-    incarnation,
-    weight_file,
-)
+from enforce.disk_watch import DiskWatch
+from enforce.disks import BFQ_FINENESS, BFQ_WEIGHT
 from enforce.floor import swap_room_bytes
 from enforce.links.reader import UplinkReader
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
@@ -63,8 +56,7 @@ _SENT, _RECEIVED = COLUMN["net_out_bytes"], COLUMN["net_in_bytes"]
 _USED_US, _POPULATED = COLUMN["cpu_usage_us"], COLUMN["populated"]
 _MEMORY_STALL = [COLUMN["memory_stalled_us"], COLUMN["memory_stalled_at_us"]]
 _IO_STALL = [COLUMN["io_stalled_us"], COLUMN["io_stalled_at_us"]]
-# Who holds this part of its memory.high may be held up by it within the tick.
-_CLOSE_TO_HIGH = 0.95
+LIMITS_EVERY = 6  # turns of the other slow columns
 _CLOSE_AT_ONCE = 64
 _LASTING = [  # columns that keep their value until they are read again
     *(COLUMN[name] for source in (*ON_SIGNAL, *IN_TURN) for name in source.columns),
@@ -96,22 +88,17 @@ class Sampler:
     ) -> None:
         """Open no cgroup yet, which `read` does; raise the limit of open files as far as needed.
 
-        `disks` are told apart by the number that each name has by then; of one that is not there
-        nothing is known.  A `slow_every`-th of the tenants gets its slow columns per read.  A
-        reader of `uplinks` of the same tenants reads the network, where that is divided; it is
-        closed elsewhere.
+        `disks` are told apart as `DiskWatch` says.  A `slow_every`-th of the tenants gets its slow
+        columns per read.  A reader of `uplinks` of the same tenants reads the network, where that
+        is divided; it is closed elsewhere.
         """
         self._uplinks = uplinks
         self._root, self._slow_every, self._turn = root, max(slow_every, 1), 0
         self._places = places or Places(root, names)
         self._paths = [_text(self._places.path(place)) for place in range(len(names))]
-        self._disks = tuple(disks)
-        self.number_of: Callable[[str], Disk | None] = disk_number  # of a disk's name
-        self._numbers: list[Disk | None] = [None] * len(disks)
-        self._weight_files: list[str | None] = [None] * len(disks)
-        self._incarnations, self._disks_anew = [0] * len(disks), frozenset[str]()
+        self.disks, self._closeness = DiskWatch(disks), DiskCloseness()
         self._weights = np.full((len(disks), len(names)), np.nan)
-        self._sources = (*EVERY_TICK, *disk_sources(self._numbers))
+        self._sources = (*EVERY_TICK, *disk_sources(self.disks.numbers))
         self._each = [KeptFiles(s.file, size_bytes=s.size_bytes) for s in self._sources]
         self._polled = [PolledFiles(s.file, size_bytes=s.size_bytes) for s in ON_SIGNAL]
         self._writes = WriteWatch(WATCHED)
@@ -127,8 +114,6 @@ class Sampler:
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
         n_columns = len(COLUMN) + 2 * DISK_COLUMNS * len(disks)
         self._lasting = np.full((n_columns, len(names)), np.nan)
-        self._disks_before = np.full((len(disks), DISK_COLUMNS, len(names)), np.nan)
-        self._disks_read_s = np.nan
         self._has_pressure = _PRESSURE.exists()
         self._used_before_us = np.full(len(names), np.nan)  # at the last turn
         self._controllers = self._controllers_of_children()
@@ -162,23 +147,21 @@ class Sampler:
         self._notice_controllers()
         self._notice_files_elsewhere()
         self._notice_disks()
-        for position in list(self._missing - self._visited):
-            self._keep(position)
+        if wanted := self._missing - self._visited:
+            for position in wanted:
+                self._keep(position)
+            self._missing = set(self._missing)  # by itself a set keeps the room that it once took
         values = np.full(self._lasting.shape, np.nan)
         gone = self._read_kept(values, None) | self._read_signalled()
         self._read_visited(values)
         present = np.flatnonzero(self._cgroup_id)
-        turn = set(present[present % self._slow_every == self._turn].tolist()) | self._fresh
-        told = set().union(*(written[file] for file in ONCE_WRITTEN))
-        self._read_limits((told & set(present.tolist())) - turn)
-        self._read_in_turn(turn, values)
-        close = self._close_to_high(values)
-        self._read_unreclaimable(turn | set(close))
-        if self._has_pressure:
-            self._read_stalls("memory.pressure", b"full", _MEMORY_STALL, close, values)
-            held = self._close_to_disk_limits(values, taken_at_s)
-            self._read_stalls("io.pressure", b"some", _IO_STALL, held, values)
-        self._turn = (self._turn + 1) % self._slow_every
+        turn = self._in_turn(present, self._slow_every)
+        told = set().union(*(written[file] for file in ONCE_WRITTEN)).intersection(present.tolist())
+        self._read_limits(told | self._in_turn(present, LIMITS_EVERY * self._slow_every))
+        self._read_populated(sorted(turn), values)
+        self._fresh = self._fresh - turn
+        self._read_of_close(values, turn, taken_at_s)
+        self._turn += 1
         if gone:
             self._reopen(gone, values)
         values[_LASTING] = self._lasting[_LASTING]
@@ -194,8 +177,8 @@ class Sampler:
             taken_at_s=taken_at_s,
             cgroup_id=self._cgroup_id.copy(),
             in_force=Limits(**{name: values[COLUMN[name]] for name in LIMITS}),
-            disks=DiskColumns(self._disks, *counted, anew=self._disks_anew),
-            disk_limits=DiskColumns(self._disks, *limited),
+            disks=DiskColumns(self.disks.names, *counted, anew=self.disks.anew),
+            disk_limits=DiskColumns(self.disks.names, *limited),
             disk_weights=self._weights.copy(),
             vitals=read_vitals(),
             network=network,
@@ -235,12 +218,9 @@ class Sampler:
             for position in group:
                 self._close_files(position)
 
-    def _read_in_turn(self, turn: set[int], values: Floats) -> None:
-        """Read the slow columns of `turn`, but for what memory is unreclaimable."""
-        self._fresh -= turn
-        self._read_limits(turn)
-        positions = sorted(turn)
-        self._read_populated(positions, values[_USED_US, positions])
+    def _in_turn(self, present: Ints, every: int) -> set[int]:
+        """Return whose turn it is, of which each has one in so many reads, and who is new."""
+        return set(present[present % every == self._turn % every].tolist()) | self._fresh
 
     def _read_limits(self, wanted: set[int]) -> None:
         """Read the limits that are not read each tick."""
@@ -248,19 +228,20 @@ class Sampler:
         for source in IN_TURN:
             rows = self._rows_below(positions, source.file, source.size_bytes)
             self._lasting[source.places, positions] = source.parse(rows).T
-        for file in {file for file in self._weight_files if file is not None}:
+        for file in {file for file in self.disks.weight_files if file is not None}:
             self._read_weights(file, positions)
 
     def _read_weights(self, file: str, positions: Sequence[int]) -> None:
         """Read the weights on the disks that `file` divides."""
-        at = [place for place, its in enumerate(self._weight_files) if its == file]
+        at = [place for place, its in enumerate(self.disks.weight_files) if its == file]
         rows = self._rows_below(positions, file, 1024)
-        read = disk_weights(rows, [self._numbers[place] for place in at]).T
+        read = disk_weights(rows, [self.disks.numbers[place] for place in at]).T
         self._weights[np.ix_(at, positions)] = read * (BFQ_FINENESS if file == BFQ_WEIGHT else 1)
 
-    def _read_populated(self, positions: Sequence[int], used_us: Floats) -> None:
+    def _read_populated(self, positions: Sequence[int], values: Floats) -> None:
         """Say who has a process: who used cpu since its last turn did, the others are asked."""
         place = np.array(positions, dtype=np.int64)
+        used_us = values[_USED_US, place]
         is_idle = ~(used_us > self._used_before_us[place])
         self._used_before_us[place] = used_us
         self._lasting[_POPULATED, place] = 1.0
@@ -268,35 +249,24 @@ class Sampler:
         rows = self._rows_below(idle.tolist(), "cgroup.events", 256)
         self._lasting[_POPULATED, idle] = table(rows, (b"populated",))[:, 0]
 
-    def _close_to_high(self, values: Floats) -> list[int]:
-        """Return who may be held up by memory.high, the furthest beyond first, not too many.
-
-        The kernel makes a tenant wait longer than a tick for each page beyond it: to raise it
-        in time, what cannot be reclaimed has to be known in the same tick.
-        """
-        held, high = values[_HELD_BYTES], values[_HIGH_BYTES]
-        with np.errstate(invalid="ignore"):
-            is_close = held >= _CLOSE_TO_HIGH * high
-        close = np.flatnonzero(is_close & (self._cgroup_id != 0))
-        at_once = max(_CLOSE_AT_ONCE, len(high) // self._slow_every)
-        furthest = np.argsort((high - held)[close], kind="stable")
-        return [int(position) for position in close[furthest[:at_once]]]
+    def _read_of_close(self, values: Floats, turn: set[int], taken_at_s: float) -> None:
+        """Read what tenants close to a limit wait for, and what is unreclaimable, in turn too."""
+        most = max(_CLOSE_AT_ONCE, len(self._cgroup_id) // self._slow_every)
+        is_there, held = self._cgroup_id != 0, values[_HELD_BYTES]
+        close = close_to_high(held, values[_HIGH_BYTES], is_there, most=most)
+        self._read_unreclaimable(turn | set(close))
+        if self._has_pressure:
+            self._read_stalls("memory.pressure", b"full", _MEMORY_STALL, close, values)
+            counted, limited = self._of_disks(values)
+            waiting = self._closeness.seen(
+                counted, limited, taken_at_s, most=most, turn=self._turn // 2
+            )
+            self._read_stalls("io.pressure", b"some", _IO_STALL, waiting, values)
 
     def _of_disks(self, values: Floats) -> Floats:
         """Return what is counted and what is limited, each of shape (disks, 4, tenants)."""
-        shape = (2, len(self._disks), DISK_COLUMNS, values.shape[1])
+        shape = (2, len(self.disks.names), DISK_COLUMNS, values.shape[1])
         return values[len(COLUMN) :].reshape(shape)
-
-    def _close_to_disk_limits(self, values: Floats, taken_at_s: float) -> list[int]:
-        """Return who may wait for a disk at a limit of its own, in turns where these are many."""
-        (counted, limited), before = self._of_disks(values), self._disks_before
-        elapsed_s = taken_at_s - self._disks_read_s
-        self._disks_before, self._disks_read_s = counted.copy(), taken_at_s
-        most = max(_CLOSE_AT_ONCE, values.shape[1] // self._slow_every)
-        close = close_to_limits(
-            counted, before, limited, elapsed_s=elapsed_s, most=most, turn=self._turn // 2
-        )
-        return [int(position) for position in close]
 
     def _read_stalls(
         self, file: str, line: bytes, columns: list[int], positions: list[int], values: Floats
@@ -334,9 +304,15 @@ class Sampler:
         return [
             b""
             if is_known_missing and not self._places.is_elsewhere(position)
-            else read_once(f"{self._paths[position]}/{file}", size_bytes)
+            else self._read_once(position, file, size_bytes)
             for position in positions
         ]
+
+    def _read_once(self, position: int, file: str, size_bytes: int) -> bytes:
+        cgroup = self._cgroups.get(position)
+        if cgroup is None:  # only visited, or gone
+            return read_once(f"{self._paths[position]}/{file}", size_bytes)
+        return read_once(file, size_bytes, dir_fd=cgroup.descriptor)
 
     def _reopen(self, gone: set[int], values: Floats) -> None:
         """Drop removed cgroups, and read those that are there again under their new identity."""
@@ -345,8 +321,9 @@ class Sampler:
             self._keep(position)
         values[:, list(gone)] = np.nan
         gone_again = self._read_kept(values, gone - self._missing) | self._read_signalled()
-        fresh = set(self._fresh)
-        self._read_in_turn(fresh, values)
+        fresh, self._fresh = self._fresh, set()
+        self._read_limits(fresh)
+        self._read_populated(sorted(fresh), values)
         self._read_unreclaimable(fresh)
         for position in gone_again:
             self._forget(position)
@@ -426,17 +403,11 @@ class Sampler:
 
     def _notice_disks(self) -> None:
         """Go by other numbers when a disk has come, or is gone: its limits are gone with it."""
-        numbers = list(disk_numbers(self._disks, self.number_of).values())
-        if numbers != self._numbers:
-            self._numbers, self._sources = numbers, (*EVERY_TICK, *disk_sources(numbers))
-        files = [weight_file(number, self._root) for number in numbers]
-        before = zip(self._incarnations, self._weight_files, strict=True)
-        self._incarnations = [incarnation(number) for number in numbers]
-        now = zip(self._incarnations, files, strict=True)
-        is_anew = [one != other for one, other in zip(before, now, strict=True)]
-        self._disks_anew = frozenset(compress(self._disks, is_anew))
-        if files != self._weight_files:
-            self._weight_files = files
+        numbers, files = self.disks.numbers, self.disks.weight_files
+        self.disks.look(self._root)
+        if self.disks.numbers != numbers:
+            self._sources = (*EVERY_TICK, *disk_sources(self.disks.numbers))
+        if self.disks.weight_files != files:
             self._weights[:] = np.nan
             self._fresh |= set(np.flatnonzero(self._cgroup_id).tolist())
 

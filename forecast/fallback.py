@@ -17,6 +17,8 @@ SPREAD_STEPS = 12
 MAXIMUM_STEPS = 24
 # What might happen that has not been seen yet, relative to the last maximum.
 _PRIOR_FRACTION = 0.1
+# Scratch memory is some kilobytes a series, of which a large host has a hundred thousand.
+_SERIES_AT_ONCE = 4096
 
 
 def fallback_profile(history: NDArray[np.floating], *, step: int, min_points: int = 12) -> Profile:
@@ -26,20 +28,30 @@ def fallback_profile(history: NDArray[np.floating], *, step: int, min_points: in
     less the prior; the bound on the maximum is the last maximum plus the prior.  A series with
     fewer than `min_points` points is LEARNING, others FALLBACK; one with none is NaN throughout.
     """
-    recent = history[-MAXIMUM_STEPS:].astype(np.float64)
-    prior = _PRIOR_FRACTION * _highest(recent)
-    newest = _newest(recent)
-    around = np.stack((newest, newest, newest + prior, np.maximum(newest - prior, 0.0)))
-    sample = np.concatenate((recent[-SPREAD_STEPS:], around))
+    series = history.shape[1]
+    grid, expected, bound = np.empty((len(LEVELS), series)), np.empty(series), np.empty(series)
+    for first in range(0, series, _SERIES_AT_ONCE):
+        some = slice(first, first + _SERIES_AT_ONCE)
+        recent = history[-MAXIMUM_STEPS:, some].astype(np.float64)
+        expected[some], bound[some] = _newest(recent), last_maximum_bound(recent)
+        grid[:, some] = _spread(recent, expected[some])
     points = np.isfinite(history[-max(min_points, 1) :]).sum(axis=0)
     return Profile(
         step=step,
         levels=LEVELS,
-        grid=quantiles(np.sort(sample, axis=0).T, LEVELS).T,
-        expected=newest,
-        maximum=np.broadcast_to(last_maximum_bound(recent), (HORIZONS, len(BOUNDS), len(newest))),
+        grid=grid,
+        expected=expected,
+        maximum=np.broadcast_to(bound, (HORIZONS, len(BOUNDS), series)),
         source=np.where(points < min_points, Source.LEARNING, Source.FALLBACK).astype(np.uint8),
     )
+
+
+def _spread(recent: Floats, newest: Floats) -> Floats:
+    """Return the quantiles of the next step, (levels, series)."""
+    prior = _PRIOR_FRACTION * _highest(recent)
+    around = np.stack((newest, newest, newest + prior, np.maximum(newest - prior, 0.0)))
+    sample = np.concatenate((recent[-SPREAD_STEPS:], around))
+    return quantiles(np.sort(sample, axis=0).T, LEVELS).T
 
 
 def last_maximum_bound(rows: NDArray[np.floating]) -> Floats:

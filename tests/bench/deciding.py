@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import installed  # noqa: F401 - before anything that would load what it hides
 from scratch import cgroups
 from stopwatch import Stopwatch
 from timing import median_ms, memory_mib, progress
@@ -100,27 +101,27 @@ def main() -> None:
         import_module(name)
     route.opened().close()  # what sets up uplinks, too
     with TemporaryDirectory(dir="/dev/shm") as folder, cgroups(mount, count) as (root, names):
-        bench = Bench(count, Path(folder))
-        sampler = Sampler(root, names)
+        sampler, every_bench = Sampler(root, names), Bench(count, Path(folder), has_rates=True)
         for _ in range(20):
             sampler.read(0.0)
-            bench.tick()
+            every_bench.tick()
+        every = every_bench.parts_ms(rounds)
+        rss_mib, peak_rss_mib = memory_mib("VmRSS"), memory_mib("VmHWM")
+        sampler.close()
+        del every_bench
+        gc.collect()  # timed functions refer to what they are part of
+        bench = Bench(count, Path(folder))
         two = bench.parts_ms(rounds)
         recent = bench.history.recent(MAXIMUM_STEPS)
         fallback_ms = median_ms(lambda: fallback_profile(recent, step=0), rounds)
-        sampler.close()
-        del bench
-        gc.collect()  # timed functions refer to what they are part of
-        every_bench = Bench(count, Path(folder), has_rates=True)
-        every = every_bench.parts_ms(rounds)
     said = {
         "tenants": count,
         "decide_ms": two["decide"],
         "plan_ms": sum(two.values()) - two["decide"],
         "every_resource_ms": every,
         "fallback_ms": fallback_ms,
-        "rss_mib": memory_mib("VmRSS"),
-        "peak_rss_mib": memory_mib("VmHWM"),
+        "rss_mib": rss_mib,
+        "peak_rss_mib": peak_rss_mib,
     }
     result.write_text(json.dumps(said))
 

@@ -19,10 +19,11 @@ from scratch import cgroups
 from timing import median_ms, progress, unreclaimable_slab_bytes
 
 from enforce.descriptors import raise_open_files_limit
-from enforce.sampler import Sampler
+from enforce.sampler import LIMITS_EVERY, Sampler
 
 EACH_TICK = ("cpu.stat", "memory.current", "io.stat", "cpu.max", "memory.high")
-IN_TURN = ("cpu.weight", "memory.low", "memory.stat")
+IN_TURN = ("memory.stat", "cgroup.events")
+LIMITS = ("cpu.weight", "memory.low", "memory.max")
 SLOW_EVERY = 10
 ROUNDS = {100: 201, 1_000: 51, 10_000: 9}
 SYSTEM_CALLS = 2_000
@@ -32,7 +33,9 @@ def files_of_a_tick(root: Path, names: list[str]) -> list[Path]:
     """Return the files that one read of the sampler touches, event counters at rest."""
     each = [root / name / file for file in EACH_TICK for name in names]
     turn = [root / name / file for file in IN_TURN for name in names[::SLOW_EVERY]]
-    return [path for path in (*each, *turn) if path.exists()]
+    seldom = names[:: SLOW_EVERY * LIMITS_EVERY]
+    limits = [root / name / file for file in LIMITS for name in seldom]
+    return [path for path in (*each, *turn, *limits) if path.exists()]
 
 
 def measured(mount: Path, program: Path, count: int, *, is_wall: bool) -> dict[str, float]:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.placement import DemandQuantiles, placed
+from agent.placement import Bids, DemandQuantiles, placed
 
 LEVELS = np.array([0.1, 0.25, 0.5, 0.75, 0.9, 0.99])
 
@@ -33,7 +33,7 @@ def test_who_is_within_bounds_is_as_likely_short_as_all_others_by_weight(
     quantiles = DemandQuantiles.of(LEVELS, grid)
     at_rest = np.clip(quantiles.values[-1], lower, upper)
     capacity = float(lower.sum() + part * (at_rest - lower).sum())
-    found = placed(quantiles, lower=lower, upper=upper, weight=weight, capacity=capacity)
+    found = placed(Bids(quantiles, lower, upper, weight), capacity=capacity)
     assert abs(found.limit.sum() - capacity) <= 1e-9 * max(capacity, 1.0)
     wanted = quantiles.at(np.maximum(1.0 - found.marginal_need / weight, 0.0))
     expected = np.clip(wanted, lower, upper)

@@ -106,9 +106,8 @@ def cpu_tick() -> ResourceTick:
         ),
         risk=column(0.1, 0.25, 0.8, 0.3, 0.05),
         fair=column(0.5, 0.2, 0.0, 0.2, 1.0),
-        forfeited=column(0, 0, 0, 0, 0),
+        most_forfeited=0.0,
         guaranteed=column(0.295, 0.075, 0.0, 0.2, 0.69),
-        opportunistic=column(0.705, 0.425, 0.0, 0.3, 1.215),
         emergency=column(0.0, 0.0, 0.0, 0.0, 0.095),
         grant_left_s=column(0.0, 0.0, 0.0, 0.0, 21.0),
         cooldown_left_s=np.zeros(len(NAMES)),
@@ -118,8 +117,7 @@ def cpu_tick() -> ResourceTick:
         weight=column(900.0, 100.0, 1.0, 200.0, 4000.0),
         balance=column(12.5, 0.0, 0.0, -31.5, 290.0),
         credit=column(0.69, 0.0, 0.0, -0.875, 1.0),
-        priority=column(1.06, 1.0, 1.0, 0.86, 1.09),
-        allowance=column(1.0, 1.0, 1.0, 1.0, 1.25),
+        left_fraction=column(0.0, 0.0, 0.0, 0.0, 0.25),
         burst=column(60.0, 18.0, 30.0, 36.0, 375.0),
     )
 
@@ -142,9 +140,8 @@ def memory_tick() -> ResourceTick:
         source=np.array([Source.LIVE] * 2 + [Source.LEARNING] + [Source.LIVE] * 2, dtype=np.uint8),
         risk=column(0.05, 0.2, 0.8, 0.1, 0.0),
         fair=column(480.0, 400.0, 0.0, 240.0, 800.0) * MIB,
-        forfeited=column(0, 0, 0, 0, 0),
+        most_forfeited=0.0,
         guaranteed=column(64.0, 400.0, 0.0, 18.0, 310.0) * MIB,
-        opportunistic=column(100.0, 112.0, 0.0, 50.0, 200.0) * MIB,
         emergency=column(0.0, 0.0, 0.0, 0.0, 0.0),
         grant_left_s=np.zeros(len(NAMES)),
         cooldown_left_s=np.zeros(len(NAMES)),
@@ -154,8 +151,7 @@ def memory_tick() -> ResourceTick:
         weight=nothing,
         balance=nothing,
         credit=nothing,
-        priority=nothing,
-        allowance=nothing,
+        left_fraction=nothing,
         burst=nothing,
     )
 
@@ -166,7 +162,7 @@ DISK, NET = Resource(Kind.DISK_READ, "sda"), Resource(Kind.NET_OUT)
 def disk_tick() -> ResourceTick:
     """Return reads from a disk, in which the hog is in debt; amounts are cpu's in MiB/s."""
     cpu = cpu_tick()
-    amounts = ("usage", "demand", "expected", "maximum", "fair", "guaranteed", "opportunistic")
+    amounts = ("usage", "demand", "expected", "maximum", "fair", "guaranteed")
     more = ("emergency", "limit", "balance", "burst")
     scaled = {name: getattr(cpu, name) * MIB for name in (*amounts, *more)}
     return replace(
@@ -191,7 +187,6 @@ def net_tick() -> ResourceTick:
         maximum=_maximum(*unknown),
         is_censored=np.zeros(len(NAMES), dtype=np.bool_),
         guaranteed=np.zeros(len(NAMES)),
-        opportunistic=disk.limit - disk.emergency,
         balance=np.zeros(len(NAMES)),
         in_force=unknown,
     )

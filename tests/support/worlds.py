@@ -191,6 +191,6 @@ def watch_parts(watch: Stopwatch, loop: ControlLoop) -> None:
     """Time the parts of a tick, but for those that meet the kernel."""
     watch.wrap("forecast", loop, "_forecast")
     watch.wrap("decide", agent.tick, "observed", "decide")
-    watch.wrap("plan", loop, "_enforce")
+    watch.wrap("plan", loop._enforcer, "enforce")
     watch.wrap("drift", loop.drift, "seen", "left")
     watch.wrap("record", loop, "_record")

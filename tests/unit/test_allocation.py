@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from samples import column
 
-from agent.allocation import Mode, crowding_of, opened, pressure_of, priority, shares, surprised
+from agent.allocation import Mode, crowding_of, opened, pressure_of, shares, surprised
 from agent.emergency import Grants
 
 from hosts import EMERGENCY, GOLD, PLATINUM, SILVER, Guest, Host
@@ -16,13 +16,6 @@ from hosts import EMERGENCY, GOLD, PLATINUM, SILVER, Guest, Host
 def certain(amount: float, **terms: object) -> Guest:
     """Return a guest who is known to want `amount` and wants it now."""
     return replace(Guest(low=amount, width=0.0, demand=amount), **terms)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("credit", "factor"), [(1, 2), (0.5, math.sqrt(2)), (0, 1), (-0.5, 0.5), (-1, 0.25)]
-)
-def test_balance_buys_priority(credit: float, factor: float) -> None:
-    assert priority(column(credit)) == pytest.approx([factor])
 
 
 @pytest.mark.parametrize(

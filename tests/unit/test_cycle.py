@@ -8,7 +8,7 @@ import pytest
 from samples import NAN, column
 
 from agent.allocation import Mode
-from agent.cycle import CoreState, decide
+from agent.cycle import CoreState, decide, observed
 from agent.problems import broken_promises, unenforceable, unenforced
 from agent.profiles import ResourceProfile
 from agent.promised import disk_weight_changes
@@ -206,9 +206,9 @@ def test_a_disk_that_is_not_there_is_named_and_its_limits_are_nobodys_to_move() 
     played_out = disk_scene()
     tick = list(played(played_out))[-1]
     sample = replace(tick.seen.sample, disk_limits=DiskColumns())
-    seen = replace(tick.seen, sample=sample)
     state = CoreState.fresh(2, played_out.policy)
     roster, policy = played_out.roster, played_out.policy
+    seen = observed(state, sample, roster=roster, policy=policy)
     decision = decide(state, seen, played_out.profile, roster=roster, policy=policy)
     assert not decision.resources[DISK].is_movable.any()
     (said,) = (one for one in unenforceable(sample, policy.resources) if "sda" in one)

@@ -45,16 +45,16 @@ def test_a_row_longer_than_expected_is_read_whole(tmp_path: Path) -> None:
 
 def test_reading_names_the_positions_that_it_has_rows_of(tmp_path: Path) -> None:
     files = KeptFiles("f", size_bytes=64)
-    for position, name in ((7, "a"), (3, "b"), (5, "c")):
+    for position, name in ((700, "a"), (3, "b"), (5, "c")):
         (tmp_path / name).mkdir()
         if name != "b":
             (tmp_path / name / "f").write_bytes(name.encode())
         files.open(position, opened(tmp_path / name))
     assert 3 not in files
     reading = files.read()
-    assert (reading.positions.tolist(), reading.rows, reading.gone) == ([7, 5], [b"a", b"c"], [])
+    assert (reading.positions.tolist(), reading.rows, reading.gone) == ([5, 700], [b"c", b"a"], [])
     assert files.read([5, 3]).positions.tolist() == [5]
-    files.close(7)
+    files.close(700)
     assert files.read().rows == [b"c"]
     files.close_all()
 

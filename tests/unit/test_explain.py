@@ -110,7 +110,8 @@ def test_what_a_debt_takes_back_of_a_guarantee_is_said(forfeited: float, part: s
     one = record()
     cpu = replace(
         one.resources[CPU],
-        forfeited=column(forfeited, 0, 0, 0, 0),
+        credit=column(-forfeited / 0.5, 0, 0, 0, 0),
+        most_forfeited=0.5,
         guaranteed=column(0.26, 0, 0, 0, 0),
     )
     text = step(
@@ -150,22 +151,20 @@ def test_a_small_debt_names_its_depth_and_never_reads_as_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("credit", "weight", "worth"),
+    ("credit", "pressure", "worth"),
     [
         (
             0.2395,
-            1.1134,
+            0.647,
             "worth 0.24 of a minute's expected demand: weight x 1.11 at this pressure",
         ),
-        (1.0, 1.0, "worth a minute's expected demand or more: weight x 1.00 at this pressure"),
-        (0.004, 1.0001, "which buys no priority"),
+        (1.0, 0.0, "worth a minute's expected demand or more: weight x 1.00 at this pressure"),
+        (0.004, 0.036, "which buys no priority"),
     ],
 )
-def test_a_bank_says_what_it_buys(credit: float, weight: float, worth: str) -> None:
+def test_a_bank_says_what_it_buys(credit: float, pressure: float, worth: str) -> None:
     one = record()
-    cpu = replace(
-        one.resources[CPU], credit=column(credit, 0, 0, 0, 0), priority=column(weight, 1, 1, 1, 1)
-    )
+    cpu = replace(one.resources[CPU], credit=column(credit, 0, 0, 0, 0), pressure=pressure)
     answer = explained("batch", replace(one, resources={**one.resources, CPU: cpu}))
     assert step(answer, 0, "balance") == f"12.5 of 60.0 core-seconds banked, {worth}."
 

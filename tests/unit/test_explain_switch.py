@@ -84,7 +84,7 @@ def hog_in_debt(*, ceiling_cores: float, limit_cores: float) -> TickRecord:
     hog = Tenant("hog", SILVER, {CPU: Entitlement(0.0, ceiling_cores)})
     roster = Roster.of([hog, *(Tenant(name, SILVER, {}) for name in NAMES if name != "hog")])
     limit = column(0, 0, 0, limit_cores, 0)
-    cpu = replace(one.resources[CPU], limit=limit, opportunistic=limit, total=2.0, pressure=0.5)
+    cpu = replace(one.resources[CPU], limit=limit, total=2.0, pressure=0.5)
     return replace(one, roster=roster, resources={**one.resources, CPU: cpu})
 
 

@@ -56,3 +56,15 @@ def test_enough_points_are_no_longer_learning() -> None:
     history[0, 1] = np.nan
     source = fallback_profile(history, step=12, min_points=12).source
     assert source.tolist() == [Source.FALLBACK, Source.LEARNING]
+
+
+def test_a_series_has_the_same_rule_however_many_others_there_are() -> None:
+    """They are worked on some thousand at a time."""
+    history = np.random.default_rng(1).gamma(1.0, 1.0, (24, 9_000))
+    history[:10, ::7] = np.nan
+    whole = fallback_profile(history, step=0)
+    for series in (0, 4_095, 4_096, 8_191, 8_192, 8_999):
+        alone = fallback_profile(history[:, [series]], step=0)
+        np.testing.assert_array_equal(whole.grid[:, [series]], alone.grid)
+        np.testing.assert_array_equal(whole.maximum[..., [series]], alone.maximum)
+        assert (whole.expected[series], whole.source[series]) == (alone.expected, alone.source)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from samples import column
 
-from agent.placement import DemandQuantiles, Placement, placed
+from agent.placement import Bids, DemandQuantiles, Placement, placed
 
 LEVELS = column(0.25, 0.5, 0.75, 1.0)
 
@@ -21,13 +21,8 @@ def on(
     upper: tuple[float, ...] = (10, 10),
 ) -> Placement:
     """Place capacity for two tenants whose demand is uniform up to 4 and up to 8."""
-    return placed(
-        uniform(4, 8),
-        lower=column(*lower),
-        upper=column(*upper),
-        weight=column(*weight),
-        capacity=capacity,
-    )
+    bids = Bids(uniform(4, 8), column(*lower), column(*upper), column(*weight))
+    return placed(bids, capacity=capacity)
 
 
 @pytest.mark.parametrize(
@@ -50,32 +45,22 @@ def test_placement(placement: Placement, limit: tuple[float, ...], need: float) 
 
 def test_full_debt_counts_a_sixteenth() -> None:
     """(1 - a/8) = (1 - b/8) / 16 and a + b = 8: a = 128/17."""
-    placement = placed(
-        uniform(8, 8),
-        lower=column(0, 0),
-        upper=column(8, 8),
-        weight=column(1, 1 / 16),
-        capacity=8.0,
-    )
+    bids = Bids(uniform(8, 8), column(0, 0), column(8, 8), column(1, 1 / 16))
+    placement = placed(bids, capacity=8.0)
     assert placement.limit == pytest.approx([128 / 17, 8 / 17])
 
 
 def test_certain_demand_is_met_before_doubtful_demand() -> None:
     """The same expectation, 3: one is certain, the other is uniform up to 6."""
     grid = np.stack((np.full(4, 3.0), LEVELS * 6), axis=1)
-    placement = placed(
-        DemandQuantiles.of(LEVELS, grid),
-        lower=column(0, 0),
-        upper=column(10, 10),
-        weight=column(1, 1),
-        capacity=5.0,
-    )
+    quantiles = DemandQuantiles.of(LEVELS, grid)
+    placement = placed(Bids(quantiles, column(0, 0), column(10, 10), column(1, 1)), capacity=5.0)
     assert placement.limit == pytest.approx([3, 2])
 
 
 def test_nobody_gets_nothing() -> None:
     nothing = column()
-    placement = placed(uniform(), lower=nothing, upper=nothing, weight=nothing, capacity=5.0)
+    placement = placed(Bids(uniform(), nothing, nothing, nothing), capacity=5.0)
     assert placement.limit.size == 0
 
 

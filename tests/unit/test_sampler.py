@@ -14,7 +14,7 @@ import pytest
 from enforce.columns import COUNTERS, LIMITED_BY, Control
 from enforce.elsewhere import Elsewhere
 from enforce.places import Places
-from enforce.sampler import Sampler
+from enforce.sampler import LIMITS_EVERY, Sampler
 
 CPU = "usage_usec {0}\nuser_usec 1\nsystem_usec 1\nnr_periods 5\nnr_throttled 2\nthrottled_usec 9\n"
 FILES = {
@@ -79,7 +79,7 @@ def test_disks_are_told_apart_and_one_that_is_not_there_is_unknown(
     numbers = {"vda": (254, 0)}
     disks = ("vdb", "vda")
     sampler = Sampler(tmp_path, ["a", "b", "absent"], disks=disks)
-    sampler.number_of = numbers.get
+    sampler.disks.number_of = numbers.get
     sample = sampler.read(5.0)
     numbers["vdb"] = (8, 0)  # comes
     after = sampler.read(6.0)
@@ -104,7 +104,7 @@ def test_limits_of_a_units_disks_are_not_read_since_they_are_systemds(tmp_path: 
     for name in names:
         (tmp_path / name / "io.max").write_text("254:0 rbps=7 wbps=max riops=max wiops=50\n")
     sampler = Sampler(places.root, names, disks=("vda",), places=places)
-    sampler.number_of = {"vda": (254, 0)}.get
+    sampler.disks.number_of = {"vda": (254, 0)}.get
     limits = sampler.read(0.0).disk_limits
     again = sampler.read(1.0)
     sampler.close()
@@ -194,6 +194,21 @@ def test_a_limit_that_anybody_wrote_is_read_with_the_next_sample(
         (tmp_path / names[place] / file).write_text(f"{200 + number}\n")
         assert sampler.read(float(number)).in_force.of(Control(file))[place] == 200 + number
     sampler.close()
+
+
+def test_a_limit_of_whose_change_the_kernel_did_not_tell_is_read_in_its_turn(
+    tmp_path: Path,
+) -> None:
+    names = ["a", "b"]
+    make(tmp_path, *names)
+    with closing(Sampler(tmp_path, names, slow_every=2)) as sampler:
+        sampler.read(0.0)
+        for name in names:
+            (tmp_path / "new").write_text("7\n")
+            (tmp_path / "new").replace(tmp_path / name / "cpu.weight")  # which is no write to it
+        reads = 2 * LIMITS_EVERY
+        found = [sampler.read(float(n)).in_force.cpu_weight.tolist() for n in range(1, reads + 1)]
+    assert found == [[100, 7]] * (reads - 1) + [[7, 7]]
 
 
 def test_files_that_were_opened_anew_are_told(tmp_path: Path) -> None:
@@ -313,7 +328,7 @@ def test_how_long_tenants_wait_is_read_of_those_close_to_a_limit(
     (tmp_path / "a" / "memory.high").write_text("4096\n")
     (tmp_path / "b" / "io.max").write_text("254:0 rbps=300000 wbps=max riops=max wiops=max\n")
     with closing(Sampler(tmp_path, ["a", "b"], disks=("vda",), slow_every=1)) as sampler:
-        sampler.number_of = {"vda": (254, 0)}.get
+        sampler.disks.number_of = {"vda": (254, 0)}.get
         began_us = time.monotonic() * 1e6
         sample = sampler.read(1.0)
     np.testing.assert_array_equal(sample.memory_stalled_us, [9, np.nan])

@@ -1,10 +1,12 @@
 """agent.tokens: one tenant's account, booked by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from samples import NAN, column
 
-from agent.tokens import Ledger, credit_of, settled
+from agent.tokens import Ledger, credit_of, priority, settled
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,10 @@ def test_newcomers_open_at_zero() -> None:
     )
     assert ledger.balance.tolist() == [0, 1]
     assert ledger.expired.tolist() == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("credit", "factor"), [(1, 2), (0.5, math.sqrt(2)), (0, 1), (-0.5, 0.5), (-1, 0.25)]
+)
+def test_balance_buys_priority(credit: float, factor: float) -> None:
+    assert priority(column(credit)) == pytest.approx([factor])
