@@ -26,7 +26,7 @@ from enforce.links.probing import probe_links
 from enforce.neighbours import Standing, standing
 from enforce.places import Places, unit_of
 from enforce.systemd import weight_under
-from enforce.units import persistent_settings
+from enforce.unit_values import persistent_settings
 
 _SEVERITIES = ("ok", "degraded", "missing")
 _MOST_NAMED = 5
@@ -139,22 +139,23 @@ def _owners(config: Config | None) -> list[Finding]:
     return [
         Finding("owner", "ok", meaning, ""),
         *(
-            _owner(name, places.path(at), elsewhere[name].text, places.problems.get(at, ""))
+            _owner(name, places, at, elsewhere[name].text, has_disks=bool(config.disks))
             for at, name in enumerate(names)
             if name in elsewhere
         ),
     ]
 
 
-def _owner(name: str, path: Path | None, said: str, problem: str) -> Finding:
+def _owner(name: str, places: Places, at: int, said: str, *, has_disks: bool) -> Finding:
     """Say who owns one tenant's cgroup that is elsewhere, and what that takes from it."""
+    path, problem = places.path(at), places.problems.get(at, "")
     if path is None:
         remedy = f"start it, or correct {name}.toml"
         return Finding(f"owner of {name}", "degraded", problem or f"{said} is not there", remedy)
     unit = unit_of(path)
     how = f"systemd's unit {unit}, asked over D-Bus" if unit else "written directly"
     meaning = f"{path}: {how}; its cpu.weight is left alone, and no burst is set"
-    persistent = [] if unit is None else persistent_settings(unit)
+    persistent = [] if unit is None else persistent_settings(unit, has_disks=has_disks)
     if persistent:
         remedy = f"systemctl revert {unit}, or set these in the unit's own file"
         return Finding(

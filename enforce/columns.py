@@ -69,6 +69,9 @@ class DiskControl:
         return self.value
 
 
+UnitControl = Control | DiskControl  # what systemd is asked to set of its units
+
+
 @dataclass(frozen=True, slots=True)
 class DiskWeight:
     """The tenants' weight on one disk, 1 to 10,000, where the kernel divides it by weight."""

@@ -36,7 +36,7 @@ from enforce.disks import (
 from enforce.floor import swap_room_bytes
 from enforce.links.reader import UplinkReader
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
-from enforce.places import Places, unit_of
+from enforce.places import Places
 from enforce.sources import (
     COLUMN,
     DISK_COLUMNS,
@@ -45,7 +45,6 @@ from enforce.sources import (
     LIMITS,
     ON_SIGNAL,
     ONCE_WRITTEN,
-    SYSTEMDS,
     WATCHED,
     disk_sources,
 )
@@ -379,7 +378,7 @@ class Sampler:
             self._writes.watch(position, cgroup.descriptor)
         self._missing.discard(position)
         self._cgroups[position] = cgroup
-        for files in (*self._readable(position), *self._polled):
+        for files in (*self._each, *self._polled):
             files.open(position, cgroup.descriptor)
 
     def _close_files(self, position: int) -> None:
@@ -414,15 +413,9 @@ class Sampler:
         for position in self._places.elsewhere:
             if self._cgroup_id[position] == 0:
                 continue
-            missing = [f.name for f in self._readable(position) if position not in f]
+            missing = [f.name for f in self._each if position not in f]
             if any(Path(f"{self._paths[position]}/{name}").exists() for name in missing):
                 self._forget(position)
-
-    def _readable(self, position: int) -> list[KeptFiles]:
-        """Return what is read each tick: of a unit no limits of disks, which are systemd's."""
-        path = self._paths[position]
-        is_unit = path is not None and unit_of(Path(path)) is not None
-        return [files for files in self._each if not (is_unit and files.name in SYSTEMDS)]
 
     def _notice_disks(self) -> None:
         """Go by other numbers when a disk has come, or is gone: its limits are gone with it."""

@@ -222,6 +222,31 @@ def test_what_systemd_writes_late_over_a_raise_is_raised_again(
     wait_until(lambda: cgroup.memory_high == 80 * MIB)
 
 
+def test_what_systemd_writes_of_memory_high_before_it_is_told_is_nobody_elses_change(
+    systemd: Systemd, values: ValueWriter, cgroup: TenantCgroup
+) -> None:
+    """Asked for anything it may write all that it knows of the unit, and it knows no limit yet."""
+    systemd.may_answer.clear()
+    values.write(cgroup, Control.CPU_MAX, "cpu.max", 0.5)
+    assert systemd.asked.get(timeout=WAIT_S) == UNIT
+    values.write(cgroup, Control.MEMORY_HIGH, "memory.high", 40.0 * MIB)
+    values.written_beside()
+    systemd.before = lambda asked: (
+        None if "MemoryHigh" in asked else setattr(cgroup, "memory_high", math.inf)
+    )
+    systemd.may_answer.set()
+    wait_until(lambda: cgroup.cpu_max == 0.5)
+    assert cgroup.memory_high == math.inf
+    found = values.written_beside()[Control.MEMORY_HIGH][cgroup.path]
+    assert math.inf in found
+    values.write(cgroup, Control.MEMORY_HIGH, "memory.high", 40.0 * MIB)
+    wait_until(lambda: (UNIT, {"MemoryHigh": 40 * MIB}) in systemd.calls)
+    values.written_beside()
+    values.write(cgroup, Control.CPU_MAX, "cpu.max", 0.4)
+    wait_until(lambda: cgroup.cpu_max == 0.4)
+    assert math.inf not in values.written_beside()[Control.MEMORY_HIGH][cgroup.path]
+
+
 def test_a_release_asks_once_for_all_files_and_takes_its_weight_back(
     systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup, tmp_path: Path
 ) -> None:
