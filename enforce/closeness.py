@@ -1,4 +1,4 @@
-"""Who may be held at a limit of a disk: of these alone it is read how long they wait.  Pure."""
+"""Who may be waiting, for a disk or a CPU: of these alone it is read how long they do.  Pure."""
 
 import numpy as np
 
@@ -25,3 +25,10 @@ def close_to_limits(
     if len(close) <= most:
         return close
     return np.roll(close, -turn * most)[:most]
+
+
+def in_pairs(positions: Ints, *, most: int, tick: int) -> Ints:
+    """Return at most `most` of these, the same for two ticks in a row, then the next of them."""
+    if len(positions) <= most:
+        return positions
+    return np.roll(positions, -(tick // 2) * most % len(positions))[:most]

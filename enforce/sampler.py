@@ -49,6 +49,7 @@ from enforce.sources import (
     disk_sources,
 )
 from enforce.vitals import read_vitals
+from enforce.waiting import CpuWaits
 from enforce.writes import WriteWatch
 
 _VISITED_AT_ONCE = 16
@@ -61,6 +62,8 @@ _STUCK_BYTES = COLUMN["memory_unreclaimable_bytes"]
 _SENT, _RECEIVED = COLUMN["net_out_bytes"], COLUMN["net_in_bytes"]
 _USED_US, _POPULATED = COLUMN["cpu_usage_us"], COLUMN["populated"]
 _MEMORY_STALL = [COLUMN["memory_stalled_us"], COLUMN["memory_stalled_at_us"]]
+_CPU_STALL = [COLUMN["cpu_stalled_us"], COLUMN["cpu_stalled_at_us"]]
+_CPU_WAIT = COLUMN["cpu_waited_us"]
 _IO_STALL = [COLUMN["io_stalled_us"], COLUMN["io_stalled_at_us"]]
 # Who holds this part of its memory.high may be held up by it within the tick.
 _CLOSE_TO_HIGH = 0.95
@@ -128,7 +131,7 @@ class Sampler:
         self._lasting = np.full((n_columns, len(names)), np.nan)
         self._disks_before = np.full((len(disks), DISK_COLUMNS, len(names)), np.nan)
         self._disks_read_s = np.nan
-        self._has_pressure = _PRESSURE.exists()
+        self._cpu_waits = CpuWaits(len(names)) if _PRESSURE.exists() else None
         self._used_before_us = np.full(len(names), np.nan)  # at the last turn
         self._controllers = self._controllers_of_children()
         wanted = _OTHER_FILES + len(names) * FILES_PER_TENANT
@@ -173,7 +176,9 @@ class Sampler:
         self._read_in_turn(turn, values)
         close = self._close_to_high(values)
         self._read_unreclaimable(turn | set(close))
-        if self._has_pressure:
+        if self._cpu_waits is not None:
+            waiting = self._cpu_waits.who(values[_USED_US], taken_at_s)
+            self._read_stalls("cpu.pressure", b"full", _CPU_STALL, waiting, values, _CPU_WAIT)
             self._read_stalls("memory.pressure", b"full", _MEMORY_STALL, close, values)
             held = self._close_to_disk_limits(values, taken_at_s)
             self._read_stalls("io.pressure", b"some", _IO_STALL, held, values)
@@ -298,10 +303,22 @@ class Sampler:
         return [int(position) for position in close]
 
     def _read_stalls(
-        self, file: str, line: bytes, columns: list[int], positions: list[int], values: Floats
+        self,
+        file: str,
+        line: bytes,
+        columns: list[int],
+        positions: list[int],
+        values: Floats,
+        some: int | None = None,
     ) -> None:
-        """Read how long these tenants have waited by now, and when that is."""
-        values[columns[0], positions] = stalled_us(self._rows_below(positions, file, 256), line)
+        """Read how long these tenants have waited by now, and when that is.
+
+        How long any task of theirs did goes into the column `some`.
+        """
+        rows = self._rows_below(positions, file, 256)
+        values[columns[0], positions] = stalled_us(rows, line)
+        if some is not None:
+            values[some, positions] = stalled_us(rows, b"some")
         values[columns[1], positions] = time.monotonic() * 1e6
 
     def _read_unreclaimable(self, wanted: set[int]) -> None:
