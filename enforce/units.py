@@ -67,7 +67,8 @@ class UnitWriter:
         self._offers: dict[Path, _Offers] = {}
         self._written: _Written = {}
         self._last: dict[tuple[Path, UnitControl], float] = {}  # written here last
-        self._known: dict[Path, float] = {}  # memory.high, as systemd has it in its books
+        # memory.high of a cgroup, by its id, as systemd has it in its books.
+        self._known: dict[Path, tuple[int, float]] = {}
         self._problems: dict[tuple[Path, UnitControl], tuple[str, float]] = {}
         self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -92,13 +93,17 @@ class UnitWriter:
             until_s = time.monotonic() + _LIFETIME_S
             self._put_in_line(cgroup, control, _Offer(cgroup.cgroup_id, value, found, until_s))
 
-    def will_tell(self, path: Path, found: float) -> None:
+    def will_tell(self, cgroup: TenantCgroup) -> None:
         """Remember what memory.high held before its first write here, as systemd still has it.
 
-        Until it is told it writes that anew, with whatever it is asked for of the unit.
+        Until it is told it writes that anew, with whatever it is asked for of the unit.  A scope
+        that is started again under its name is another one, of which it was told nothing.
         """
+        found = cgroup.cgroup_id, cgroup.memory_high
         with self._changed:
-            self._known.setdefault(path, found)
+            if self._known.get(cgroup.path, found)[0] != found[0]:
+                del self._known[cgroup.path]
+            self._known.setdefault(cgroup.path, found)
 
     def tell(self, cgroup: TenantCgroup, control: Control, value: float) -> None:
         """Ask for what was just written to a file, so that systemd writes nothing else there."""
@@ -189,7 +194,7 @@ class UnitWriter:
             self._note(cgroup.path, values)  # once more: ticks may have asked meanwhile
         with self._changed:
             if Control.MEMORY_HIGH in values:
-                self._known[cgroup.path] = values[Control.MEMORY_HIGH]
+                self._known[cgroup.path] = cgroup.cgroup_id, values[Control.MEMORY_HIGH]
         problems = {}
         for control, value in values.items():
             took = f"{cgroup.path.name}: systemd took {property_name(control)}, but"
@@ -209,7 +214,7 @@ class UnitWriter:
                 self._last[path, control] = kept
             if path in self._known:
                 high = self._written.setdefault(Control.MEMORY_HIGH, {})
-                high.setdefault(path, set()).add(self._known[path])
+                high.setdefault(path, set()).add(self._known[path][1])
 
     def _run(self) -> None:
         while self._has_offers():

@@ -170,7 +170,7 @@ class ValueWriter:
         """Write memory.high, maybe in a worker's thread; of a unit systemd is told, by another."""
         is_units = unit_of(cgroup.path) is not None
         if is_units:
-            self.units.will_tell(cgroup.path, cgroup.memory_high)
+            self.units.will_tell(cgroup)
         kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
         if is_units:
             self.units.tell(cgroup, Control.MEMORY_HIGH, kept)
