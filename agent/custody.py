@@ -19,6 +19,7 @@ from enforce.columns import (
     HostSample,
     Outcomes,
     Result,
+    UnitControl,
 )
 
 # Two readings of one text are the same number; a value of another text differs by far more.
@@ -27,7 +28,7 @@ _PUT_BACK_MOST = 3  # times, of which one is forgotten in each of these periods
 _FORGOTTEN_AFTER_S = 200.0
 
 
-Beside = Mapping[Control, Mapping[int, Collection[float]]]  # values by position
+Beside = Mapping[UnitControl, Mapping[int, Collection[float]]]  # values by position
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ class Custody:
         fresh = Custody.none(len(positions), devices)
         left: dict[AnyControl, Floats] = {c: self.left[c].copy() for c in Control}
         for control, written in self.beside.items():
-            left[control][list(written)] = np.nan
+            if isinstance(control, Control):
+                left[control][list(written)] = np.nan
         ids = carried_over(self.cgroup_id.astype(np.float64), positions, 0.0)
         kept = [control for control in fresh.left if control in self.left]
         carried = {c: carried_over(left[c], positions) for c in left}
@@ -93,7 +95,7 @@ class Custody:
             if not isinstance(control, ClassControl):  # which outlives its tenant's cgroup
                 is_known &= is_same & (not is_anew(control, sample))
             found[control] = is_known & ~_is_equal(left, now)
-            if not isinstance(control, Control):
+            if isinstance(control, ClassControl | DiskWeight):
                 continue
             for position in {*self.beside.get(control, ()), *beside.get(control, ())}:
                 ours = (*_at(self.beside, control, position), *_at(beside, control, position))
@@ -164,7 +166,7 @@ def is_anew(control: AnyControl, sample: HostSample) -> bool:
     return isinstance(control, DiskControl | DiskWeight) and control.disk in sample.disks.anew
 
 
-def _at(beside: Beside, control: Control, position: int) -> Collection[float]:
+def _at(beside: Beside, control: UnitControl, position: int) -> Collection[float]:
     return beside.get(control, {}).get(position, ())
 
 

@@ -21,12 +21,13 @@ from agent.units import approximate_bytes
 from enforce.ancestors import protected_less, weakest
 from enforce.capability import Capability, probe
 from enforce.disk_probing import probe_disks
+from enforce.foreign import made_by_others, maker
 from enforce.kernel_settings import probe_settings
 from enforce.links.probing import probe_links
 from enforce.neighbours import Standing, standing
-from enforce.places import Places, unit_of
+from enforce.places import MOUNT, Places, unit_of
 from enforce.systemd import weight_under
-from enforce.units import persistent_settings
+from enforce.unit_values import persistent_settings
 
 _SEVERITIES = ("ok", "degraded", "missing")
 _MOST_NAMED = 5
@@ -41,6 +42,7 @@ def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Fi
         configuration,
         *_unenforceable(config),
         *_owners(config),
+        *_of_others(config),
         *([] if beside is None else [_weighed(beside, config)]),
         _agent(socket_path),
         *_tenants(socket_path, root),
@@ -139,22 +141,45 @@ def _owners(config: Config | None) -> list[Finding]:
     return [
         Finding("owner", "ok", meaning, ""),
         *(
-            _owner(name, places.path(at), elsewhere[name].text, places.problems.get(at, ""))
+            _owner(name, places, at, elsewhere[name].text, has_disks=bool(config.disks))
             for at, name in enumerate(names)
             if name in elsewhere
         ),
     ]
 
 
-def _owner(name: str, path: Path | None, said: str, problem: str) -> Finding:
+def _of_others(config: Config | None) -> list[Finding]:
+    """Name containers and virtual machines that are no tenant's: nothing of theirs is taken."""
+    if config is None:
+        return []
+    names = tuple(tenant.name for tenant in config.tenants)
+    places = Places(config.host.cgroup_root, names, elsewhere_of(config.tenants))
+    taken = [path for at in places.elsewhere if (path := places.path(at)) is not None]
+    others = [
+        path
+        for path in made_by_others()
+        if not any(path == one or path in one.parents or one in path.parents for one in taken)
+    ]
+    if not others:
+        return []
+    named = [f"{path.relative_to(MOUNT)} ({maker(path)})" for path in others[:_MOST_NAMED]]
+    further = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+    meaning = f"{len(others)} left alone, since they are no tenants: {', '.join(named)}{further}"
+    remedy = f"to limit one: cgroup = '{others[0].relative_to(MOUNT)}' in a tenant's file"
+    return [Finding("containers and virtual machines", "ok", meaning, remedy)]
+
+
+def _owner(name: str, places: Places, at: int, said: str, *, has_disks: bool) -> Finding:
     """Say who owns one tenant's cgroup that is elsewhere, and what that takes from it."""
+    path, problem = places.path(at), places.problems.get(at, "")
     if path is None:
         remedy = f"start it, or correct {name}.toml"
         return Finding(f"owner of {name}", "degraded", problem or f"{said} is not there", remedy)
     unit = unit_of(path)
     how = f"systemd's unit {unit}, asked over D-Bus" if unit else "written directly"
-    meaning = f"{path}: {how}; its cpu.weight is left alone, and no burst is set"
-    persistent = [] if unit is None else persistent_settings(unit)
+    whose = ", ".join(filter(None, (maker(path), how)))
+    meaning = f"{path}: {whose}; its cpu.weight is left alone, and no burst is set"
+    persistent = [] if unit is None else persistent_settings(unit, has_disks=has_disks)
     if persistent:
         remedy = f"systemctl revert {unit}, or set these in the unit's own file"
         return Finding(

@@ -279,7 +279,7 @@ def cgroup_path() -> Kind:
         parts = path.split("/")
         if not path.isprintable() or not {"", ".", ".."}.isdisjoint(parts):
             raise ValueError("no path")
-        if _is_nobodys(parts[0]) or _is_nobodys(parts[-1]):
+        if _is_nobodys(parts[0]) or _is_nobodys(parts[-1]) or "*" in parts[0]:
             raise ValueError("no tenant's")
         return path
 

@@ -15,6 +15,7 @@ from agent.options import config_options, fault_lines, tenants_dir_of
 from agent.quoting import meant
 
 _GROUPS = ("critical", "normal", "background")  # those of enforce.membership, which is heavy
+TENANTS_SERVICE = "tidegate-tenants.service"  # whose cgroup tenants' are in
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126  # as of env(1)
 _CODES = (
     EXIT_CODES
@@ -93,19 +94,31 @@ def attach(
     for pid in dict.fromkeys(pids):
         try:
             if isinstance(home, str):
-                _move_to_slice(home, tenant, pid)
+                before = _move_to_slice(home, tenant, pid)
             else:
-                attach_process(home, pid, group)
+                before = attach_process(home, pid, group)
+            _tell_of_service(pid, before)
         except MembershipError as error:
             failed += [str(error), error.hint]
     if failed:
         fail(failed)
 
 
-def _move_to_slice(slice_name: str, tenant: str, pid: int) -> None:
+def _tell_of_service(pid: int, before: str) -> None:
+    """Say what it means that a process was one of a service's, by the cgroup that it was in."""
+    *_, service = ["", *(part for part in before.split("/") if part.endswith(".service"))]
+    if service and service != TENANTS_SERVICE:
+        click.echo(
+            f"process {pid} was in {service}: what systemd limits, counts and ends there, it is no "
+            "more (docs/services.md tells how a service is started in its tenant)",
+            err=True,
+        )
+
+
+def _move_to_slice(slice_name: str, tenant: str, pid: int) -> str:
     from enforce.scopes import move_to_slice  # D-Bus, which only few tenants need
 
-    move_to_slice(slice_name, tenant, pid)
+    return move_to_slice(slice_name, tenant, pid)
 
 
 def _home(tenant: str, config: Path, tenants_dir: Path | None, group: str | None) -> Path | str:
@@ -113,7 +126,11 @@ def _home(tenant: str, config: Path, tenants_dir: Path | None, group: str | None
     from agent.config import NAME, ConfigError, load_host
 
     folder = tenants_dir_of(config, tenants_dir)
-    if not (NAME.fullmatch(tenant) and (folder / f"{tenant}.toml").is_file()):
+    try:
+        is_known = NAME.fullmatch(tenant) and (folder / f"{tenant}.toml").is_file()
+    except OSError as error:
+        fail([f"{folder}: {error.strerror}", "run this as root (sudo)"])
+    if not is_known:
         known = sorted(path.stem for path in folder.glob("*.toml"))
         hint = meant(tenant, known) or f"each has a file in {folder}"
         fail([f"there is no tenant {tenant!r}", hint])

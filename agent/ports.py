@@ -11,7 +11,7 @@ from agent.custody import Beside
 from agent.forecaster import State
 from agent.pins import Pin, Pins
 from agent.tenant import Floats, Ints, Resource, Roster
-from enforce.columns import AnyControl, Changes, HostSample, Outcomes
+from enforce.columns import AnyControl, Changes, HostSample, Outcomes, UnitControl
 from forecast.profile import Profile
 
 
@@ -26,7 +26,7 @@ class Applying(Protocol):
     """Carries changes out and says what became of each."""
 
     def apply(self, changes: Changes) -> Outcomes: ...  # noqa: D102
-    def open_up(self, tenant: int) -> None: ...  # noqa: D102
+    def open_up(self, tenant: int, control: UnitControl) -> None: ...  # noqa: D102
     def written_beside(self) -> Beside: ...  # noqa: D102
     def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102

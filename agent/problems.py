@@ -14,8 +14,8 @@ from enforce.columns import DiskControl, HostSample, Outcomes, Result
 # A guarantee that is short by less is not worth an alarm.
 _COARSE_FRACTION = 0.02
 _WHY_NO_DISK = (
-    ": the disk is not there, has a second name here, the io controller is off, or the tenant is a "
-    "unit of systemd's"
+    ": the disk is not there, has a second name here, the io controller is off, or it is stacked "
+    "on one disk and the tenant is a unit of systemd's, which would limit that (docs/disks.md)"
 )
 
 

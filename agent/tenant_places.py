@@ -14,8 +14,9 @@ from agent.record import TickRecord
 from agent.settings import Config
 from agent.tenant import Bools, Floats, Kind, Resource, Roster
 from enforce.ancestors import Lows, caps, protected_less
+from enforce.columns import Control, DiskControl, UnitControl
 from enforce.places import Places, unit_of
-from enforce.units import persistent_settings
+from enforce.unit_values import persistent_settings
 
 TICKS_BETWEEN = 10
 _MOST_NAMED = 3
@@ -25,7 +26,7 @@ class TenantPlaces:
     """The places of one roster's tenants."""
 
     def __init__(self, config: Config, roster: Roster) -> None:
-        self._roster = roster
+        self._roster, self._disks = roster, config.disks
         self._is_limited = ~(roster.is_observed_only | config.host.is_observing)
         elsewhere = elsewhere_of(config.tenants)
         self.places = Places(config.host.cgroup_root, roster.names, elsewhere)
@@ -54,10 +55,12 @@ class TenantPlaces:
     def open_up(self, record: TickRecord, applier: Applying) -> None:
         """Have units of systemd's get the files of their limits, where they have none."""
         roster, sample = record.roster, record.sample
-        is_closed = np.isnan(sample.in_force.cpu_max_cores) & (sample.cgroup_id != 0)
-        is_closed &= roster.is_elsewhere
-        for position in np.flatnonzero(is_closed & ~roster.is_observed_only).tolist():
-            applier.open_up(position)
+        may_be = roster.is_elsewhere & ~roster.is_observed_only & (sample.cgroup_id != 0)
+        disks: list[UnitControl] = [DiskControl(name, "rbps") for name in self._disks]
+        for control in (Control.CPU_MAX, *disks):
+            is_closed = may_be & np.isnan(sample.limit(control))
+            for position in np.flatnonzero(is_closed).tolist():
+                applier.open_up(position, control)
 
     def _problems(self, cores: Floats, most_bytes: Floats) -> Iterator[str]:
         names, terms = self._roster.names, self._roster.terms
@@ -67,7 +70,7 @@ class TenantPlaces:
                 why = self.places.problems.get(position, "there is no such cgroup now")
                 yield f"{names[position]}: {why}"
             elif unit := unit_of(path):
-                for setting in persistent_settings(unit):
+                for setting in persistent_settings(unit, has_disks=bool(self._disks)):
                     yield f"{names[position]}: {setting} outranks what is set, at daemon-reload"
         for resource, cap in ((Resource.CPU, cores), (Resource.MEMORY, most_bytes)):
             yield from self._short(terms[resource].floor > cap, resource.kind, cap)

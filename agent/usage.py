@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from agent.tenant import Bools, Floats, Ints, Kind, Resource, carried_over
-from enforce.columns import COUNTERS, DiskColumns, HostSample, Limits, NetColumns
+from enforce.columns import COUNTERS, DiskColumns, HostSample, Limits, NetColumns, Vitals
 
 _US_PER_S = 1e6
 _RATED = (
@@ -34,6 +34,8 @@ class Usage:
     memory_bytes: Floats
     memory_high_events: Floats  # count in the interval
     memory_unreclaimable_bytes: Floats
+    cpu_waited_fraction: Floats  # of the time some task waited for a CPU; NaN is not known
+    cpu_stalled_fraction: Floats  # of a CPU's time all did that could have run there
     memory_stalled_fraction: Floats  # of the time all tasks stood still for memory
     io_stalled_fraction: Floats  # of the time some task waited for a disk; NaN is not known
     io_read_bytes_per_s: Floats  # of all devices together
@@ -47,6 +49,7 @@ class Usage:
     network: NetColumns = field(default_factory=NetColumns)  # of counters rates, per second
     # Between two readings of the network: 0 where there was none since; NaN is as all else.
     network_elapsed_s: float = float("nan")
+    host_idle_fraction: float = float("nan")  # of all CPUs' time
 
     def elapsed_of(self, resource: Resource) -> float:
         """Return how many seconds what was used of a resource is of, at least 0."""
@@ -142,9 +145,10 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
         over_s = net_s if name.startswith("net_") else elapsed_s
         return risen(getattr(earlier, name), getattr(later, name), over_s)
 
-    def stalled(what: str) -> Floats:
+    def stalled(what: str, at: str = "") -> Floats:
         waited = gained(getattr(earlier, f"{what}_us"), getattr(later, f"{what}_us"))
-        passed = gained(getattr(earlier, f"{what}_at_us"), getattr(later, f"{what}_at_us"))
+        name = f"{at or what}_at_us"
+        passed = gained(getattr(earlier, name), getattr(later, name))
         unknown = np.full_like(waited, np.nan)
         return np.divide(waited, passed, out=unknown, where=passed > 0)
 
@@ -161,13 +165,25 @@ def usage_between(earlier: HostSample, later: HostSample) -> Usage:
         memory_bytes=later.memory_current_bytes,
         memory_high_events=gained(earlier.memory_high_events, later.memory_high_events),
         memory_unreclaimable_bytes=later.memory_unreclaimable_bytes,
+        cpu_waited_fraction=stalled("cpu_waited", "cpu_stalled"),
+        cpu_stalled_fraction=stalled("cpu_stalled"),
         memory_stalled_fraction=stalled("memory_stalled"),
         io_stalled_fraction=stalled("io_stalled"),
         network=_net_rates(earlier.network, later.network, lambda a, b: risen(a, b, net_s)),
         network_elapsed_s=network_s,
+        host_idle_fraction=_idle_fraction(earlier.vitals, later.vitals),
         disks_per_s=_disk_rates(earlier.disks, later.disks, risen),
         **{f"{name}_per_s": rate(name) for name in _RATED},
     )
+
+
+def _idle_fraction(earlier: Vitals, later: Vitals) -> float:
+    """Return the part of the CPUs' time in which nothing ran; NaN where counters went back."""
+    passed_s, idle_s = (
+        later.cpu_passed_s - earlier.cpu_passed_s,
+        later.cpu_idle_s - earlier.cpu_idle_s,
+    )
+    return idle_s / passed_s if passed_s > 0 and idle_s >= 0 else math.nan
 
 
 def _disk_rates(

@@ -26,6 +26,7 @@ from enforce.columns import (
     DiskControl,
     Outcomes,
     Result,
+    UnitControl,
 )
 from enforce.disks import disk_number, weight_file
 from enforce.limits import is_kept
@@ -43,7 +44,7 @@ _BATCH = 64
 
 _LATER = Outcome(Result.HELD_BACK, why=WRITTEN_BY_OTHERS)
 _MADE_ANEW = Outcome(Result.GONE, why="the cgroup that was sampled is gone: one made since is new")
-_OF_UNITS = (Control.CPU_MAX, Control.CPU_WEIGHT, Control.MEMORY_HIGH, Control.MEMORY_LOW)
+_SET_OF_UNITS = (Control.CPU_MAX, Control.CPU_WEIGHT, Control.MEMORY_HIGH, Control.MEMORY_LOW)
 # It would write its own over ours whenever it sets the unit up anew.
 _SYSTEMDS = Outcome(
     Result.REFUSED, why="configured but not enforceable: this file of a unit is systemd's"
@@ -131,7 +132,7 @@ class Applier:
             return self._uplinks.apply(changes)
         return Outcomes.refused(changes, f"{control}: no uplink is set up")
 
-    def written_beside(self) -> dict[Control, dict[int, set[float]]]:
+    def written_beside(self) -> dict[UnitControl, dict[int, set[float]]]:
         """Return what was written beside the ticks since this was last asked, by position."""
         self._own.clear()
         self._waited, self._waiting = self._waiting, set()
@@ -248,7 +249,7 @@ class Applier:
     ) -> TenantCgroup | Outcome:
         """Open a tenant's cgroup, unless `control` is nothing that is written there."""
         cgroup = self._opened(stack, tenant)
-        if isinstance(cgroup, Outcome) or control in _OF_UNITS:
+        if isinstance(cgroup, Outcome) or _is_set_of_units(control):
             return cgroup
         return _SYSTEMDS if unit_of(cgroup.path) else cgroup
 
@@ -283,13 +284,13 @@ class Applier:
     def _original(self, cgroup: TenantCgroup, file: str) -> Original:
         return _original(cgroup, self._places.key(cgroup.path), file)
 
-    def open_up(self, tenant: int) -> None:
-        """Have systemd give a unit the files of its limits: without need it hands down no cpu."""
+    def open_up(self, tenant: int, control: UnitControl) -> None:
+        """Have systemd give a unit the file of a limit: it hands controllers down where needed."""
         path = self._places.path(tenant)
         if path is None or not unit_of(path):
             return
         with suppress(CgroupGoneError, LimitRejectedError), TenantCgroup(path) as cgroup:
-            self._values.open_up(cgroup)
+            self._values.open_up(cgroup, control)
 
     def _record_burst(self, cgroup: TenantCgroup) -> None:
         """Put cpu.max.burst on disk as it is now, where it is not yet.
@@ -305,6 +306,11 @@ class Applier:
             self._originals.record([self._original(cgroup, BURST)])
         except OSError as error:
             raise LimitRejectedError(f"{BURST}: cannot be recorded ({error})") from error
+
+
+def _is_set_of_units(control: AnyControl) -> bool:
+    """Say whether systemd is asked to set it of its units; weights compare siblings of theirs."""
+    return control in _SET_OF_UNITS or isinstance(control, DiskControl)
 
 
 def _original(cgroup: TenantCgroup, name: str, file: str) -> Original:

@@ -3,23 +3,15 @@
 What may be asked of it, and when, is none of its business: see `enforce.units`.
 """
 
-import math
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from enforce.columns import Control
+from enforce.columns import UnitControl
+from enforce.unit_values import properties
 
-PROPERTY = {
-    Control.CPU_MAX: "CPUQuotaPerSecUSec",
-    Control.CPU_WEIGHT: "CPUWeight",
-    Control.MEMORY_HIGH: "MemoryHigh",
-    Control.MEMORY_LOW: "MemoryLow",
-}
-_US_PER_S = 1_000_000
-_INFINITY = (1 << 64) - 1  # also a weight that is not set
 # At most so many calls a second: each costs PID 1 some milliseconds.
 _BETWEEN_CALLS_S = 0.1
 _CALL_LIMIT_S = 3.0
@@ -44,11 +36,12 @@ class Bus:
         self._connection: Any = None
         self._next_s = self._down_until_s = 0.0
 
-    def set(self, unit: str, values: Mapping[Control, float]) -> None:
+    def set(self, unit: str, values: Mapping[UnitControl, float]) -> None:
         """Have systemd set these of a unit until the next boot; waits its turn.
 
         Raises:
             BusError: It cannot be asked, it does not answer in time, or it refuses.
+            LimitRejectedError: It has no way to limit one of the disks.
 
         """
         self.rest()
@@ -69,12 +62,12 @@ class Bus:
         with self._lock:
             self._drop()
 
-    def _called(self, unit: str, values: Mapping[Control, float]) -> None:
-        properties = [(PROPERTY[c], ("t", _amount(c, value))) for c, value in values.items()]
+    def _called(self, unit: str, values: Mapping[UnitControl, float]) -> None:
+        wanted = properties(values)
         try:
             if self._connection is None:
                 self._connection = _opened()
-            _call(self._connection, "SetUnitProperties", "sba(sv)", (unit, True, properties))
+            _call(self._connection, "SetUnitProperties", "sba(sv)", (unit, True, wanted))
         except RefusedError as error:
             raise RefusedError(f"{unit}: {error}") from error
         except BusError as error:
@@ -132,9 +125,3 @@ def _call(connection: Any, method: str, signature: str, body: tuple[Any, ...]) -
 
 def _unasked(error: Exception) -> BusError:
     return BusError(f"systemd cannot be asked over D-Bus: {str(error) or type(error).__name__}")
-
-
-def _amount(control: Control, value: float) -> int:
-    if math.isinf(value):
-        return _INFINITY
-    return round(value * _US_PER_S) if control is Control.CPU_MAX else int(value)

@@ -1,6 +1,7 @@
-"""Who may be held at a limit within the tick: of these alone more is read each tick.  Pure.
+"""Who may be held up, by a limit or behind others: of these alone more is read each tick.  Pure.
 
-Of a disk's limits it is how long they wait, of memory.high also what cannot be reclaimed.
+Of a disk's limits and of CPUs it is how long they wait, of memory.high also what cannot be
+reclaimed.
 """
 
 import numpy as np
@@ -60,3 +61,10 @@ def close_to_limits(
     if len(close) <= most:
         return close
     return np.roll(close, -turn * most)[:most]
+
+
+def in_pairs(positions: Ints, *, most: int, tick: int) -> Ints:
+    """Return at most `most` of these, the same for two ticks in a row, then the next of them."""
+    if len(positions) <= most:
+        return positions
+    return np.roll(positions, -(tick // 2) * most % len(positions))[:most]

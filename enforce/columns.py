@@ -69,6 +69,9 @@ class DiskControl:
         return self.value
 
 
+UnitControl = Control | DiskControl  # what systemd is asked to set of its units
+
+
 @dataclass(frozen=True, slots=True)
 class DiskWeight:
     """The tenants' weight on one disk, 1 to 10,000, where the kernel divides it by weight."""
@@ -252,6 +255,9 @@ class Vitals:
     cpu_some_pct: float = float("nan")
     memory_full_pct: float = float("nan")
     io_full_pct: float = float("nan")
+    # Counters, summed over CPUs: the time that passed, and that of it in which nothing ran.
+    cpu_passed_s: float = float("nan")
+    cpu_idle_s: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +271,9 @@ class HostSample:
     does `populated`: 1 where there is a process, 0 where there is none.
     `memory_stalled_us` is how long all tasks of a tenant stood still for memory, `io_stalled_us`
     how long some waited for a disk, `_at_us` when that was read (CLOCK_MONOTONIC): of who is close
-    to a limit, where the kernel has pressure stall information.
+    to a limit, where the kernel has pressure stall information.  So are `cpu_waited_us`, how long
+    some task waited for a CPU, and `cpu_stalled_us`, how long on the average of its CPUs all did
+    that could have run: of who uses CPU while the host is short of it.
     The `io_` columns of bytes and operations are sums over all devices, the `net_` columns over
     the uplinks that are divided; nothing counts requests yet.
     """
@@ -281,6 +289,9 @@ class HostSample:
     memory_oom_kills: Floats
     memory_unreclaimable_bytes: Floats
     populated: Floats
+    cpu_waited_us: Floats
+    cpu_stalled_us: Floats
+    cpu_stalled_at_us: Floats
     memory_stalled_us: Floats
     memory_stalled_at_us: Floats
     io_stalled_us: Floats

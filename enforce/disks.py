@@ -72,6 +72,20 @@ def _has_cost(level: Path, number: str) -> bool:
     return False
 
 
+def kernel_name(disk: Disk, devices: Path = _DEVICES) -> str:
+    """Return what the kernel calls a disk, as in /sys/block."""
+    return (devices / f"{disk[0]}:{disk[1]}").resolve().name
+
+
+def disk_below(disk: Disk, block: Path = _BLOCK, devices: Path = _DEVICES) -> str | None:
+    """Return the one disk that all of a stacked one is on; None of others."""
+    below = {disk_number(name, block) for name in lower_disks(kernel_name(disk, devices), block)}
+    if len(below) != 1:
+        return None
+    (number,) = below
+    return None if number is None else kernel_name(number, devices)
+
+
 def lower_disks(name: str, block: Path = _BLOCK) -> list[str]:
     """Return the devices that the disk `name` is stacked on, in order of name; none of a disk."""
     there = block / name

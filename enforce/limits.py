@@ -65,7 +65,7 @@ def disk_range(control: DiskControl) -> tuple[float, float]:
     return MIN_DISK_BYTES_PER_S, float(_UNLIMITED_BYTES)
 
 
-def parse(control: Control, kept: str) -> float:
+def parse(control: Control | DiskControl, kept: str) -> float:
     """Return the value of what was read from `control`.
 
     Raises:
@@ -78,7 +78,7 @@ def parse(control: Control, kept: str) -> float:
     return _number(kept.strip())
 
 
-def is_kept(control: Control, wanted: float, kept: float, *, page_bytes: int) -> bool:
+def is_kept(control: Control | DiskControl, wanted: float, kept: float, *, page_bytes: int) -> bool:
     """Say whether the kernel holds `wanted`, up to its own grain (1 us, 1, one page)."""
     held = parse(control, text(control, wanted))
     if held == kept:

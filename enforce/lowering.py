@@ -57,7 +57,7 @@ class Lowering:
         self,
         *,
         margin_bytes: float,
-        write: Callable[[TenantCgroup, float], None] | None = None,
+        write: Callable[[TenantCgroup, float], object] | None = None,
     ) -> None:
         """Write memory.high by `write`, where that is not to be done directly."""
         self._margin_bytes, self._put = margin_bytes, write or _put

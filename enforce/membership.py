@@ -20,6 +20,7 @@ GROUPS: Mapping[str, float] = {"critical": 1000.0, NORMAL: 100.0, "background": 
 _MOST_ROUNDS = 50
 _MOST_PID = 1 << 22
 _DIVIDED_BY = "cpu"
+_OUR_SERVICE = "tidegate.service"
 
 
 class MembershipError(Exception):
@@ -41,26 +42,32 @@ def enter(tenant: Path, group: str | None) -> None:
         _join(home, 0, "this process")
 
 
-def attach(tenant: Path, pid: int, group: str | None) -> None:
+def attach(tenant: Path, pid: int, group: str | None) -> str:
     """Put a process, with all its threads, into the tenant's cgroup, or into a group of it.
+
+    Returns:
+        Which cgroup it was in before, below the mount.
 
     Raises:
         MembershipError: There is no such process, or it cannot be put there.
 
     """
-    with watched(pid, tenant), _opened(_home(tenant, group)) as home:
+    with watched(pid, tenant) as before, _opened(_home(tenant, group)) as home:
         _join(home, pid, f"process {pid}")
+    return before
 
 
 @contextmanager
-def watched(pid: int, home: Path | str) -> Iterator[None]:
+def watched(pid: int, home: Path | str) -> Iterator[str]:
     """See to it that a process that is moved to `home` meanwhile is the one that was meant.
 
-    The kernel knows processes there by number only: that it was the one meant is sure since it
-    still lives afterwards, by a descriptor that was opened before anything was asked of it.
+    Gives which cgroup it is in until then.  The kernel knows processes there by number only: that
+    it was the one meant is sure since it still lives afterwards, by a descriptor that was opened
+    before anything was asked of it.
 
     Raises:
-        MembershipError: There is no such process, or it ends before it is known to be moved.
+        MembershipError: There is no such process, it ends before it is known to be moved, or it is
+            an agent, which would be held by the limits that it sets.
 
     """
     if not 1 < pid <= _MOST_PID:
@@ -75,7 +82,10 @@ def watched(pid: int, home: Path | str) -> Iterator[None]:
     try:
         if _has_ended(process):
             raise MembershipError(f"{who} has ended")
-        yield
+        before = cgroup_of(pid)
+        if _OUR_SERVICE in before.split("/"):
+            raise MembershipError(f"{who} is tidegate's own", "limits that it sets would hold it")
+        yield before
         if _has_ended(process):
             raise MembershipError(
                 f"{who} ended as it was moved",
@@ -83,6 +93,20 @@ def watched(pid: int, home: Path | str) -> Iterator[None]:
             )
     finally:
         os.close(process)
+
+
+def cgroup_of(pid: int) -> str:
+    """Return which cgroup a process is in, below the mount.
+
+    Raises:
+        MembershipError: It has ended.
+
+    """
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError as error:
+        raise MembershipError(f"process {pid} has ended") from error
+    return next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
 
 
 def _home(tenant: Path, group: str | None) -> Path:

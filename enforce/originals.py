@@ -201,9 +201,15 @@ def _checked(name: str, entry: object) -> _Entry:
     files = {str(file): str(text) for file, text in entry["files"].items()}
     for file, text in files.items():
         if entry["id"] == ANY_INCARNATION:
-            Control(file)  # systemd sets no others
+            _check_set_of_units(file)
         _check_value(file, text)
     return entry["id"], files
+
+
+def _check_set_of_units(file: str) -> None:
+    """Raise ValueError where it is a file that systemd is never asked to set."""
+    if not (DISK_FILE.fullmatch(file) and file.startswith("io.max ")):
+        Control(file)
 
 
 def _check_value(file: str, text: str) -> None:

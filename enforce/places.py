@@ -4,6 +4,7 @@ Nothing here writes.  Who owns a cgroup decides how its files are set: see `enfo
 """
 
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,8 @@ from enforce.cgroup import name_problem
 from enforce.elsewhere import Elsewhere, slice_path
 
 MOUNT = Path("/sys/fs/cgroup")
+ANY = "*"  # in a configured path
+OURS = "tidegate"
 _UNIT_SUFFIXES = (".service", ".scope", ".slice")
 # Units that are not there are looked for in one walk over all slices, and after so many rounds of
 # asks in another.
@@ -131,7 +134,14 @@ class Places:
         self._found.pop(position, None)
         self.problems.pop(position, None)
         is_unit = bool(place.unit)
-        path = self._unit_cgroup(position, place.unit) if is_unit else self._mount / place.cgroup
+        path = self._unit_cgroup(position, place.unit) if is_unit else None
+        if not is_unit:
+            meant = cgroups_like(place.cgroup, self._mount)
+            if len(meant) > 1:
+                named = " and ".join(str(one) for one in meant[:2])
+                self.problems[position] = f"{place.text}: more than one is meant: {named}"
+                return None
+            path = meant[0] if meant else None
         if path is None or not path.is_dir() or path.is_symlink():
             self.problems[position] = f"{place.text}: there is no such cgroup now"
             return None
@@ -142,6 +152,26 @@ class Places:
                 return None
         self._found[position] = self._last[position] = path
         return path
+
+
+def cgroups_like(pattern: str, mount: Path = MOUNT) -> list[Path]:
+    """Return what a path below the mount means, a `*` in a name being any text, in order of name.
+
+    Without one that is the path, whether it is there or not; with one nothing of tidegate's.
+    """
+    found = [mount]
+    for part in pattern.split("/"):
+        if ANY not in part:
+            found = [folder / part for folder in found]
+            continue
+        like = re.compile(".*".join(map(re.escape, part.split(ANY))))
+        found = [
+            folder / name
+            for folder in found
+            for name in sorted(_folders_in(folder))
+            if like.fullmatch(name) and not name.startswith(OURS)
+        ]
+    return found if ANY not in pattern else [path for path in found if path.is_dir()]
 
 
 def unit_of(path: Path) -> str | None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from enforce import limits
 from enforce.bus import Bus, BusError, RefusedError
 from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
-from enforce.columns import Control, Result
+from enforce.columns import LIMITED_BY, Control, DiskControl, Result, UnitControl
+from enforce.disks import kernel_name
 from enforce.floor import memory_floor_bytes
 from enforce.quota import BURST
 from enforce.units import UnitWriter
@@ -82,8 +83,7 @@ def _put_back_unit(path: Path, name: str, files: dict[str, str], bound: Bound) -
 
 def _restored_unit(path: Path, entries: Sequence[Released], bound: Bound) -> list[Released]:
     """Have systemd put these values of a unit back, all in one call."""
-    values = {Control(one.file): limits.parse(Control(one.file), one.text) for one in entries}
-    held_back: set[str] = set()
+    values, held_back = _values_of(entries), set[str]()
     try:
         with TenantCgroup(path) as cgroup:
             for one in entries:
@@ -98,7 +98,7 @@ def _restored_unit(path: Path, entries: Sequence[Released], bound: Bound) -> lis
     except CgroupGoneError:
         try:
             bound.bus.set(path.name, values)
-        except BusError as error:
+        except (BusError, LimitRejectedError) as error:
             is_gone = isinstance(error, RefusedError)
             result = Result.GONE if is_gone else Result.REFUSED
             return [replace(one, result=result, why=str(error)) for one in entries]
@@ -110,6 +110,22 @@ def _restored_unit(path: Path, entries: Sequence[Released], bound: Bound) -> lis
         else one
         for one in entries
     ]
+
+
+def _values_of(entries: Sequence[Released]) -> dict[UnitControl, float]:
+    """Return what these files of a unit held, of a disk each number of its line."""
+    values: dict[UnitControl, float] = {}
+    for one in entries:
+        name, _, number = one.file.partition(" ")
+        if not number:
+            values[Control(name)] = limits.parse(Control(name), one.text)
+            continue
+        major, minor = map(int, number.split(":"))
+        disk, words = kernel_name((major, minor)), dict(w.split("=") for w in one.text.split())
+        for key in LIMITED_BY:
+            control = DiskControl(disk, key)
+            values[control] = limits.parse(control, words.get(key, "max"))
+    return values
 
 
 def _place(file: str) -> int:

@@ -29,7 +29,7 @@ from enforce.disks import BFQ_FINENESS, BFQ_WEIGHT
 from enforce.floor import swap_room_bytes
 from enforce.links.reader import UplinkReader
 from enforce.memory import STAT_KEYS, unreclaimable_bytes
-from enforce.places import Places, unit_of
+from enforce.places import Places
 from enforce.sources import (
     COLUMN,
     DISK_COLUMNS,
@@ -38,11 +38,11 @@ from enforce.sources import (
     LIMITS,
     ON_SIGNAL,
     ONCE_WRITTEN,
-    SYSTEMDS,
     WATCHED,
     disk_sources,
 )
 from enforce.vitals import read_vitals
+from enforce.waiting import CpuWaits
 from enforce.writes import WriteWatch
 
 _VISITED_AT_ONCE = 16
@@ -55,6 +55,8 @@ _STUCK_BYTES = COLUMN["memory_unreclaimable_bytes"]
 _SENT, _RECEIVED = COLUMN["net_out_bytes"], COLUMN["net_in_bytes"]
 _USED_US, _POPULATED = COLUMN["cpu_usage_us"], COLUMN["populated"]
 _MEMORY_STALL = [COLUMN["memory_stalled_us"], COLUMN["memory_stalled_at_us"]]
+_CPU_STALL = [COLUMN["cpu_stalled_us"], COLUMN["cpu_stalled_at_us"]]
+_CPU_WAIT = COLUMN["cpu_waited_us"]
 _IO_STALL = [COLUMN["io_stalled_us"], COLUMN["io_stalled_at_us"]]
 LIMITS_EVERY = 6  # turns of the other slow columns
 _CLOSE_AT_ONCE = 64
@@ -114,7 +116,7 @@ class Sampler:
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
         n_columns = len(COLUMN) + 2 * DISK_COLUMNS * len(disks)
         self._lasting = np.full((n_columns, len(names)), np.nan)
-        self._has_pressure = _PRESSURE.exists()
+        self._cpu_waits = CpuWaits(len(names)) if _PRESSURE.exists() else None
         self._used_before_us = np.full(len(names), np.nan)  # at the last turn
         self._controllers = self._controllers_of_children()
         wanted = _OTHER_FILES + len(names) * FILES_PER_TENANT
@@ -255,7 +257,9 @@ class Sampler:
         is_there, held = self._cgroup_id != 0, values[_HELD_BYTES]
         close = close_to_high(held, values[_HIGH_BYTES], is_there, most=most)
         self._read_unreclaimable(turn | set(close))
-        if self._has_pressure:
+        if self._cpu_waits is not None:
+            behind = self._cpu_waits.who(values[_USED_US], taken_at_s)
+            self._read_stalls("cpu.pressure", b"full", _CPU_STALL, behind, values, _CPU_WAIT)
             self._read_stalls("memory.pressure", b"full", _MEMORY_STALL, close, values)
             counted, limited = self._of_disks(values)
             waiting = self._closeness.seen(
@@ -269,10 +273,22 @@ class Sampler:
         return values[len(COLUMN) :].reshape(shape)
 
     def _read_stalls(
-        self, file: str, line: bytes, columns: list[int], positions: list[int], values: Floats
+        self,
+        file: str,
+        line: bytes,
+        columns: list[int],
+        positions: list[int],
+        values: Floats,
+        some: int | None = None,
     ) -> None:
-        """Read how long these tenants have waited by now, and when that is."""
-        values[columns[0], positions] = stalled_us(self._rows_below(positions, file, 256), line)
+        """Read how long these tenants have waited by now, and when that is.
+
+        How long any task of theirs did goes into the column `some`.
+        """
+        rows = self._rows_below(positions, file, 256)
+        values[columns[0], positions] = stalled_us(rows, line)
+        if some is not None:
+            values[some, positions] = stalled_us(rows, b"some")
         values[columns[1], positions] = time.monotonic() * 1e6
 
     def _read_unreclaimable(self, wanted: set[int]) -> None:
@@ -356,7 +372,7 @@ class Sampler:
             self._writes.watch(position, cgroup.descriptor)
         self._missing.discard(position)
         self._cgroups[position] = cgroup
-        for files in (*self._readable(position), *self._polled):
+        for files in (*self._each, *self._polled):
             files.open(position, cgroup.descriptor)
 
     def _close_files(self, position: int) -> None:
@@ -391,15 +407,9 @@ class Sampler:
         for position in self._places.elsewhere:
             if self._cgroup_id[position] == 0:
                 continue
-            missing = [f.name for f in self._readable(position) if position not in f]
+            missing = [f.name for f in self._each if position not in f]
             if any(Path(f"{self._paths[position]}/{name}").exists() for name in missing):
                 self._forget(position)
-
-    def _readable(self, position: int) -> list[KeptFiles]:
-        """Return what is read each tick: of a unit no limits of disks, which are systemd's."""
-        path = self._paths[position]
-        is_unit = path is not None and unit_of(Path(path)) is not None
-        return [files for files in self._each if not (is_unit and files.name in SYSTEMDS)]
 
     def _notice_disks(self) -> None:
         """Go by other numbers when a disk has come, or is gone: its limits are gone with it."""

@@ -5,19 +5,21 @@ A scope belongs to nobody's service: whatever becomes of tidegate's units, its p
 
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 from enforce.bus import BusError, RefusedError, manager_call
-from enforce.membership import MembershipError, watched
+from enforce.membership import MembershipError, cgroup_of, watched
 
 _PATIENCE_S, _PAUSE_S = 5.0, 0.01
 
 
-def move_to_slice(slice_name: str, tenant: str, pid: int) -> None:
+def move_to_slice(slice_name: str, tenant: str, pid: int) -> str:
     """Have systemd start a scope in a slice with one process, and wait until it is there.
 
     Children that it has already stay where they are.  The scope is gone once its last process is.
+
+    Returns:
+        Which cgroup it was in before, below the mount.
 
     Raises:
         MembershipError: There is no such process, or systemd cannot be asked, refuses, or does not
@@ -31,16 +33,17 @@ def move_to_slice(slice_name: str, tenant: str, pid: int) -> None:
         ("PIDs", ("au", [pid])),
         ("CollectMode", ("s", "inactive-or-failed")),
     ]
-    with watched(pid, slice_name):
+    with watched(pid, slice_name) as before:
         _start(scope, properties)
         deadline_s = time.monotonic() + _PATIENCE_S
-        while not _is_in(pid, scope):
+        while not cgroup_of(pid).endswith(f"/{scope}"):
             if time.monotonic() > deadline_s:
                 raise MembershipError(
                     f"process {pid} is not in {slice_name}: systemd has not started {scope}",
                     f"systemctl status {scope}",
                 )
             time.sleep(_PAUSE_S)  # noqa: TID251 - in a command, no tick
+    return before
 
 
 def _start(scope: str, properties: list[tuple[str, tuple[str, Any]]]) -> None:
@@ -52,11 +55,3 @@ def _start(scope: str, properties: list[tuple[str, tuple[str, Any]]]) -> None:
         raise MembershipError(f"{scope} is not started: {error}", hint) from error
     except BusError as error:
         raise MembershipError(str(error), "a slice is systemd's: does it run here?") from error
-
-
-def _is_in(pid: int, scope: str) -> bool:
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    except OSError as error:
-        raise MembershipError(f"process {pid} has ended") from error
-    return any(line.startswith("0::") and line.endswith(f"/{scope}") for line in lines)

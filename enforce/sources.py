@@ -70,7 +70,6 @@ ONCE_WRITTEN = (
     "io.bfq.weight",
 )
 WATCHED = (*ONCE_WRITTEN, "cpu.max", "memory.high", "io.max")
-SYSTEMDS = ("io.max",)  # of its units: tidegate may not write it, and so it limits nothing
 
 
 def disk_sources(disks: Sequence[Disk | None]) -> list[Source]:

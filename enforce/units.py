@@ -6,8 +6,6 @@ since it may say yes where the kernel says no, the kernel's files are read after
 
 systemd's first process writes memory.high itself, and the kernel reclaims inside that write: it is
 written here first, and systemd asked for what is in force and in use already.
-
-systemd 252 keeps CPUQuota= in whole per cents: only such quotas outlive a daemon-reload.
 """
 
 import math
@@ -20,16 +18,20 @@ from pathlib import Path
 
 import structlog
 
-from enforce import limits
-from enforce.bus import PROPERTY, Bus, BusError, RefusedError
-from enforce.cgroup import PAGE_BYTES, CgroupGoneError, LimitRejectedError, TenantCgroup
-from enforce.columns import DEFAULT_WEIGHT, Control
+from enforce.bus import Bus, BusError, RefusedError
+from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
+from enforce.columns import DEFAULT_WEIGHT, Control, DiskControl, UnitControl
+from enforce.unit_values import (
+    check_disk,
+    held_in_kernel,
+    in_force,
+    is_held,
+    property_name,
+    said,
+)
 
 log = structlog.get_logger()
 
-PERSISTENT = Path("/etc/systemd/system.control")
-_PERCENT = 0.01
-_SETTING = {**PROPERTY, Control.CPU_MAX: "CPUQuota"}  # in unit files
 # An offer that no tick repeats is stale: whoever made it may have changed its mind.
 _LIFETIME_S = 3.0
 # Of memory.high, which is in force already: until what is in use has come down to it.
@@ -39,14 +41,7 @@ _LOOK_AGAIN_S = 0.5
 _EXCESS_BYTES = 1 << 20
 _STOP_WAIT_S = 1.0
 _CALM_S = 10.0  # after a call that failed, of that unit
-_Written = dict[Control, dict[Path, set[float]]]
-
-
-def held_by_systemd(control: Control, value: float) -> float:
-    """Return what systemd keeps of a value: whole per cents of a core, upwards, and whole pages."""
-    if control is Control.CPU_MAX and math.isfinite(value):
-        return max(math.ceil(value / _PERCENT - 1e-6), 1) * _PERCENT
-    return held_in_kernel(control, value)
+_Written = dict[UnitControl, dict[Path, set[float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ class _Offer:
     from_s: float = 0.0
 
 
-_Offers = dict[Control, _Offer]
+_Offers = dict[UnitControl, _Offer]
 
 
 class UnitWriter:
@@ -71,13 +66,15 @@ class UnitWriter:
         self._changed = threading.Condition()
         self._offers: dict[Path, _Offers] = {}
         self._written: _Written = {}
-        self._last: dict[tuple[Path, Control], float] = {}  # written here last
-        self._problems: dict[tuple[Path, Control], tuple[str, float]] = {}
+        self._last: dict[tuple[Path, UnitControl], float] = {}  # written here last
+        # memory.high of a cgroup, by its id, as systemd has it in its books.
+        self._known: dict[Path, tuple[int, float]] = {}
+        self._problems: dict[tuple[Path, UnitControl], tuple[str, float]] = {}
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
     def offer(
-        self, cgroup: TenantCgroup, control: Control, value: float, *, found: float | None
+        self, cgroup: TenantCgroup, control: UnitControl, value: float, *, found: float | None
     ) -> None:
         """Ask for a value, as systemd keeps it; the newest of a file counts.
 
@@ -85,13 +82,28 @@ class UnitWriter:
         the time of the call stays.
 
         Raises:
-            LimitRejectedError: The last value of this file went wrong, a moment ago.
+            LimitRejectedError: The last value of this file went wrong, a moment ago, or systemd
+                has no way to limit this disk.
 
         """
+        if isinstance(control, DiskControl):
+            check_disk(control.disk)
         with self._changed:
             self._check_calm(cgroup.path, control)
             until_s = time.monotonic() + _LIFETIME_S
             self._put_in_line(cgroup, control, _Offer(cgroup.cgroup_id, value, found, until_s))
+
+    def will_tell(self, cgroup: TenantCgroup) -> None:
+        """Remember what memory.high held before its first write here, as systemd still has it.
+
+        Until it is told it writes that anew, with whatever it is asked for of the unit.  A scope
+        that is started again under its name is another one, of which it was told nothing.
+        """
+        found = cgroup.cgroup_id, cgroup.memory_high
+        with self._changed:
+            if self._known.get(cgroup.path, found)[0] != found[0]:
+                del self._known[cgroup.path]
+            self._known.setdefault(cgroup.path, found)
 
     def tell(self, cgroup: TenantCgroup, control: Control, value: float) -> None:
         """Ask for what was just written to a file, so that systemd writes nothing else there."""
@@ -102,7 +114,7 @@ class UnitWriter:
             offer = _Offer(cgroup.cgroup_id, value, value, until_s, from_s)
             self._put_in_line(cgroup, control, offer)
 
-    def withdraw(self, path: Path, control: Control) -> None:
+    def withdraw(self, path: Path, control: UnitControl) -> None:
         """Forget what is offered of a file: it holds what is wanted, or another's value."""
         with self._changed:
             self._offers.get(path, {}).pop(control, None)
@@ -113,7 +125,7 @@ class UnitWriter:
             written, self._written = self._written, {}
             return written
 
-    def put(self, cgroup: TenantCgroup, values: Mapping[Control, float]) -> None:
+    def put(self, cgroup: TenantCgroup, values: Mapping[UnitControl, float]) -> None:
         """Have systemd set values now, and see that the kernel holds them; may take seconds.
 
         Raises:
@@ -153,18 +165,20 @@ class UnitWriter:
         if self._thread is not None:
             self._thread.join(_STOP_WAIT_S)
 
-    def _check_calm(self, path: Path, control: Control) -> None:
+    def _check_calm(self, path: Path, control: UnitControl) -> None:
         problem, until_s = self._problems.get((path, control), ("", 0.0))
         if until_s > time.monotonic():
             raise LimitRejectedError(problem)
 
-    def _put_in_line(self, cgroup: TenantCgroup, control: Control, offer: _Offer) -> None:
+    def _put_in_line(self, cgroup: TenantCgroup, control: UnitControl, offer: _Offer) -> None:
         self._offers.setdefault(cgroup.path, {})[control] = offer
         if self._thread is None or not self._thread.is_alive():
             self._thread = _started(self._run)
         self._changed.notify()
 
-    def _asked(self, cgroup: TenantCgroup, values: Mapping[Control, float]) -> dict[Control, str]:
+    def _asked(
+        self, cgroup: TenantCgroup, values: Mapping[UnitControl, float]
+    ) -> dict[UnitControl, str]:
         """Have systemd set values; return which the kernel has otherwise.
 
         Raises:
@@ -178,23 +192,29 @@ class UnitWriter:
             self._bus.set(cgroup.path.name, values)
         finally:
             self._note(cgroup.path, values)  # once more: ticks may have asked meanwhile
+        with self._changed:
+            if Control.MEMORY_HIGH in values:
+                self._known[cgroup.path] = cgroup.cgroup_id, values[Control.MEMORY_HIGH]
         problems = {}
         for control, value in values.items():
-            took = f"{cgroup.path.name}: systemd took {PROPERTY[control]}, but"
+            took = f"{cgroup.path.name}: systemd took {property_name(control)}, but"
             try:
-                if not _is_kept(control, value, cgroup.limit(control)):
-                    problems[control] = f"{took} {control} is {cgroup.text(str(control))!r}"
+                if not is_held(control, value, in_force(cgroup, control)):
+                    problems[control] = f"{took} {control} is {said(cgroup, control)!r}"
             except LimitRejectedError as error:
                 problems[control] = f"{took} {error}"
         return problems
 
-    def _note(self, path: Path, values: Mapping[Control, float]) -> None:
+    def _note(self, path: Path, values: Mapping[UnitControl, float]) -> None:
         """Remember what is written: whoever finds it in the file must know whose it is."""
         with self._changed:
             for control, value in values.items():
                 kept = held_in_kernel(control, value)
                 self._written.setdefault(control, {}).setdefault(path, set()).add(kept)
                 self._last[path, control] = kept
+            if path in self._known:
+                high = self._written.setdefault(Control.MEMORY_HIGH, {})
+                high.setdefault(path, set()).add(self._known[path][1])
 
     def _run(self) -> None:
         while self._has_offers():
@@ -211,7 +231,7 @@ class UnitWriter:
                 problems = dict.fromkeys(offers, str(error))
             self._keep_calm(path, offers, problems)
 
-    def _keep_calm(self, path: Path, offers: _Offers, problems: Mapping[Control, str]) -> None:
+    def _keep_calm(self, path: Path, offers: _Offers, problems: Mapping[UnitControl, str]) -> None:
         """Remember what went wrong of each file: the others of the unit need not wait for it."""
         with self._changed:
             said = {self._problems.get((path, control), ("", 0.0))[0] for control in offers}
@@ -223,7 +243,7 @@ class UnitWriter:
             if problem not in said:  # once, not with each try
                 log.warning("a unit's limits are not set", problem=problem)
 
-    def _carry_out(self, path: Path, offers: _Offers) -> dict[Control, str]:
+    def _carry_out(self, path: Path, offers: _Offers) -> dict[UnitControl, str]:
         """Have systemd set what is offered of a unit; return what went wrong, by file."""
         with TenantCgroup(path) as cgroup:
             values = {
@@ -246,9 +266,9 @@ class UnitWriter:
                 return {c: why for c, why in problems.items() if c not in newer}
 
     def _one_by_one(
-        self, cgroup: TenantCgroup, values: Mapping[Control, float]
-    ) -> dict[Control, str]:
-        problems: dict[Control, str] = {}
+        self, cgroup: TenantCgroup, values: Mapping[UnitControl, float]
+    ) -> dict[UnitControl, str]:
+        problems: dict[UnitControl, str] = {}
         for control, value in values.items():
             try:
                 problems |= self._asked(cgroup, {control: value})
@@ -256,28 +276,28 @@ class UnitWriter:
                 problems[control] = str(error)
         return problems
 
-    def _is_due(self, cgroup: TenantCgroup, control: Control, offer: _Offer) -> bool:
+    def _is_due(self, cgroup: TenantCgroup, control: UnitControl, offer: _Offer) -> bool:
         """Say whether systemd is to be asked now: not where somebody else was faster."""
-        in_force = cgroup.limit(control) if cgroup.has(control) else None
+        now = _found(cgroup, control)
         last = self._last.get((cgroup.path, control))
         if control is Control.MEMORY_HIGH:
-            return self._is_in_force(cgroup, offer, in_force, last)
-        if in_force is not None and _is_kept(control, offer.value, in_force):
+            return self._is_in_force(cgroup, offer, now, last)
+        if now is not None and is_held(control, offer.value, now):
             return False
-        return in_force in (offer.found, last)
+        return now in (offer.found, last)
 
     def _is_in_force(
-        self, cgroup: TenantCgroup, offer: _Offer, in_force: float | None, last: float | None
+        self, cgroup: TenantCgroup, offer: _Offer, now: float | None, last: float | None
     ) -> bool:
         """Say whether systemd may be told of a memory.high: what is in use fits it.
 
         One that was told before may have landed on a raise since, which is written once more.
         """
-        if in_force is None:
+        if now is None:
             return False
         usage = cgroup.memory_current
-        if not _is_kept(Control.MEMORY_HIGH, offer.value, in_force):
-            if in_force != last or offer.value < max(in_force, usage):
+        if not is_held(Control.MEMORY_HIGH, offer.value, now):
+            if now != last or offer.value < max(now, usage):
                 return False
             cgroup.set_limit(Control.MEMORY_HIGH, offer.value)
         if usage <= offer.value + _EXCESS_BYTES:
@@ -348,7 +368,16 @@ def _reclaimed_here(cgroup: TenantCgroup, value: float) -> None:
         time.sleep(_STOP_WAIT_S / 10)  # noqa: TID251 - in no tick
 
 
-def _with_weight(cgroup: TenantCgroup, values: Mapping[Control, float]) -> Mapping[Control, float]:
+def _found(cgroup: TenantCgroup, control: UnitControl) -> float | None:
+    """Return what is in force, None where there is no such file, or no such disk any more."""
+    with suppress(LimitRejectedError):
+        return in_force(cgroup, control)
+    return None
+
+
+def _with_weight(
+    cgroup: TenantCgroup, values: Mapping[UnitControl, float]
+) -> Mapping[UnitControl, float]:
     """Add the weight that a unit has to a quota.
 
     Without a weight of its own a unit whose quota is none needs no cpu controller for systemd: it
@@ -358,28 +387,3 @@ def _with_weight(cgroup: TenantCgroup, values: Mapping[Control, float]) -> Mappi
         return values
     weight = cgroup.cpu_weight if cgroup.has(Control.CPU_WEIGHT) else DEFAULT_WEIGHT
     return {**values, Control.CPU_WEIGHT: weight}
-
-
-def _is_kept(control: Control, value: float, in_force: float) -> bool:
-    return limits.is_kept(control, value, in_force, page_bytes=PAGE_BYTES)
-
-
-def held_in_kernel(control: Control, value: float) -> float:
-    """Return what the kernel makes of a value: whole pages."""
-    if control in (Control.MEMORY_HIGH, Control.MEMORY_LOW) and math.isfinite(value):
-        return value // PAGE_BYTES * PAGE_BYTES
-    return limits.parse(control, limits.text(control, value))
-
-
-def persistent_settings(unit: str, folder: Path = PERSISTENT) -> list[str]:
-    """Return what `systemctl set-property` without --runtime has set of a unit, that we set too.
-
-    It outranks what is set at runtime, whenever systemd loads the unit anew.
-    """
-    found = []
-    for path in sorted((folder / f"{unit}.d").glob("*.conf")):
-        with suppress(OSError, UnicodeDecodeError):
-            lines = path.read_text().splitlines()
-            keys = {line.partition("=")[0].strip() for line in lines}
-            found += [f"{path} ({name}=)" for name in _SETTING.values() if name in keys]
-    return found

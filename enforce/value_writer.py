@@ -10,14 +10,15 @@ from pathlib import Path
 
 from enforce.bus import Bus
 from enforce.cgroup import PAGE_BYTES, CgroupGoneError, LimitRejectedError, TenantCgroup
-from enforce.columns import Control, DiskControl, DiskWeight, Result
+from enforce.columns import Control, DiskControl, DiskWeight, Result, UnitControl
 from enforce.disks import BFQ_FINENESS, BFQ_WEIGHT
 from enforce.floor import memory_floor_bytes
-from enforce.limits import PERIOD_US, is_kept, text
+from enforce.limits import PERIOD_US, text
 from enforce.lowering import Lowering
 from enforce.places import unit_of
 from enforce.quota import BURST, Quotas
-from enforce.units import UnitWriter, held_by_systemd
+from enforce.unit_values import held_by_systemd, in_force, is_held
+from enforce.units import UnitWriter
 
 Written = Control | DiskControl | DiskWeight  # what is a control file, or a line of one
 
@@ -60,7 +61,7 @@ class ValueWriter:
         self.units.close()
         self._bus.close()
 
-    def written_beside(self) -> dict[Control, dict[Path, set[float]]]:
+    def written_beside(self) -> dict[UnitControl, dict[Path, set[float]]]:
         """Return what was written beside the ticks since this was last asked, by path."""
         written = self.units.written()
         high = written.setdefault(Control.MEMORY_HIGH, {})
@@ -71,14 +72,14 @@ class ValueWriter:
     def write(self, cgroup: TenantCgroup, control: Written, file: str, value: float) -> Outcome:
         """Write a value, `file` of a disk being its line, and say what became of it."""
         try:
-            if not isinstance(control, Control):
-                return Outcome(Result.APPLIED, _written_of_disk(cgroup, control, file, value))
             if control in (Control.MEMORY_HIGH, Control.MEMORY_MAX):
                 is_high = control is Control.MEMORY_HIGH
                 return (self._memory_high if is_high else self._memory_max)(cgroup, value)
-            if unit_of(cgroup.path):
+            if isinstance(control, UnitControl) and unit_of(cgroup.path):
                 return self._asked(cgroup, control, value)
-            if control is Control.CPU_MAX:
+            if not isinstance(control, Control):
+                kept = _written_of_disk(cgroup, control, file, value)
+            elif control is Control.CPU_MAX:
                 kept = self._quotas.put(cgroup, value)
             else:
                 kept = cgroup.set_limit(control, value)
@@ -121,10 +122,7 @@ class ValueWriter:
     def _set_high(self, cgroup: TenantCgroup, value: float) -> float:
         """Write a memory.high of at least what is in use; return what the kernel keeps."""
         self._lowering.withdraw(cgroup.path, value)
-        kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
-        if unit_of(cgroup.path):
-            self.units.tell(cgroup, Control.MEMORY_HIGH, kept)
-        return kept
+        return self._put_memory_high(cgroup, value)
 
     def _set_later(self, cgroup: TenantCgroup, value: float, usage: float) -> Outcome:
         """Have a value below `usage` set beside the tick: reclaim may take long.
@@ -144,30 +142,39 @@ class ValueWriter:
         why = f"{usage / _MIB:.1f} MiB in use: {how}lowered in steps, beside the tick"
         return Outcome(Result.PENDING, in_force, why)
 
-    def open_up(self, cgroup: TenantCgroup) -> None:
-        """Have systemd give a unit the files of its limits: without need it hands down no cpu."""
-        self.units.offer(cgroup, Control.CPU_MAX, math.inf, found=None)
+    def open_up(self, cgroup: TenantCgroup, control: UnitControl) -> None:
+        """Have systemd give a unit the file of a limit: it hands controllers down where needed.
 
-    def _asked(self, cgroup: TenantCgroup, control: Control, value: float) -> Outcome:
+        Raises:
+            LimitRejectedError: As of any value that is asked for.
+
+        """
+        self.units.offer(cgroup, control, math.inf, found=None)
+
+    def _asked(self, cgroup: TenantCgroup, control: UnitControl, value: float) -> Outcome:
         """Have systemd set a unit's value, beside the tick; what it holds already costs no call."""
-        value, in_force = held_by_systemd(control, value), cgroup.limit(control)
-        if is_kept(control, value, in_force, page_bytes=PAGE_BYTES):
+        value, now = held_by_systemd(control, value), in_force(cgroup, control)
+        if is_held(control, value, now):
             self.units.withdraw(cgroup.path, control)
-            return Outcome(Result.APPLIED, in_force)
+            return Outcome(Result.APPLIED, now)
         if control is Control.CPU_MAX and cgroup.has(BURST):
             burst_us = cgroup.cpu_max_burst_us
             if burst_us > value * PERIOD_US:
                 why = f"{BURST} of {burst_us} us is above it, and systemd sets none: set it to 0"
-                return Outcome(Result.REFUSED, in_force, why)
-        self.units.offer(cgroup, control, value, found=in_force)
+                return Outcome(Result.REFUSED, now, why)
+        self.units.offer(cgroup, control, value, found=now)
         why = f"systemd is asked to set it for {cgroup.path.name}"
-        return Outcome(Result.PENDING, in_force, why)
+        return Outcome(Result.PENDING, now, why)
 
-    def _put_memory_high(self, cgroup: TenantCgroup, value: float) -> None:
-        """Write memory.high in a worker's thread; of a unit systemd is told, by another."""
+    def _put_memory_high(self, cgroup: TenantCgroup, value: float) -> float:
+        """Write memory.high, maybe in a worker's thread; of a unit systemd is told, by another."""
+        is_units = unit_of(cgroup.path) is not None
+        if is_units:
+            self.units.will_tell(cgroup)
         kept = cgroup.set_limit(Control.MEMORY_HIGH, value)
-        if unit_of(cgroup.path):
+        if is_units:
             self.units.tell(cgroup, Control.MEMORY_HIGH, kept)
+        return kept
 
 
 def _written_of_disk(

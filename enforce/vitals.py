@@ -13,13 +13,16 @@ _AVERAGE = re.compile(r"avg10=(\d+\.\d+)", re.ASCII)
 
 def read_vitals(pressure: Path = _PRESSURE) -> Vitals:
     """Return the host's vital signs; what this kernel does not tell is NaN."""
-    memory = psutil.virtual_memory()
+    memory, cpu = psutil.virtual_memory(), psutil.cpu_times()
+    idle_s = cpu.idle + cpu.iowait
     return Vitals(
         memory_total_bytes=float(memory.total),
         memory_available_bytes=float(memory.available),
         cpu_some_pct=_average_pct(pressure / "cpu", "some"),
         memory_full_pct=_average_pct(pressure / "memory", "full"),
         io_full_pct=_average_pct(pressure / "io", "full"),
+        cpu_passed_s=cpu.user + cpu.nice + cpu.system + cpu.irq + cpu.softirq + cpu.steal + idle_s,
+        cpu_idle_s=idle_s,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from agent.custody import Beside
 from agent.fairness import filled
 from agent.tenant import Floats, Kind, Resource
 from enforce.columns import (
@@ -20,6 +21,7 @@ from enforce.columns import (
     NetColumns,
     Outcomes,
     Result,
+    UnitControl,
     Vitals,
 )
 
@@ -115,11 +117,11 @@ class SimulatedHost:
         result = np.full(len(changes), Result.APPLIED, dtype=np.uint8)
         return Outcomes(changes.control, changes.tenant, changes.after, changes.after, result)
 
-    def written_beside(self) -> dict[Control, dict[int, set[float]]]:
+    def written_beside(self) -> Beside:
         """Have written nothing beside the ticks."""
         return {}
 
-    def open_up(self, tenant: int) -> None:
+    def open_up(self, tenant: int, control: UnitControl) -> None:
         """Have all files already."""
 
     def protect_root(self, low_bytes: float, *, is_enforcing: bool) -> str | None:

@@ -16,14 +16,14 @@ from timing import progress
 
 from enforce.bus import Bus
 from enforce.cgroup import TenantCgroup
-from enforce.columns import Control
+from enforce.columns import Control, UnitControl
 from enforce.places import unit_cgroup
 from enforce.units import UnitWriter
 
 TURNS = 5
 MIB = 1 << 20
 TEMPLATE = "[Service]\nType=exec\nExecStart=/bin/sleep infinity\n"
-VALUES = (
+VALUES: tuple[dict[UnitControl, float], ...] = (
     {Control.CPU_MAX: 0.5, Control.MEMORY_HIGH: 512.0 * MIB},
     {Control.CPU_MAX: 0.25, Control.MEMORY_HIGH: 256.0 * MIB},
 )

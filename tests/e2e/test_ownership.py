@@ -185,7 +185,7 @@ def test_memory_high_below_what_is_in_use_is_told_to_systemd_once_it_costs_no_re
     files = sorted(Path(sys.prefix).rglob("*.so*"), key=lambda path: path.stat().st_size)[-6:]
     read = f"echo $$ > {acme}/cgroup.procs; cat {' '.join(map(str, files))} > /dev/null"
     with closing(writer), TenantCgroup(acme) as cgroup:
-        writer.open_up(cgroup)
+        writer.open_up(cgroup, Control.CPU_MAX)
         wait_until(lambda: cgroup.has("memory.high"))
         subprocess.run(["/bin/sh", "-c", read], check=True)
         assert cgroup.memory_current > 50 * MIB

@@ -8,8 +8,9 @@ import pytest
 from tenants import SPIN_TWICE, cpu_used_s, living_in, wait_until
 
 from agent.demand import cpu_demand
-from agent.usage import usage_between
+from agent.usage import Usage, usage_between
 from enforce.cgroup import ensure
+from enforce.columns import HostSample
 from enforce.sampler import Sampler
 
 
@@ -31,3 +32,39 @@ def test_two_spinners_held_to_one_core_demand_two(cgroup_root: Path) -> None:
     assert demand.is_censored[0]
     # On a busy host a spinner also waits its turn unthrottled: 1.88 to 1.98 was measured.
     assert demand.value[0] == pytest.approx(2.0, abs=0.25)
+
+
+@pytest.mark.qemu
+def test_two_spinners_that_wait_behind_others_demand_more_within_two_ticks_and_then_no_more(
+    cgroup_root: Path,
+) -> None:
+    """Nothing throttles them, and tenants use half of what there is: the others are none."""
+    assert ensure(cgroup_root, ["a", "others"]) == {}
+    sampler = Sampler(cgroup_root, ["a"])
+    usages: list[Usage] = []
+
+    def tick() -> HostSample:
+        time.sleep(1.5)
+        return sampler.read(time.monotonic())
+
+    with living_in(cgroup_root / "a", SPIN_TWICE):
+        with living_in(cgroup_root / "others", SPIN_TWICE):
+            before = cpu_used_s(cgroup_root / "others")
+            wait_until(lambda: cpu_used_s(cgroup_root / "others") > before + 1.0, limit_s=60.0)
+            sampler.read(time.monotonic())
+            first, second = tick(), tick()
+        usages += [usage_between(first, second)]
+        tick()
+        first, second = tick(), tick()
+        usages += [usage_between(first, second)]
+    sampler.close()
+    held, free = (
+        cpu_demand(one, ceiling=np.array([4.0]), fair=np.array([2.0]), capacity=100.0)
+        for one in usages
+    )
+    assert usages[0].cpu_throttled_cores[0] == 0
+    assert usages[0].cpu_cores[0] == pytest.approx(1.0, rel=0.15)
+    # Two, unless the scheduler keeps them on one CPU: none waits alone there.
+    assert 1.15 <= held.value[0] <= 2.5
+    assert (held.is_censored[0], free.is_censored[0]) == (True, False)
+    assert free.value[0] == pytest.approx(2.0, abs=0.1)

@@ -113,7 +113,7 @@ def test_a_disk_that_is_not_there_is_refused_and_says_so(applier: Applier) -> No
     assert "no such disk" in outcome.why[0]
 
 
-def test_disks_of_a_unit_are_systemds_and_those_of_another_cgroup_elsewhere_are_limited(
+def test_disks_of_a_unit_are_asked_of_systemd_and_those_of_another_cgroup_are_written(
     cgroup_root: Path, tmp_path: Path, disk: Path
 ) -> None:
     assert ensure(cgroup_root, ("acme.service", "pod")) == {}
@@ -127,12 +127,13 @@ def test_disks_of_a_unit_are_systemds_and_those_of_another_cgroup_elsewhere_are_
         before, after = np.full(2, np.inf), np.full(2, 8.0 * MIB)
         control = DiskControl(disk.name, "wbps")
         outcome = applier.apply(Changes(control, np.arange(2), before, after))
-        np.testing.assert_array_equal(sampler.read(0.0).limit(control), [np.nan, 8.0 * MIB])
-        assert sampler.read(1.0).anew == frozenset(), "it has a file that is not read"
-    assert outcome.result.tolist() == [Result.REFUSED, Result.APPLIED]
-    assert "configured but not enforceable" in outcome.why[0]
+        weight = DiskWeight(disk.name)
+        refused = applier.apply(Changes(weight, np.arange(1), before[:1], np.full(1, 200.0)))
+        np.testing.assert_array_equal(sampler.read(0.0).limit(control), [np.inf, 8.0 * MIB])
+    assert outcome.result.tolist() == [Result.PENDING, Result.APPLIED]
+    assert "systemd is asked to set it for acme.service" in outcome.why[0]
+    assert refused.result.tolist() == [Result.REFUSED]
     assert (cgroup_root / "acme.service" / "io.max").read_text() == ""
-    assert originals.cgroups == (str(cgroup_root / "pod"),)
     originals.release(places.root)
     assert (cgroup_root / "pod" / "io.max").read_text() == ""
 

@@ -116,6 +116,35 @@ def test_processes_are_moved_and_those_that_cannot_be_are_named(
     assert members(home) == [sleeper.pid]
 
 
+def test_a_process_is_taken_from_a_service_or_another_tenant_but_not_from_tidegate_itself(
+    home: Path, tmp_path: Path, sleeper: "subprocess.Popen[bytes]"
+) -> None:
+    pid, root = str(sleeper.pid), home.parent
+    for name in ("acme.service", "other", "tidegate.service"):
+        (root / name).mkdir()
+        (root / name / "cgroup.procs").write_text(pid)
+        code, out, err = ended(started("attach", tmp_path, "web", pid))
+        assert (code, out) == (int(name == "tidegate.service"), "")
+        assert ("was in acme.service" in err) == (name == "acme.service")
+        assert ("is tidegate's own" in err) == (name == "tidegate.service")
+        assert members(home) == [] if code else [sleeper.pid]
+    assert members(root / "tidegate.service") == [sleeper.pid]
+
+
+def test_without_permission_to_read_who_is_a_tenant_that_is_said(
+    home: Path, tmp_path: Path
+) -> None:
+    assert home.is_dir()
+    tenants = tmp_path / "tenants.d"
+    tenants.chmod(0o700)
+    for above in (tmp_path, *tmp_path.parents[:2]):
+        above.chmod(0o755)
+    argv = [str(PROGRAM), "exec", "--config", str(tmp_path / "tidegate.toml"), "web", "true"]
+    done = subprocess.run(argv, user=65534, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"Error: {tenants}: Permission denied\n  run this as root (sudo)\n"
+
+
 def test_a_process_that_ends_as_it_is_moved_is_told(
     home: Path, sleeper: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:

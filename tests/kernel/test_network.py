@@ -6,12 +6,16 @@ What is set up here changes interfaces and the BPF file system: only in the lab.
 import ctypes
 import os
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from pyroute2 import IPRoute
 from shaping import CAPACITY, Bench, rate, started
+from taps import Tap
 from traffic import LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh, take_veth
 
 from enforce.columns import Result
@@ -280,17 +284,11 @@ def test_without_a_bpf_file_system_it_is_said(link: Path, tmp_path: Path) -> Non
     assert np.isnan(columns.out_ceil).all()
 
 
-def test_a_tenant_behind_its_veth_is_held_both_ways(
-    link: Path, tmp_path: Path, traffic: Traffic
-) -> None:
-    lay_veth()
-    uplink, record = Uplink(LINK, CAPACITY, CAPACITY), tmp_path / "uplinks.json"
-    shaper = Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: VETH})
-    bench = Bench(link, record, shaper)
-    assert bench.read().problems == ()
-    for way in ("out", "in"):
-        done = bench.set(way, "ceil", 400 * MBIT, 40 * MBIT)
-        assert done.kept.tolist() == [400 * MBIT, 40 * MBIT]
+def held(bench: Bench, traffic: Traffic, most: float, ways: Sequence[Literal["out", "in"]]) -> None:
+    """See that what the box sends or receives comes to `most`, and is all the second tenant's."""
+    for way in ways:
+        done = bench.set(way, "ceil", 400 * MBIT, most)
+        assert done.kept.tolist() == [400 * MBIT, most]
         assert done.why == {}
         traffic.stream_of_box(way)
         time.sleep(0.5)
@@ -299,17 +297,50 @@ def test_a_tenant_behind_its_veth_is_held_both_ways(
         after, elapsed_s = bench.read(), time.monotonic() - began_s
         traffic.stop()
         used = (getattr(after, f"{way}_bytes") - getattr(before, f"{way}_bytes"))[0]
-        assert used[1] / elapsed_s == pytest.approx(40 * MBIT, rel=0.05)
+        assert used[1] / elapsed_s == pytest.approx(most, rel=0.05)
         assert not used[0] > 0
-        assert getattr(after, f"{way}_ceil")[0].tolist() == [400 * MBIT, 40 * MBIT]
+        assert getattr(after, f"{way}_ceil")[0].tolist() == [400 * MBIT, most]
+
+
+def bench_with_box(link: Path, record: Path) -> Bench:
+    uplink = Uplink(LINK, CAPACITY, CAPACITY)
+    shaper = Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: VETH})
+    return Bench(link, record, shaper)
+
+
+def test_a_tenant_behind_its_veth_is_held_both_ways(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    lay_veth()
+    record = tmp_path / "uplinks.json"
+    bench = bench_with_box(link, record)
+    assert bench.read().problems == ()
+    held(bench, traffic, 40 * MBIT, ("out", "in"))
     sh(f"tc qdisc del dev {VETH} root")
     seen = bench.read()
     assert seen.in_ceil[0, 1] == 40 * MBIT
     assert [(one.where, one.what) for one in seen.restored] == [(f"{LINK} in", f"HTB of {VETH}")]
-    shaper.close()
+    bench.shaper.close()
     assert [one.why for one in give_back(record)] == ["", ""]
     assert "htb" not in sh(f"tc qdisc show dev {VETH}") + sh(f"tc qdisc show dev {LINK}")
     take_veth()
+
+
+def test_a_machine_behind_its_tap_is_held_both_ways_and_again_once_it_is_started_anew(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    record = tmp_path / "uplinks.json"
+    with closing(bench_with_box(link, record).shaper) as shaper:
+        bench = Bench(link, record, shaper)
+        bench.read()
+        both: tuple[Literal["out", "in"], ...] = ("out", "in")
+        for ways in (both, both[1:]):
+            tap = Tap()
+            bench.read()
+            assert bench.read().problems == ()
+            held(bench, traffic, 8 * MBIT, ways)
+            tap.take()
+    assert {one.why for one in give_back(record)} == {""}
 
 
 def test_an_uplink_that_is_made_anew_is_set_up_again_and_leaves_nothing(bench: Bench) -> None:

@@ -48,10 +48,17 @@ def sample(
     )
 
 
-def usage(*, cores: Sequence[float], elapsed_s: float = 1.0, **given: Sequence[float]) -> Usage:
+def usage(
+    *,
+    cores: Sequence[float],
+    elapsed_s: float = 1.0,
+    host_idle_fraction: float = NAN,
+    **given: Sequence[float],
+) -> Usage:
     """Return what tenants used, by the names of its columns; all of them are present."""
     size = len(cores)
-    apart = ("elapsed_s", "is_present", "cpu_cores", "disks_per_s", "network", "network_elapsed_s")
+    of_all = ("elapsed_s", "network_elapsed_s", "host_idle_fraction")
+    apart = (*of_all, "is_present", "cpu_cores", "disks_per_s", "network")
     rates: dict[str, Any] = {
         f.name: column(*given.get(f.name, [NAN] * size))
         for f in fields(Usage)
@@ -63,5 +70,6 @@ def usage(*, cores: Sequence[float], elapsed_s: float = 1.0, **given: Sequence[f
         cpu_cores=column(*cores),
         disks_per_s=DiskColumns(),
         network=NetColumns(),
+        host_idle_fraction=host_idle_fraction,
         **rates,
     )

@@ -6,6 +6,7 @@ import numpy as np
 from stopwatch import Stopwatch
 
 import agent.tick
+from agent.custody import Beside
 from agent.record import TickRecord
 from agent.settings import DEFAULT_MODES, DEFAULT_QOS, Config
 from agent.tenant import Entitlement, Kind, Resource, Tenant
@@ -25,6 +26,7 @@ from enforce.columns import (
     NetColumns,
     Outcomes,
     Result,
+    UnitControl,
 )
 from forecast.profile import Profile
 
@@ -142,11 +144,11 @@ class World:
         after = changes.after
         return Outcomes(changes.control, changes.tenant, after, after, result)
 
-    def written_beside(self) -> dict[Control, dict[int, set[float]]]:
+    def written_beside(self) -> Beside:
         """Have written nothing beside the ticks."""
         return {}
 
-    def open_up(self, tenant: int) -> None:
+    def open_up(self, tenant: int, control: UnitControl) -> None:
         """Have all files already."""
 
     def protect_root(self, *_: object, **__: object) -> None:

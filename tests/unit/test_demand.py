@@ -44,6 +44,49 @@ def test_on_a_saturated_host_those_at_their_fair_share_may_be_waiting() -> None:
     assert demand.value == pytest.approx([7.5, 2.375, 0.1])
 
 
+@pytest.mark.parametrize(
+    ("used", "some", "full", "idle", "expected", "is_censored"),
+    [
+        pytest.param(1.0, 0.51, 0.51, 0.0, 2.04, True, id="two spinners beside another's two"),
+        pytest.param(0.49, 0.73, 0.72, 0.0, 1.75, True, id="the same at a third of their weight"),
+        pytest.param(1.0, 1.0, 0.9, 0.0, 4.0, True, id="at most four times what was used"),
+        pytest.param(1.0, 1.0, 0.01, 0.0, 1.25, True, id="both on one CPU, the other's on one"),
+        pytest.param(1.0, 1.0, 0.01, 0.5, 1.0, False, id="both tied to one CPU of an idle host"),
+        pytest.param(8.0, 1.0, 0.01, 0.0, 8.0, False, id="many, for which all CPUs do not do"),
+        pytest.param(0.7, 0.17, 0.17, 0.0, 0.7, False, id="keeps pace: that is latency"),
+        pytest.param(1.0, NAN, NAN, 0.0, 1.0, False, id="not known"),
+        pytest.param(1.0, 0.51, 0.51, NAN, 1.0, False, id="the host is not known"),
+    ],
+)
+def test_who_waits_for_a_cpu_behind_others_would_use_more_whoever_these_are(
+    used: float, some: float, full: float, idle: float, expected: float, is_censored: bool
+) -> None:
+    """As measured on two CPUs; what tenants use together does not tell that all are in use."""
+    seen = usage(
+        cores=[used],
+        host_idle_fraction=idle,
+        cpu_throttled_cores=[0.0],
+        cpu_waited_fraction=[some],
+        cpu_stalled_fraction=[full],
+    )
+    demand = cpu_demand(seen, ceiling=column(8), fair=column(2), capacity=100.0)
+    assert demand.value == pytest.approx([expected], rel=0.01)
+    assert demand.is_censored.tolist() == [is_censored]
+
+
+def test_on_a_saturated_host_who_never_waits_is_not_guessed_to() -> None:
+    """And who waits for a part that tells nothing, its threads sharing CPUs, still is."""
+    seen = usage(
+        cores=[3.0, 3.0, 1.9],
+        cpu_throttled_cores=[0, 0, 0.5],
+        cpu_waited_fraction=[0.01, 1.0, 0.9],
+        cpu_stalled_fraction=[0.0, 0.0, 0.9],
+    )
+    demand = cpu_demand(seen, ceiling=column(8, 8, 8), fair=column(2, 2, 2), capacity=8.0)
+    assert demand.is_censored.tolist() == [False, True, True]
+    assert demand.value == pytest.approx([3.0, 3.75, 2.4]), "of a limit its throttling tells"
+
+
 def test_unknowable_usage_is_unknowable_demand_and_no_sign_of_saturation() -> None:
     seen = usage(cores=[NAN, 1.0], cpu_throttled_cores=[NAN, NAN])
     demand = cpu_demand(seen, ceiling=column(8, 8), fair=column(1, 1), capacity=8.0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from enforce.disks import disk_number, disk_numbers, lower_disks, weight_file
+from enforce.disks import disk_below, disk_number, disk_numbers, lower_disks, weight_file
 
 
 @pytest.fixture
@@ -54,6 +54,27 @@ def test_a_second_name_of_the_same_disk_has_no_number_of_its_own(block: Path) ->
 def test_what_a_device_is_stacked_on_is_known(block: Path) -> None:
     assert lower_disks("dm-0", block) == lower_disks("vg-data", block) == ["sda1"]
     assert lower_disks("sda", block) == []
+
+
+def test_all_of_a_device_is_on_one_disk_or_it_stands_for_itself(block: Path) -> None:
+    """systemd goes down to that disk where it is told of a device."""
+    numbers = {"sda": "8:0", "dm-0": "253:0", "dm-1": "253:1"}
+    for name in ("sda2", "sdb", "dm-1"):
+        (block / name).mkdir()
+        (block / name / "dev").write_text(f"{numbers.get(name, '8:16')}\n")
+    by_number = block.parent / "numbers"
+    by_number.mkdir()
+    for name, number in numbers.items():
+        (by_number / number).symlink_to(block / name)
+
+    def below(disk: tuple[int, int]) -> str | None:
+        return disk_below(disk, block, by_number)
+
+    assert below((253, 0)) == "sda", "its one lower device is a partition of that"
+    assert (below((8, 0)), below((253, 1)), below((7, 7))) == (None, None, None)
+    for lower in ("sda1", "sdb"):
+        (block / "dm-1" / "slaves" / lower).mkdir(parents=True)
+    assert below((253, 1)) is None
 
 
 @pytest.mark.parametrize(

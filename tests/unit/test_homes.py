@@ -35,6 +35,8 @@ def problems(folder: Path, **places: str) -> list[str]:
         'unit = "x@1:2.service"',
         'cgroup = "machine.slice/vm.scope"',
         'cgroup = "/sys/fs/cgroup/docker/0123"',
+        r"cgroup = 'machine.slice/machine-qemu\x2d*\x2dweb.scope'",
+        r"unit = 'machine-qemu\x2d1\x2dweb.scope'",
     ],
 )
 def test_a_place_elsewhere_is_taken(tmp_path: Path, place: str) -> None:
@@ -55,6 +57,7 @@ def test_a_place_elsewhere_is_taken(tmp_path: Path, place: str) -> None:
         'cgroup = "/"',
         'cgroup = "a/../b"',
         'cgroup = "a//b"',
+        'cgroup = "*/b"',
         'cgroup = "a\\nb"',
         'cgroup = "init.scope"',
         'cgroup = "-.slice"',
@@ -111,6 +114,30 @@ def test_places_are_found_when_they_come_and_lost_when_they_go(tmp_path: Path) -
     assert [places.path(0) for _ in range(13)] == [None] * 13
     unit.mkdir()
     assert places.path(0) == unit, "what comes back is looked for where it was"
+
+
+def test_a_place_may_say_any_text_for_a_number_that_changes_with_each_start(tmp_path: Path) -> None:
+    """libvirt numbers a machine anew; two that are meant are as good as none."""
+    machines, root = tmp_path / "machine.slice", tmp_path / "tidegate.slice"
+    like = Elsewhere(cgroup=r"machine.slice/machine-qemu\x2d*\x2dweb.scope")
+    ours = Elsewhere(cgroup="tidegate.slice/*")
+    places = Places(root, ["web", "ours"], {"web": like, "ours": ours}, mount=tmp_path)
+    (root / "tidegate.service").mkdir(parents=True)
+    (machines / r"machine-qemu\x2d7\x2dwebshop.scope").mkdir(parents=True)
+    assert [places.path(0), places.path(1)] == [None, None]
+    first, second = (machines / rf"machine-qemu\x2d{number}\x2dweb.scope" for number in (1, 2))
+    first.mkdir()
+    assert places.path(0) == first
+    second.mkdir()
+    assert places.path(0) == first, "as long as it is there"
+    first.rmdir()
+    assert places.path(0) == second
+    first.mkdir()
+    second.rmdir()
+    second.mkdir()
+    again = Places(root, ["web"], {"web": like}, mount=tmp_path)
+    assert again.path(0) is None
+    assert again.problems[0].endswith(f"more than one is meant: {first} and {second}")
 
 
 def test_many_units_that_are_absent_take_one_walk_and_that_not_each_tick(

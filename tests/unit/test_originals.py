@@ -41,9 +41,12 @@ def test_what_no_disk_was_limited_to_is_not_put_back_one_day(path: Path, text: s
     assert "io.max 8:0" in (Originals(path).problem or "")
 
 
-def test_a_unit_has_no_disks_limits_to_be_put_back_by_systemd(path: Path) -> None:
-    Originals(path).record([replace(DISK, cgroup="/sys/fs/cgroup/acme.service", cgroup_id=0)])
-    assert "io.max 8:0" in (Originals(path).problem or "")
+def test_a_unit_has_limits_of_disks_to_be_put_back_by_systemd_but_no_weights(path: Path) -> None:
+    ours = replace(DISK, cgroup="/sys/fs/cgroup/acme.service", cgroup_id=0)
+    Originals(path).record([ours])
+    assert Originals(path).problem is None
+    Originals(path).record([replace(ours, file="io.weight 8:0", text="200")])
+    assert "io.weight 8:0" in (Originals(path).problem or "")
 
 
 def test_the_first_value_stays(path: Path) -> None:

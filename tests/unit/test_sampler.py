@@ -33,7 +33,10 @@ FILES = {
 }
 
 
-STALLS = ("memory_stalled_us", "memory_stalled_at_us", "io_stalled_us", "io_stalled_at_us")
+STALLS = (
+    *(f"{what}_stalled{of}_us" for what in ("cpu", "memory", "io") for of in ("", "_at")),
+    "cpu_waited_us",
+)
 UNCOUNTED = ("net_out_bytes", "net_in_bytes", "requests", *STALLS)  # no file says
 
 
@@ -96,21 +99,25 @@ def test_disks_are_told_apart_and_one_that_is_not_there_is_unknown(
     np.testing.assert_array_equal(after.disk_limits.write_ops[0], [np.inf, np.inf, np.nan])
 
 
-def test_limits_of_a_units_disks_are_not_read_since_they_are_systemds(tmp_path: Path) -> None:
+def test_files_that_come_to_a_cgroup_elsewhere_with_their_controller_are_read(
+    tmp_path: Path,
+) -> None:
     make(tmp_path, "acme.service", "pod")
     names = ["acme.service", "pod"]
     elsewhere = {name: Elsewhere(cgroup=name) for name in names}
     places = Places(tmp_path / "root", names, elsewhere, mount=tmp_path)
-    for name in names:
-        (tmp_path / name / "io.max").write_text("254:0 rbps=7 wbps=max riops=max wiops=50\n")
+    text = "254:0 rbps=7 wbps=max riops=max wiops=50\n"
+    (tmp_path / "pod" / "io.max").write_text(text)
     sampler = Sampler(places.root, names, disks=("vda",), places=places)
     sampler.disks.number_of = {"vda": (254, 0)}.get
     limits = sampler.read(0.0).disk_limits
+    (tmp_path / "acme.service" / "io.max").write_text(text)
     again = sampler.read(1.0)
+    after = sampler.read(2.0)
     sampler.close()
     np.testing.assert_array_equal(limits.read_bytes, [[np.nan, 7]])
-    np.testing.assert_array_equal(again.disk_limits.read_bytes, [[np.nan, 7]])
-    assert again.anew == frozenset(), "a file that is not read has not come anew"
+    np.testing.assert_array_equal(again.disk_limits.read_bytes, [[7, 7]])
+    assert (set(again.anew), set(after.anew)) == ({0}, set())
 
 
 @pytest.mark.parametrize("file", sorted(FILES))
@@ -335,3 +342,28 @@ def test_how_long_tenants_wait_is_read_of_those_close_to_a_limit(
     np.testing.assert_array_equal(sample.io_stalled_us, [np.nan, 50])
     assert began_us <= sample.memory_stalled_at_us[0] <= sample.io_stalled_at_us[1]
     assert np.isnan(sample.memory_stalled_at_us[1])
+
+
+def test_how_long_tenants_wait_for_a_cpu_is_read_of_those_who_use_some_while_it_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, text = tmp_path / "host", "some avg10=0.00 total={}\nfull avg10=0.00 total={}\n"
+    monkeypatch.setattr("enforce.sampler._PRESSURE", tmp_path)
+    monkeypatch.setattr("enforce.waiting._HOST", str(host))
+    make(tmp_path, "busy", "idle")
+    names, found = ["busy", "idle"], []
+    with closing(Sampler(tmp_path, names)) as sampler:
+        for tick, waited_us in enumerate((0, 10_000, 100_000, 400_000)):
+            host.write_text(text.format(waited_us, 0))
+            for name in names:
+                (tmp_path / name / "cpu.pressure").write_text(text.format(70 + tick, 30 + tick))
+            used = {"busy": 500_000 * tick, "idle": 9_000 * tick}
+            for name, used_us in used.items():
+                (tmp_path / name / "cpu.stat").write_text(CPU.format(used_us))
+            found.append(sampler.read(float(tick)))
+    waited = np.array([one.cpu_waited_us for one in found])
+    stalled = np.array([one.cpu_stalled_us for one in found])
+    np.testing.assert_array_equal(waited[:, 0], [np.nan, np.nan, 72, 73])
+    np.testing.assert_array_equal(stalled[:, 0], [np.nan, np.nan, 32, 33])
+    assert np.isnan([waited[:, 1], stalled[:, 1]]).all(), "who is idle costs no read"
+    assert np.isfinite(found[3].cpu_stalled_at_us[0])

@@ -14,7 +14,7 @@ from agent.forecaster import State
 from agent.ports import Kernel
 from agent.tenant import BASIC, Floats, Resource
 from agent.tick import ControlLoop
-from enforce.columns import AnyControl, Changes, Control, HostSample, Outcomes
+from enforce.columns import AnyControl, Changes, Control, HostSample, Outcomes, Vitals
 from enforce.limits import text
 from forecast.profile import BOUNDS, LEVELS, Profile, Source
 from forecast.settings import HORIZONS
@@ -47,6 +47,45 @@ class Certain(RuleForecaster):
     def state(self, now_s: float) -> State:
         assert now_s > 0
         return "live"
+
+
+class BehindOthers(Host):
+    """A host whose CPUs others take, so that the first tenant waits for six tenths of the time."""
+
+    is_short = False
+
+    def read(self, taken_at_s: float) -> HostSample:
+        sample, waited_us = super().read(taken_at_s), 0.6e6 * taken_at_s
+        waited = np.array([waited_us, np.nan]) if self.is_short else np.full(2, np.nan)
+        return replace(
+            sample,
+            cpu_waited_us=waited,
+            cpu_stalled_us=waited,
+            cpu_stalled_at_us=np.full(2, 1e6 * taken_at_s),
+            vitals=Vitals(cpu_passed_s=4.0 * taken_at_s, cpu_idle_s=0.0),
+        )
+
+
+def test_who_waits_for_a_cpu_without_being_throttled_may_have_more_within_two_ticks() -> None:
+    scenario, host = Scenario(tenants("a", "b"), mode=Mode.STRICT), BehindOthers(2)
+    loop = ControlLoop(
+        scenario.loop.roster,
+        scenario.policy,
+        scenario.settings,
+        kernel=Kernel(host, host),
+        forecaster=RuleForecaster(),
+        ledgers={},
+    )
+    before = [loop.tick(float(tick), late_ticks=0).resources[CPU] for tick in range(20)][-1]
+    host.is_short = True
+    after = [loop.tick(float(tick), late_ticks=0).resources[CPU] for tick in (20, 21)][-1]
+    assert not before.is_censored.any()
+    assert before.demand == pytest.approx([0.5, 0.5])
+    assert after.demand == pytest.approx([0.5 / 0.4, 0.5])
+    assert after.is_censored.tolist() == [True, False]
+    limit = host.limits()[Control.CPU_MAX]
+    assert after.guaranteed[0] > 1.5 * before.guaranteed[0]
+    assert limit[0] > limit[1]
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,41 @@ def test_what_systemd_writes_late_over_a_raise_is_raised_again(
     wait_until(lambda: cgroup.memory_high == 80 * MIB)
 
 
+def test_what_systemd_writes_of_memory_high_before_it_is_told_is_nobody_elses_change(
+    systemd: Systemd, values: ValueWriter, cgroup: TenantCgroup
+) -> None:
+    """Asked for anything it may write all that it knows of the unit, and it knows no limit yet."""
+    path = cgroup.path
+
+    def asked_before_it_is_told(cgroup: TenantCgroup) -> None:
+        systemd.may_answer.clear()
+        values.write(cgroup, Control.CPU_MAX, "cpu.max", 0.5)
+        assert systemd.asked.get(timeout=WAIT_S) == UNIT
+        values.write(cgroup, Control.MEMORY_HIGH, "memory.high", 40.0 * MIB)
+        values.written_beside()
+        systemd.before = lambda asked: (
+            None if "MemoryHigh" in asked else setattr(cgroup, "memory_high", math.inf)
+        )
+        systemd.may_answer.set()
+        wait_until(lambda: cgroup.cpu_max == 0.5)
+        assert cgroup.memory_high == math.inf
+        assert math.inf in values.written_beside()[Control.MEMORY_HIGH][path]
+
+    asked_before_it_is_told(cgroup)
+    values.write(cgroup, Control.MEMORY_HIGH, "memory.high", 40.0 * MIB)
+    wait_until(lambda: (UNIT, {"MemoryHigh": 40 * MIB}) in systemd.calls)
+    for cores in (0.4, 0.3):
+        values.written_beside()  # with the second one all is noted that the call before took
+        values.write(cgroup, Control.CPU_MAX, "cpu.max", cores)
+        wait_until(lambda at=cores: cgroup.cpu_max == at)  # type: ignore[misc]
+    assert math.inf not in values.written_beside()[Control.MEMORY_HIGH][path]
+    path.rename(path.with_name("stopped"))
+    while not systemd.asked.empty():
+        systemd.asked.get()
+    with TenantCgroup(make_unit(path.parent, UNIT)) as again:
+        asked_before_it_is_told(again)
+
+
 def test_a_release_asks_once_for_all_files_and_takes_its_weight_back(
     systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup, tmp_path: Path
 ) -> None:
