@@ -17,7 +17,7 @@ from forecast.target import Complete, Pending, Target
 # 90 % of tenants within 3 after two weeks, for a pinball loss 0.1 to 0.4 % higher; three times as
 # much costs 1 %, thirty times as much 5 to 10 %.
 _GAIN = 0.003
-_LEAST, _MOST = 0.5, 2.0
+LEAST, _MOST = 0.5, 2.0
 
 
 class Stretch:
@@ -34,7 +34,7 @@ class Stretch:
         is_known = ~np.isnan(outcome) & ~np.isnan(bounds)
         moved_by = _GAIN * ((outcome > bounds) - (np.float32(1.0) - self._levels))
         self._factor += np.where(is_known, moved_by, np.float32(0.0))
-        np.clip(self._factor, _LEAST, _MOST, out=self._factor)
+        np.clip(self._factor, LEAST, _MOST, out=self._factor)
         return Complete(outcome, bounds)
 
     def applied(self, step: int, center: Singles, bounds: Singles) -> Singles:

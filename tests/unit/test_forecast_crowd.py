@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from forecast.crowd import CrowdMixture
 from forecast.history import Singles
@@ -126,6 +127,19 @@ def test_the_order_of_series_decides_nothing(order: list[int], seed: int) -> Non
     turned = [grid[:, order] for grid in grids]
     again = mixed_over(CrowdMixture(2, 6, NEXT), outcomes[:, order], *turned)[-1]
     np.testing.assert_allclose(again, found[:, order], rtol=1e-4)
+
+
+@given(
+    hnp.arrays(np.float32, (12, 3), elements=st.floats(0, 1e6, width=32)),
+    hnp.arrays(np.float32, (3, len(BOUNDS), 3), elements=st.floats(0, 1e6, width=32)),
+)
+def test_what_is_mixed_rises_and_lies_within_what_is_said(outcomes: Singles, said: Singles) -> None:
+    """So nobody's lie takes another's bound beyond what its own experts say."""
+    said.sort(axis=1)
+    for mixed in mixed_over(CrowdMixture(3, 3, NEXT), outcomes, *said):
+        assert (np.diff(mixed, axis=0) >= 0).all()
+        assert (mixed >= said.min(axis=0) * (1 - 1e-5)).all()
+        assert (mixed <= said.max(axis=0) * (1 + 1e-5)).all()
 
 
 def test_a_newcomer_is_told_what_the_crowd_believes() -> None:
