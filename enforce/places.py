@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from enforce.cgroup import name_problem
 from enforce.elsewhere import Elsewhere, slice_path
+from enforce.made import name_problem
 
 MOUNT = Path("/sys/fs/cgroup")
 ANY = "*"  # in a configured path
