@@ -1,3 +1,5 @@
+"""forecast.core: the whole forecaster of some series, step by step."""
+
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
