@@ -45,7 +45,7 @@ from agent.tenant_places import TenantPlaces
 from agent.tick import ControlLoop, LoopSettings
 from agent.verdicts import log_verdicts
 from agent.wording import enforcing_text
-from enforce.cgroup import ensure
+from enforce.made import ensure
 from enforce.originals import Originals
 
 log = structlog.get_logger()

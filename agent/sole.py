@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from agent.paths import LOCK_NAME
-from enforce.cgroup import make_root
+from enforce.made import make_root
 
 _MAX_PID_BYTES = 16
 _LOCKS = Path("/proc/locks")

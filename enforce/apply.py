@@ -10,13 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from enforce.ancestors import Ancestors
-from enforce.cgroup import (
-    PAGE_BYTES,
-    CgroupGoneError,
-    LimitRejectedError,
-    TenantCgroup,
-    disk_file,
-)
+from enforce.cgroup import PAGE_BYTES, CgroupGoneError, LimitRejectedError, TenantCgroup, disk_file
 from enforce.columns import (
     WRITTEN_BY_OTHERS,
     AnyControl,

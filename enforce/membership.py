@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup, make_marked
+from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
+from enforce.made import make_marked
 
 NORMAL = "normal"
 GROUPS: Mapping[str, float] = {"critical": 1000.0, NORMAL: 100.0, "background": 10.0}

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from enforce import limits
 from enforce.boot_record import BootRecord
-from enforce.cgroup import TenantCgroup, name_problem, remove_made_by_us
+from enforce.cgroup import TenantCgroup
 from enforce.columns import Control, Result
+from enforce.made import name_problem, remove_made_by_us
 from enforce.places import unit_of
 from enforce.quota import BURST
 from enforce.restoring import ANY_INCARNATION, DISK_FILE, ROOT, Bound, Released, put_back

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from enforce.cgroup import name_problem
 from enforce.elsewhere import Elsewhere, slice_path
+from enforce.made import name_problem
 
 MOUNT = Path("/sys/fs/cgroup")
 ANY = "*"  # in a configured path
@@ -168,7 +168,7 @@ def cgroups_like(pattern: str, mount: Path = MOUNT) -> list[Path]:
         found = [
             folder / name
             for folder in found
-            for name in sorted(_folders_in(folder))
+            for name in sorted(folders_in(folder))
             if like.fullmatch(name) and not name.startswith(OURS)
         ]
     return found if ANY not in pattern else [path for path in found if path.is_dir()]
@@ -179,19 +179,12 @@ def unit_of(path: Path) -> str | None:
     return path.name if path.suffix in _UNIT_SUFFIXES else None
 
 
-def unit_cgroup(unit: str, mount: Path = MOUNT) -> Path | None:
-    """Return the cgroup of a unit that runs: in its slice, wherever that is."""
-    if unit.endswith(".slice"):
-        return mount / slice_path(unit)
-    return unit_cgroups({unit}, mount).get(unit)
-
-
 def unit_cgroups(units: Collection[str], mount: Path = MOUNT) -> dict[str, Path]:
     """Return where those of these services and scopes are that run, by one walk over all slices."""
     slices, seen, found = [mount], 0, dict[str, Path]()
     while slices and seen < _MOST_SLICES and len(found) < len(units):
         folder, seen = slices.pop(0), seen + 1
-        for name in _folders_in(folder):
+        for name in folders_in(folder):
             if name.endswith(".slice"):
                 slices.append(folder / name)
             elif name in units:
@@ -199,7 +192,8 @@ def unit_cgroups(units: Collection[str], mount: Path = MOUNT) -> dict[str, Path]
     return found
 
 
-def _folders_in(folder: Path) -> list[str]:
+def folders_in(folder: Path) -> list[str]:
+    """Return the names of the folders in one, none of one that cannot be read; no link counts."""
     try:
         with os.scandir(folder) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]

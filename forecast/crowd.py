@@ -3,10 +3,12 @@
 A bound at 99 % that is judged each five minutes misses three times a day: of one series it takes
 days to tell who is good at it, of all of them hours.  So beside each series' own weights
 (mixture.py), and with what those make of the experts as one expert more, there is one set of
-weights at each level that all series share, learned in the same way from savings in units of each
-series' own errors.  Over all series together it loses little more than any expert, or than all of
-the own weights: where series differ, the crowd learns to believe each one's own.  What one series
-can move is bounded.
+weights at each level that all series share, learned in the same way from the sum over series of
+what each saves, in units of its own mean error.  So what mixture.py says of regret holds of that
+sum: over all series together little more is lost than by any expert, or by all of the own weights;
+where series differ, the crowd learns to believe each one's own.  Of one series alone it says
+nothing.  What one series can move is bounded, at some cost to the bound: whoever is further off
+than `_MOST_ERRORS` counts as that far.
 """
 
 import numpy as np

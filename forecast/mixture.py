@@ -3,14 +3,22 @@
 At each level p of each series the mixture is the weighted mean of the experts' quantiles, with
     weight_k ~ max(R_k, 0) / V_k
 where R_k is what the mixture could have saved, in pinball loss at p, by leaning towards expert k,
-and V_k the sum of squares of that: ML-Poly (Gaillard, Stoltz and van Erven, A second-order bound
-with excess losses, 2014), which loses at most sqrt(V_k K (1 + ln(1 + T))) more than any expert k of
-K in T steps, whatever the series does.  Savings are taken along the loss's slope at the mixture, so
-that the same holds of every fixed average of the experts (Cesa-Bianchi and Lugosi, Prediction,
-Learning, and Games, 2006, section 2.5); both are forgotten by a factor a window, so it holds of
-discounted losses (section 2.11); and a window that closes h windows late costs at most h times as
-much (Joulani, Gyorgy and Szepesvari, Online learning under delayed feedback, 2013).  An expert that
-cannot tell sleeps, and neither wins nor loses; a gap changes nothing.
+and V_k the sum of squares of that, r_k^2: ML-Poly (Gaillard, Stoltz and van Erven, A second-order
+bound with excess losses, 2014).  For losses from 0 to 1 theirs has 1 + V_k, and loses at most some
+sqrt(V_k K (1 + ln(1 + T))) more than any expert k of K in T steps, whatever the series does.
+Demands have no scale that is known, so no 1 is added.  What is left of the bound is
+    R_k <= sqrt(V_k P), P = sum over windows of sum_k r_k^2 / V_k, or of K where a V_k doubles
+(V_k before the window): their proof where none doubles, and by Cauchy's inequality
+(R + r)^2 / (V + r^2) <= R^2 / V + 1 where one does.  So each leap of the scale costs K more.
+
+Savings are taken along the loss's slope at the mixture, so that the same holds of every fixed
+average of the experts (Cesa-Bianchi and Lugosi, Prediction, Learning, and Games, 2006, section
+2.5).  R and V are forgotten by a factor a window, and P with them, so it holds of discounted losses
+(as in their section 2.11).  Two things it leaves out: levels that cross are put in order after they
+are averaged; and savings of a window of h steps come h late, where a bound of h times as much is
+known of h mixtures in turn (Joulani, Gyorgy and Szepesvari, Online learning under delayed feedback,
+2013), not of one.  An expert that cannot tell sleeps, and neither wins nor loses; a gap changes
+nothing.
 """
 
 import numpy as np

@@ -3,9 +3,10 @@
 An average of experts that each hold often enough holds too often, where they err one by one, or too
 seldom, where the best of late was lucky.  Each bound's distance from a center is multiplied by
     stretch <- stretch + gain * (missed - (1 - p)),
-which in the long run misses in 1 - p of the windows, as far as the factor's range allows (Gibbs and
-Candes, Adaptive Conformal Inference Under Distribution Shift, 2021, for a factor in place of a
-level).
+which in the long run misses in 1 - p of the windows, as far as the factor's range allows: quantile
+tracking of the score (outcome - center) / (bound - center) (Angelopoulos, Candes and Tibshirani,
+Conformal PID Control for Time Series Prediction, 2023), after Gibbs and Candes (Adaptive Conformal
+Inference Under Distribution Shift, 2021), who move the level in its place.
 """
 
 import numpy as np

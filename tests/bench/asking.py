@@ -17,7 +17,7 @@ from timing import progress
 from enforce.bus import Bus
 from enforce.cgroup import TenantCgroup
 from enforce.columns import Control, UnitControl
-from enforce.places import unit_cgroup
+from enforce.places import unit_cgroups
 from enforce.units import UnitWriter
 
 TURNS = 5
@@ -34,8 +34,7 @@ def started(count: int) -> list[Path]:
     Path("/run/systemd/system/bench@.service").write_text(TEMPLATE)
     names = [f"bench@{number}.service" for number in range(count)]
     subprocess.run(["systemctl", "start", *names], check=True)
-    found = [unit_cgroup(name) for name in names]
-    return [path for path in found if path is not None]
+    return list(unit_cgroups(names).values())
 
 
 def measured(paths: list[Path]) -> list[float]:

@@ -25,12 +25,12 @@ from agent.daemon import Daemon
 from agent.plan import Pace
 from agent.record import TickRecord
 from agent.settings import Config, HostSettings, Periods, UplinkSettings
-from enforce.cgroup import remove_made_by_us
 from enforce.links.programs import BPFFS, is_bpffs
 from enforce.links.reader import LATE, UplinkReader
 from enforce.links.saved import NAME as UPLINKS_NAME
 from enforce.links.saved import give_back
 from enforce.links.uplink import ifindex_of
+from enforce.made import remove_made_by_us
 from forecast.fallback import fallback_profile
 
 ROUNDS = {100: 21, 1_000: 11, 10_000: 5}

@@ -18,7 +18,7 @@ from enforce.bus import Bus
 from enforce.cgroup import LimitRejectedError, TenantCgroup
 from enforce.columns import Control, Result
 from enforce.elsewhere import Elsewhere
-from enforce.places import Places, unit_cgroup
+from enforce.places import Places, unit_cgroups
 from enforce.units import UnitWriter
 from enforce.value_writer import ValueWriter
 
@@ -227,9 +227,7 @@ def test_what_systemd_takes_and_the_kernel_does_not_is_told(acme: Path) -> None:
 
 
 def test_a_unit_is_found_in_whatever_slice_it_runs(acme: Path) -> None:
-    assert unit_cgroup("acme.service") == acme
-    assert unit_cgroup("no-such.service") is None
-    assert unit_cgroup("a-b-c.slice") == MOUNT / "a.slice/a-b.slice/a-b-c.slice"
+    assert unit_cgroups({"acme.service", "no-such.service"}) == {"acme.service": acme}
     places = Places(ROOT, ["acme"], {"acme": Elsewhere(unit="acme.service")})
     assert (places.path(0), places.key(acme)) == (acme, str(acme))
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.doctor import examined
 from enforce.capability import Capability, probe
-from enforce.cgroup import ensure
+from enforce.made import ensure
 
 MOUNT = Path("/sys/fs/cgroup")
 

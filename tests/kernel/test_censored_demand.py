@@ -9,8 +9,8 @@ from tenants import SPIN_TWICE, cpu_used_s, living_in, wait_until
 
 from agent.demand import cpu_demand
 from agent.usage import Usage, usage_between
-from enforce.cgroup import ensure
 from enforce.columns import HostSample
+from enforce.made import ensure
 from enforce.sampler import Sampler
 
 

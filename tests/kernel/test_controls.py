@@ -14,8 +14,9 @@ from agent.answers import Finding
 from agent.doctor import examined
 from agent.tenant_places import TICKS_BETWEEN
 from enforce.apply import Applier
-from enforce.cgroup import PAGE_BYTES, ensure
+from enforce.cgroup import PAGE_BYTES
 from enforce.columns import Changes, Control, Outcomes, Result
+from enforce.made import ensure
 from enforce.originals import Originals
 from enforce.places import MOUNT
 

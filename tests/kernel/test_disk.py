@@ -25,9 +25,9 @@ from agent.demand import rate_demand, reached, waited
 from agent.tenant import Kind, Resource
 from agent.usage import measured, usage_between
 from enforce.apply import Applier
-from enforce.cgroup import ensure
 from enforce.columns import Changes, DiskControl, DiskWeight, IoNumber, Outcomes, Result
 from enforce.elsewhere import Elsewhere
+from enforce.made import ensure
 from enforce.originals import Originals
 from enforce.places import Places
 from enforce.sampler import Sampler

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tenants import SPIN, cpu_used_s, living_in, wait_until
 
-from enforce.cgroup import ensure, remove_made_by_us
+from enforce.made import ensure, remove_made_by_us
 from enforce.membership import GROUPS, MembershipError, attach
 
 pytestmark = pytest.mark.kernel

@@ -22,9 +22,10 @@ from tenants import (
 )
 
 from enforce.apply import Applier
-from enforce.cgroup import TenantCgroup, ensure
+from enforce.cgroup import TenantCgroup
 from enforce.columns import Changes, Control, Outcomes, Result
 from enforce.floor import memory_floor_bytes
+from enforce.made import ensure
 from enforce.originals import Originals
 from enforce.sampler import Sampler
 

@@ -29,9 +29,9 @@ from agent.host import read_config
 from agent.settings import Config
 from agent.tenant import Resource
 from enforce.apply import Applier
-from enforce.cgroup import ensure
 from enforce.columns import Changes, Control, Result
 from enforce.lowering import STEP_BYTES
+from enforce.made import ensure
 from enforce.originals import Originals
 
 pytestmark = pytest.mark.kernel

@@ -12,8 +12,8 @@ import pytest
 from tenants import HOLD_ANON, MIB, living_in, order
 
 from enforce.apply import Applier
-from enforce.cgroup import ensure
 from enforce.columns import Changes, Control, Result
+from enforce.made import ensure
 from enforce.originals import Original, Originals
 
 pytestmark = pytest.mark.kernel

@@ -11,8 +11,8 @@ from tenants import SPIN, living_in
 from agent.cli import main
 from agent.paths import ORIGINALS_NAME
 from enforce.apply import Applier
-from enforce.cgroup import ensure
 from enforce.columns import Changes, Control
+from enforce.made import ensure
 from enforce.originals import Originals
 
 pytestmark = pytest.mark.kernel

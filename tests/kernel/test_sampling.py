@@ -19,8 +19,8 @@ from tenants import (
     wait_until,
 )
 
-from enforce.cgroup import ensure
 from enforce.columns import HostSample
+from enforce.made import ensure
 from enforce.sampler import Sampler
 
 pytestmark = pytest.mark.kernel

@@ -1,3 +1,5 @@
+"""forecast.message: whatever bytes come, a message is whole and sound, or refused."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""agent.schedule: when ticks are due, and what they may cost."""
+
 import math
 
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""agent.units: what is written is read back, and no text raises anything but its own error."""
+
 from contextlib import suppress
 
 from hypothesis import given

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from enforce.cgroup import ensure
+from enforce.made import ensure
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from scarcity import few_descriptors, no_more_threads
 from tenants import wait_until
 
 from enforce.apply import Applier
-from enforce.cgroup import LimitRejectedError, TenantCgroup, ensure
+from enforce.cgroup import LimitRejectedError, TenantCgroup
 from enforce.columns import Changes, Control, Outcomes, Result
+from enforce.made import ensure
 from enforce.originals import Originals
 from enforce.sampler import Sampler
 

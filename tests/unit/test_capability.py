@@ -1,3 +1,5 @@
+"""enforce.capability: what a host lacks is named, with what it means and how to get it."""
+
 from pathlib import Path
 
 from enforce.capability import probe

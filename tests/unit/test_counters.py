@@ -1,3 +1,5 @@
+"""enforce.counters: what the kernel prints, parsed; what it does not print is NaN."""
+
 import numpy as np
 import pytest
 

@@ -8,9 +8,7 @@ from agent.demand import Demand, cpu_demand, memory_demand, rate_demand, reached
 from agent.tenant import Kind
 
 
-def cores(
-    used: float, throttled: float = 0.0, *, ceiling: float = 8.0, fair: float = 2.0
-) -> Demand:
+def cores(used: float, throttled: float = 0.0, *, ceiling: float = 8.0) -> Demand:
     """Return the demand of one tenant on a host of 8 cores that is otherwise idle."""
     seen = usage(cores=[used], cpu_throttled_cores=[throttled])
     return cpu_demand(seen, ceiling=column(ceiling), fair=column(2.0), capacity=8.0)

@@ -1,3 +1,5 @@
+"""enforce.descriptors: files that are kept open, and those that are gone."""
+
 import errno
 import os
 import resource

@@ -1,3 +1,5 @@
+"""forecast.conformal: bounds hold as often as they say."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""forecast.ets: fits and rolled states against StatsForecast's own."""
+
 import numpy as np
 import pytest
 from statsforecast.ets import ets_f

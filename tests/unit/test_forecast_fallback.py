@@ -1,3 +1,5 @@
+"""forecast.fallback: the rule that stands in where no model does."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""forecast.message: what crosses to the child and back, and what is refused."""
+
 import pickle
 import struct
 import zlib

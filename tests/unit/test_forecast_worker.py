@@ -1,3 +1,5 @@
+"""forecast.worker: the child process, its refits and its end."""
+
 import os
 import signal
 import subprocess

@@ -1,3 +1,5 @@
+"""enforce.limits: the kernel's formats of limits, written and read."""
+
 import math
 
 import pytest

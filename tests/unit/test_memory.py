@@ -1,3 +1,5 @@
+"""enforce.memory: what of a tenant cannot be reclaimed."""
+
 import numpy as np
 import pytest
 

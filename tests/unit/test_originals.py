@@ -1,3 +1,5 @@
+"""enforce.originals: what files held before the first write, kept on disk."""
+
 import json
 import os
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""agent.sole: one agent for a host and for its tenants."""
+
 import os
 import re
 import signal

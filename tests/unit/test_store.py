@@ -1,3 +1,5 @@
+"""agent.store: balances that outlive the agent, whatever becomes of the file."""
+
 import os
 import sqlite3
 import time

@@ -1,3 +1,5 @@
+"""agent.table: tables that fit the terminal."""
+
 from collections.abc import Sequence
 
 from click import style, unstyle

@@ -1,3 +1,5 @@
+"""agent.telemetry: lines of the log, for machines and for the journal."""
+
 import io
 import json
 import os

@@ -1,3 +1,5 @@
+"""agent.units: amounts as people write and read them."""
+
 import pytest
 
 from agent.units import (
