@@ -27,7 +27,14 @@ from agent.help_words import EVENTS, EXPLAIN, STATUS, WORDS
 from agent.history_command import history
 from agent.membership_command import attach, exec_command
 from agent.options import config_options, fault_lines, json_option, socket_option, tenants_dir_of
-from agent.output import print_json, print_lines, print_value, prose_width, terminal_width
+from agent.output import (
+    print_json,
+    print_lines,
+    print_value,
+    print_wrapped,
+    prose_width,
+    terminal_width,
+)
 from agent.pin_command import pin, unpin
 from agent.render import (
     explanation_lines,
@@ -160,7 +167,7 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
         said = {"is_valid": True, "problems": (), "left_alone": found.left_alone}
         print_value({**said, "warnings": warnings(found)})
     else:
-        print_lines(summary(found))
+        print_wrapped(summary(found))
 
 
 @main.command(epilog=exit_codes(EXIT_DEGRADED), short_help="Say what this host can and cannot do.")

@@ -23,7 +23,7 @@ from enforce.capability import Capability, probe
 from enforce.disk_probing import probe_disks
 from enforce.foreign import made_by_others, maker
 from enforce.kernel_settings import probe_settings
-from enforce.links.probing import probe_links
+from enforce.links.probing import probe_agent, probe_links
 from enforce.neighbours import Standing, standing
 from enforce.places import MOUNT, Places, unit_of
 from enforce.systemd import weight_under
@@ -44,13 +44,14 @@ def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Fi
         *_owners(config),
         *_of_others(config),
         *([] if beside is None else [_weighed(beside, config)]),
-        _agent(socket_path),
+        *_agent(socket_path, has_uplinks=config is not None and bool(uplinks_of(config))),
         *_tenants(socket_path, root),
-        *(
-            Finding(found.name, str(found.state), found.meaning, found.remedy)
-            for found in _probed(root, config)
-        ),
+        *map(_finding, _probed(root, config)),
     ]
+
+
+def _finding(found: Capability) -> Finding:
+    return Finding(found.name, str(found.state), found.meaning, found.remedy)
 
 
 def worst_state(findings: Sequence[Finding]) -> str:
@@ -227,12 +228,14 @@ def _weighed(beside: Standing, config: Config | None) -> Finding:
     return Finding("cpu.weight", "degraded", meaning, remedy)
 
 
-def _agent(socket_path: Path) -> Finding:
+def _agent(socket_path: Path, *, has_uplinks: bool) -> list[Finding]:
+    """Say how the agent is, and where networks are divided, whether it may do what that takes."""
     try:
         health = msgspec.json.decode(get(socket_path, "/v1/health"), type=Health)
     except AgentError as error:
-        return Finding("agent", "degraded", f"{error}; limits stay as they are", error.hint)
-    return Finding("agent", "ok", health.detail, "")
+        return [Finding("agent", "degraded", f"{error}; limits stay as they are", error.hint)]
+    allowed = probe_agent(health.pid) if has_uplinks else None
+    return [Finding("agent", "ok", health.detail, ""), *map(_finding, [allowed] if allowed else [])]
 
 
 def _tenants(socket_path: Path, root: Path) -> list[Finding]:

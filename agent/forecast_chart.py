@@ -32,7 +32,7 @@ def chart_lines(view: View, *, width: int) -> list[str]:
     top = _top(view)
     if not end_s > start_s:
         return []
-    labels = [bare_text(view.resource.kind, value) for value in _levels(top)]
+    labels = level_labels(view.resource.kind, _levels(top))
     margin = max(map(len, labels)) + 1
     columns = min(max(width - margin - 1, _LEAST_COLUMNS), _MOST_COLUMNS)
     canvas = Canvas(columns, _ROWS, xmin=0, ymin=0, xmax=columns * _DOTS_WIDE, ymax=top)
@@ -92,6 +92,15 @@ def nice_top(most: float, kind: Kind) -> float:
 def _levels(top: float) -> list[float]:
     """Return what the labelled rows stand for, the highest first."""
     return [top * (1 - at / _ROWS) for at in range(0, _ROWS, _LABELLED_ROWS)]
+
+
+def level_labels(kind: Kind, levels: Sequence[float]) -> list[str]:
+    """Return what stands at levels > 0, highest first: with more digits where two read alike."""
+    labels = [bare_text(kind, level) for level in levels]
+    if len(set(labels)) == len(labels) or unit_of(kind).startswith("bytes"):
+        return labels
+    decimals = 2 - math.floor(math.log10(levels[0]))
+    return [f"{level:.{decimals}f}" for level in levels]
 
 
 def _draw_past(canvas: Canvas, view: View, across: _Across, top: float) -> None:

@@ -25,7 +25,8 @@ STATUS = """Show what each tenant uses, is promised and may use.
 
 The first line is the agent's: its last tick (each second it decides), how many came late, its
 forecaster (starting, live, late or dead: then a simple rule stands in), "learning" while limits
-that were found at its start are left standing, and for how many tenants it writes limits.
+that were found at its start are left standing, and for how many tenants it writes limits.  Where
+tenants are only observed, it counts the writes that were left out since the agent's start.
 
 \b
 The first table is the host, cpu in cores and memory in bytes:

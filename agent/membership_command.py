@@ -69,7 +69,8 @@ def exec_command(
         os.execvp(command[0], command)  # noqa: S606 - no shell is meant to come between
     except OSError as error:
         code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
-        fail([f"{command[0]}: {error.strerror}"], code)
+        hint = "options of `tidegate exec` go before the tenant"
+        fail([f"{command[0]}: {error.strerror}", *([hint] * command[0].startswith("-"))], code)
     except ValueError as error:
         fail([f"{command[0]!a}: {error}"], _NOT_EXECUTABLE)
 

@@ -12,9 +12,11 @@ import click
 import msgspec
 
 from agent.exits import EXIT_OUTPUT, error_width, fail
+from agent.table import paragraph
 
 _PIPE_WIDTH = 200  # no terminal: room for every column, yet lines that a person can read
 _MOST_PROSE_WIDTH = 100
+_INDENT = "  "  # of a line that goes on
 
 
 def print_json(body: bytes) -> None:
@@ -31,6 +33,16 @@ def print_lines(lines: Sequence[str]) -> None:
     """Print lines, or nothing where there are none."""
     if lines:
         click.echo("\n".join(lines))
+
+
+def print_wrapped(texts: Sequence[str]) -> None:
+    """Print a line for each text, on a terminal cut between words: what is piped stays whole."""
+    if not sys.stdout.isatty():
+        print_lines(texts)
+        return
+    width = prose_width() - len(_INDENT)
+    cut = [paragraph(text, width=width) for text in texts]
+    print_lines([_INDENT * (at > 0) + line for lines in cut for at, line in enumerate(lines)])
 
 
 def terminal_width() -> int:

@@ -65,8 +65,8 @@ def pin(board: PinBoard, record: TickRecord, name: str, body: bytes) -> TenantPi
         raise PinError("expected at least one of cpu and memory")
     if not 0 < wanted.for_s <= LONGEST_S:
         raise PinError("expected a time above 0, and at most ten years")
-    for resource, value in wanted.limits.items():
-        _check(record, name, _known(resource), value)
+    limits = {_known(resource): value for resource, value in wanted.limits.items()}
+    _check(record, name, limits)
     until_s = time.monotonic() + wanted.for_s
     board.put(Pin(name, _LIMIT[r], value, until_s) for r, value in wanted.limits.items())
     return _answer(board, record, name)
@@ -101,32 +101,44 @@ def _known(resource: str) -> Resource:
     return next(one for one in BASIC if str(one) == resource)
 
 
-def _check(record: TickRecord, name: str, resource: Resource, value: float) -> None:
-    """Refuse what would break a promise, or could never be in force."""
+def _check(record: TickRecord, name: str, limits: Mapping[Resource, float]) -> None:
+    """Refuse what would break a promise, or could never be in force: all of it at once."""
+    faults = [_fault(record, name, resource, value) for resource, value in limits.items()]
+    told, nearest = [one[0] for one in faults if one], [one[1] for one in faults if one]
+    if told:
+        hint = f"such as: tidegate pin {name} {' '.join(nearest)}" if all(nearest) else ""
+        raise PinError("; ".join(told), hint)
+
+
+def _fault(
+    record: TickRecord, name: str, resource: Resource, value: float
+) -> tuple[str, str] | None:
+    """Return what is wrong with a limit, and the nearest one that is not."""
     place = record.roster.names.index(name)
     terms, tick = record.roster.terms[resource], record.resources[resource]
     kind, floor, ceiling = resource.kind, terms.floor[place], terms.ceiling[place]
     smallest = 0.01 if resource == Resource.CPU else float(1 << 20)
     least, most = max(float(floor), smallest), min(float(ceiling), tick.capacity)
-    if not (math.isfinite(value) and least <= value <= most):
-        least_is = "its floor" if floor >= smallest else "the least that the kernel takes"
-        most_is = "its ceiling" if ceiling <= tick.capacity else "what the host divides"
-        raise PinError(
-            f"{resource}: expected {amount_text(kind, least)} ({least_is}) to "
-            f"{amount_text(kind, most)} ({most_is}), got {amount_text(kind, value)}",
-            _example(name, resource, value, least=least, most=most),
-        )
+    if math.isfinite(value) and least <= value <= most:
+        return None
+    least_is = "its floor" if floor >= smallest else "the least that the kernel takes"
+    most_is = "its ceiling" if ceiling <= tick.capacity else "what the host divides"
+    told = (
+        f"{resource}: expected {amount_text(kind, least)} ({least_is}) to "
+        f"{amount_text(kind, most)} ({most_is}), got {amount_text(kind, value)}"
+    )
+    return told, _nearest(resource, value, least=least, most=most)
 
 
-def _example(name: str, resource: Resource, value: float, *, least: float, most: float) -> str:
-    """Return a call that pins to what is next to `value`, in the units of the configuration."""
+def _nearest(resource: Resource, value: float, *, least: float, most: float) -> str:
+    """Return what is next to `value` as `pin` takes it, in the units of the configuration."""
     per_unit, unit = (100.0, "") if resource == Resource.CPU else (1.0 / (1 << 20), "M")
     lowest, highest = math.ceil(least * per_unit), math.floor(most * per_unit)
     if lowest > highest:
         return ""
     wanted = highest if value > most else lowest
     amount = f"{wanted / 100:g}" if resource == Resource.CPU else f"{wanted}{unit}"
-    return f"such as: tidegate pin {name} {resource}={amount}"
+    return f"{resource}={amount}"
 
 
 def _answer(board: PinBoard, record: TickRecord, name: str) -> TenantPins:

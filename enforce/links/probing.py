@@ -7,7 +7,7 @@ from pathlib import Path
 from enforce.capability import Capability
 from enforce.links.libbpf import LIBRARY, BpfError, Library
 from enforce.links.netlink import ClassSocket
-from enforce.links.programs import BPFFS, OBJECT, is_bpffs
+from enforce.links.programs import BPFFS, OBJECT, WITHOUT_DROP_IN, is_bpffs
 from enforce.links.uplink import (
     Uplink,
     UplinkError,
@@ -26,6 +26,8 @@ _MODULES = {
     "sch_fq_codel": "fq_codel: the packets of a tenant share one queue",
 }
 _OPTIONAL = {"sch_fq_codel"}
+_NET_ADMIN, _SYS_ADMIN, _BPF = 1 << 12, 1 << 21, 1 << 39  # linux/capability.h
+_DROP_IN = "/etc/systemd/system/tidegate.service.d/network.conf"
 _NOT_ENFORCED = "network limits are configured, but not enforceable"
 
 
@@ -35,6 +37,35 @@ def probe_links(uplinks: Sequence[Uplink], veths: Sequence[str] = ()) -> list[Ca
         return []
     parts = [_libbpf(), _object(), _file_system(), *_modules(), *map(_uplink, uplinks)]
     return [*parts, *(_bridged(veth, master) for veth in veths if (master := master_of(veth)))]
+
+
+def probe_agent(pid: int) -> Capability | None:
+    """Say whether the agent that runs may do what networks take; None where that is not known.
+
+    It is looked at from outside: this process may do more, or see other interfaces.
+    """
+    try:
+        status = (Path("/proc") / str(pid) / "status").read_text()
+        is_on_host = Path(f"/proc/{pid}/ns/net").samefile("/proc/self/ns/net")
+    except OSError:
+        return None
+    lacking = [] if is_on_host else ["the host's network"]
+    lacking += lacking_capabilities(status)
+    if not lacking:
+        return Capability("agent's network", "ok", "it has the capabilities that limits take")
+    meaning = f"it runs without {' and '.join(lacking)}: {_NOT_ENFORCED}; {WITHOUT_DROP_IN}"
+    remedy = (
+        f"install -Dm644 /usr/local/lib/tidegate/network.conf {_DROP_IN}; systemctl daemon-reload; "
+        "systemctl restart tidegate"
+    )
+    return Capability("agent's network", "missing", meaning, remedy)
+
+
+def lacking_capabilities(status: str) -> list[str]:
+    """Name what a process lacks of what networks take, by its /proc/PID/status."""
+    held = int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16)
+    found = [] if held & _NET_ADMIN else ["CAP_NET_ADMIN"]
+    return found if held & (_BPF | _SYS_ADMIN) else [*found, "CAP_BPF"]
 
 
 def _bridged(veth: str, master: str) -> Capability:

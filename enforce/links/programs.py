@@ -21,6 +21,7 @@ from enforce.links.libbpf import BpfError, Library
 
 BPFFS = Path("/sys/fs/bpf")
 PINS = BPFFS / "tidegate"
+WITHOUT_DROP_IN = "as a service the agent needs the drop-in network.conf (docs/network.md)"
 OBJECT = Path(__file__).parent.parent / "bpf" / "tenants.bpf.o"
 MAPS = ("tenants", "counters", "uplinks", "veths", "addresses", "owners")
 FORWARDED_OUT, CLASSIFY_IN = "forwarded_out", "classify_in"
@@ -80,7 +81,7 @@ class Programs:
             raise BpfError(errno.ENOENT, f"{OBJECT} was not built: see docs/network.md")
         if not is_bpffs(pins.parent):
             raise BpfError(errno.ENOENT, f"no BPF file system at {pins.parent}")
-        pins.mkdir(mode=0o700, exist_ok=True)
+        _make_folder(pins)
         self._left: dict[int, int] = {}  # classes by cgroup, as a map of another version has them
         self._object = self._loaded(level)
         self._maps = {name: self._library.map(self._object, name) for name in MAPS}
@@ -332,6 +333,15 @@ class Programs:
         finally:
             os.close(link)
         return True
+
+
+def _make_folder(pins: Path) -> None:
+    """Make the folder of the pins; where the service may not, say what it lacks."""
+    try:
+        pins.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        why = f"{pins} cannot be made ({error.strerror}): {WITHOUT_DROP_IN}"
+        raise BpfError(error.errno, why) from error
 
 
 def _rows_of(cgroup_id: Ints, classid: Ints, is_apart: Bools | Ints) -> NDArray[np.void]:

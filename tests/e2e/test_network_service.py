@@ -10,6 +10,7 @@ from tenants import wait_until
 from traffic import LINK, MBIT, NETNS, lay_link, sh
 
 from agent.client import AgentError, get
+from agent.doctor import examined
 from agent.paths import RUNTIME_DIR, SOCKET_NAME
 from enforce.links.programs import PINS
 
@@ -67,11 +68,23 @@ def of_network(problems: list[str]) -> list[str]:
     return [one for one in problems if "network" in one or LINK in one]
 
 
+def names_drop_in(problems: list[str]) -> bool:
+    return any("network.conf" in one for one in problems)
+
+
+def found_of_rights() -> str:
+    """Return what `doctor` finds of the agent's own rights."""
+    findings = examined(ETC / "tidegate.toml", ETC / "tenants.d", RUNTIME_DIR / SOCKET_NAME)
+    (state,) = [one.state for one in findings if one.name == "agent's network"]
+    return state
+
+
 @pytest.mark.usefixtures("service")
 def test_the_hardened_service_says_what_it_lacks_and_has_it_by_its_drop_in() -> None:
     found = sh(f"tc qdisc show dev {LINK}")
     sh(f"systemctl start {UNIT}")
-    wait_until(problems_are(lambda all_: bool(of_network(all_))), limit_s=40, pause_s=0.1)
+    wait_until(problems_are(names_drop_in), limit_s=40, pause_s=0.1)
+    assert found_of_rights() == "missing"
     assert sh(f"tc qdisc show dev {LINK}") == found
     sh(f"systemctl stop {UNIT}")
 
@@ -81,6 +94,7 @@ def test_the_hardened_service_says_what_it_lacks_and_has_it_by_its_drop_in() -> 
     sh(f"systemctl start {UNIT}")
     wait_until(problems_are(lambda all_: not of_network(all_)), limit_s=40, pause_s=0.1)
     wait_until(is_held, limit_s=40, pause_s=0.1)
+    assert found_of_rights() == "ok"
     sh(f"systemctl kill --signal=KILL {UNIT}")
     assert is_held()
     sh(f"systemctl stop {UNIT}")

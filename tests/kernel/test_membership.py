@@ -78,6 +78,8 @@ def test_a_command_is_what_it_would_be_elsewhere_but_in_its_tenant(
         cat.send_signal(signal.SIGTERM)
         assert cat.wait(20) == -signal.SIGTERM
     assert ended(started("exec", tmp_path, "web", "no-such-command"))[0] == 127
+    code, _, err = ended(started("exec", tmp_path, "web", "--group", "background", "true"))
+    assert (code, "before the tenant" in err) == (127, True)
     assert ended(started("exec", tmp_path, "web", "/etc/passwd"))[0] == 126
 
 

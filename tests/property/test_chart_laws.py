@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from agent.answers import HorizonBounds, ResourceForecast
-from agent.forecast_chart import chart_lines, nice_top
+from agent.forecast_chart import chart_lines, level_labels, nice_top
 from agent.forecast_view import View
 from agent.tenant import Floats, Kind, Resource
 
@@ -60,3 +60,10 @@ def test_a_plot_has_sixteen_rows_and_an_axis_and_is_no_wider_than_the_terminal(
 def test_the_axis_ends_at_a_round_number_that_is_not_far_above(most: float, kind: Kind) -> None:
     top = nice_top(most, kind)
     assert most * (1 - 1e-9) <= top <= 2 * most
+
+
+@given(st.floats(1e-6, 1e6), st.sampled_from([Kind.CPU, Kind.REQUESTS]))
+def test_no_two_heights_are_labelled_alike(most: float, kind: Kind) -> None:
+    top = nice_top(most, kind)
+    labels = level_labels(kind, [top, 0.75 * top, 0.5 * top, 0.25 * top])
+    assert len(set(labels)) == 4

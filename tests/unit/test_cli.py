@@ -477,6 +477,9 @@ def test_a_limit_is_pinned_and_unpinned_on_the_command_line(tmp_path: Path) -> N
         low = ran("pin", "web", "cpu=0.001", "--socket", path)
         assert (low.exit_code, "its floor" in low.stderr) == (1, True)
         assert low.stderr.splitlines()[-1] == "  such as: tidegate pin web cpu=0.5"
+        both = ran("pin", "web", "cpu=0.001", "memory=1", "--socket", path)
+        assert ("cpu: expected" in both.stderr, "memory: expected" in both.stderr) == (True, True)
+        assert " web cpu=0.5 memory=" in both.stderr.splitlines()[-1]
     board.close()
 
 
