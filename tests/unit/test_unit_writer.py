@@ -275,6 +275,21 @@ def test_a_release_asks_once_for_all_files_and_takes_its_weight_back(
     assert originals.is_empty
 
 
+def test_a_release_ends_though_a_disk_of_the_unit_is_gone(
+    systemd: Systemd, cgroup: TenantCgroup, tmp_path: Path
+) -> None:
+    originals = Originals(tmp_path / "originals.json")
+    found = {"io.max 259:999": "wbps=4096", "memory.low": "8388608"}
+    originals.record(Original(str(cgroup.path), 0, file, text) for file, text in found.items())
+    released = originals.release(tmp_path / "root")
+    assert {one.file: one.result for one in released} == {
+        "io.max 259:999": Result.GONE,
+        "memory.low": Result.APPLIED,
+    }
+    assert systemd.calls == [(UNIT, {"MemoryLow": 8 * MIB})]
+    assert originals.is_empty
+
+
 def test_a_weight_that_somebody_chose_stays(
     systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup
 ) -> None:
