@@ -3,11 +3,10 @@
 Nothing here is taken: whose they are `doctor` says, and a tenant's file says which are tenants.
 """
 
-import os
 import re
 from pathlib import Path
 
-from enforce.places import MOUNT
+from enforce.places import MOUNT, folders_in
 
 _ID = r"[0-9a-f]{12,64}"
 _POD = r"pod[0-9a-f][0-9a-f_-]{7,63}"
@@ -47,8 +46,16 @@ def maker(path: Path, mount: Path = MOUNT) -> str | None:
 
 
 def unescaped(name: str) -> str:
-    r"""Return what systemd escaped in a unit's name: \x2d is a dash (systemd-escape(1))."""
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), name)
+    r"""Return what systemd escaped in a unit's name: \x2d is a dash (systemd-escape(1)).
+
+    What would control a terminal stays escaped.
+    """
+
+    def meant(match: re.Match[str]) -> str:
+        letter = chr(int(match[1], 16))
+        return letter if letter.isprintable() else match[0]
+
+    return _ESCAPED.sub(meant, name)
 
 
 def made_by_others(mount: Path = MOUNT) -> list[Path]:
@@ -59,18 +66,10 @@ def made_by_others(mount: Path = MOUNT) -> list[Path]:
     folders, seen, found = [mount], 0, list[Path]()
     while folders and seen < _MOST_FOLDERS:
         folder, seen = folders.pop(0), seen + 1
-        for name in _folders_in(folder):
+        for name in folders_in(folder):
             path = folder / name
             if maker(path, mount) is not None:
                 found.append(path)
             elif _FOLDERS.fullmatch(name):
                 folders.append(path)
     return sorted(found)
-
-
-def _folders_in(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []

@@ -190,7 +190,7 @@ class _Search:
     def names_in(self, folder: Path) -> list[str]:
         """Return what a folder holds, as it was when it was first asked for in this round."""
         if folder not in self._names:
-            self._names[folder] = sorted(_folders_in(folder))
+            self._names[folder] = sorted(folders_in(folder))
         return self._names[folder]
 
 
@@ -231,7 +231,7 @@ def unit_cgroups(units: Collection[str], mount: Path = MOUNT) -> dict[str, Path]
     slices, seen, found = [mount], 0, dict[str, Path]()
     while slices and seen < _MOST_SLICES and len(found) < len(units):
         folder, seen = slices.pop(0), seen + 1
-        for name in _folders_in(folder):
+        for name in folders_in(folder):
             if name.endswith(".slice"):
                 slices.append(folder / name)
             elif name in units:
@@ -239,9 +239,14 @@ def unit_cgroups(units: Collection[str], mount: Path = MOUNT) -> dict[str, Path]
     return found
 
 
-def _folders_in(folder: Path) -> list[str]:
+def folders_in(folder: Path) -> list[str]:
+    """Return the names of folders, but for those that would control a terminal.
+
+    Tenants make folders too, and what is found is told to people.
+    """
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return [name for name in names if name.isprintable()]
     except OSError:
         return []
