@@ -14,6 +14,9 @@ from enforce.elsewhere import Elsewhere, slice_path
 
 MOUNT = Path("/sys/fs/cgroup")
 ANY = "*"  # in a configured path
+# No backslash: a number that may be any text would else be one with the name of another's machine,
+# which whoever names that chooses ("x-web" for web).
+_ANY_TEXT = r"[^\\]*"
 OURS = "tidegate"
 _UNIT_SUFFIXES = (".service", ".scope", ".slice")
 # Units that are not there are looked for in one walk over all slices, and after so many rounds of
@@ -197,6 +200,7 @@ class _Search:
 def cgroups_like(pattern: str, mount: Path, names_in: Names) -> list[Path]:
     """Return what a path below the mount means, a `*` in a name being any text, in order of name.
 
+    That text has no escapes of systemd's, such as dashes have in the names of machines.
     Without one that is the path, whether it is there or not; with one nothing of tidegate's.
     """
     found = [mount]
@@ -204,7 +208,7 @@ def cgroups_like(pattern: str, mount: Path, names_in: Names) -> list[Path]:
         if ANY not in part:
             found = [folder / part for folder in found]
             continue
-        like = re.compile(".*".join(map(re.escape, part.split(ANY))))
+        like = re.compile(_ANY_TEXT.join(map(re.escape, part.split(ANY))))
         found = [
             folder / name
             for folder in found

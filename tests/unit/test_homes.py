@@ -167,6 +167,18 @@ def test_many_units_that_are_absent_take_one_walk_and_that_not_each_tick(
     assert found == [units, units]
 
 
+def test_no_machine_passes_for_another_whose_name_ends_its_own(tmp_path: Path) -> None:
+    """Whoever names a machine x-web would have web's limits, or keep them from web."""
+    machines = tmp_path / "machine.slice"
+    like = Elsewhere(cgroup=r"machine.slice/machine-qemu\x2d*\x2dweb.scope")
+    places = Places(tmp_path / "root", ["web"], {"web": like}, mount=tmp_path)
+    (machines / r"machine-qemu\x2d1\x2dx\x2dweb.scope").mkdir(parents=True)
+    assert places.path(0) is None
+    own = machines / r"machine-qemu\x2d2\x2dweb.scope"
+    own.mkdir()
+    assert places.path(0) == own
+
+
 def test_many_machines_that_are_off_take_one_look_together_and_each_its_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
