@@ -2,8 +2,9 @@
 
 import math
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,29 @@ def test_what_the_kernel_has_otherwise_is_told_of_that_file_alone(
     wait_until(lambda: "systemd took CPUQuotaPerSecUSec, but cpu.max" in why_not(writer, cgroup))
     writer.offer(cgroup, Control.MEMORY_LOW, 8.0 * MIB, found=4.0 * MIB)
     wait_until(lambda: cgroup.memory_low == 8 * MIB)
+
+
+def test_a_file_that_does_not_come_is_asked_for_ever_less_often(
+    systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slice may keep its units from a controller: each tick asks for the file, and PID 1 pays."""
+    monkeypatch.setattr("enforce.units._CALM_S", 0.05)
+    systemd.untouched.add("CPUQuotaPerSecUSec")
+    file = cgroup.path / "cpu.max"
+    text = file.read_text()
+    file.unlink()
+    ends_at_s = time.monotonic() + 1.5
+    while time.monotonic() < ends_at_s:
+        with suppress(LimitRejectedError):
+            writer.offer(cgroup, Control.CPU_MAX, math.inf, found=None)
+        threading.Event().wait(0.01)
+    assert 2 <= len(asked_of_acme(systemd)) <= 7
+    # Once it is there a value waits no longer than after any call that failed.
+    file.write_text(text)
+    systemd.untouched.clear()
+    threading.Event().wait(0.06)
+    writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf)
+    wait_until(lambda: cgroup.cpu_max == 0.5)
 
 
 def test_a_value_that_is_in_force_already_takes_back_what_was_offered_before(
