@@ -18,6 +18,7 @@ import numpy as np
 from enforce.columns import Ints
 
 _GONE = (errno.ENODEV, errno.ENOENT)
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _LARGEST_BYTES = 1 << 20
 FILES_PER_TENANT = 9  # descriptors that a sampler keeps: the directory, and files in it
 
@@ -77,9 +78,17 @@ class KeptFiles:
         return len(self._fds)
 
     def open(self, position: int, dir_fd: int) -> None:
-        """Open the file in the directory `dir_fd`; where it is missing, it stays unread."""
-        with suppress(OSError):
+        """Open the file in the directory `dir_fd`; where it is missing, it stays unread.
+
+        Raises:
+            OSError: No descriptor is left, or no memory for one: it may be there all the same.
+
+        """
+        try:
             self._fds[position] = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise
 
     def close(self, position: int) -> None:
         """Let go of one tenant's file, if it is open."""
@@ -118,7 +127,7 @@ class PolledFiles(KeptFiles):
         self._unread: set[int] = set()
 
     def open(self, position: int, dir_fd: int) -> None:
-        """Open the file and ask for its signals."""
+        """Open the file and ask for its signals; raises OSError as of other files."""
         super().open(position, dir_fd)
         if (fd := self._fds[position]) < 0:
             return
@@ -126,7 +135,7 @@ class PolledFiles(KeptFiles):
         try:
             self._poll.register(fd, select.EPOLLPRI)
             self._position[fd] = position
-        except PermissionError:  # no kernel file behind it: it is read every time
+        except OSError:  # no kernel file behind it, or too many are watched: it is read every time
             self._unpolled.add(position)
 
     def close(self, position: int) -> None:

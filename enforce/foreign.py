@@ -46,8 +46,16 @@ def maker(path: Path, mount: Path = MOUNT) -> str | None:
 
 
 def unescaped(name: str) -> str:
-    r"""Return what systemd escaped in a unit's name: \x2d is a dash (systemd-escape(1))."""
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), name)
+    r"""Return what systemd escaped in a unit's name: \x2d is a dash (systemd-escape(1)).
+
+    What would control a terminal stays escaped.
+    """
+
+    def meant(match: re.Match[str]) -> str:
+        letter = chr(int(match[1], 16))
+        return letter if letter.isprintable() else match[0]
+
+    return _ESCAPED.sub(meant, name)
 
 
 def made_by_others(mount: Path = MOUNT) -> list[Path]:

@@ -5,7 +5,7 @@ Nothing here writes.  Who owns a cgroup decides how its files are set: see `enfo
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,12 +14,19 @@ from enforce.made import name_problem
 
 MOUNT = Path("/sys/fs/cgroup")
 ANY = "*"  # in a configured path
+# No backslash: a number that may be any text would else be one with the name of another's machine,
+# which whoever names that chooses ("x-web" for web).
+_ANY_TEXT = r"[^\\]*"
 OURS = "tidegate"
 _UNIT_SUFFIXES = (".service", ".scope", ".slice")
 # Units that are not there are looked for in one walk over all slices, and after so many rounds of
 # asks in another.
 _ROUNDS_BETWEEN = 5
 _MOST_SLICES = 4096
+# Of tenants with a `*` that are not there about so many are looked for in a round, of very many
+# more: each is after so many rounds.
+_LIKE_AT_ONCE, _MOST_ROUNDS = 16, 10
+Names = Callable[[Path], list[str]]
 
 
 NOWHERE_ELSE: Mapping[str, Elsewhere] = MappingProxyType({})
@@ -54,6 +61,7 @@ class Places:
         self._walked: dict[str, Path] = {}  # units that the last walk found, by name
         self._asked: set[int] = set()  # who asked for a walk in this round
         self._rounds_left = 0
+        self._search = _Search(at for at, place in self._elsewhere.items() if ANY in place.cgroup)
         self.problems: dict[int, str] = {}
 
     @property
@@ -132,11 +140,13 @@ class Places:
 
     def _looked_up(self, position: int, place: Elsewhere) -> Path | None:
         self._found.pop(position, None)
+        if ANY in place.cgroup and not self._search.is_due(position, self._found):
+            return None
         self.problems.pop(position, None)
         is_unit = bool(place.unit)
         path = self._unit_cgroup(position, place.unit) if is_unit else None
         if not is_unit:
-            meant = cgroups_like(place.cgroup, self._mount)
+            meant = cgroups_like(place.cgroup, self._mount, self._search.names_in)
             if len(meant) > 1:
                 named = " and ".join(str(one) for one in meant[:2])
                 self.problems[position] = f"{place.text}: more than one is meant: {named}"
@@ -154,9 +164,43 @@ class Places:
         return path
 
 
-def cgroups_like(pattern: str, mount: Path = MOUNT) -> list[Path]:
+class _Search:
+    """Who of the tenants with a `*` is looked for now, and the names that all of them look at.
+
+    A round ends as one of them asks again.
+    """
+
+    def __init__(self, positions: Iterable[int]) -> None:
+        self._positions = tuple(positions)
+        self._asked: set[int] = set()
+        self._names: dict[Path, list[str]] = {}
+        self._round, self._every = 0, 1
+
+    def is_due(self, position: int, found: Collection[int]) -> bool:
+        """Say whether to look for a tenant in this round: of all in the first, and of few always.
+
+        `found` are there already.
+        """
+        if position in self._asked:
+            self._asked.clear()
+            self._names.clear()
+            absent = sum(at not in found for at in self._positions)
+            self._round += 1
+            self._every = min(1 + absent // _LIKE_AT_ONCE, _MOST_ROUNDS)
+        self._asked.add(position)
+        return (self._round + position) % self._every == 0
+
+    def names_in(self, folder: Path) -> list[str]:
+        """Return what a folder holds, as it was when it was first asked for in this round."""
+        if folder not in self._names:
+            self._names[folder] = sorted(folders_in(folder))
+        return self._names[folder]
+
+
+def cgroups_like(pattern: str, mount: Path, names_in: Names) -> list[Path]:
     """Return what a path below the mount means, a `*` in a name being any text, in order of name.
 
+    That text has no escapes of systemd's, such as dashes have in the names of machines.
     Without one that is the path, whether it is there or not; with one nothing of tidegate's.
     """
     found = [mount]
@@ -164,11 +208,11 @@ def cgroups_like(pattern: str, mount: Path = MOUNT) -> list[Path]:
         if ANY not in part:
             found = [folder / part for folder in found]
             continue
-        like = re.compile(".*".join(map(re.escape, part.split(ANY))))
+        like = re.compile(_ANY_TEXT.join(map(re.escape, part.split(ANY))))
         found = [
             folder / name
             for folder in found
-            for name in sorted(folders_in(folder))
+            for name in names_in(folder)
             if like.fullmatch(name) and not name.startswith(OURS)
         ]
     return found if ANY not in pattern else [path for path in found if path.is_dir()]
@@ -193,9 +237,13 @@ def unit_cgroups(units: Collection[str], mount: Path = MOUNT) -> dict[str, Path]
 
 
 def folders_in(folder: Path) -> list[str]:
-    """Return the names of the folders in one, none of one that cannot be read; no link counts."""
+    """Return the names of the folders in one, none of one that cannot be read; no link counts.
+
+    Nor do names that would control a terminal: tenants make folders too, and people are told.
+    """
     try:
         with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return [name for name in names if name.isprintable()]
     except OSError:
         return []

@@ -22,6 +22,7 @@ ANY_INCARNATION = 0  # of a unit: systemd gives the next one what the last one h
 DISK_FILE = re.compile(r"io\.(?:max|weight|bfq\.weight) \d+:\d+", re.ASCII)
 _OK = Result.APPLIED
 _DISKS = Path("/sys/dev/block")
+_NO_DISK = "the disk is gone"
 # Lifting comes first: weights and protection take from nobody, and a quota must not be below
 # the burst at any moment.
 _RELEASE_ORDER = [Control.CPU_MAX, BURST, Control.CPU_WEIGHT, Control.MEMORY_HIGH]
@@ -74,11 +75,17 @@ def _put_back_unit(path: Path, name: str, files: dict[str, str], bound: Bound) -
     is stopped: it would have them again once it is started.
     """
     order = sorted(files, key=_place)
-    entries = [Released(name, file, files[file], _OK) for file in order]
-    done = _restored_unit(path, entries, bound)
-    if len(order) > 1 and any(one.result == Result.REFUSED for one in done):
+    gone = [Released(name, f, files[f], Result.GONE, _NO_DISK) for f in order if _is_of_no_disk(f)]
+    entries = [Released(name, f, files[f], _OK) for f in order if not _is_of_no_disk(f)]
+    done = _restored_unit(path, entries, bound) if entries else []
+    if len(entries) > 1 and any(one.result == Result.REFUSED for one in done):
         done = [one for entry in entries for one in _restored_unit(path, [entry], bound)]
-    return done
+    return [*gone, *done]
+
+
+def _is_of_no_disk(file: str) -> bool:
+    """Say whether a file is a line of a disk that is gone, and its limits with it."""
+    return bool(DISK_FILE.fullmatch(file)) and not (_DISKS / file.partition(" ")[2]).exists()
 
 
 def _restored_unit(path: Path, entries: Sequence[Released], bound: Bound) -> list[Released]:
@@ -135,8 +142,8 @@ def _place(file: str) -> int:
 def _restored(cgroup: TenantCgroup, name: str, file: str, text: str, bound: Bound) -> Released:
     try:
         floor = _floor(cgroup, file, text, bound)
-        if DISK_FILE.fullmatch(file) and not (_DISKS / file.partition(" ")[2]).exists():
-            return Released(name, file, text, Result.GONE, "the disk is gone")
+        if _is_of_no_disk(file):
+            return Released(name, file, text, Result.GONE, _NO_DISK)
         if floor is None:
             cgroup.restore(file, text)
             return Released(name, file, text, Result.APPLIED)

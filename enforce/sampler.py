@@ -372,8 +372,11 @@ class Sampler:
             self._writes.watch(position, cgroup.descriptor)
         self._missing.discard(position)
         self._cgroups[position] = cgroup
-        for files in (*self._each, *self._polled):
-            files.open(position, cgroup.descriptor)
+        try:
+            for files in (*self._each, *self._polled):
+                files.open(position, cgroup.descriptor)
+        except OSError:  # with half of its files it would pass for one that has no more
+            self._forget(position)
 
     def _close_files(self, position: int) -> None:
         cgroup = self._cgroups.pop(position, None)

@@ -41,6 +41,7 @@ _LOOK_AGAIN_S = 0.5
 _EXCESS_BYTES = 1 << 20
 _STOP_WAIT_S = 1.0
 _CALM_S = 10.0  # after a call that failed, of that unit
+_MOST_CALM_S = 640.0  # after many in vain for a file that does not come: each waits twice as long
 _Written = dict[UnitControl, dict[Path, set[float]]]
 
 
@@ -70,6 +71,8 @@ class UnitWriter:
         # memory.high of a cgroup, by its id, as systemd has it in its books.
         self._known: dict[Path, tuple[int, float]] = {}
         self._problems: dict[tuple[Path, UnitControl], tuple[str, float]] = {}
+        # For files that were not there: how often systemd was asked in vain, and not again until.
+        self._in_vain: dict[tuple[Path, UnitControl], tuple[int, float]] = {}
         self._is_closed = False
         self._thread: threading.Thread | None = None
 
@@ -89,7 +92,7 @@ class UnitWriter:
         if isinstance(control, DiskControl):
             check_disk(control.disk)
         with self._changed:
-            self._check_calm(cgroup.path, control)
+            self._check_calm(cgroup.path, control, is_there=found is not None)
             until_s = time.monotonic() + _LIFETIME_S
             self._put_in_line(cgroup, control, _Offer(cgroup.cgroup_id, value, found, until_s))
 
@@ -165,8 +168,10 @@ class UnitWriter:
         if self._thread is not None:
             self._thread.join(_STOP_WAIT_S)
 
-    def _check_calm(self, path: Path, control: UnitControl) -> None:
+    def _check_calm(self, path: Path, control: UnitControl, *, is_there: bool) -> None:
         problem, until_s = self._problems.get((path, control), ("", 0.0))
+        if not is_there:
+            until_s = max(until_s, self._in_vain.get((path, control), (0, 0.0))[1])
         if until_s > time.monotonic():
             raise LimitRejectedError(problem)
 
@@ -235,9 +240,14 @@ class UnitWriter:
         """Remember what went wrong of each file: the others of the unit need not wait for it."""
         with self._changed:
             said = {self._problems.get((path, control), ("", 0.0))[0] for control in offers}
-            for control in offers:
+            now_s = time.monotonic()
+            for control, offer in offers.items():
                 self._problems.pop((path, control), None)
-            until_s = time.monotonic() + _CALM_S
+                times, _ = self._in_vain.pop((path, control), (0, 0.0))
+                if control in problems and offer.found is None:
+                    calm_s = min(_CALM_S * 2**times, _MOST_CALM_S)
+                    self._in_vain[path, control] = min(times + 1, 16), now_s + calm_s
+            until_s = now_s + _CALM_S
             self._problems.update({(path, c): (why, until_s) for c, why in problems.items()})
         for problem in dict.fromkeys(problems.values()):
             if problem not in said:  # once, not with each try

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,33 @@ def test_events_are_counted_when_the_kernel_signals_them(
     # Nothing happens from here on: the last count stays.
     assert read(sampler).memory_high_events[0] > 0
     assert read(sampler).memory_high_events.tolist()[1:] == [0, 0]
+
+
+@pytest.fixture
+def no_watches() -> Iterator[None]:
+    """Have the kernel give out no more watches of files, nor of folders."""
+    limits = [Path(f"/proc/sys/fs/{of}/max_user_watches") for of in ("epoll", "inotify")]
+    before = [limit.read_text() for limit in limits]
+    for limit in limits:
+        limit.write_text("0")
+    yield
+    for limit, text in zip(limits, before, strict=True):
+        limit.write_text(text)
+
+
+@pytest.mark.usefixtures("no_watches")
+def test_where_no_watch_is_left_what_it_would_tell_is_read_each_time(
+    cgroup_root: Path, tmp_path: Path
+) -> None:
+    assert ensure(cgroup_root, NAMES) == {}
+    with closing(Sampler(cgroup_root, NAMES, slow_every=1000)) as sampler:
+        assert read(sampler).memory_high_events.tolist() == [0, 0, 0]
+        (cgroup_root / "b" / "cpu.weight").write_text("7")
+        (cgroup_root / "a" / "memory.high").write_text(str(32 * MIB))
+        with living_in(cgroup_root / "a", READ_DISK, scratch_disk(tmp_path)) as process:
+            order(process, 64)
+            wait_until(lambda: read(sampler).memory_high_events[0] > 0)
+        assert read(sampler).in_force.cpu_weight.tolist() == [100, 7, 100]
 
 
 def test_a_limit_further_down_is_not_mistaken_for_the_tenants_own(

@@ -1,10 +1,12 @@
 """Who made a cgroup, by the names that runtimes give; no others are told of."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from enforce.foreign import made_by_others, maker, unescaped
+from enforce.places import cgroups_like, folders_in
 
 ID = "0123456789ab" * 5 + "cdef"
 POD = "pod1a2b3c4d_0000_4000_8000_00000000000f"
@@ -56,3 +58,13 @@ def test_each_that_was_made_is_found_once_and_nothing_in_it(tmp_path: Path) -> N
 
 def test_escapes_of_systemd_are_undone_and_no_others() -> None:
     assert unescaped(r"my\x2dshop\x20\u0041\x2") == r"my-shop \u0041\x2"
+
+
+def test_nothing_that_would_control_a_terminal_is_told(tmp_path: Path) -> None:
+    """Whoever may make cgroups gives them any name; no runtime gives one of these."""
+    plain = tmp_path / "lxc.payload.web"
+    for name in (b"web", b"\x1b]0;mine\x07", b"\r", b"\xff"):
+        Path(os.fsdecode(bytes(tmp_path / "lxc.payload.") + name)).mkdir()
+    assert made_by_others(tmp_path) == [plain]
+    assert cgroups_like("lxc.payload.*", tmp_path, folders_in) == [plain]
+    assert unescaped(r"a\x1b]0;mine\x07\x2db") == r"a\x1b]0;mine\x07-b"

@@ -1,6 +1,7 @@
 """Where tenants live that are not below tidegate's own cgroup, as configured."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,57 @@ def test_many_units_that_are_absent_take_one_walk_and_that_not_each_tick(
         unit.mkdir()
     found = [[places.path(at) for at in range(30)] for _ in range(2)]
     assert found == [units, units]
+
+
+def test_no_machine_passes_for_another_whose_name_ends_its_own(tmp_path: Path) -> None:
+    """Whoever names a machine x-web would have web's limits, or keep them from web."""
+    machines = tmp_path / "machine.slice"
+    like = Elsewhere(cgroup=r"machine.slice/machine-qemu\x2d*\x2dweb.scope")
+    places = Places(tmp_path / "root", ["web"], {"web": like}, mount=tmp_path)
+    (machines / r"machine-qemu\x2d1\x2dx\x2dweb.scope").mkdir(parents=True)
+    assert places.path(0) is None
+    own = machines / r"machine-qemu\x2d2\x2dweb.scope"
+    own.mkdir()
+    assert places.path(0) == own
+
+
+def test_many_machines_that_are_off_take_one_look_together_and_each_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that run are found at once as the agent starts, and each soon after it has come."""
+    count, rounds = 200, 10
+    machines = tmp_path / "machine.slice"
+    scopes = [machines / rf"machine-qemu\x2d{at}\x2dvm{at}.scope" for at in range(count)]
+    for scope in scopes[::2]:
+        scope.mkdir(parents=True)
+    elsewhere = {
+        f"vm{at}": Elsewhere(cgroup=rf"machine.slice/machine-qemu\x2d*\x2dvm{at}.scope")
+        for at in range(count)
+    }
+    places = Places(tmp_path / "root", list(elsewhere), elsewhere, mount=tmp_path)
+    scan, scanned, compiled, patterns = os.scandir, [], re.compile, list[str]()
+
+    def counted(folder: Path) -> Any:
+        scanned.append(folder)
+        return scan(folder)
+
+    def noted(pattern: str) -> Any:
+        patterns.append(pattern)
+        return compiled(pattern)
+
+    monkeypatch.setattr("enforce.places.os.scandir", counted)
+    monkeypatch.setattr("enforce.places.re.compile", noted)
+    assert [places.path(at) for at in range(count)][::2] == scopes[::2]
+    scanned.clear()
+    patterns.clear()
+    for _ in range(rounds):
+        assert [places.path(at) for at in range(1, count, 2)] == [None] * (count // 2)
+    assert len(scanned) <= rounds + 1
+    assert len(patterns) <= 2 * count
+    for scope in scopes[1::2]:
+        scope.mkdir()
+    found = [[places.path(at) for at in range(1, count, 2)] for _ in range(rounds)]
+    assert found[-1] == scopes[1::2]
 
 
 def test_who_does_not_run_now_keeps_what_is_recorded_of_it(tmp_path: Path) -> None:

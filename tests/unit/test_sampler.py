@@ -1,11 +1,13 @@
 """The sampler on plain directories: what it does when the kernel's files are not as expected."""
 
+import errno
 import os
 import shutil
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -303,6 +305,31 @@ def test_tenants_beyond_the_limit_of_open_files_are_read_all_the_same(
     assert third.cpu_usage_us[38] == 1000
     assert third.cgroup_id[37] == (tmp_path / "t37").stat().st_ino != first.cgroup_id[37]
     assert third.cgroup_id[38] == (tmp_path / "t38").stat().st_ino
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_who_got_no_descriptor_for_a_file_is_not_taken_for_one_without_that_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Its limit could not be read, and so not be raised, for as long as its cgroup is there."""
+    make(tmp_path, "a", "b")
+    opened, failing = os.open, iter(["memory.high"])
+
+    def once(path: Any, flags: int, *args: Any, **more: Any) -> int:
+        if path == "memory.high" and next(failing, None):
+            raise OSError(code, os.strerror(code))
+        return opened(path, flags, *args, **more)
+
+    monkeypatch.setattr("enforce.descriptors.os.open", once)
+    with closing(Sampler(tmp_path, ["a", "b"])) as sampler:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        first, second = sampler.read(0.0), sampler.read(1.0)
+        kept = len(list(Path("/proc/self/fd").iterdir())) - before
+    assert sorted(first.cgroup_id > 0) == [False, True]
+    assert (np.isnan(first.in_force.memory_high_bytes) == (first.cgroup_id == 0)).all()
+    assert (second.in_force.memory_high_bytes == np.inf).all()
+    assert (second.memory_high_events == 4).all()
+    assert kept == 2 * 8
 
 
 def test_a_sample_is_not_changed_by_the_next_one(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 import math
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,29 @@ def test_what_the_kernel_has_otherwise_is_told_of_that_file_alone(
     wait_until(lambda: cgroup.memory_low == 8 * MIB)
 
 
+def test_a_file_that_does_not_come_is_asked_for_ever_less_often(
+    systemd: Systemd, writer: UnitWriter, cgroup: TenantCgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slice may keep its units from a controller: each tick asks for the file, and PID 1 pays."""
+    monkeypatch.setattr("enforce.units._CALM_S", 0.05)
+    systemd.untouched.add("CPUQuotaPerSecUSec")
+    file = cgroup.path / "cpu.max"
+    text = file.read_text()
+    file.unlink()
+    ends_at_s = time.monotonic() + 1.5
+    while time.monotonic() < ends_at_s:
+        with suppress(LimitRejectedError):
+            writer.offer(cgroup, Control.CPU_MAX, math.inf, found=None)
+        threading.Event().wait(0.01)
+    assert 2 <= len(asked_of_acme(systemd)) <= 7
+    # Once it is there a value waits no longer than after any call that failed.
+    file.write_text(text)
+    systemd.untouched.clear()
+    threading.Event().wait(0.06)
+    writer.offer(cgroup, Control.CPU_MAX, 0.5, found=math.inf)
+    wait_until(lambda: cgroup.cpu_max == 0.5)
+
+
 def test_a_value_that_is_in_force_already_takes_back_what_was_offered_before(
     systemd: Systemd, values: ValueWriter, cgroup: TenantCgroup
 ) -> None:
@@ -272,6 +296,21 @@ def test_a_release_asks_once_for_all_files_and_takes_its_weight_back(
     assert {file: (path / file).read_text() for file in found} == found
     quota = {"CPUQuotaPerSecUSec": UNSET, "MemoryHigh": UNSET, "MemoryLow": 0, "CPUWeight": 100}
     assert systemd.calls == [(UNIT, quota), (UNIT, {"CPUWeight": UNSET})]
+    assert originals.is_empty
+
+
+def test_a_release_ends_though_a_disk_of_the_unit_is_gone(
+    systemd: Systemd, cgroup: TenantCgroup, tmp_path: Path
+) -> None:
+    originals = Originals(tmp_path / "originals.json")
+    found = {"io.max 259:999": "wbps=4096", "memory.low": "8388608"}
+    originals.record(Original(str(cgroup.path), 0, file, text) for file, text in found.items())
+    released = originals.release(tmp_path / "root")
+    assert {one.file: one.result for one in released} == {
+        "io.max 259:999": Result.GONE,
+        "memory.low": Result.APPLIED,
+    }
+    assert systemd.calls == [(UNIT, {"MemoryLow": 8 * MIB})]
     assert originals.is_empty
 
 
