@@ -25,7 +25,7 @@ from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
 from enforce.links.uplink import EGRESS, Uplink, ifb_name, ifindex_of
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.network]
 
 ADDED = {("class 7d6e:99", "added")}
 

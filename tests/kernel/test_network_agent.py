@@ -27,7 +27,7 @@ from enforce.links.reader import LATE
 from enforce.links.saved import give_back
 from enforce.links.uplink import ifb_name, ifindex_of
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.network]
 
 TICK_S = 0.25
 OUT, IN = Resource(Kind.NET_OUT, LINK), Resource(Kind.NET_IN, LINK)

@@ -30,7 +30,7 @@ from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
 from enforce.links.uplink import Uplink, ifb_name, ifindex_of
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.network]
 
 
 def test_what_is_forwarded_arrives_though_a_socket_here_waits_at_its_port(

@@ -28,7 +28,7 @@ from traffic import (
 from enforce.columns import Result
 from enforce.links.saved import give_back
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.network]
 
 PORT = 5600
 PAYLOAD_BYTES = 1400
