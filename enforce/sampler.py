@@ -112,6 +112,7 @@ class Sampler:
         }
         self._visited: set[int] = set()  # for whom no descriptors are left to keep
         self._fresh: set[int] = set()  # slow columns not read since the cgroup was opened
+        self._unread: set[int] = set()  # a limit was read before, and could not be the last time
         self._anew: set[int] = set()  # opened anew by the read that is under way
         self._cgroup_id = np.zeros(len(names), dtype=np.int64)
         n_columns = len(COLUMN) + 2 * DISK_COLUMNS * len(disks)
@@ -159,7 +160,8 @@ class Sampler:
         present = np.flatnonzero(self._cgroup_id)
         turn = self._in_turn(present, self._slow_every)
         told = set().union(*(written[file] for file in ONCE_WRITTEN)).intersection(present.tolist())
-        self._read_limits(told | self._in_turn(present, LIMITS_EVERY * self._slow_every))
+        due = self._in_turn(present, LIMITS_EVERY * self._slow_every)
+        self._read_limits(told | due | self._unread)
         self._read_populated(sorted(turn), values)
         self._fresh = self._fresh - turn
         self._read_of_close(values, turn, taken_at_s)
@@ -225,11 +227,19 @@ class Sampler:
         return set(present[present % every == self._turn % every].tolist()) | self._fresh
 
     def _read_limits(self, wanted: set[int]) -> None:
-        """Read the limits that are not read each tick."""
-        positions = sorted(wanted)
+        """Read the limits that are not read each tick.
+
+        One that cannot be read now, for want of a descriptor, stands and is read with the next: a
+        file that goes with its controller or cgroup is forgotten with the others there.
+        """
+        positions, lost = sorted(wanted), set[int]()
         for source in IN_TURN:
             rows = self._rows_below(positions, source.file, source.size_bytes)
-            self._lasting[source.places, positions] = source.parse(rows).T
+            at, now = (source.places, positions), source.parse(rows).T
+            is_lost = np.isnan(now) & ~np.isnan(self._lasting[at])
+            self._lasting[at] = np.where(is_lost, self._lasting[at], now)
+            lost |= {positions[place] for place in np.flatnonzero(is_lost.any(axis=0)).tolist()}
+        self._unread = (self._unread - wanted) | lost
         for file in {file for file in self.disks.weight_files if file is not None}:
             self._read_weights(file, positions)
 
@@ -390,6 +400,7 @@ class Sampler:
         self._close_files(position)
         self._writes.forget(position)
         self._fresh.discard(position)
+        self._unread.discard(position)
         self._missing.add(position)
         self._cgroup_id[position] = 0
         self._lasting[:, position] = np.nan

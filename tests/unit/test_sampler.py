@@ -332,6 +332,29 @@ def test_who_got_no_descriptor_for_a_file_is_not_taken_for_one_without_that_file
     assert kept == 2 * 8
 
 
+def test_a_limit_that_cannot_be_read_for_once_stands_and_is_read_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unknown until its turn it would count as no promise, and all others' would be cut."""
+    make(tmp_path, "a", "b", **{"memory.low": "4096\n"})
+    opened = os.open
+
+    def fails(path: Any, flags: int, *args: Any, **more: Any) -> int:
+        if path == "memory.low":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return opened(path, flags, *args, **more)
+
+    with closing(Sampler(tmp_path, ["a", "b"], slow_every=1)) as sampler:
+        sampler.read(0.0)
+        make(tmp_path, "a", **{"memory.low": "8192\n"})  # which the kernel tells of
+        monkeypatch.setattr("enforce.descriptors.os.open", fails)
+        while_failing = [sampler.read(1.0 + tick).in_force.memory_low_bytes for tick in range(3)]
+        monkeypatch.undo()
+        after = sampler.read(9.0).in_force.memory_low_bytes
+    assert [row.tolist() for row in while_failing] == [[4096, 4096]] * 3
+    assert after.tolist() == [8192, 4096]
+
+
 def test_a_sample_is_not_changed_by_the_next_one(tmp_path: Path) -> None:
     make(tmp_path, "a")
     sampler = Sampler(tmp_path, ["a"], slow_every=1)
