@@ -265,12 +265,15 @@ def _terms_text(setup: Setup, terms: Terms) -> str:
 def _legend_lines(report: HindsightReport, affected: int, width: int) -> list[str]:
     setup = report.setup
     lines = [
-        "UNMET  demand not served, of all demand        SHORT  steps of tenants not served in full",
-        "MOVES  limit changes per tenant and hour       DEMAND of all together, on average",
+        "UNMET   demand not served, of all demand",
+        "SHORT   steps of tenants not served in full",
+        "MOVES   limit changes per tenant and hour",
+        "DEMAND  of all together, on average",
     ]
     if affected:
         by = "whose unmet demand --set changes most" if setup.changed else "with most unmet demand"
-        lines.append(f"The last {affected} row(s): the tenants {by}, as replayed.")
+        text = f"The last {affected} row(s): the tenants {by}, as replayed."
+        lines += paragraph(text, width=width)
     text = (
         f"Recorded is what the agent did at each tick ({seconds_text(setup.tick_s)}); a replay "
         f"decides once a step ({seconds_text(setup.step_s)}), knowing the step's mean: compare "

@@ -269,12 +269,15 @@ def _number(value: float) -> str:
 
 def legend_lines(setup: Setup) -> list[str]:
     """Return what the tables' columns mean."""
-    bad = f"BAD    tenants of {setup.tenants_per_host} short in > 1 % of steps"
     lines = [
-        "UNMET  demand not served, of all demand        SHORT  steps of tenants not served in full",
-        f"{bad:<47}USED   of the capacity",
-        "MOVES  limit changes per tenant and hour       JAIN   fairness while short; 1 is even",
-        "*      a reference, no policy: weights never cap and so know the demand; the oracle does",
+        "UNMET  demand not served, of all demand",
+        "SHORT  steps of tenants not served in full",
+        f"BAD    tenants of {setup.tenants_per_host} short in > 1 % of steps",
+        "USED   of the capacity",
+        "MOVES  limit changes per tenant and hour",
+        "JAIN   fairness while short; 1 is even",
+        "*      a reference, no policy: weights never cap and so know the demand;",
+        "       the oracle does",
     ]
     if setup.mode == "elastic":
         lines.append("KEPT   demand not served to tenants that kept within their share for an hour")

@@ -51,6 +51,8 @@ def test_every_policy_has_a_row_at_every_capacity(path: Path) -> None:
         assert sum(line.split()[:1] in ([name], [f"{name}*"]) for line in lines) >= 2
     assert sum(line.startswith("capacity ") for line in lines) == 2
     assert max(map(len, lines)) <= 100
+    legend = lines[lines.index("UNMET  demand not served, of all demand") :]
+    assert (len(legend), max(map(len, legend)) <= 80) == (8, True)
 
 
 def test_a_short_trace_and_hosts_that_are_one_are_warned_of(path: Path) -> None:

@@ -87,6 +87,8 @@ def test_a_look_back_has_a_row_for_each_class_all_and_the_most_affected(folder: 
     ]  # fmt: skip
     assert all(row[3] == "10.0%" for row in table[:4])
     assert {row[0] for row in table[4:7]} <= {"acme", "beta", "core"}
+    legend = lines[lines.index("UNMET   demand not served, of all demand") :]
+    assert max(map(len, legend[:4])) <= 80
     assert "knowing the step's mean: compare replays with each other" in " ".join(lines)
 
 
