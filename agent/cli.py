@@ -69,7 +69,7 @@ def run(config: Path, tenants_dir: Path | None) -> None:
     try:
         run_daemon(config, tenants_dir_of(config, tenants_dir))
     except ConfigError as error:
-        fail(fault_lines(error.problems))
+        fail(fault_lines(error.problems, config))
     except (AgentRunningError, OSError) as error:
         fail([str(error)])
 
@@ -160,7 +160,7 @@ def check_config(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
         problems = error.problems
     if found is None or problems:
         if not as_json:
-            fail(fault_lines(problems))
+            fail(fault_lines(problems, config))
         print_value({"is_valid": False, "problems": problems})
         sys.exit(EXIT_FAULT)
     if as_json:
@@ -236,7 +236,7 @@ def release(config: Path, tenants_dir: Path | None, as_json: bool) -> None:
     try:
         released, problem = release_all(load_host(config))
     except ConfigError as error:
-        fail(fault_lines(error.problems))
+        fail(fault_lines(error.problems, config))
     except AgentRunningError as error:
         fail([f"{error}: stop it first (systemctl stop tidegate), or it sets its limits again"])
     except OSError as error:

@@ -62,7 +62,7 @@ def history(tenant: str, *, as_json: bool, **asked: Any) -> None:
         past = read_tenant(path, tenant, lasts_s=since_s, now_s=now_s)
         _check(past, tenant, shown)
     except ConfigError as error:
-        fail(fault_lines(error.problems))
+        fail(fault_lines(error.problems, asked["config"]))
     except HistoryError as error:
         fail([str(error), error.hint])
     if as_json:

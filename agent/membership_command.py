@@ -146,7 +146,7 @@ def _home(tenant: str, config: Path, tenants_dir: Path | None, group: str | None
     try:
         return load_host(config).cgroup_root / tenant
     except ConfigError as error:
-        fail(fault_lines(error.problems))
+        fail(fault_lines(error.problems, config))
 
 
 def _elsewhere(path: Path) -> str:

@@ -70,10 +70,24 @@ def tenants_dir_of(config: Path, tenants_dir: Path | None) -> Path:
     return tenants_dir or config.parent / paths.TENANTS_DIR_NAME
 
 
-def fault_lines(problems: Sequence[str]) -> list[str]:
-    """Return how many faults a configuration has, and each."""
+_NO_FILE = "scripts/install.sh makes the host's file; --config names another (README: Install)"
+
+
+def fault_lines(problems: Sequence[str], config: Path | None = None) -> list[str]:
+    """Return how many faults a configuration has, each, and where there is none how to get one."""
     count = len(problems)
-    return [f"{count} fault{'' if count == 1 else 's'} in the configuration", *problems]
+    lines = [f"{count} fault{'' if count == 1 else 's'} in the configuration", *problems]
+    return [*lines, _NO_FILE] if config is not None and _is_missing(config) else lines
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 class NearChoice(_Choice):

@@ -14,7 +14,7 @@ from agent.pins import Origin, Pins
 from agent.record import ResourceTick, TickRecord
 from agent.tenant import Ints, Resource
 from agent.units import approximate_seconds
-from enforce.columns import AnyControl, ClassControl
+from enforce.columns import AnyControl, ClassControl, Control
 from enforce.limits import text
 
 
@@ -109,9 +109,10 @@ def _words(record: TickRecord, pins: Pins, control: AnyControl, place: int) -> s
         return f"{said}, once limits of it are written" if is_observed else said
     if origin is Origin.INSISTING:
         return f"somebody else keeps setting {control} to {value}: left to them for another {left}"
+    least = " or than memory that it cannot give back" * (control is Control.MEMORY_HIGH)
     return (
         f"somebody else set {control} to {value}: left so for another {left}, unless that is less "
-        "than its floor or than memory that it cannot give back"
+        f"than its floor{least}"
     )
 
 

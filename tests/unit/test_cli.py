@@ -125,6 +125,12 @@ def test_every_fault_is_told_and_the_exit_is_1(config: Path) -> None:
     ]
 
 
+def test_where_no_file_is_it_is_told_how_to_get_one(tmp_path: Path) -> None:
+    result = ran("check-config", "--config", tmp_path / "none.toml")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("  scripts/install.sh makes the host's file")
+
+
 def test_faults_as_json_are_a_list(config: Path) -> None:
     config.write_text("x = [")
     result = ran("check-config", "--json", "--config", config)
