@@ -84,7 +84,7 @@ class Allocation:
     guarantee: Guarantee
     emergency: Floats
     limit: Floats
-    contest: "Contest"
+    contest: Contest
     pressure: float
     elasticity: float
     marginal_need: float

@@ -41,8 +41,7 @@ def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Fi
     return [
         configuration,
         *_unenforceable(config),
-        *_owners(config),
-        *_of_others(config),
+        *_whose(config),
         *([] if beside is None else [_weighed(beside, config)]),
         *_agent(socket_path, has_uplinks=config is not None and bool(uplinks_of(config))),
         *_tenants(socket_path, root),
@@ -130,13 +129,20 @@ def _remedy_of_unenforceable(group: str, device: str) -> str:
     return f"take [{where}] out of the host's file, or live with what is only shown"
 
 
-def _owners(config: Config | None) -> list[Finding]:
-    """Say whose cgroups tenants live in, and so who is asked to set their limits."""
-    if config is None or not config.tenants:
+def _whose(config: Config | None) -> list[Finding]:
+    """Say whose cgroups tenants live in, and which containers and machines are no tenant's."""
+    if config is None:
         return []
     names = tuple(tenant.name for tenant in config.tenants)
+    places = Places(config.host.cgroup_root, names, elsewhere_of(config.tenants))
+    return [*_owners(config, names, places), *_of_others(places)]
+
+
+def _owners(config: Config, names: Sequence[str], places: Places) -> list[Finding]:
+    """Say whose cgroups tenants live in, and so who is asked to set their limits."""
+    if not names:
+        return []
     elsewhere = elsewhere_of(config.tenants)
-    places = Places(config.host.cgroup_root, names, elsewhere)
     own = len(names) - len(elsewhere)
     meaning = f"{own} tenant(s) below {config.host.cgroup_root}, written directly"
     return [
@@ -149,12 +155,8 @@ def _owners(config: Config | None) -> list[Finding]:
     ]
 
 
-def _of_others(config: Config | None) -> list[Finding]:
+def _of_others(places: Places) -> list[Finding]:
     """Name containers and virtual machines that are no tenant's: nothing of theirs is taken."""
-    if config is None:
-        return []
-    names = tuple(tenant.name for tenant in config.tenants)
-    places = Places(config.host.cgroup_root, names, elsewhere_of(config.tenants))
     taken = [path for at in places.elsewhere if (path := places.path(at)) is not None]
     others = [
         path

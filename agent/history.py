@@ -6,7 +6,7 @@ One row a step has all series, in single precision and compressed; `recorder.py`
 import math
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -26,6 +26,7 @@ from agent.database import (
     read_only,
 )
 from agent.grid import placed
+from agent.reading import is_missing
 from agent.steps import ClosedStep
 from agent.tenant import Floats, Ints, Resource, Roster
 
@@ -153,7 +154,7 @@ def read_past(
         HistoryError: There is none, or the file cannot be read.
 
     """
-    if _is_missing(path):
+    if is_missing(path):
         raise HistoryError(f"{path}: no such file", "a running agent records each step as it ends")
     kind = COARSE if is_coarse else FINE
     try:
@@ -179,12 +180,6 @@ def read_tenant(path: Path, tenant: str, *, lasts_s: float, now_s: float) -> Pas
     return read_past(
         path, since_s=now_s - lasts_s, now_s=now_s, only=[tenant], is_coarse=lasts_s > FINE_S
     )
-
-
-def _is_missing(path: Path) -> bool:
-    with suppress(OSError):  # where nobody may look, reading says so
-        return not path.exists()
-    return False
 
 
 def _hint_for(error: Exception) -> str:

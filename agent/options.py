@@ -11,6 +11,7 @@ import click
 from agent import paths
 from agent.exits import fail
 from agent.quoting import meant, quoted
+from agent.reading import is_missing
 from agent.units import parse_seconds
 
 if TYPE_CHECKING:
@@ -77,17 +78,7 @@ def fault_lines(problems: Sequence[str], config: Path | None = None) -> list[str
     """Return how many faults a configuration has, each, and where there is none how to get one."""
     count = len(problems)
     lines = [f"{count} fault{'' if count == 1 else 's'} in the configuration", *problems]
-    return [*lines, _NO_FILE] if config is not None and _is_missing(config) else lines
-
-
-def _is_missing(path: Path) -> bool:
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return False
+    return [*lines, _NO_FILE] if config is not None and is_missing(config) else lines
 
 
 class NearChoice(_Choice):

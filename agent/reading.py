@@ -2,7 +2,15 @@
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
+
+
+def is_missing(path: Path) -> bool:
+    """Say whether there is no such file; where nobody may look, reading says so."""
+    with suppress(OSError):
+        return not path.exists()
+    return False
 
 
 def regular_file(path: Path, *, most_bytes: int) -> bytes:

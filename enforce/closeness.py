@@ -35,20 +35,20 @@ class DiskCloseness:
         self._before, self._at_s = np.empty(0), np.nan
 
     def seen(
-        self, counted: Floats, limited: Floats, now_s: float, *, most: int, turn: int
+        self, counted: Floats, limited: Floats, now_s: float, *, most: int, tick: int
     ) -> list[int]:
         """Return the positions of at most `most`; see `close_to_limits`."""
         before = self._before if self._before.shape == counted.shape else np.nan * counted
         elapsed_s, self._before, self._at_s = now_s - self._at_s, counted.copy(), now_s
-        close = close_to_limits(counted, before, limited, elapsed_s=elapsed_s, most=most, turn=turn)
+        close = close_to_limits(counted, before, limited, elapsed_s=elapsed_s, most=most, tick=tick)
         found: list[int] = close.tolist()
         return found
 
 
 def close_to_limits(
-    counted: Floats, before: Floats, limited: Floats, *, elapsed_s: float, most: int, turn: int
+    counted: Floats, before: Floats, limited: Floats, *, elapsed_s: float, most: int, tick: int
 ) -> Ints:
-    """Return the positions of at most `most` tenants that may be held, others at another `turn`.
+    """Return the positions of at most `most` tenants that may be held, in turns as `in_pairs`.
 
     `counted`, what it was `elapsed_s` ago, and `limited` have shape (disks, 4, tenants), in the
     order of io.max's numbers; inf is no limit.
@@ -57,10 +57,7 @@ def close_to_limits(
         rate = (counted - before) / elapsed_s
         is_close = (rate >= _CLOSE * limited) & (rate > 0)
         is_small = limited < _SMALL
-    close = np.flatnonzero((is_close | is_small).any(axis=(0, 1)))
-    if len(close) <= most:
-        return close
-    return np.roll(close, -turn * most)[:most]
+    return in_pairs(np.flatnonzero((is_close | is_small).any(axis=(0, 1))), most=most, tick=tick)
 
 
 def in_pairs(positions: Ints, *, most: int, tick: int) -> Ints:

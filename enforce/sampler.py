@@ -272,9 +272,7 @@ class Sampler:
             self._read_stalls("cpu.pressure", b"full", _CPU_STALL, behind, values, _CPU_WAIT)
             self._read_stalls("memory.pressure", b"full", _MEMORY_STALL, close, values)
             counted, limited = self._of_disks(values)
-            waiting = self._closeness.seen(
-                counted, limited, taken_at_s, most=most, turn=self._turn // 2
-            )
+            waiting = self._closeness.seen(counted, limited, taken_at_s, most=most, tick=self._turn)
             self._read_stalls("io.pressure", b"some", _IO_STALL, waiting, values)
 
     def _of_disks(self, values: Floats) -> Floats:

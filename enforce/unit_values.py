@@ -14,6 +14,7 @@ from typing import Any
 from enforce import limits
 from enforce.cgroup import PAGE_BYTES, LimitRejectedError, TenantCgroup, disk_file
 from enforce.columns import Control, DiskControl, UnitControl
+from enforce.counters import Disk
 from enforce.disks import disk_below, disk_number, kernel_name
 
 _IO_PROPERTY = {
@@ -75,13 +76,18 @@ def _node(name: str) -> str:
 
     It knows its settings by their text: under another name of the disk there would be two of them.
     """
-    disk = disk_number(name)
-    if disk is None:
-        raise LimitRejectedError(f"disk {name}: there is no such disk now")
+    disk = _disk_of(name)
     if below := disk_below(disk):
         why = f"of a unit systemd would limit the disk below it, {below}: divide that"
         raise LimitRejectedError(f"configured but not enforceable: disk {name}: {why}")
     return f"/dev/{kernel_name(disk).replace('!', '/')}"
+
+
+def _disk_of(name: str) -> Disk:
+    disk = disk_number(name)
+    if disk is None:
+        raise LimitRejectedError(f"disk {name}: there is no such disk now")
+    return disk
 
 
 def _amount(control: UnitControl, value: float) -> int:
@@ -122,10 +128,7 @@ def said(cgroup: TenantCgroup, control: UnitControl) -> str:
     """
     if not isinstance(control, DiskControl):
         return cgroup.text(str(control))
-    disk = disk_number(control.disk)
-    if disk is None:
-        raise LimitRejectedError(f"disk {control.disk}: there is no such disk now")
-    return cgroup.text(disk_file(disk))
+    return cgroup.text(disk_file(_disk_of(control.disk)))
 
 
 def in_force(cgroup: TenantCgroup, control: UnitControl) -> float:

@@ -9,7 +9,7 @@ import pytest
 from agents import Agent, quota_cores
 from tenants import wait_until
 
-from agent.doctor import _of_others, _owners
+from agent.doctor import _whose
 from agent.release import release
 
 pytestmark = pytest.mark.e2e
@@ -138,11 +138,12 @@ def test_containers_and_machines_are_limited_where_a_file_says_so_and_named_as_w
         assert files(ANOTHERS) == before[ANOTHERS]
         assert (vm / "libvirt/vcpu0/cgroup.type").read_text() == "threaded\n"
         assert (vm / "libvirt/vcpu0/cpu.max").read_text() == "max 100000\n"
-        owners = {one.name.split()[-1]: one.meaning for one in _owners(agent.daemon.config)}
+        *found, others = _whose(agent.daemon.config)
+        owners = {one.name.split()[-1]: one.meaning for one in found}
         assert "a container of Docker's, systemd's unit docker-" in owners["shop"]
         assert "a container of Kubernetes', written directly" in owners["pod"]
         assert "a virtual machine of libvirt's (vm), systemd's unit machine-qemu" in owners["vm"]
-        (others,) = _of_others(agent.daemon.config)
+        assert others.name == "containers and virtual machines"
         assert f"1 left alone, since they are no tenants: system.slice/{ANOTHERS.name}" in (
             others.meaning
         )

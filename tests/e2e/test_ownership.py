@@ -12,7 +12,7 @@ import pytest
 from agents import Agent, quota_cores
 from tenants import wait_until
 
-from agent.doctor import _owners
+from agent.doctor import _whose
 from agent.release import release
 from enforce.bus import Bus
 from enforce.cgroup import LimitRejectedError, TenantCgroup
@@ -107,7 +107,7 @@ def test_a_unit_is_limited_by_systemd_itself_and_is_as_it_was_once_released(
         assert now["cpu.weight"] == before["cpu.weight"]
         systemctl("daemon-reload")
         assert files(acme) == now, "what systemd keeps outlives a daemon-reload"
-        findings = _owners(agent.daemon.config)
+        findings = _whose(agent.daemon.config)
         (found,) = [one for one in findings if one.name == "owner of acme"]
         assert "systemd's unit acme.service" in found.meaning
         assert "cust.slice protects 0 bytes" in found.meaning

@@ -5,9 +5,8 @@ A process hands frames from one to the other, as a hypervisor does between its t
 
 import subprocess
 import sys
-from pathlib import Path
 
-from traffic import BOX, BOX_ADDRESS, INSIDE, NETNS, OURS, VETH, ip, sh, take_veth
+from traffic import BOX, INSIDE, VETH, lead_to_box, make_box, sh
 
 _PUMP = """
 import ctypes, fcntl, os, select, struct, sys
@@ -34,23 +33,13 @@ class Tap:
 
     def __init__(self) -> None:
         subprocess.run(["modprobe", "-q", "tun"], check=False)
-        if BOX in sh("ip netns list").split():  # a test that failed has left it
-            take_veth()
-        sh(f"ip netns add {BOX}")
+        make_box()
         self._pump = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _PUMP, VETH, INSIDE, BOX], stdout=subprocess.PIPE
         )
         assert self._pump.stdout is not None
         assert self._pump.stdout.readline() == b"ready\n"
-        ip(f"addr add 10.8.0.1/24 dev {VETH}", f"link set {VETH} up")
-        ip(
-            f"addr add {BOX_ADDRESS}/24 dev {INSIDE}",
-            f"link set {INSIDE} up",
-            "route add default via 10.8.0.1",
-            netns=BOX,
-        )
-        ip(f"route replace 10.8.0.0/24 via {OURS}", netns=NETNS)
-        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        lead_to_box()
 
     def take(self) -> None:
         """End the hypervisor's part: both taps go with it."""

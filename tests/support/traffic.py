@@ -127,22 +127,31 @@ BOX, VETH, INSIDE, BOX_ADDRESS = "box", "ve-bits", "ve-in", "10.8.0.2"
 
 def lay_veth(inside_ifindex: int = 0) -> None:
     """Put a network namespace behind a veth of this host, and let the peer find the way there."""
-    if BOX in sh("ip netns list").split():  # a test that failed has left it
-        take_veth()
-    sh(f"ip netns add {BOX}")
+    make_box()
     numbers = ("index 1000", f"index {inside_ifindex}") if inside_ifindex else ("", "")
     ip(
         f"link add {VETH} {numbers[0]} type veth peer name {INSIDE} {numbers[1]} netns {BOX}",
-        f"addr add 10.8.0.1/24 dev {VETH}",
-        f"link set {VETH} up",
     )
+    lead_to_box()
+
+
+def make_box() -> None:
+    """Make the namespace, without a way there."""
+    if BOX in sh("ip netns list").split():  # a test that failed has left it
+        take_veth()
+    sh(f"ip netns add {BOX}")
+
+
+def lead_to_box() -> None:
+    """Give what leads into the namespace its addresses, and let both sides find the way."""
+    ip(f"addr add 10.8.0.1/24 dev {VETH}", f"link set {VETH} up")
     ip(
         f"addr add {BOX_ADDRESS}/24 dev {INSIDE}",
         f"link set {INSIDE} up",
         "route add default via 10.8.0.1",
         netns=BOX,
     )
-    ip(f"route add 10.8.0.0/24 via {OURS}", netns=NETNS)
+    ip(f"route replace 10.8.0.0/24 via {OURS}", netns=NETNS)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 

@@ -1,5 +1,6 @@
 """The control loop over a host of arrays: what is computed, and counted, once."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from agent.forecaster import State
 from agent.ports import Kernel
 from agent.tenant import BASIC, Floats, Resource
 from agent.tick import ControlLoop
+from agent.tokens import Ledger
 from enforce.columns import AnyControl, Changes, Control, HostSample, Outcomes, Vitals
 from enforce.limits import text
 from forecast.profile import BOUNDS, LEVELS, Profile, Source
@@ -23,6 +25,20 @@ from hosts import GIB
 from scenes import DISK, NET, with_rates
 
 CPU = Resource.CPU
+
+
+def loop_on(
+    scenario: Scenario, host: Host, forecaster: RuleForecaster, ledgers: Mapping[Resource, Ledger]
+) -> ControlLoop:
+    """Return a scenario's loop with another host or forecaster."""
+    return ControlLoop(
+        scenario.loop.roster,
+        scenario.policy,
+        scenario.settings,
+        kernel=Kernel(host, host),
+        forecaster=forecaster,
+        ledgers=ledgers,
+    )
 
 
 class Certain(RuleForecaster):
@@ -68,14 +84,7 @@ class BehindOthers(Host):
 
 def test_who_waits_for_a_cpu_without_being_throttled_may_have_more_within_two_ticks() -> None:
     scenario, host = Scenario(tenants("a", "b"), mode=Mode.STRICT), BehindOthers(2)
-    loop = ControlLoop(
-        scenario.loop.roster,
-        scenario.policy,
-        scenario.settings,
-        kernel=Kernel(host, host),
-        forecaster=RuleForecaster(),
-        ledgers={},
-    )
+    loop = loop_on(scenario, host, RuleForecaster(), ledgers={})
     before = [loop.tick(float(tick), late_ticks=0).resources[CPU] for tick in range(20)][-1]
     host.is_short = True
     after = [loop.tick(float(tick), late_ticks=0).resources[CPU] for tick in (20, 21)][-1]
@@ -102,14 +111,7 @@ def test_a_spike_counts_at_once_unless_the_forecast_has_seen_it(
 ) -> None:
     scenario = Scenario(tenants("a", "b", floor=0.0), step_s=step_s)
     host = scenario.host
-    loop = ControlLoop(
-        scenario.loop.roster,
-        scenario.policy,
-        scenario.settings,
-        kernel=Kernel(host, host),
-        forecaster=Certain(),
-        ledgers=scenario.loop.ledgers,
-    )
+    loop = loop_on(scenario, host, Certain(), scenario.loop.ledgers)
     for tick in range(1, calm_ticks):
         loop.tick(float(tick), late_ticks=0)
     before = loop.tick(float(calm_ticks), late_ticks=0)
