@@ -3,7 +3,7 @@
 The daemon, the tests and every simulation run this very code; time enters as an argument.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from agent.entitled import Entitled
 from agent.holds import (
     first_known,
     least_of,
+    left_in_force,
     of_the_same,
     own_limit,
     standing_while_learning,
@@ -28,7 +29,7 @@ from agent.profiles import ResourceProfile
 from agent.tenant import Bools, Floats, Ints, Kind, Resource, Roster, carried_over
 from agent.tokens import Ledger, credit_of, settled
 from agent.usage import Usage, is_queued, measured, rearranged, usage_between
-from enforce.columns import HostSample
+from enforce.columns import AnyControl, HostSample, Outcomes
 from forecast.profile import Profile
 
 
@@ -67,7 +68,7 @@ class CoreState:
     # Limits found at first sight and what learning has raised them to; NaN before, inf is none.
     adopted: Mapping[Resource, Floats]
     learning_left_s: Floats
-    own: Mapping[Resource, Floats]  # what the last cycle left in force at most; NaN is unknown
+    own: Mapping[Resource, Floats]  # what was last left in force, at most; NaN is unknown
 
     @classmethod
     def fresh(cls, tenants: int, policy: Policy) -> "CoreState":
@@ -125,7 +126,7 @@ class ResourceDecision:
     bank: Floats  # the most tokens that can be banked
     in_force: Floats  # finite: no limit counts as what the machine has
     target: Floats  # what to aim for in this cycle, finite
-    own: Floats  # what that leaves in force at most; NaN is unknown
+    own: Floats  # what we left in force before, at most; NaN is unknown
     least: Floats  # what of it must be in force at once
     is_movable: Bools  # others' limits are nobody's to write, or cannot be read
     allowed: float  # what limits in force may sum to, of those that are movable
@@ -207,6 +208,24 @@ def decide(
         is_learning=state.learning_left_s > 0,
         resources=resources,
     )
+
+
+def after_writes(
+    state: CoreState, outcomes: Iterable[Outcomes], machine: Mapping[Resource, float]
+) -> CoreState:
+    """Return the state once a cycle's changes were written: what it left in force.
+
+    That is not what it aimed for: a raise that does not fit is cut, or left out.
+    """
+    of_control: dict[AnyControl, list[Outcomes]] = {}
+    for one in outcomes:
+        of_control.setdefault(one.control, []).append(one)
+    own = {
+        resource: left_in_force(column, of_control.get(control, ()), machine[resource])
+        for resource, column in state.own.items()
+        if (control := control_of(resource)) is not None
+    }
+    return replace(state, own={**state.own, **own})
 
 
 def _finite(limit: Floats, is_present: Bools, machine: float) -> Floats:
@@ -335,7 +354,7 @@ def _decided(
         pace=policy.pace,
     )
     target = target if are_all else np.where(is_movable, target, before)
-    own = np.where(is_known, np.maximum(own, target), state.own[resource])
+    own = np.where(is_known, own, state.own[resource])
     return ResourceDecision(
         profile, allocation, burst, before, target, own, least, is_movable, allowed, host_needs
     )

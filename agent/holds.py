@@ -3,14 +3,14 @@
 All columns have shape (tenants,).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from agent.plan import KERNEL_ROUNDING, least_in_force
 from agent.tenant import Bools, Floats, Resource
 from agent.usage import Usage
-from enforce.columns import HostSample
+from enforce.columns import HostSample, Outcomes
 
 _LARGEST_PAGE_BYTES = 1 << 16  # what the kernel rounds memory.high to, on any machine
 
@@ -59,6 +59,19 @@ def own_limit(own: Floats, in_force: Floats, machine: float) -> Floats:
     with np.errstate(invalid="ignore"):
         was_taken_off = (in_force >= machine) & (own < machine * (1 - KERNEL_ROUNDING))
     return np.where(was_taken_off, own, in_force)
+
+
+def left_in_force(own: Floats, outcomes: Iterable[Outcomes], machine: float) -> Floats:
+    """Return what is left of limits of one kind once they were written; no limit is `machine`.
+
+    Where what a write left cannot be told it may be either value: the larger one.
+    """
+    for one in outcomes:
+        if len(one.tenant):
+            own, before = own.copy(), own[one.tenant]
+            left = np.where(np.isnan(one.kept), np.fmax(before, one.wanted), one.kept)
+            own[one.tenant] = np.minimum(left, machine)
+    return own
 
 
 def of_the_same(

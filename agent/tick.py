@@ -15,6 +15,7 @@ from agent.cycle import (
     Decision,
     Observation,
     Policy,
+    after_writes,
     decide,
     observed,
 )
@@ -157,6 +158,7 @@ class ControlLoop:
         decision = decide(self._state, seen, profile, roster=self.roster, policy=self.policy)
         self._state = decision.state
         done = self._enforcer.enforce(decision, seen)
+        self._state = after_writes(decision.state, done.outcomes, self.policy.machine)
         self.drift.left(sample, done.outcomes)
         self._number += 1
         return self._record(decision, seen, done, late_ticks, now_s)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loops import Scenario, tenants
 
 from agent.allocation import Allocation, Mode
+from agent.controls import LIMIT_CONTROL
 from agent.plan import (
     KERNEL_ROUNDING,
     Pace,
@@ -18,7 +20,7 @@ from agent.plan import (
     reductions,
     stepped,
 )
-from agent.tenant import Floats
+from agent.tenant import BASIC, Floats, Resource
 from enforce.columns import Control
 
 from hosts import ROUNDING, Host, hosts
@@ -199,6 +201,27 @@ def test_limits_that_others_took_off_come_back_no_higher_than_they_were(tick: Ti
     free = tick.allowed - float(none.sum())
     target = stepped(tick.wanted, standing, free=free, elapsed_s=tick.elapsed_s, pace=PACE)
     assert np.all(target <= np.maximum(own, least) * (1 + ROUNDING))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from((0.0, 0.1, 0.5, 1.0, 4.0))), max_size=10),
+    st.sampled_from(BASIC),
+)
+def test_limits_that_went_with_their_controller_fit_the_capacity_once_they_are_back(
+    story: list[tuple[int, float]], resource: Resource
+) -> None:
+    """Whatever the last tick aimed for and had no room to write (law 2)."""
+    scenario, control = Scenario(tenants("a", "b", "c"), mode=Mode.STRICT), LIMIT_CONTROL[resource]
+    scenario.tick(12)  # what was found without a limit is worked off first
+    for tenant, wants_cores in story:
+        scenario.host.wants_cores[tenant] = wants_cores
+        scenario.tick()
+    before = scenario.host.limits()[control].copy()
+    scenario.host.reset(control)
+    scenario.tick()
+    after = scenario.host.limits()[control]
+    assert after.sum() <= scenario.policy.capacity[resource] * (1 + KERNEL_ROUNDING)
+    assert np.all(after <= before * (1 + KERNEL_ROUNDING))
 
 
 @given(ticks())
