@@ -23,6 +23,7 @@
 #define MOST_ADDRESSES 4096
 #define MOST_FRAGMENTED 4096
 #define MOST_EXTENSIONS 4 /* of IPv6, before TCP or UDP */
+#define BY_MARK (~0ULL)	  /* in the place of a cgroup: packets tell it themselves, see mark_bridged */
 
 struct tenant {
 	__u32 classid;  /* of HTB, on every uplink and its ifb; 0: leave the packet alone.  To stay the first:
@@ -63,7 +64,7 @@ struct { /* interfaces whose packets are counted and classified -> the uplink th
 	__type(value, __u32);
 } uplinks SEC(".maps");
 
-struct { /* the host's end of a tenant's veth: interface -> cgroup */
+struct { /* the host's end of a tenant's veth: interface -> cgroup; of a bridge that it is a port of: BY_MARK */
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MOST_TENANTS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -100,6 +101,7 @@ struct { /* whose packet it is that has not come as a whole: cgroup, by what its
 } fragments SEC(".maps");
 
 const volatile __u32 tenant_level = 1;
+const volatile __u32 htb_major = 1, first_minor = 1; /* of tenants' classes, on every uplink */
 
 /* The beginning of IPv6 extension headers: of all their length, of a fragment's where it belongs. */
 struct extension {
@@ -229,16 +231,40 @@ int count_in(struct __sk_buff *skb)
 	return 1;
 }
 
+/* The tenant whose veth is an interface, 0 where it is nobody's. */
+static __always_inline struct tenant *tenant_behind(__u32 ifindex, int *is_by_mark)
+{
+	__u64 *id = ifindex ? bpf_map_lookup_elem(&veths, &ifindex) : 0;
+
+	*is_by_mark = id && *id == BY_MARK;
+	return id && !*is_by_mark ? bpf_map_lookup_elem(&tenants, id) : 0;
+}
+
+/* At a tenant's veth that is a port of a bridge, as its packets come in: what a bridge hands on to the
+ * host itself, which may route them and translate their addresses, comes from the bridge by then.  Of
+ * all that a packet carries this alone survives that and is nobody else's: routing resets its priority,
+ * and marks are the firewall's. */
+SEC("tc")
+int mark_bridged(struct __sk_buff *skb)
+{
+	int is_by_mark;
+	struct tenant *tenant = tenant_behind(skb->ifindex, &is_by_mark);
+
+	skb->tc_index = tenant ? tenant->classid & 0xffff : 0;
+	return TC_ACT_UNSPEC;
+}
+
 /* Forwarded packets have no socket any more, and routing resets their priority. */
 SEC("tc")
 int forwarded_out(struct __sk_buff *skb)
 {
-	__u32 from = skb->ingress_ifindex;
-	__u64 *id = from ? bpf_map_lookup_elem(&veths, &from) : 0;
-	struct tenant *tenant = id ? bpf_map_lookup_elem(&tenants, id) : 0;
+	int is_by_mark;
+	struct tenant *tenant = tenant_behind(skb->ingress_ifindex, &is_by_mark);
 
 	if (tenant && tenant->classid)
 		skb->priority = tenant->classid;
+	else if (is_by_mark && skb->tc_index >= first_minor)
+		skb->priority = htb_major << 16 | skb->tc_index;
 	return TC_ACT_UNSPEC;
 }
 
@@ -369,7 +395,8 @@ static __always_inline __u64 owner_of(struct __sk_buff *skb, struct bpf_sock_tup
 
 /* Whose a packet that is addressed to this host will be: a cgroup, 0 where it is nobody's.  The packet
  * itself gets no socket: whether it is forwarded is not yet known, and with one it would be dropped
- * there.  A multicast is for all who wait for it.  Later fragments go where the first went. */
+ * there.  On a port of a bridge what is for this host bears the bridge's hardware address, and so seems
+ * to be another's.  A multicast is for all who wait for it.  Later fragments go where the first went. */
 static __always_inline __u64 receiver_of(struct __sk_buff *skb)
 {
 	struct bpf_sock_tuple tuple = {};
@@ -379,7 +406,7 @@ static __always_inline __u64 receiver_of(struct __sk_buff *skb)
 	__u32 size;
 	__u64 *known, id;
 
-	if (skb->pkt_type != PACKET_HOST)
+	if (skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_OTHERHOST)
 		return 0;
 	size = tuple_of(skb, &tuple, &flow, &protocol, &piece);
 	if (piece == LATER) {

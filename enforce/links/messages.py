@@ -170,8 +170,13 @@ def qdisc_removal(sequence: int, qdisc: Qdisc) -> bytes:
     return _request(DEL_QDISC, 0, sequence, body)
 
 
-def filter_of(message: bytes) -> Filter:
-    """Return what a filter is, as far as it is a BPF program's."""
+def filter_of(message: bytes) -> Filter | None:
+    """Return what a filter is, as far as it is a BPF program's; None of a message of none.
+
+    Filters of one kind and priority are preceded by one about all of them, which has no handle.
+    """
+    if not _TC.unpack_from(message, HEADER.size)[4]:
+        return None
     name, program_id = "", 0
     for kind, start, end in _top(message):
         if kind == _OPTIONS:

@@ -141,7 +141,8 @@ class ClassSocket:
             OSError: As `classes`.
 
         """
-        return [filter_of(one) for one in self._told(GET_FILTER, NEW_FILTER, ifindex, parent)]
+        found = map(filter_of, self._told(GET_FILTER, NEW_FILTER, ifindex, parent))
+        return [one for one in found if one is not None]
 
     def addresses(self) -> set[bytes]:
         """Return the addresses of all links, 16 bytes each: IPv4 as ::ffff:0:0/96.

@@ -18,22 +18,21 @@ from enforce.links.programs import CLASSIFY_IN, FORWARDED_OUT, Programs
 from enforce.links.route import (
     opened,
     put_back,
+    put_clsact,
+    put_filter,
     put_root,
     redirect,
-    remove_filter,
     remove_ifb,
     remove_root,
-    replace_filter,
 )
 from enforce.links.uplink import (
     EGRESS,
-    FILTERS,
     INGRESS,
     Direction,
     Uplink,
     UplinkError,
+    amiss_of,
     foreign_root,
-    has_clsact,
     ifb_name,
     ifindex_of,
     is_below,
@@ -95,11 +94,13 @@ class Port:
         """
         ifindex = self.ifindex
         if way == "out":
-            found = self._amiss(ifindex, EGRESS, programs.id_of(FORWARDED_OUT))
+            filters = self._netlink.filters(ifindex, EGRESS)
+            found = amiss_of(filters, EGRESS, programs.id_of(FORWARDED_OUT))
             is_there = {"HTB out": self._has_root(ifindex)}
         else:
             ifb = self.ifb
-            found = self._amiss(ifindex, INGRESS, programs.id_of(CLASSIFY_IN))
+            filters = self._netlink.filters(ifindex, INGRESS)
+            found = amiss_of(filters, INGRESS, programs.id_of(CLASSIFY_IN))
             is_there = {"ifb": bool(ifb) and self._netlink.is_up(ifb)}
             is_there["HTB in"] = self._has_root(ifb) or not is_there["ifb"]
         return found + [Restored(what, "removed") for what, is_it in is_there.items() if not is_it]
@@ -115,13 +116,14 @@ class Port:
             ifindex = self.ifindex
             if way == "out":
                 # Before the HTB, which without the rest would hold all tenants in one class.
-                self._make_clsact(route, undo)
-                self._make_filter(route, undo, programs)
+                put_clsact(self._netlink, route, undo, ifindex)
+                program = programs.program(FORWARDED_OUT)
+                put_filter(self._netlink, route, undo, ifindex, EGRESS, program)
                 self._make_tree(route, undo, ifindex, "out")
             else:
                 ifb = self._made_ifb(route, undo)
                 self._make_tree(route, undo, ifb, "in")
-                self._make_clsact(route, undo)
+                put_clsact(self._netlink, route, undo, ifindex)
                 # Last: from here on tenants' packets in take the way through the ifb.
                 redirect(route, ifindex, programs.program(CLASSIFY_IN), to=ifb)
             undo.pop_all()
@@ -183,27 +185,6 @@ class Port:
         ifb = self.ifb
         route.link("set", index=ifb, state="up")
         return ifb
-
-    def _make_clsact(self, route: Any, undo: ExitStack) -> None:
-        ifindex = self.ifindex
-        if not has_clsact(self._netlink, ifindex):
-            route.tc("add", "clsact", ifindex)
-            undo.callback(route.tc, "del", "clsact", ifindex)
-
-    def _make_filter(self, route: Any, undo: ExitStack, programs: Programs) -> None:
-        ifindex, program = self.ifindex, programs.program(FORWARDED_OUT)
-        is_new = FILTERS[EGRESS] not in {one.name for one in self._netlink.filters(ifindex, EGRESS)}
-        replace_filter(route, ifindex, EGRESS, program, direct_action=True)
-        if is_new:
-            undo.callback(remove_filter, route, ifindex, EGRESS)
-
-    def _amiss(self, ifindex: int, parent: int, program_id: int) -> list[Restored]:
-        """Return our filter where it is not there, or runs another program under its name."""
-        found = {one.name: one.program_id for one in self._netlink.filters(ifindex, parent)}
-        name = FILTERS[parent]
-        if found.get(name) == program_id:
-            return []
-        return [Restored(f"filter {name}", "changed" if name in found else "removed")]
 
     def _has_root(self, ifindex: int) -> bool:
         root = self._netlink.root(ifindex)

@@ -9,10 +9,12 @@ from enforce.links.libbpf import LIBRARY, BpfError, Library
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import BPFFS, OBJECT, WITHOUT_DROP_IN, is_bpffs
 from enforce.links.uplink import (
+    INGRESS,
     Uplink,
     UplinkError,
-    behind_text,
+    are_others,
     foreign_root,
+    hidden_text,
     ifindex_of,
     master_of,
 )
@@ -69,8 +71,22 @@ def lacking_capabilities(status: str) -> list[str]:
 
 
 def _bridged(veth: str, master: str) -> Capability:
-    remedy = f"route to it instead: ip link set {veth} nomaster"
-    return Capability(f"veth {veth}", "missing", behind_text(veth, master), remedy)
+    name, netlink = f"veth {veth}", ClassSocket()
+    try:
+        hidden = [one for one in (veth, master) if _is_filtered(netlink, one)]
+    except OSError as error:
+        return Capability(name, "missing", f"cannot be examined ({error.strerror})", "run as root")
+    finally:
+        netlink.close()
+    if not hidden:
+        meaning = f"a port of {master}: whose its packets are is noted as they come in"
+        return Capability(name, "ok", meaning)
+    remedy = f"take them away: tc filter show dev {hidden[0]} ingress"
+    return Capability(name, "missing", hidden_text(veth, master, " and ".join(hidden)), remedy)
+
+
+def _is_filtered(netlink: ClassSocket, name: str) -> bool:
+    return are_others(netlink.filters(ifindex_of(name), INGRESS))
 
 
 def _libbpf() -> Capability:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enforce.columns import Bools, Ints, Restored
+from enforce.links.classes import FIRST_TENANT, MAJOR
 from enforce.links.libbpf import BpfError, Library
 
 BPFFS = Path("/sys/fs/bpf")
@@ -24,7 +25,8 @@ PINS = BPFFS / "tidegate"
 WITHOUT_DROP_IN = "as a service the agent needs the drop-in network.conf (docs/network.md)"
 OBJECT = Path(__file__).parent.parent / "bpf" / "tenants.bpf.o"
 MAPS = ("tenants", "counters", "uplinks", "veths", "addresses", "owners")
-FORWARDED_OUT, CLASSIFY_IN = "forwarded_out", "classify_in"
+FORWARDED_OUT, CLASSIFY_IN, MARK_BRIDGED = "forwarded_out", "classify_in", "mark_bridged"
+BY_MARK = (1 << 64) - 1  # in the place of a veth's cgroup: of a bridge, whose packets tell it
 # BPF_CGROUP_INET_INGRESS, BPF_CGROUP_INET_EGRESS, BPF_CGROUP_INET_SOCK_CREATE
 _ATTACH = {"count_in": 0, "count_out": 1, "note_owner": 2}
 _ID, _INTERFACE, _TENANT = struct.Struct("=Q"), struct.Struct("=I"), struct.Struct("=II")
@@ -284,7 +286,7 @@ class Programs:
         try:
             for name in MAPS:
                 self._library.pin_map(handle, name, self._pins / name)
-            self._library.set_constants(handle, struct.pack("=I", level))
+            self._library.set_constants(handle, struct.pack("=III", level, MAJOR, FIRST_TENANT))
             self._library.load(handle)
         except BaseException:
             self._library.close(handle)

@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec, module_from_spec
 from typing import Any
@@ -165,6 +166,23 @@ def replace_filter(route: Any, ifindex: int, parent: int, program: int, **more: 
         name=FILTERS[parent],
         **more,
     )
+
+
+def put_clsact(netlink: ClassSocket, route: Any, undo: ExitStack, ifindex: int) -> None:
+    """Put there what filters hang on, where it is missing."""
+    if not has_clsact(netlink, ifindex):
+        route.tc("add", "clsact", ifindex)
+        undo.callback(route.tc, "del", "clsact", ifindex)
+
+
+def put_filter(
+    netlink: ClassSocket, route: Any, undo: ExitStack, ifindex: int, parent: int, program: int
+) -> None:
+    """Put a filter there that decides by itself."""
+    is_new = FILTERS[parent] not in {one.name for one in netlink.filters(ifindex, parent)}
+    replace_filter(route, ifindex, parent, program, direct_action=True)
+    if is_new:
+        undo.callback(remove_filter, route, ifindex, parent)
 
 
 def redirect(route: Any, ifindex: int, program: int, *, to: int) -> None:

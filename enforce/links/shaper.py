@@ -23,11 +23,12 @@ from enforce.columns import (
     Restored,
 )
 from enforce.links.adoption import adopted
+from enforce.links.bridged import Bridged
 from enforce.links.classes import MAJOR
 from enforce.links.netlink import ClassSocket
 from enforce.links.passed import Passed
 from enforce.links.port import Port
-from enforce.links.programs import Counters, Programs, depth_of
+from enforce.links.programs import BY_MARK, Counters, Programs, depth_of
 from enforce.links.route import take_off
 from enforce.links.saved import SavedUplinks
 from enforce.links.tree import Tree
@@ -35,10 +36,9 @@ from enforce.links.uplink import (
     Direction,
     Uplink,
     UplinkError,
-    behind_text,
+    all_above,
     directions,
     ifindex_of,
-    master_of,
     passing,
 )
 from enforce.links.veths import Veths
@@ -85,7 +85,7 @@ class Shaper:
         self._veths: Veths | None = None
         self._apart = np.array(sorted(self._veth_names), dtype=np.int64)
         self._there: dict[int, int] = {}  # number of each veth that is there, by position
-        self._bridged: dict[int, str] = {}  # of those, which interface each is a port of
+        self._bridged = Bridged(self._netlink, self._saved)
         self._programs: Programs | None = None
         self._minors: Ints | None = None
         self._untold = 0
@@ -119,6 +119,7 @@ class Shaper:
             return replace(columns, problems=self._problems())
         self._try("other uplinks", self._leave_others)
         self._try("veths", partial(self._watch_veths, cgroup_id))
+        self._note_bridged(cgroup_id)
         self._try("addresses", self._watch_addresses)
         counters = self._counted(cgroup_id)
         for place, port in enumerate(self._ports):
@@ -276,11 +277,25 @@ class Shaper:
         """See which veths are there, and tell the kernel whose they are."""
         found = {position: ifindex_of(name) for position, name in self._veth_names.items()}
         self._there = {position: ifindex for position, ifindex in found.items() if ifindex}
-        masters = {at: master_of(self._veth_names[at]) for at in self._there}
-        self._bridged = {at: master for at, master in masters.items() if master}
+        self._bridged.look((at, self._veth_names[at]) for at in self._there)
         if self._programs is not None:
-            owners = {ifindex: int(cgroup_id[at]) for at, ifindex in self._there.items()}
+            masters = set(self._bridged.masters.values())
+            above = masters.union(*map(all_above, masters))
+            owners = dict.fromkeys(map(ifindex_of, above), BY_MARK)
+            owners |= {ifindex: int(cgroup_id[at]) for at, ifindex in self._there.items()}
             self._programs.watch("veths", owners)
+
+    def _note_bridged(self, cgroup_id: Ints) -> None:
+        """See to it that packets from bridges are told apart, where bytes out are divided."""
+        if self._programs is None or not any("out" in directions(p.uplink) for p in self._ports):
+            return
+        for at in self._bridged.masters.keys() & set(self._classed.tolist()):
+            if cgroup_id[at]:
+                self._try(f"bridged {self._veth_names[at]}", partial(self._note_port, at))
+
+    def _note_port(self, position: int) -> None:
+        assert self._programs is not None  # noqa: S101 - its caller has looked
+        self._restored += self._bridged.note(position, self._programs)
 
     def _watch_addresses(self) -> None:
         """Tell the kernel whose packets in are this host's at all."""
@@ -299,10 +314,10 @@ class Shaper:
                 self._try(f"veth {self._veth_names[position]}", fill)
 
     def _forget_bridged(self, columns: NetColumns, place: int) -> None:
-        """Know nothing of bytes out that come from a bridge, not from a veth, when they leave."""
+        """Know nothing of bytes out that come from a bridge, and do not tell whose they are."""
         for name in NET_QUANTITIES:
             if name.startswith("out_"):
-                getattr(columns, name)[place, list(self._bridged)] = np.nan
+                getattr(columns, name)[place, self._bridged.hidden] = np.nan
 
     def _fill_veth(self, columns: NetColumns, place: int, position: int, ifindex: int) -> None:
         assert self._veths is not None  # noqa: S101 - its caller has looked
@@ -387,8 +402,6 @@ class Shaper:
                 f"network: {len(names)} tenant(s) elsewhere without a veth are neither limited nor "
                 f"counted: {_few(names)}"
             )
-        for at, master in list(self._bridged.items())[:_NAMED]:
-            found.append(f"network: {behind_text(self._veth_names[at], master)}")
         if self._untold:
             found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if not all(tree.has_leaves for tree in self._trees.values()):

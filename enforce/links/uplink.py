@@ -1,13 +1,14 @@
 """One uplink: what is divided there, and what there is of it now.  Nothing is changed here."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from enforce.links.messages import ROOT, Qdisc
+from enforce.columns import Restored
+from enforce.links.messages import ROOT, Filter, Qdisc
 from enforce.links.netlink import ClassSocket
 
 Direction = Literal["out", "in"]
@@ -54,6 +55,18 @@ def master_of(name: str) -> str:
     return ""
 
 
+def bridge_of(name: str) -> str:
+    """Return the bridge that an interface is a port of, "" where it is none."""
+    master = master_of(name)
+    return master if (_INTERFACES / master / "bridge").is_dir() and master else ""
+
+
+def all_above(name: str) -> set[str]:
+    """Return the interfaces of any kind by which packets of this one may seem to come in."""
+    found = {entry.name.removeprefix("upper_") for entry in (_INTERFACES / name).glob("upper_*")}
+    return found.union(*map(all_above, found))
+
+
 def vlans_above(name: str) -> list[str]:
     """Return the VLAN interfaces whose packets leave by this one, those above others too."""
     found: list[str] = []
@@ -66,21 +79,41 @@ def vlans_above(name: str) -> list[str]:
 
 
 def passing(uplinks: Sequence[str]) -> dict[int, int]:
-    """Return by which uplink the packets of each interface leave: those of VLANs above one, too.
+    """Return by which uplink the packets of each interface leave.
 
-    A VLAN interface that is an uplink itself is its own.
+    Those of VLANs above one, too, and of the bridge that it is a port of: a host sends by that.  An
+    interface that is an uplink itself is its own.
     """
-    found = {upper: name for name in uplinks for upper in vlans_above(name)}
+    found: dict[str, str] = {}
+    for name in uplinks:
+        for lower in filter(None, (bridge_of(name), name)):
+            found |= dict.fromkeys((lower, *vlans_above(lower)), name)
     found |= {name: name for name in uplinks}
     numbers = {ifindex_of(one): ifindex_of(uplink) for one, uplink in found.items()}
     return {one: uplink for one, uplink in numbers.items() if one and uplink}
 
 
-def behind_text(veth: str, master: str) -> str:
-    """Say what does not hold for a tenant whose veth is a port of another interface."""
+def are_others(filters: Iterable[Filter]) -> bool:
+    """Say whether any of these filters is not ours."""
+    return any(one.name not in FILTERS.values() for one in filters)
+
+
+def amiss_of(filters: Iterable[Filter], parent: int, program_id: int) -> list[Restored]:
+    """Return our filter below `parent` where it is not among these, or runs another program."""
+    found, name = {one.name: one.program_id for one in filters}, FILTERS[parent]
+    if found.get(name) == program_id:
+        return []
+    return [Restored(f"filter {name}", "changed" if name in found else "removed")]
+
+
+def hidden_text(veth: str, master: str, where: str) -> str:
+    """Say why it cannot be told what a veth sends that is a port: others' filters are at `where`.
+
+    They may end the way of packets, or take away what was noted in them as they came in.
+    """
     return (
-        f"veth {veth} is a port of {master}: its bytes out are neither limited nor counted, since "
-        f"they come from {master} by the time they leave"
+        f"veth {veth} is a port of {master}, and somebody else has filters on what comes in by "
+        f"{where}: its bytes out are neither limited nor counted"
     )
 
 

@@ -6,7 +6,6 @@ What is set up here changes interfaces and the BPF file system: only in the lab.
 import ctypes
 import os
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from pyroute2 import IPRoute
-from shaping import CAPACITY, Bench, rate, started
+from shaping import CAPACITY, Bench, bench_with_box, held, rate, started
 from taps import Tap
 from traffic import LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth, sh, take_veth
 
@@ -282,30 +281,6 @@ def test_without_a_bpf_file_system_it_is_said(link: Path, tmp_path: Path) -> Non
     sh(f"mount -t bpf bpf {BPFFS}")
     assert columns.problems == (f"network: [Errno 2] no BPF file system at {BPFFS}",)
     assert np.isnan(columns.out_ceil).all()
-
-
-def held(bench: Bench, traffic: Traffic, most: float, ways: Sequence[Literal["out", "in"]]) -> None:
-    """See that what the box sends or receives comes to `most`, and is all the second tenant's."""
-    for way in ways:
-        done = bench.set(way, "ceil", 400 * MBIT, most)
-        assert done.kept.tolist() == [400 * MBIT, most]
-        assert done.why == {}
-        traffic.stream_of_box(way)
-        time.sleep(0.5)
-        before, began_s = bench.read(), time.monotonic()
-        time.sleep(1.5)
-        after, elapsed_s = bench.read(), time.monotonic() - began_s
-        traffic.stop()
-        used = (getattr(after, f"{way}_bytes") - getattr(before, f"{way}_bytes"))[0]
-        assert used[1] / elapsed_s == pytest.approx(most, rel=0.05)
-        assert not used[0] > 0
-        assert getattr(after, f"{way}_ceil")[0].tolist() == [400 * MBIT, most]
-
-
-def bench_with_box(link: Path, record: Path) -> Bench:
-    uplink = Uplink(LINK, CAPACITY, CAPACITY)
-    shaper = Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: VETH})
-    return Bench(link, record, shaper)
 
 
 def test_a_tenant_behind_its_veth_is_held_both_ways(

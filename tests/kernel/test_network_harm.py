@@ -14,7 +14,6 @@ from traffic import (
     NAMES,
     OURS,
     THEIRS,
-    VETH,
     Traffic,
     ip,
     lay_veth,
@@ -24,7 +23,6 @@ from traffic import (
 )
 
 from enforce.columns import NET_QUANTITIES, Result
-from enforce.links.probing import probe_links
 from enforce.links.programs import PINS
 from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
@@ -137,31 +135,6 @@ def test_of_a_tenant_elsewhere_without_a_veth_nothing_is_known_and_that_is_said(
             assert not np.isnan(getattr(found, name)[0, 0]), name
         assert list(bench.set("out", "ceil", MBIT, MBIT).result) == [Result.APPLIED, Result.GONE]
     assert [one.why for one in give_back(record)] == [""]
-
-
-def test_what_a_bridge_hides_is_unknown_and_said_even_if_only_bytes_out_are_divided(
-    link: Path, tmp_path: Path, traffic: Traffic
-) -> None:
-    lay_veth()
-    uplink, record = Uplink(LINK, CAPACITY), tmp_path / "uplinks.json"
-    with closing(
-        Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: VETH})
-    ) as shaper:
-        bench = Bench(link, record, shaper)
-        assert bench.read().problems == ()
-        traffic.stream_of_box("out")
-        time.sleep(0.3)
-        assert bench.read().out_bytes[0, 1] > 1e5
-        ip("link add br8 type bridge", f"link set {VETH} master br8")
-        found = bench.read()
-        assert [f"veth {VETH} is a port of br8" in one for one in found.problems] == [True]
-        assert np.isnan([found.out_ceil[0, 1], found.out_bytes[0, 1]]).all()
-        assert found.out_ceil[0, 0] == np.inf
-        (told,) = (one for one in probe_links([uplink], [VETH]) if one.name == f"veth {VETH}")
-        assert told.state == "missing"
-    assert [one.why for one in give_back(record)] == [""]
-    ip("link del br8")
-    take_veth()
 
 
 def test_a_tenant_cannot_add_to_its_own_bytes_in_by_an_interface_of_the_same_number(

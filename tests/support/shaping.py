@@ -2,13 +2,15 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from traffic import LINK, MBIT, NAMES
+import pytest
+from traffic import LINK, MBIT, NAMES, VETH, Traffic
 
 from enforce.columns import Changes, ClassControl, NetColumns, Outcomes
 from enforce.links.netlink import ClassSocket
@@ -81,3 +83,27 @@ def rate(bench: Bench, way: str, seconds: float) -> float:
     after, elapsed_s = netlink.classes(where).of(minor).bytes[0], time.monotonic() - began_s
     netlink.close()
     return float(after - before) / elapsed_s
+
+
+def held(bench: Bench, traffic: Traffic, most: float, ways: Sequence[Literal["out", "in"]]) -> None:
+    """See that what the box sends or receives comes to `most`, and is all the second tenant's."""
+    for way in ways:
+        done = bench.set(way, "ceil", 400 * MBIT, most)
+        assert done.kept.tolist() == [400 * MBIT, most]
+        assert done.why == {}
+        traffic.stream_of_box(way)
+        time.sleep(0.5)
+        before, began_s = bench.read(), time.monotonic()
+        time.sleep(1.5)
+        after, elapsed_s = bench.read(), time.monotonic() - began_s
+        traffic.stop()
+        used = (getattr(after, f"{way}_bytes") - getattr(before, f"{way}_bytes"))[0]
+        assert used[1] / elapsed_s == pytest.approx(most, rel=0.05)
+        assert not used[0] > 0
+        assert getattr(after, f"{way}_ceil")[0].tolist() == [400 * MBIT, most]
+
+
+def bench_with_box(link: Path, record: Path) -> Bench:
+    uplink = Uplink(LINK, CAPACITY, CAPACITY)
+    shaper = Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: VETH})
+    return Bench(link, record, shaper)

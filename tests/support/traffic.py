@@ -155,6 +155,39 @@ def lead_to_box() -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
+BRIDGE = "br8"
+
+
+def lay_bridge() -> None:
+    """Let the host's end of the box's way be a port of a bridge, which routes."""
+    ip(
+        f"link add {BRIDGE} type bridge",
+        f"addr flush dev {VETH}",
+        f"link set {VETH} master {BRIDGE}",
+        f"addr add 10.8.0.1/24 dev {BRIDGE}",
+        f"link set {BRIDGE} up",
+    )
+
+
+def lay_bridge_with_link() -> None:
+    """Let the link be a port of the bridge too, which has the host's address: nothing is routed."""
+    lay_bridge()
+    ip(
+        f"addr flush dev {LINK}",
+        # Of its own, as bridges have where machines come and go.
+        f"link set {BRIDGE} address 02:00:00:00:00:08",
+        f"link set {LINK} master {BRIDGE}",
+        f"addr add {OURS}/24 dev {BRIDGE}",
+    )
+    ip(f"route replace {THEIRS}/32 dev {INSIDE}", netns=BOX)
+    ip(f"route replace 10.8.0.0/24 dev {PEER}", netns=NETNS)
+
+
+def take_bridge() -> None:
+    """Take it away; its ports are interfaces of their own again."""
+    ip(f"link del {BRIDGE}")
+
+
 def take_veth() -> None:
     """Take both away; of the namespace alone the kernel would clean up later."""
     ip(f"link del {VETH}")
