@@ -69,7 +69,7 @@ def enforced_names(roster: Roster, places: Places, originals: Originals) -> set[
     for position, (name, is_observed_only) in enumerate(names):
         if not is_observed_only:
             path = places.path(position)
-            enforced.add(name if path is None else places.key(path))
+            enforced.add(name if path is None else places.key(str(path)))
             if path is None:
                 enforced.update(key for key in originals.cgroups if places.may_be(position, key))
     return enforced

@@ -245,7 +245,7 @@ class Applier:
         cgroup = self._opened(stack, tenant)
         if isinstance(cgroup, Outcome) or _is_set_of_units(control):
             return cgroup
-        return _SYSTEMDS if unit_of(cgroup.path) else cgroup
+        return _SYSTEMDS if unit_of(cgroup.path_text) else cgroup
 
     def _record(self, file: str, cgroups: Sequence[TenantCgroup | Outcome]) -> dict[int, Outcome]:
         """Put the values in force on disk where they are not yet; return whom that fails for."""
@@ -268,15 +268,15 @@ class Applier:
         return failed
 
     def _knows(self, tenant: int, file: str) -> bool:
-        path = self._places.path(tenant)
-        return path is not None and self._originals.knows(self._places.key(path), file)
+        key = self._places.key_of(tenant)
+        return key is not None and self._originals.knows(key, file)
 
     def _holds(self, cgroup: TenantCgroup, file: str) -> bool:
-        key = self._places.key(cgroup.path)
+        key = self._places.key(cgroup.path_text)
         return self._originals.holds(key, incarnation(cgroup, key), file)
 
     def _original(self, cgroup: TenantCgroup, file: str) -> Original:
-        return _original(cgroup, self._places.key(cgroup.path), file)
+        return _original(cgroup, self._places.key(cgroup.path_text), file)
 
     def open_up(self, tenant: int, control: UnitControl) -> None:
         """Have systemd give a unit the file of a limit: it hands controllers down where needed."""

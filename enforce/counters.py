@@ -199,7 +199,9 @@ def _words(rows: Sequence[bytes], per_row: int) -> Floats | None:
 
 
 def _number(word: bytes) -> float:
+    if word.isdigit():
+        return float(word)
     word = word.strip()
     if word == b"max":
         return np.inf
-    return float(int(word)) if word.isdigit() else np.nan
+    return float(word) if word.isdigit() else np.nan

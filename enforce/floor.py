@@ -20,13 +20,13 @@ def memory_floor_bytes(cgroup: TenantCgroup, *, margin_bytes: float) -> float:
 
     """
     stat = table([cgroup.read(b"memory.stat")], STAT_KEYS)
-    stuck = float(unreclaimable_bytes(stat, swap_room_bytes(cgroup.path))[0])
+    stuck = float(unreclaimable_bytes(stat, swap_room_bytes(cgroup.path_text))[0])
     if not math.isfinite(stuck):  # no comparison with it would hold a lower limit back
         raise LimitRejectedError("memory.stat: does not say what cannot be reclaimed")
     return -(-(stuck + margin_bytes) // PAGE_BYTES) * PAGE_BYTES
 
 
-def swap_room_bytes(path: Path) -> float:
+def swap_room_bytes(path: Path | str) -> float:
     """Return how much more the cgroup at `path` can swap out: free swap, cut by its limits.
 
     Raises:
@@ -34,7 +34,8 @@ def swap_room_bytes(path: Path) -> float:
 
     """
     room = _free_swap_bytes()
-    levels = (path, *path.parents) if room > 0 else ()  # listing them takes as long as a read
+    # Listing them takes as long as a read.
+    levels = (Path(path), *Path(path).parents) if room > 0 else ()
     for level in levels:
         limit = _swap_left_bytes(level)
         if limit is None:

@@ -95,6 +95,12 @@ class Lowering:
         if was_lost:
             raise LimitRejectedError(f"memory.high: lowering ended by {self._fault}; begun anew")
 
+    @property
+    def has_offers(self) -> bool:
+        """Say whether anything is being lowered, or is to be; only who offers adds to that."""
+        with self._changed:
+            return bool(self._offers) or self._busy is not None
+
     def withdraw(self, path: Path, value: float) -> None:
         """Forget the offer for a cgroup that is about to get `value` from the tick.
 

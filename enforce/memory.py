@@ -30,8 +30,9 @@ def unreclaimable_bytes(stat: Floats, swap_room_bytes: Floats | float) -> Floats
     """
     anon, shmem, inactive_anon, active_anon, unevictable = stat[:, :5].T
     swap_backed = anon + shmem
-    locked = np.clip(swap_backed - inactive_anon - active_anon, 0.0, unevictable)
+    unlisted = np.maximum(swap_backed - inactive_anon - active_anon, 0.0)
+    locked = np.minimum(unlisted, unevictable)
     stuck = np.maximum(swap_backed - locked - swap_room_bytes, 0.0)
-    kernel = stat[:, 5:]
-    held: Floats = stuck + unevictable + np.where(np.isnan(kernel), 0.0, kernel).sum(axis=1)
+    kernel = np.fmax(stat[:, 5:], 0.0).sum(axis=1)  # of a NaN 0
+    held: Floats = stuck + unevictable + kernel
     return held

@@ -189,7 +189,7 @@ class Originals:
 
 def incarnation(cgroup: TenantCgroup, key: str) -> int:
     """Return which cgroup of a name original values are of; a key elsewhere is a path."""
-    is_units = key.startswith("/") and unit_of(cgroup.path)
+    is_units = key.startswith("/") and unit_of(cgroup.path_text)
     return ANY_INCARNATION if is_units else cgroup.cgroup_id
 
 

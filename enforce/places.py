@@ -46,7 +46,7 @@ class Places:
         *,
         mount: Path = MOUNT,
     ) -> None:
-        self._root, self._mount = root, mount
+        self._root, self._root_text, self._mount = root, str(root), mount
         self._names = names  # no path of each: with thousands of tenants these are megabytes
         self._own_at = {
             name: at
@@ -118,16 +118,26 @@ class Places:
 
     def position_of(self, path: Path) -> int | None:
         """Return whose cgroup this is, None where it is nobody's now."""
-        if self._is_own(path):
-            return self._own_at[path.name]
+        if name := self._own_name(str(path)):
+            return self._own_at[name]
         return next((at for at, found in self._found.items() if found == path), None)
 
-    def key(self, path: Path) -> str:
+    def key(self, path: str) -> str:
         """Return how originals of a cgroup are kept: by name below the root, else by path."""
-        return path.name if self._is_own(path) else str(path)
+        return self._own_name(path) or path
 
-    def _is_own(self, path: Path) -> bool:
-        return path.name in self._own_at and path.parent == self._root
+    def key_of(self, position: int) -> str | None:
+        """Return how originals of a tenant's cgroup are kept; None where there is none now."""
+        if position in self._elsewhere:
+            path = self.path(position)
+            return None if path is None else str(path)
+        name = self._names[position]
+        return name if name in self._own_at else None
+
+    def _own_name(self, path: str) -> str:
+        """Return whose cgroup below the root this is, "" where it is another."""
+        folder, _, name = path.rpartition("/")
+        return name if name in self._own_at and folder == self._root_text else ""
 
     def may_be(self, position: int, key: str) -> bool:
         """Say whether originals kept under `key` are of a tenant elsewhere, wherever it is now."""
@@ -218,9 +228,10 @@ def cgroups_like(pattern: str, mount: Path, names_in: Names) -> list[Path]:
     return found if ANY not in pattern else [path for path in found if path.is_dir()]
 
 
-def unit_of(path: Path) -> str | None:
+def unit_of(path: Path | str) -> str | None:
     """Return the unit of systemd's whose cgroup this is, None of any other."""
-    return path.name if path.suffix in _UNIT_SUFFIXES else None
+    text = str(path)
+    return text.rpartition("/")[2] if text.endswith(_UNIT_SUFFIXES) else None
 
 
 def unit_cgroups(units: Collection[str], mount: Path = MOUNT) -> dict[str, Path]:

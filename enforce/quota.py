@@ -39,7 +39,7 @@ class Quotas:
             if not _has_more_burst(cgroup, cores):
                 raise
         else:
-            if cgroup.path in self._lowered:
+            if self._lowered and cgroup.path in self._lowered:
                 self._give_back(cgroup, cores)
             return kept
         self._record_burst(cgroup)

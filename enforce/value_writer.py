@@ -75,7 +75,7 @@ class ValueWriter:
             if control in (Control.MEMORY_HIGH, Control.MEMORY_MAX):
                 is_high = control is Control.MEMORY_HIGH
                 return (self._memory_high if is_high else self._memory_max)(cgroup, value)
-            if isinstance(control, UnitControl) and unit_of(cgroup.path):
+            if unit_of(cgroup.path_text) and isinstance(control, UnitControl):
                 return self._asked(cgroup, control, value)
             if not isinstance(control, Control):
                 kept = _written_of_disk(cgroup, control, file, value)
@@ -121,7 +121,8 @@ class ValueWriter:
 
     def _set_high(self, cgroup: TenantCgroup, value: float) -> float:
         """Write a memory.high of at least what is in use; return what the kernel keeps."""
-        self._lowering.withdraw(cgroup.path, value)
+        if self._lowering.has_offers:
+            self._lowering.withdraw(cgroup.path, value)
         return self._put_memory_high(cgroup, value)
 
     def _set_later(self, cgroup: TenantCgroup, value: float, usage: float) -> Outcome:
@@ -168,7 +169,7 @@ class ValueWriter:
 
     def _put_memory_high(self, cgroup: TenantCgroup, value: float) -> float:
         """Write memory.high, maybe in a worker's thread; of a unit systemd is told, by another."""
-        is_units = unit_of(cgroup.path) is not None
+        is_units = unit_of(cgroup.path_text) is not None
         if is_units:
             self.units.will_tell(cgroup)
         kept = cgroup.set_limit(Control.MEMORY_HIGH, value)

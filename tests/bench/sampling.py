@@ -45,7 +45,7 @@ def measured(mount: Path, program: Path, count: int, *, is_wall: bool) -> dict[s
         paths = files_of_a_tick(root, names)
         before_bytes = unreclaimable_slab_bytes()
         sampler = Sampler(root, names, slow_every=SLOW_EVERY)
-        sampler.read(0.0)
+        sampler.read(time.monotonic())
         kernel_bytes = unreclaimable_slab_bytes() - before_bytes
         with rival(program, Path(folder) / "paths", map(str, paths)) as others:
             ours_ms, c_ms = compared(sampler, others, count, is_wall=is_wall)
@@ -66,7 +66,7 @@ def compared(sampler: Sampler, others: Round, count: int, *, is_wall: bool) -> t
     ours_s, c_us = [], []
     for _ in range(ROUNDS.get(count, 21) + 1):
         began_s = clock()
-        sampler.read(0.0)
+        sampler.read(time.monotonic())
         ours_s.append(clock() - began_s)
         c_us.append(others()[place])
     return 1e3 * statistics.median(ours_s[1:]), statistics.median(c_us[1:]) / 1e3

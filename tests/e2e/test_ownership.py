@@ -229,7 +229,7 @@ def test_what_systemd_takes_and_the_kernel_does_not_is_told(acme: Path) -> None:
 def test_a_unit_is_found_in_whatever_slice_it_runs(acme: Path) -> None:
     assert unit_cgroups({"acme.service", "no-such.service"}) == {"acme.service": acme}
     places = Places(ROOT, ["acme"], {"acme": Elsewhere(unit="acme.service")})
-    assert (places.path(0), places.key(acme)) == (acme, str(acme))
+    assert (places.path(0), places.key(str(acme))) == (acme, str(acme))
 
 
 def test_a_command_in_a_tenant_that_is_a_slice_has_a_scope_that_outlives_tidegates_units(

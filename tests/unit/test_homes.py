@@ -109,8 +109,8 @@ def test_places_are_found_when_they_come_and_lost_when_they_go(tmp_path: Path) -
     found = [places.path(0) for _ in range(10)]  # it is not looked for each time
     assert found[0] is None
     assert found[-1] == unit
-    assert (places.position_of(unit), places.key(unit)) == (0, str(unit))
-    assert (places.position_of(root / "own"), places.key(root / "own")) == (2, "own")
+    assert (places.position_of(unit), places.key(str(unit))) == (0, str(unit))
+    assert (places.position_of(root / "own"), places.key(str(root / "own"))) == (2, "own")
     unit.rmdir()
     assert [places.path(0) for _ in range(13)] == [None] * 13
     unit.mkdir()
