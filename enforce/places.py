@@ -18,6 +18,8 @@ ANY = "*"  # in a configured path
 # which whoever names that chooses ("x-web" for web).
 _ANY_TEXT = r"[^\\]*"
 OURS = "tidegate"
+# What no `*` means: ours, and the process beside each of Podman's containers that watches it.
+_NEVER_MEANT = (OURS, "libpod-conmon-")
 _UNIT_SUFFIXES = (".service", ".scope", ".slice")
 # Units that are not there are looked for in one walk over all slices, and after so many rounds of
 # asks in another.
@@ -211,7 +213,8 @@ def cgroups_like(pattern: str, mount: Path, names_in: Names) -> list[Path]:
     """Return what a path below the mount means, a `*` in a name being any text, in order of name.
 
     That text has no escapes of systemd's, such as dashes have in the names of machines.
-    Without one that is the path, whether it is there or not; with one nothing of tidegate's.
+    Without one that is the path, whether it is there or not; with one nothing of tidegate's, and
+    no watcher of Podman's.
     """
     found = [mount]
     for part in pattern.split("/"):
@@ -223,7 +226,7 @@ def cgroups_like(pattern: str, mount: Path, names_in: Names) -> list[Path]:
             folder / name
             for folder in found
             for name in names_in(folder)
-            if like.fullmatch(name) and not name.startswith(OURS)
+            if like.fullmatch(name) and not name.startswith(_NEVER_MEANT)
         ]
     return found if ANY not in pattern else [path for path in found if path.is_dir()]
 

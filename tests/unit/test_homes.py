@@ -141,6 +141,21 @@ def test_a_place_may_say_any_text_for_a_number_that_changes_with_each_start(tmp_
     assert again.problems[0].endswith(f"more than one is meant: {first} and {second}")
 
 
+def test_no_text_stands_for_the_watcher_that_podman_starts_beside_each_container(
+    tmp_path: Path,
+) -> None:
+    """Two would be meant else, and the container not be limited."""
+    watcher, container = (tmp_path / f"machine.slice/libpod-{of}.scope" for of in ("conmon-1", "1"))
+    for scope in (watcher, container):
+        scope.mkdir(parents=True)
+    elsewhere = {
+        "web": Elsewhere(cgroup="machine.slice/libpod-*.scope"),
+        "watcher": Elsewhere(cgroup="machine.slice/libpod-conmon-1.scope"),
+    }
+    places = Places(tmp_path / "root", list(elsewhere), elsewhere, mount=tmp_path)
+    assert [places.path(0), places.path(1)] == [container, watcher]
+
+
 def test_many_units_that_are_absent_take_one_walk_and_that_not_each_tick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
