@@ -1,8 +1,8 @@
 """What control files held before tidegate first wrote them, on disk, and how it is put back.
 
 An entry is written and synced before the first write to its file, so that no kill in between can
-lose the value.  Entries belong to one incarnation of a cgroup in one boot, those of a unit of
-systemd's to all of them; others are dropped.
+lose the value.  Entries belong to one incarnation of a cgroup in one boot, those of a unit that
+systemd starts again to all of them; others are dropped.
 """
 
 import re
@@ -17,9 +17,16 @@ from enforce.boot_record import BootRecord
 from enforce.cgroup import TenantCgroup
 from enforce.columns import Control, Result
 from enforce.made import name_problem, remove_made_by_us
-from enforce.places import unit_of
 from enforce.quota import BURST
-from enforce.restoring import ANY_INCARNATION, DISK_FILE, ROOT, Bound, Released, put_back
+from enforce.restoring import (
+    ANY_INCARNATION,
+    DISK_FILE,
+    ROOT,
+    Bound,
+    Released,
+    is_of_unit,
+    put_back,
+)
 
 _Entry = tuple[int, dict[str, str]]  # cgroup id, text by file
 _LOST = (
@@ -188,9 +195,12 @@ class Originals:
 
 
 def incarnation(cgroup: TenantCgroup, key: str) -> int:
-    """Return which cgroup of a name original values are of; a key elsewhere is a path."""
-    is_units = key.startswith("/") and unit_of(cgroup.path_text)
-    return ANY_INCARNATION if is_units else cgroup.cgroup_id
+    """Return which cgroup of a name original values are of; a key elsewhere is a path.
+
+    A scope is never started again: a container's next one is another, of the same name.
+    """
+    is_kept = is_of_unit(key) and not cgroup.path_text.endswith(".scope")
+    return ANY_INCARNATION if is_kept else cgroup.cgroup_id
 
 
 def _checked(name: str, entry: object) -> _Entry:
@@ -201,7 +211,7 @@ def _checked(name: str, entry: object) -> _Entry:
         raise TypeError(f"{name!r}: expected an id and files")
     files = {str(file): str(text) for file, text in entry["files"].items()}
     for file, text in files.items():
-        if entry["id"] == ANY_INCARNATION:
+        if is_of_unit(name) or entry["id"] == ANY_INCARNATION:
             _check_set_of_units(file)
         _check_value(file, text)
     return entry["id"], files

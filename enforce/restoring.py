@@ -14,11 +14,12 @@ from enforce.cgroup import CgroupGoneError, LimitRejectedError, TenantCgroup
 from enforce.columns import LIMITED_BY, Control, DiskControl, Result, UnitControl
 from enforce.disks import kernel_name
 from enforce.floor import memory_floor_bytes
+from enforce.places import unit_of
 from enforce.quota import BURST
 from enforce.units import UnitWriter
 
 ROOT = "."  # the name of the root itself, whose memory.low may be ours
-ANY_INCARNATION = 0  # of a unit: systemd gives the next one what the last one had
+ANY_INCARNATION = 0  # of a unit that is started again: systemd gives it what it had before
 DISK_FILE = re.compile(r"io\.(?:max|weight|bfq\.weight) \d+:\d+", re.ASCII)
 _OK = Result.APPLIED
 _DISKS = Path("/sys/dev/block")
@@ -48,6 +49,11 @@ class Released:
     why: str = ""
 
 
+def is_of_unit(name: str) -> bool:
+    """Say whether values under this name are a unit's, which systemd is asked to put back."""
+    return name.startswith("/") and unit_of(Path(name)) is not None
+
+
 def put_back(
     root: Path, name: str, cgroup_id: int, files: dict[str, str], bound: Bound
 ) -> list[Released]:
@@ -57,6 +63,8 @@ def put_back(
         if cgroup_id == ANY_INCARNATION:
             return _put_back_unit(path, name, files, bound)
         with TenantCgroup(path) as cgroup:
+            if cgroup.cgroup_id == cgroup_id and is_of_unit(name):
+                return _put_back_unit(path, name, files, bound)
             if cgroup.cgroup_id == cgroup_id:
                 order = sorted(files, key=_place)
                 return [_restored(cgroup, name, f, files[f], bound) for f in order]

@@ -35,9 +35,10 @@ class Host:
     def __init__(self, ends: ExitStack) -> None:
         self._ends = ends
 
-    def scope(self, path: Path) -> int:
+    def scope(self, path: Path, *properties: str) -> int:
         """Start a process in a scope with a delegated cgroup, as runtimes have systemd do."""
         run = ["systemd-run", "--scope", "--quiet", "-p", "Delegate=yes", "--collect"]
+        run += [f"--property={each}" for each in properties]
         place = [f"--slice={path.parent.name}", f"--unit={path.name}"]
         process = self._started(*run, *place, "--", *SLEEP)
         wait_until(lambda: path.is_dir() and (path / "cgroup.procs").read_text())
@@ -179,3 +180,20 @@ def test_who_is_started_again_under_its_name_or_its_next_number_is_limited_and_w
     assert {results[str(path)] for path in (DOCKERS, second)} == {"restored"}
     assert {results[str(path)] for path in (KUBE, first)} == {"gone"}
     assert files(DOCKERS) == files(second) == before
+
+
+def test_what_a_runtime_sets_of_a_container_at_its_next_start_is_put_back_then(
+    host: Host, tmp_path: Path
+) -> None:
+    """`docker update` while it is a tenant, then a restart: its scope has the name of the last."""
+    host.scope(DOCKERS, "CPUQuota=90%")
+    with closing(foreign_agent(tmp_path)) as agent:
+        until(agent, lambda: is_limited(DOCKERS))
+        ended(DOCKERS)
+        agent.tick()
+        host.scope(DOCKERS, "CPUQuota=80%", "MemoryHigh=64M")
+        before = files(DOCKERS)
+        until(agent, lambda: is_limited(DOCKERS))
+    release(agent.daemon.config.host)
+    assert files(DOCKERS) == before
+    assert before["cpu.max"] == "80000 100000"

@@ -43,8 +43,11 @@ def test_what_no_disk_was_limited_to_is_not_put_back_one_day(path: Path, text: s
     assert "io.max 8:0" in (Originals(path).problem or "")
 
 
-def test_a_unit_has_limits_of_disks_to_be_put_back_by_systemd_but_no_weights(path: Path) -> None:
-    ours = replace(DISK, cgroup="/sys/fs/cgroup/acme.service", cgroup_id=0)
+@pytest.mark.parametrize(("unit", "cgroup_id"), [("acme.service", 0), ("acme.scope", 7)])
+def test_a_unit_has_limits_of_disks_to_be_put_back_by_systemd_but_no_weights(
+    path: Path, unit: str, cgroup_id: int
+) -> None:
+    ours = replace(DISK, cgroup=f"/sys/fs/cgroup/{unit}", cgroup_id=cgroup_id)
     Originals(path).record([ours])
     assert Originals(path).problem is None
     Originals(path).record([replace(ours, file="io.weight 8:0", text="200")])
