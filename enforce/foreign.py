@@ -15,7 +15,7 @@ _MAKERS = [
     (re.compile(rf"(?:^|/){pattern}$", re.ASCII), what)
     for pattern, what in (
         (rf"docker(?:-{_ID}\.scope|/{_ID})", "a container of Docker's"),
-        (rf"libpod-{_ID}(?:\.scope)?(?:/container)?", "a container of Podman's"),
+        (rf"libpod-(?:payload-)?{_ID}(?:\.scope)?(?:/container)?", "a container of Podman's"),
         (rf"(?:cri-containerd|crio)-{_ID}(?:\.scope)?", "a container of Kubernetes'"),
         (rf"kubepods(?:/burstable|/besteffort)?/{_POD}/{_ID}", "a container of Kubernetes'"),
         (rf"kubepods(?:-[a-z]+)?-{_POD}\.slice", "a pod of Kubernetes'"),
@@ -29,7 +29,9 @@ _MAKERS = [
     )
 ]
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})", re.ASCII)
-_FOLDERS = re.compile(r".*\.slice|docker|kubepods|burstable|besteffort|pod.*|libpod_parent|lxc")
+_FOLDERS = re.compile(
+    r".*\.slice|docker|kubepods|burstable|besteffort|pod.*|libpod_parent|lxc|[0-9a-f]{64}"
+)
 _MOST_FOLDERS = 4096
 
 

@@ -16,6 +16,8 @@ MADE = {
     f"docker/{ID}": "a container of Docker's",
     f"machine.slice/libpod-{ID}.scope": "a container of Podman's",
     f"libpod_parent/libpod-{ID}": "a container of Podman's",
+    f"libpod_parent/{ID}/libpod-{ID}": "a container of Podman's",
+    f"web.slice/libpod-payload-{ID}": "a container of Podman's",
     f"kubepods.slice/kubepods-{POD}.slice": "a pod of Kubernetes'",
     f"{BURSTABLE}/kubepods-burstable-{POD}.slice": "a pod of Kubernetes'",
     f"kubepods/besteffort/{POD.replace('_', '-')}": "a pod of Kubernetes'",
