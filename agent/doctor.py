@@ -194,7 +194,7 @@ def _owner(name: str, places: Places, at: int, said: str, *, has_disks: bool) ->
         )
     undone, above = _undone(path)
     if above is not None:
-        remedy = f"MemoryLow= of {above.name}, as much as is to be kept"
+        remedy = f"{_protection(above)}, as much as is to be kept"
         return Finding(f"owner of {name}", "degraded", f"{meaning}; {undone}", remedy)
     return Finding(f"owner of {name}", "ok", meaning, "")
 
@@ -209,6 +209,12 @@ def _undone(path: Path) -> tuple[str, Path | None]:
         return "", None
     most, low = (approximate_bytes(amount) for amount in less[1:])
     return f"its memory.low of {low} counts for {most}: {less[0]} protects no more", less[0]
+
+
+def _protection(above: Path) -> str:
+    """Say what protects a cgroup, which systemd sets of its units only."""
+    setting = "memory.low" if unit_of(above) is None else "MemoryLow="
+    return f"{setting} of {above.name}"
 
 
 def _weighed(beside: Standing, config: Config | None) -> Finding:

@@ -375,6 +375,8 @@ def _waiting(case: Case, control: AnyControl, value: ControlValue, kept: float) 
     is_same = not (case.is_more(decided, kept) or case.is_more(kept, decided))
     if value.wanted is not None or is_same or not math.isfinite(kept):
         return ""
+    if control is Control.CPU_WEIGHT and case.is_elsewhere:
+        return ": it compares siblings that are none of tidegate's, and is left alone"
     if control is Control.CPU_WEIGHT:
         is_far = abs(decided - kept) > max(SHARE_DEAD_BAND * kept, 1.0)
         why = "waits until there is history" if is_far else "is not far from it"

@@ -23,6 +23,7 @@ class Case:
     resource: Resource
     qos: str
     is_present: bool
+    is_elsewhere: bool
     is_observed: bool
     is_host_observed: bool
     usage: float
@@ -64,6 +65,7 @@ class Case:
             resource=resource,
             qos=record.roster.qos_names[position],
             is_present=bool(record.sample.cgroup_id[position] != 0),
+            is_elsewhere=bool(record.roster.is_elsewhere[position]),
             is_observed=bool(record.roster.is_observed_only[position] or record.is_observing),
             is_host_observed=record.is_observing,
             usage=float(tick.usage[position]),

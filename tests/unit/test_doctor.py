@@ -1,11 +1,11 @@
-"""What doctor says of the tenants' weight beside the rest of the host."""
+"""What doctor says of the tenants' weight beside the rest of the host, and of what protects."""
 
 from pathlib import Path
 
 import pytest
 
 from agent.answers import Finding
-from agent.doctor import examined
+from agent.doctor import _protection, examined
 from enforce import systemd
 
 
@@ -64,3 +64,14 @@ def test_floors_that_do_not_fit_beside_the_neighbours_are_named(host: Path) -> N
 def test_a_weight_of_the_operator_s_own_is_taken_as_it_is(host: Path) -> None:
     (host / "tidegate.slice/cpu.weight").write_text("300\n")
     assert weighed(host, floor_cores=0.1).meaning.endswith("tidegate.slice 300, system.slice 100")
+
+
+@pytest.mark.parametrize(
+    ("above", "setting"),
+    [
+        ("machine.slice", "MemoryLow= of machine.slice"),
+        ("libpod_parent", "memory.low of libpod_parent"),
+    ],
+)
+def test_what_protects_a_cgroup_is_named_as_it_is_set_there(above: str, setting: str) -> None:
+    assert _protection(Path("/sys/fs/cgroup") / above) == setting

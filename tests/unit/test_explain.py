@@ -266,6 +266,18 @@ def test_a_weight_that_is_not_what_was_decided_says_why(decided: float, why: str
     assert kernel[1] == f"cpu.weight is 900, unchanged in this tick: {decided} {why}."
 
 
+def test_the_weight_of_who_lives_elsewhere_is_said_to_be_left_alone() -> None:
+    one = record()
+    elsewhere = replace(one.roster, is_elsewhere=np.array([name == "batch" for name in NAMES]))
+    cpu = replace(one.resources[CPU], weight=column(400, 100, 1, 200, 4000))
+    said = explained("batch", replace(one, roster=elsewhere, resources={**one.resources, CPU: cpu}))
+    kernel = [s.text for s in said.chains[0].steps if s.stage == "kernel"]
+    assert kernel[1] == (
+        "cpu.weight is 900, unchanged in this tick: "
+        "it compares siblings that are none of tidegate's, and is left alone."
+    )
+
+
 @pytest.mark.parametrize("name", ["hog", "web"])
 def test_what_is_divided_beside_cpu_and_memory_is_explained_in_its_own_units(
     name: str, assert_golden: Callable[[str, str], None]
