@@ -12,6 +12,7 @@ setup:
 	@scripts/setup
 
 test: setup
+	@scripts/lab-deps containers
 	@scripts/check
 
 demo: setup
