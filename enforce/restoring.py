@@ -51,7 +51,7 @@ class Released:
 
 def is_of_unit(name: str) -> bool:
     """Say whether values under this name are a unit's, which systemd is asked to put back."""
-    return name.startswith("/") and unit_of(Path(name)) is not None
+    return name.startswith("/") and unit_of(name) is not None
 
 
 def put_back(
