@@ -11,6 +11,7 @@ from agent.answers import Finding, Health, Status
 from agent.client import AgentError, get
 from agent.config import ConfigError, load_host
 from agent.controls import control_of
+from agent.found_limits import unkept_limits
 from agent.homes import elsewhere_of
 from agent.host import read_config
 from agent.policy import uplinks_of
@@ -135,7 +136,11 @@ def _whose(config: Config | None) -> list[Finding]:
         return []
     names = tuple(tenant.name for tenant in config.tenants)
     places = Places(config.host.cgroup_root, names, elsewhere_of(config.tenants))
-    return [*_owners(config, names, places), *_of_others(places)]
+    return [
+        *_owners(config, names, places),
+        *unkept_limits(config, places),
+        *_of_others(places),
+    ]
 
 
 def _owners(config: Config, names: Sequence[str], places: Places) -> list[Finding]:

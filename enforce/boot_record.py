@@ -35,11 +35,11 @@ class BootRecord:
     """Entries by name, as a JSON file that is replaced as a whole; they are called `what` there.
 
     `problem` says what happened to a file that makes no sense, and what is `lost` with it: it is
-    set aside, never overwritten.
+    set aside, never overwritten, or where it `is_left`, since one only looks, stays as it is.
     """
 
-    def __init__(self, path: Path, what: str, *, lost: str) -> None:
-        self._path, self._what, self._lost = path, what, lost
+    def __init__(self, path: Path, what: str, *, lost: str, is_left: bool = False) -> None:
+        self._path, self._what, self._lost, self._is_left = path, what, lost, is_left
         self._boot_id = boot_id()
         self._is_in_the_way = False  # a file that makes no sense, and could not be moved
         self.problem: str | None = None
@@ -77,6 +77,10 @@ class BootRecord:
         replace_file(self._path, json.dumps(said, indent=1, sort_keys=True))
 
     def _set_aside(self, why: str) -> None:
+        if self._is_left:
+            self.problem = f"{self._path} cannot be used ({why})"
+            self._is_in_the_way = True
+            return
         aside = aside_of(self._path)
         self.problem = f"{self._path} cannot be used ({why}): kept as {aside.name}. {self._lost}"
         try:

@@ -58,8 +58,9 @@ class Originals:
 
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = BootRecord(path, "cgroups", lost=_LOST)
+    def __init__(self, path: Path, *, is_left: bool = False) -> None:
+        """Read the file; one that makes no sense `is_left` where it is by who only looks."""
+        self._file = BootRecord(path, "cgroups", lost=_LOST, is_left=is_left)
         self._texts: dict[str, _Entry] = self._file.read(_checked)
         self._lock = threading.Lock()  # ticks record while what is not limited any more is put back
 
@@ -77,6 +78,10 @@ class Originals:
         """Say whether this incarnation's original value of `file` is recorded."""
         known_id, texts = self._texts.get(cgroup, (0, {}))
         return known_id == cgroup_id and file in texts
+
+    def text_of(self, cgroup: str, cgroup_id: int, file: str) -> str | None:
+        """Return this incarnation's original value of `file`, None where it is not recorded."""
+        return self._texts[cgroup][1][file] if self.holds(cgroup, cgroup_id, file) else None
 
     def knows(self, cgroup: str, file: str) -> bool:
         """Say whether a value of `file` is recorded for any incarnation of this cgroup."""

@@ -194,6 +194,8 @@ def test_what_a_runtime_sets_of_a_container_at_its_next_start_is_put_back_then(
         host.scope(DOCKERS, "CPUQuota=80%", "MemoryHigh=64M")
         before = files(DOCKERS)
         until(agent, lambda: is_limited(DOCKERS))
+        remedies = [one.remedy for one in _whose(agent.daemon.config)]
+        assert "to keep that, memory.ceiling_bytes = 67108864 in shop.toml" in remedies
     release(agent.daemon.config.host)
     assert files(DOCKERS) == before
     assert before["cpu.max"] == "80000 100000"
