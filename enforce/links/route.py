@@ -48,6 +48,8 @@ def remove(
 ) -> None:
     """Take everything of ours off an uplink, and put `before` back where something was there.
 
+    What somebody has set there since, or had set and ours never replaced, stays as it is.
+
     Raises:
         OSError: The kernel refused.
 
@@ -60,7 +62,9 @@ def remove(
     remove_ifb(ifindex)
     with opened() as route:
         remove_root(netlink, route, ifindex)
-    if before is not None and before.ifindex == ifindex:
+    root = netlink.root(ifindex)
+    is_free = root is None or root.is_default
+    if is_free and before is not None and before.ifindex == ifindex:
         put_back(netlink, before)
 
 

@@ -7,7 +7,7 @@ before it cannot.
 
 import socket
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from enforce.links.programs import PINS, unpin
 from enforce.links.route import remove, remove_ifb
 from enforce.links.uplink import (
     FILTERS,
+    UplinkError,
     foreign_root,
     has_clsact,
     ifindex_of,
@@ -80,25 +81,32 @@ class SavedUplinks:
         """Return the uplinks that are not as they were."""
         return tuple(self._saved)
 
-    def record(self, netlink: ClassSocket, name: str) -> None:
-        """Record how an uplink is, unless it is recorded.
+    def record(
+        self, netlink: ClassSocket, name: str, *, is_root_replaced: bool = False
+    ) -> None:
+        """Record how an uplink is, unless it is recorded; its qdisc only where ours replaces it.
 
         Raises:
+            UplinkError: There is no such interface.
             OSError: The kernel did not tell, or the disk did not take it.
 
         """
         ifindex = ifindex_of(name)
+        if not ifindex:
+            raise UplinkError(f"there is no interface {name}")
         known = self._saved.get(name)
-        if known is not None and known.ifindex == ifindex:
+        foreign = foreign_root(netlink, name) if is_root_replaced else None
+        if known is not None and known.ifindex != ifindex:
+            remove_ifb(known.ifindex)  # that interface is gone: what was made for it is nobody's
+            known = None
+        if known is None:
+            known = Before(ifindex, has_clsact(netlink, ifindex))
+        elif foreign is None:
             return
-        if known is not None:  # that interface is gone: what was made for it is nobody's
-            remove_ifb(known.ifindex)
-        before = Before(ifindex, has_clsact(netlink, ifindex))
-        foreign = foreign_root(netlink, name)
         if foreign is not None:
             options = foreign.options.hex()
-            before = Before(ifindex, before.clsact_was_there, foreign.kind, foreign.handle, options)
-        self._save({**self._saved, name: before})
+            known = replace(known, kind=foreign.kind, handle=foreign.handle, options=options)
+        self._save({**self._saved, name: known})
 
     def put_back(self, netlink: ClassSocket, *, keep: Collection[str] = ()) -> list[PutBack]:
         """Put every uplink back as it was but for `keep`; what fails stays recorded."""

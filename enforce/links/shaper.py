@@ -232,7 +232,7 @@ class Shaper:
         self._made.pop((name, way), None)
         self._remade.add((name, way))
         port.check()
-        self._saved.record(self._netlink, name)
+        self._saved.record(self._netlink, name, is_root_replaced=way == "out")
         try:
             port.make(programs, way)
         except Exception as error:  # pyroute2 raises what it likes

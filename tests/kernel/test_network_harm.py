@@ -14,11 +14,14 @@ from traffic import (
     NAMES,
     OURS,
     THEIRS,
+    VETH,
     Traffic,
     ip,
+    lay_bridge,
     lay_veth,
     send_datagrams,
     sh,
+    take_bridge,
     take_veth,
 )
 
@@ -117,6 +120,34 @@ def test_without_its_record_an_uplink_is_given_back_all_the_same(bench: Bench) -
     sh("ip link del ve8")
     bench.shaper = started(bench.root, bench.record).shaper
     bench.read()
+
+
+@pytest.mark.parametrize(
+    ("dev", "uplink", "problems"),
+    [
+        (LINK, Uplink(LINK, 0, CAPACITY), []),
+        (VETH, Uplink(LINK, CAPACITY, CAPACITY), [f"{VETH} has a qdisc htb"]),
+    ],
+)
+def test_a_qdisc_that_ours_never_replaced_is_left_alone_at_release(
+    link: Path, tmp_path: Path, dev: str, uplink: Uplink, problems: list[str]
+) -> None:
+    """On an uplink of which only bytes in are divided; on a tenant's port, as libvirt sets one."""
+    lay_veth()
+    lay_bridge()
+    sh(f"tc qdisc add dev {dev} root handle 5: htb default 1")
+    sh(f"tc class add dev {dev} parent 5: classid 5:1 htb rate 50mbit")
+    found = sh("tc qdisc show") + sh(f"tc class show dev {dev}")
+    record = tmp_path / "uplinks.json"
+    with closing(
+        Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: VETH})
+    ) as shaper:
+        seen = Bench(link, record, shaper).read().problems
+        assert [said in one for said, one in zip(problems, seen, strict=True)] == [True] * len(seen)
+    assert {one.why for one in give_back(record)} == {""}
+    assert sh("tc qdisc show") + sh(f"tc class show dev {dev}") == found
+    take_bridge()
+    take_veth()
 
 
 def test_of_a_tenant_elsewhere_without_a_veth_nothing_is_known_and_that_is_said(
