@@ -28,11 +28,13 @@ from enforce.links.route import (
 from enforce.links.uplink import (
     EGRESS,
     INGRESS,
+    INGRESS_ONLY,
     Direction,
     Uplink,
     UplinkError,
     amiss_of,
     foreign_root,
+    has_ingress_only,
     ifb_name,
     ifindex_of,
     is_below,
@@ -61,8 +63,8 @@ class Port:
         """Return the number of the interface whose HTB divides one direction."""
         return self.ifindex if way == "out" else self.ifb
 
-    def check(self) -> None:
-        """See to it that the uplink is free to be used.
+    def check(self, way: Direction) -> None:
+        """See to it that one direction of the uplink is free to be used.
 
         Raises:
             UplinkError: It is not.
@@ -71,6 +73,8 @@ class Port:
         """
         name = self.uplink.name
         foreign = foreign_root(self._netlink, name)
+        if way == "out" and has_ingress_only(self._netlink, self.ifindex):
+            raise UplinkError(f"{name} {INGRESS_ONLY}")
         if foreign is None or not self.uplink.out_bytes_per_s:
             return
         if not self.uplink.may_replace_qdisc:

@@ -10,10 +10,12 @@ from enforce.links.netlink import ClassSocket
 from enforce.links.programs import BPFFS, OBJECT, WITHOUT_DROP_IN, is_bpffs
 from enforce.links.uplink import (
     INGRESS,
+    INGRESS_ONLY,
     Uplink,
     UplinkError,
     are_others,
     foreign_root,
+    has_ingress_only,
     hidden_text,
     ifindex_of,
     master_of,
@@ -146,12 +148,16 @@ def _uplink(uplink: Uplink) -> Capability:
     try:
         foreign = foreign_root(netlink, uplink.name)
         root = netlink.root(ifindex_of(uplink.name))
+        is_ingress_only = has_ingress_only(netlink, ifindex_of(uplink.name))
     except UplinkError as error:
         return Capability(name, "missing", f"{error}: {_NOT_ENFORCED}", "ip link")
     except OSError as error:
         return Capability(name, "missing", f"cannot be examined ({error.strerror})", "run as root")
     finally:
         netlink.close()
+    if is_ingress_only and uplink.out_bytes_per_s:
+        remedy = f"tc qdisc del dev {uplink.name} ingress; tc qdisc add dev {uplink.name} clsact"
+        return Capability(name, "missing", f"it {INGRESS_ONLY}", f"{remedy}; add its filters again")
     if foreign is None:
         whose = "tidegate's" if root is not None and root.is_ours else "the kernel's own"
         return Capability(name, "ok", f"its qdisc is {whose}")

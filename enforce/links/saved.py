@@ -81,9 +81,7 @@ class SavedUplinks:
         """Return the uplinks that are not as they were."""
         return tuple(self._saved)
 
-    def record(
-        self, netlink: ClassSocket, name: str, *, is_root_replaced: bool = False
-    ) -> None:
+    def record(self, netlink: ClassSocket, name: str, *, is_root_replaced: bool = False) -> None:
         """Record how an uplink is, unless it is recorded; its qdisc only where ours replaces it.
 
         Raises:

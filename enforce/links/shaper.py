@@ -231,7 +231,7 @@ class Shaper:
             return
         self._made.pop((name, way), None)
         self._remade.add((name, way))
-        port.check()
+        port.check(way)
         self._saved.record(self._netlink, name, is_root_replaced=way == "out")
         try:
             port.make(programs, way)

@@ -16,6 +16,10 @@ INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # of clsact
 _CLSACT = 0xFFFFFFF1
 _IFB = "tidegate"
 _INTERFACES = Path("/sys/class/net")
+INGRESS_ONLY = (
+    "has somebody's qdisc ingress, and so no place for filters on what leaves: bytes out are not "
+    "limited until it is replaced by clsact, which takes the same filters"
+)
 FILTERS = {INGRESS: "tidegate_in", EGRESS: "tidegate_out"}
 
 
@@ -134,7 +138,7 @@ def is_below(qdisc: Qdisc) -> bool:
 
 
 def is_clsact(qdisc: Qdisc) -> bool:
-    """Say whether a qdisc is the one that filters hang on."""
+    """Say whether a qdisc is the one that filters hang on, or the older one in its place."""
     return qdisc.parent == _CLSACT
 
 
@@ -146,6 +150,16 @@ def has_clsact(netlink: ClassSocket, ifindex: int) -> bool:
 
     """
     return any(is_clsact(one) for one in netlink.qdiscs(ifindex))
+
+
+def has_ingress_only(netlink: ClassSocket, ifindex: int) -> bool:
+    """Say whether a link has the older qdisc in the place of clsact, which sees what comes in only.
+
+    Raises:
+        OSError: The kernel refused to tell.
+
+    """
+    return any(is_clsact(one) and one.kind == "ingress" for one in netlink.qdiscs(ifindex))
 
 
 def foreign_root(netlink: ClassSocket, name: str) -> Qdisc | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shaping import CAPACITY, Bench, in_packets, member_of, started
+from shaping import CAPACITY, Bench, in_packets, member_of, rate, started
 from traffic import (
     LINK,
     MBIT,
@@ -26,6 +26,7 @@ from traffic import (
 )
 
 from enforce.columns import NET_QUANTITIES, Result
+from enforce.links.probing import probe_links
 from enforce.links.programs import PINS
 from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
@@ -120,6 +121,29 @@ def test_without_its_record_an_uplink_is_given_back_all_the_same(bench: Bench) -
     sh("ip link del ve8")
     bench.shaper = started(bench.root, bench.record).shaper
     bench.read()
+
+
+def test_where_others_police_with_the_qdisc_ingress_bytes_out_are_not_limited_and_that_is_said(
+    bench: Bench, traffic: Traffic
+) -> None:
+    """A filter on what leaves would take the place of the one on what comes in there."""
+    sh(f"tc qdisc add dev {LINK} ingress")
+    for _ in range(11):  # what failed is tried again after ten reads
+        columns = bench.read()
+        assert [f"{LINK} has somebody's qdisc ingress" in one for one in columns.problems] == [True]
+        assert columns.restored == ()
+        assert np.isnan(columns.out_ceil).all()
+    assert bench.set("in", "ceil", 8 * MBIT).why == {}
+    traffic.stream("acme", "in")
+    time.sleep(0.5)
+    assert rate(bench, "in", 2) == pytest.approx(8 * MBIT, rel=0.05)
+    (told,) = (
+        one
+        for one in probe_links([Uplink(LINK, CAPACITY, CAPACITY)])
+        if one.name == f"uplink {LINK}"
+    )
+    assert told.state == "missing"
+    sh(f"tc qdisc del dev {LINK} ingress")
 
 
 @pytest.mark.parametrize(
