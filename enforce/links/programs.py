@@ -162,19 +162,19 @@ class Programs:
         new = [row for row in wanted if row.tobytes() not in known]
         for place, row in enumerate(new):
             value = _TENANT.pack(int(row["classid"]), int(row["apart"]))
-            if not self._is_told(row["cgroup"].tobytes(), value):
+            if not self._is_told("tenants", row["cgroup"].tobytes(), value):
                 return len(new) - place
         self._told = wanted
         return 0
 
-    def _is_told(self, key: bytes, value: bytes) -> bool:
-        """Put one entry; say whether there was room for it.
+    def _is_told(self, name: str, key: bytes, value: bytes) -> bool:
+        """Put one entry of a map; say whether there was room for it.
 
         The kernel hands out entries from a small stock, which it fills up in an interrupt.
         """
         for _ in range(_PATIENCE):
             try:
-                self._library.put(self._maps["tenants"], key, value)
+                self._library.put(self._maps[name], key, value)
             except BpfError as error:
                 if error.errno != errno.ENOMEM:
                     raise
@@ -198,14 +198,19 @@ class Programs:
         ids = np.frombuffer(rows.keys, dtype=np.uint64)
         return _rows_of(ids.astype(np.int64), values["classid"], values["apart"])
 
-    def watch(self, name: str, interfaces: Mapping[int, int]) -> None:
-        """Set the map `uplinks` or `veths` to these interfaces and values, and no others."""
+    def watch(self, name: str, interfaces: Mapping[int, int]) -> int:
+        """Set the map `uplinks` or `veths` to these interfaces and values, and no others.
+
+        Returns:
+            How many could not be set yet: the next call goes on with them.
+
+        """
         size = _ID.size if name == "veths" else _INTERFACE.size
         wanted = {
             _INTERFACE.pack(ifindex): value.to_bytes(size, sys.byteorder)
             for ifindex, value in interfaces.items()
         }
-        self._set(name, wanted, _INTERFACE.size, size)
+        return self._set(name, wanted, _INTERFACE.size, size)
 
     def watch_addresses(self, addresses: Collection[bytes]) -> None:
         """Set which addresses are this host's, 16 bytes each; at most 4,096.
@@ -217,9 +222,7 @@ class Programs:
         said = _INTERFACE.pack(1)
         self._set("addresses", dict.fromkeys(addresses, said), _ADDRESS_BYTES, len(said))
 
-    def _set(
-        self, name: str, wanted: Mapping[bytes, bytes], key_size: int, value_size: int
-    ) -> None:
+    def _set(self, name: str, wanted: Mapping[bytes, bytes], key_size: int, value_size: int) -> int:
         rows = self._library.rows(self._maps[name], key_size, value_size)
         keys, values = _split(rows.keys, key_size), _split(rows.values, value_size)
         before = dict(zip(keys, values, strict=True))
@@ -228,10 +231,12 @@ class Programs:
         if self._watched.get(name, before) != before:
             self._restored.append(Restored(f"map {name}", "changed"))
         self._watched.pop(name, None)
-        for key, value in wanted.items():
-            if before.get(key) != value:
-                self._library.put(self._maps[name], key, value)
+        new = [(key, value) for key, value in wanted.items() if before.get(key) != value]
+        for place, (key, value) in enumerate(new):
+            if not self._is_told(name, key, value):
+                return len(new) - place
         self._watched[name] = dict(wanted)
+        return 0
 
     def counters(self) -> Counters:
         """Return all counters, thousands with one call."""

@@ -88,7 +88,7 @@ class Shaper:
         self._bridged = Bridged(self._netlink, self._saved)
         self._programs: Programs | None = None
         self._minors: Ints | None = None
-        self._untold = 0
+        self._untold, self._untold_veths = 0, 0  # tenants and veths
         self._made: dict[tuple[str, str], int] = {}  # for which interface, by uplink and direction
         self._remade: set[tuple[str, str]] = set()  # by this read: what was below went with it
         self._restored: list[Restored] = []  # by this read
@@ -283,7 +283,7 @@ class Shaper:
             above = masters.union(*map(all_above, masters))
             owners = dict.fromkeys(map(ifindex_of, above), BY_MARK)
             owners |= {ifindex: int(cgroup_id[at]) for at, ifindex in self._there.items()}
-            self._programs.watch("veths", owners)
+            self._untold_veths = self._programs.watch("veths", owners)
 
     def _note_bridged(self, cgroup_id: Ints) -> None:
         """See to it that packets from bridges are told apart, where bytes out are divided."""
@@ -404,6 +404,8 @@ class Shaper:
             )
         if self._untold:
             found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
+        if self._untold_veths:
+            found.append(f"network: the kernel is not told of {self._untold_veths} veth(s) yet")
         if not all(tree.has_leaves for tree in self._trees.values()):
             found.append("network: no fq_codel here: the packets of a tenant share one queue")
         return tuple(dict.fromkeys(found))

@@ -132,6 +132,26 @@ def told(uplink: Uplink) -> str:
     return found.state
 
 
+def test_the_kernel_is_told_of_many_veths_in_a_few_reads(link: Path, tmp_path: Path) -> None:
+    names = tuple(f"t{place}" for place in range(120))
+    ip(*(f"link add v{name} type dummy" for name in names))
+    uplink, record = Uplink(LINK, CAPACITY), tmp_path / "uplinks.json"
+    with closing(
+        Shaper(
+            link,
+            names,
+            [uplink],
+            is_limited=[True] * len(names),
+            record=record,
+            veths={at: f"v{name}" for at, name in enumerate(names)},
+        )
+    ) as shaper:
+        reads = [shaper.read(np.zeros(len(names), dtype=np.int64)) for _ in range(5)]
+        assert reads[-1].problems == ()
+    assert {one.why for one in give_back(record)} == {""}
+    ip(*(f"link del v{name}" for name in names))
+
+
 def test_what_comes_in_by_another_port_of_a_tenants_bridge_is_nobodys(
     link: Path, tmp_path: Path, traffic: Traffic
 ) -> None:
