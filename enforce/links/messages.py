@@ -33,6 +33,7 @@ _KIND, _OPTIONS, _STATS2 = 1, 2, 7
 _BPF_NAME, _BPF_ID = 7, 11
 ROOT = 0xFFFFFFFF
 _IS_UP = 0x1
+_LINK_INFO, _INFO_KIND = 18, 1
 _ALIKE_BYTES = 6  # of a header: length and type
 _DONE_BYTES = HEADER.size + 4
 _PARMS, _RATE64, _CEIL64 = 1, 6, 7
@@ -125,6 +126,16 @@ def root_message(sequence: int, ifindex: int) -> bytes:
 def is_up(message: bytes) -> bool:
     """Say whether the link that a message tells of is up."""
     return bool(_LINK.unpack_from(message, HEADER.size)[3] & _IS_UP)
+
+
+def kind_of(message: bytes) -> str:
+    """Return of which kind the link is that a message tells of, "" where it is a device."""
+    for kind, start, end in _attributes(message, HEADER.size + _LINK.size, len(message)):
+        if kind == _LINK_INFO:
+            for inner, at, last in _attributes(message, start, end):
+                if inner == _INFO_KIND:
+                    return message[at:last].rstrip(b"\0").decode("ascii", "replace")
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from enforce.links.messages import (
     get_message,
     is_end_of_dump,
     is_up,
+    kind_of,
     leaf_message,
     link_message,
     messages_in,
@@ -158,6 +159,11 @@ class ClassSocket:
         """Say whether there is such a link, and it is up."""
         answer = self._answer(_Bound(link_message, ifindex), NEW_LINK)
         return answer is not None and is_up(answer)
+
+    def kind(self, ifindex: int) -> str | None:
+        """Return of which kind a link is, "" where it is a device, None where it is gone."""
+        answer = self._answer(_Bound(link_message, ifindex), NEW_LINK)
+        return None if answer is None else kind_of(answer)
 
     def _answer(self, request: Build, wanted: int) -> bytes | None:
         """Return the message that answers a request, None where there is none.

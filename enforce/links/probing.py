@@ -13,12 +13,16 @@ from enforce.links.uplink import (
     INGRESS_ONLY,
     Uplink,
     UplinkError,
-    are_others,
+    all_above,
+    directions,
+    few,
+    filtered_text,
     foreign_root,
     has_ingress_only,
-    hidden_text,
     ifindex_of,
-    master_of,
+    passed_by_text,
+    shown,
+    why_hidden,
 )
 
 _MODULES = {
@@ -40,7 +44,9 @@ def probe_links(uplinks: Sequence[Uplink], veths: Sequence[str] = ()) -> list[Ca
     if not uplinks:
         return []
     parts = [_libbpf(), _object(), _file_system(), *_modules(), *map(_uplink, uplinks)]
-    return [*parts, *(_bridged(veth, master) for veth in veths if (master := master_of(veth)))]
+    divided = [one.name for one in uplinks if "out" in directions(one)]
+    found = {veth: all_above(veth, {}) for veth in veths}
+    return [*parts, *(_bridged(veth, above, divided) for veth, above in found.items() if above)]
 
 
 def probe_agent(pid: int) -> Capability | None:
@@ -72,23 +78,22 @@ def lacking_capabilities(status: str) -> list[str]:
     return found if held & (_BPF | _SYS_ADMIN) else [*found, "CAP_BPF"]
 
 
-def _bridged(veth: str, master: str) -> Capability:
+def _bridged(veth: str, above: frozenset[str], uplinks: Sequence[str]) -> Capability:
+    """Say whether it can be told what a veth sends, by uplinks whose bytes out are divided."""
     name, netlink = f"veth {veth}", ClassSocket()
     try:
-        hidden = [one for one in (veth, master) if _is_filtered(netlink, one)]
+        own = filtered_text(veth, netlink.filters(ifindex_of(veth), INGRESS))
+        found = [own, *(why_hidden(netlink, one) for one in sorted(above))]
     except OSError as error:
         return Capability(name, "missing", f"cannot be examined ({error.strerror})", "run as root")
     finally:
         netlink.close()
-    if not hidden:
-        meaning = f"a port of {master}: whose its packets are is noted as they come in"
+    found += [passed_by_text(one) for one in uplinks if one in above]
+    if not any(found):
+        meaning = f"below {few(sorted(map(shown, above)))}: whose its packets are can be told"
         return Capability(name, "ok", meaning)
-    remedy = f"take them away: tc filter show dev {hidden[0]} ingress"
-    return Capability(name, "missing", hidden_text(veth, master, " and ".join(hidden)), remedy)
-
-
-def _is_filtered(netlink: ClassSocket, name: str) -> bool:
-    return are_others(netlink.filters(ifindex_of(name), INGRESS))
+    meaning = f"{'; '.join(filter(None, found))}: bytes out are neither limited nor counted there"
+    return Capability(name, "missing", meaning, "docs/network.md says what shows them")
 
 
 def _libbpf() -> Capability:

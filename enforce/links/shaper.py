@@ -36,8 +36,8 @@ from enforce.links.uplink import (
     Direction,
     Uplink,
     UplinkError,
-    all_above,
     directions,
+    few,
     ifindex_of,
     passing,
 )
@@ -45,7 +45,6 @@ from enforce.links.veths import Veths
 
 # What cannot be set up is tried again after so many reads: loading programs takes 40 ms.
 _RETRY_EVERY = 10
-_NAMED = 3
 
 
 class Shaper:
@@ -85,7 +84,8 @@ class Shaper:
         self._veths: Veths | None = None
         self._apart = np.array(sorted(self._veth_names), dtype=np.int64)
         self._there: dict[int, int] = {}  # number of each veth that is there, by position
-        self._bridged = Bridged(self._netlink, self._saved)
+        divided = [uplink.name for uplink in uplinks if "out" in directions(uplink)]
+        self._bridged = Bridged(self._netlink, self._saved, divided)
         self._programs: Programs | None = None
         self._minors: Ints | None = None
         self._untold, self._untold_veths = 0, 0  # tenants and veths
@@ -94,6 +94,7 @@ class Shaper:
         self._restored: list[Restored] = []  # by this read
         self._reads = -1
         self._failed: dict[str, tuple[int, str]] = {}  # what, when last tried, and why it failed
+        self._wanted: set[str] = set()  # what of this was to be done in this read
         self._is_stopped = False
 
     def stop(self) -> None:
@@ -113,7 +114,7 @@ class Shaper:
     def read(self, cgroup_id: Ints) -> NetColumns:
         """Make what is missing for the tenants with these cgroups (0: none), and read all."""
         self._reads += 1
-        self._restored, self._remade = [], set()
+        self._restored, self._remade, self._wanted = [], set(), set()
         columns = self.unknown()
         if not self._try("programs", lambda: self._settle_programs(cgroup_id)):
             return replace(columns, problems=self._problems())
@@ -279,9 +280,7 @@ class Shaper:
         self._there = {position: ifindex for position, ifindex in found.items() if ifindex}
         self._bridged.look((at, self._veth_names[at]) for at in self._there)
         if self._programs is not None:
-            masters = set(self._bridged.masters.values())
-            above = masters.union(*map(all_above, masters))
-            owners = dict.fromkeys(map(ifindex_of, above), BY_MARK)
+            owners = dict.fromkeys(map(ifindex_of, self._bridged.all_above), BY_MARK)
             owners |= {ifindex: int(cgroup_id[at]) for at, ifindex in self._there.items()}
             self._untold_veths = self._programs.watch("veths", owners)
 
@@ -289,9 +288,9 @@ class Shaper:
         """See to it that packets from bridges are told apart, where bytes out are divided."""
         if self._programs is None or not any("out" in directions(p.uplink) for p in self._ports):
             return
-        for at in self._bridged.masters.keys() & set(self._classed.tolist()):
+        for at in sorted(self._bridged.above.keys() & set(self._classed.tolist())):
             if cgroup_id[at]:
-                self._try(f"bridged {self._veth_names[at]}", partial(self._note_port, at))
+                self._try(f"bridged {self._there[at]}", partial(self._note_port, at))
 
     def _note_port(self, position: int) -> None:
         assert self._programs is not None  # noqa: S101 - its caller has looked
@@ -310,14 +309,16 @@ class Shaper:
             for name in ("in_rate", "in_ceil", "in_dropped_packets", "in_backlog_bytes"):
                 getattr(columns, name)[place, position] = np.nan
             if position in self._there and cgroup_id[position]:
-                fill = partial(self._fill_veth, columns, place, position, self._there[position])
-                self._try(f"veth {self._veth_names[position]}", fill)
+                ifindex = self._there[position]
+                fill = partial(self._fill_veth, columns, place, position, ifindex)
+                self._try(f"veth {ifindex}", fill)
 
     def _forget_bridged(self, columns: NetColumns, place: int) -> None:
         """Know nothing of bytes out that come from a bridge, and do not tell whose they are."""
         for name in NET_QUANTITIES:
             if name.startswith("out_"):
-                getattr(columns, name)[place, self._bridged.hidden] = np.nan
+                hidden = self._bridged.hidden(self._names[place])
+                getattr(columns, name)[place, hidden] = np.nan
 
     def _fill_veth(self, columns: NetColumns, place: int, position: int, ifindex: int) -> None:
         assert self._veths is not None  # noqa: S101 - its caller has looked
@@ -355,6 +356,7 @@ class Shaper:
         """Return what programs have counted, and let them forget who is gone."""
         if self._programs is None:
             return None
+        self._wanted.add("counters")
         try:
             counters = self._programs.counters()
             self._programs.forget(counters, {one for one in cgroup_id.tolist() if one})
@@ -380,6 +382,7 @@ class Shaper:
         """Do something unless it failed a short while ago; return whether it went well."""
         if self._is_stopped:
             return False
+        self._wanted.add(what)
         tried, _ = self._failed.get(what, (-_RETRY_EVERY, ""))
         if self._reads - tried < _RETRY_EVERY and what in self._failed:
             return False
@@ -392,6 +395,8 @@ class Shaper:
         return True
 
     def _problems(self) -> tuple[str, ...]:
+        """Return what is amiss, and forget what failed of that which is not wanted any more."""
+        self._failed = {what: one for what, one in self._failed.items() if what in self._wanted}
         found = [f"network: {why}" for _, why in self._failed.values()]
         if self._saved.problem is not None:
             found.append(f"network: {self._saved.problem}")
@@ -400,8 +405,9 @@ class Shaper:
         if names := [self._tenants[one] for one in self._unreached.tolist()]:
             found.append(
                 f"network: {len(names)} tenant(s) elsewhere without a veth are neither limited nor "
-                f"counted: {_few(names)}"
+                f"counted: {few(names)}"
             )
+        found += [f"network: {one}" for one in self._bridged.problems()]
         if self._untold:
             found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if self._untold_veths:
@@ -414,8 +420,4 @@ class Shaper:
         """Yield each reason for which the kernel refused classes, and whose."""
         for code in sorted(set(tree.refused.values())):
             names = [self._tenants[at] for at, why in tree.refused.items() if why == code]
-            yield f"{len(names)} class(es) refused ({os.strerror(code)}): {_few(names)}"
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)
+            yield f"{len(names)} class(es) refused ({os.strerror(code)}): {few(names)}"

@@ -1,5 +1,6 @@
 """One uplink: what is divided there, and what there is of it now.  Nothing is changed here."""
 
+import os
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -15,7 +16,12 @@ Direction = Literal["out", "in"]
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # of clsact
 _CLSACT = 0xFFFFFFF1
 _IFB = "tidegate"
-_INTERFACES = Path("/sys/class/net")
+_INTERFACES, _UPPER = Path("/sys/class/net"), "upper_"
+_CARRIED = {"DEVTYPE=vlan", "DEVTYPE=bridge"}
+# Kinds that hand packets on as come by themselves, or by the veth.  With Open vSwitch they come by
+# others, that nothing ties to it.
+_HANDING_ON = {"bridge", "bond", "team", "vrf", "vlan", "macvlan"}
+_NAMED = 3
 INGRESS_ONLY = (
     "has somebody's qdisc ingress, and so no place for filters on what leaves: bytes out are not "
     "limited until it is replaced by clsact, which takes the same filters"
@@ -52,33 +58,44 @@ def ifindex_of(name: str) -> int:
     return 0
 
 
-def master_of(name: str) -> str:
-    """Return the bridge (or bond, or VRF) that an interface is a port of, "" where it is none."""
-    with suppress(OSError):
-        return (_INTERFACES / name / "master").readlink().name
-    return ""
+def shown(name: str) -> str:
+    """Return an interface's name as any terminal shows it: the kernel takes nearly any bytes."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in name
+    )
 
 
-def bridge_of(name: str) -> str:
-    """Return the bridge that an interface is a port of, "" where it is none."""
-    master = master_of(name)
-    return master if (_INTERFACES / master / "bridge").is_dir() and master else ""
+def _right_above(name: str) -> list[str]:
+    with suppress(OSError), os.scandir(_INTERFACES / name) as entries:  # it may vanish at any time
+        names = [one.name for one in entries if one.name.startswith(_UPPER)]
+        return sorted(name.removeprefix(_UPPER) for name in names)
+    return []
 
 
-def all_above(name: str) -> set[str]:
-    """Return the interfaces of any kind by which packets of this one may seem to come in."""
-    found = {entry.name.removeprefix("upper_") for entry in (_INTERFACES / name).glob("upper_*")}
-    return found.union(*map(all_above, found))
+def all_above(name: str, known: dict[str, frozenset[str]]) -> frozenset[str]:
+    """Return the interfaces of any kind by which packets of this one may seem to come in.
+
+    That is the bridge, bond or VRF that it is a port of, its VLANs, and what lies above those;
+    `known` keeps what was found, for others below them.
+    """
+    if name not in known:
+        right_above = _right_above(name)
+        further = (all_above(one, known) for one in right_above)
+        known[name] = frozenset(right_above).union(*further)
+    return known[name]
 
 
-def vlans_above(name: str) -> list[str]:
-    """Return the VLAN interfaces whose packets leave by this one, those above others too."""
+def _leaving_by(name: str, uplinks: Sequence[str]) -> list[str]:
+    """Return the VLANs and bridges by which a host sends what leaves by an interface.
+
+    Those above others, too, but not beyond one that is an uplink itself.
+    """
     found: list[str] = []
-    for entry in (_INTERFACES / name).glob("upper_*"):
-        upper = entry.name.removeprefix("upper_")
+    for upper in _right_above(name):
         with suppress(OSError):
-            if "DEVTYPE=vlan" in (_INTERFACES / upper / "uevent").read_text().splitlines():
-                found += [upper, *vlans_above(upper)]
+            kind = (_INTERFACES / upper / "uevent").read_text().splitlines()
+            if upper not in uplinks and not _CARRIED.isdisjoint(kind):
+                found += [upper, *_leaving_by(upper, uplinks)]
     return found
 
 
@@ -88,18 +105,9 @@ def passing(uplinks: Sequence[str]) -> dict[int, int]:
     Those of VLANs above one, too, and of the bridge that it is a port of: a host sends by that.  An
     interface that is an uplink itself is its own.
     """
-    found: dict[str, str] = {}
-    for name in uplinks:
-        for lower in filter(None, (bridge_of(name), name)):
-            found |= dict.fromkeys((lower, *vlans_above(lower)), name)
-    found |= {name: name for name in uplinks}
+    found = {one: name for name in uplinks for one in (name, *_leaving_by(name, uplinks))}
     numbers = {ifindex_of(one): ifindex_of(uplink) for one, uplink in found.items()}
     return {one: uplink for one, uplink in numbers.items() if one and uplink}
-
-
-def are_others(filters: Iterable[Filter]) -> bool:
-    """Say whether any of these filters is not ours."""
-    return any(one.name not in FILTERS.values() for one in filters)
 
 
 def amiss_of(filters: Iterable[Filter], parent: int, program_id: int) -> list[Restored]:
@@ -110,15 +118,35 @@ def amiss_of(filters: Iterable[Filter], parent: int, program_id: int) -> list[Re
     return [Restored(f"filter {name}", "changed" if name in found else "removed")]
 
 
-def hidden_text(veth: str, master: str, where: str) -> str:
-    """Say why it cannot be told what a veth sends that is a port: others' filters are at `where`.
+def filtered_text(name: str, filters: Iterable[Filter]) -> str:
+    """Say that somebody else has filters on what comes in by an interface, "" where nobody has.
 
-    They may end the way of packets, or take away what was noted in them as they came in.
+    They may end the way of packets, or take away what was noted in them.
     """
-    return (
-        f"veth {veth} is a port of {master}, and somebody else has filters on what comes in by "
-        f"{where}: its bytes out are neither limited nor counted"
-    )
+    if any(one.name not in FILTERS.values() for one in filters):
+        return f"somebody else has filters on what comes in by {shown(name)}"
+    return ""
+
+
+def why_hidden(netlink: ClassSocket, above: str) -> str:
+    """Say why it cannot be told what veths send that lie below an interface, "" where it can.
+
+    Raises:
+        OSError: The kernel refused to tell.
+
+    """
+    ifindex = ifindex_of(above)
+    if why := filtered_text(above, netlink.filters(ifindex, INGRESS)):
+        return why
+    kind = netlink.kind(ifindex)
+    if kind is None or kind in _HANDING_ON:  # None: it has gone
+        return ""
+    return f"{shown(above)} ({kind or 'of no known kind'}) does not show whose packets it hands on"
+
+
+def passed_by_text(uplink: str) -> str:
+    """Say that what comes in by veths below an uplink leaves by others that lie below it."""
+    return f"{uplink} lies above, and is passed by (name the port of it that leads out instead)"
 
 
 def ifb_name(ifindex: int) -> str:
@@ -176,3 +204,8 @@ def foreign_root(netlink: ClassSocket, name: str) -> Qdisc | None:
     root = netlink.root(ifindex)
     is_free = root is None or root.is_default or root.is_ours  # one that is down may have none
     return None if is_free else root
+
+
+def few(names: Sequence[str]) -> str:
+    """Return some of these names, for a message."""
+    return ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)

@@ -1,5 +1,6 @@
 """Tenants behind a bridge, as engines and hypervisors put them there: told apart as they leave."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,18 +10,24 @@ from typing import Literal
 import numpy as np
 import pytest
 from shaping import CAPACITY, Bench, bench_with_box, held, rate
+from switches import Switch
 from taps import Tap
 from traffic import (
+    BOX,
+    BOX_ADDRESS,
     BRIDGE,
+    INSIDE,
     LINK,
     MBIT,
     NAMES,
     VETH,
+    VLAN,
     Traffic,
     ip,
     lay_bridge,
     lay_bridge_with_link,
     lay_veth,
+    lay_vlan,
     sh,
     take_bridge,
     take_veth,
@@ -29,7 +36,7 @@ from traffic import (
 from enforce.links.probing import probe_links
 from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
-from enforce.links.uplink import Uplink
+from enforce.links.uplink import Uplink, ifindex_of, passing
 
 pytestmark = [pytest.mark.kernel, pytest.mark.network]
 
@@ -130,6 +137,118 @@ def told(uplink: Uplink) -> str:
     """Return what `doctor` says of the veth."""
     (found,) = (one for one in probe_links([uplink], [VETH]) if one.name == f"veth {VETH}")
     return found.state
+
+
+def test_what_is_amiss_with_a_port_is_forgotten_once_it_is_another_or_gone(
+    link: Path, tmp_path: Path
+) -> None:
+    """A bridge's name may be of nearly any bytes, and is shown so that a terminal bears it."""
+    lay_veth()
+    odd = b"br\xff\x1b"
+    for command in (
+        [b"ip", b"link", b"add", odd, b"type", b"bridge"],
+        [b"tc", b"qdisc", b"add", b"dev", odd, b"clsact"],
+        [b"tc", b"filter", b"add", b"dev", odd, *b"ingress matchall action pass".split()],
+        [b"ip", b"link", b"set", VETH.encode(), b"master", odd],
+    ):
+        subprocess.run(command, check=True)
+    with closing(bench_with_box(link, tmp_path / "uplinks.json").shaper) as shaper:
+        bench = Bench(link, tmp_path / "uplinks.json", shaper)
+        (problem,) = bench.read().problems
+        assert "comes in by br\\udcff\\x1b: bytes out of 1 veth(s)" in problem
+        assert told(Uplink(LINK, CAPACITY)) == "missing"
+        lay_bridge()
+        found = bench.read()
+        assert found.problems == ()
+        assert found.out_ceil.tolist() == [[np.inf, np.inf]]
+        assert told(Uplink(LINK, CAPACITY)) == "ok"
+        sh(f"tc qdisc replace dev {VETH} root handle 9: pfifo")
+        (problem,) = bench.read().problems
+        assert f"{VETH} has a qdisc pfifo" in problem
+        take_veth()
+        assert bench.read().problems == ()
+    assert {one.why for one in give_back(bench.record)} == {""}
+    subprocess.run([b"ip", b"link", b"del", odd], check=True)
+    take_bridge()
+
+
+def test_a_tenant_is_held_whose_vlan_is_the_port(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    lay_veth()
+    lay_bridge()
+    sh("modprobe 8021q")
+    ip(
+        f"link set {VETH} nomaster",
+        f"link add link {VETH} name {VETH}.6 type vlan id 6",
+        f"link set {VETH}.6 master {BRIDGE} up",
+    )
+    ip(
+        f"link add link {INSIDE} name {INSIDE}.6 type vlan id 6",
+        f"addr flush dev {INSIDE}",
+        f"addr add {BOX_ADDRESS}/24 dev {INSIDE}.6",
+        f"link set {INSIDE}.6 up",
+        "route add default via 10.8.0.1",
+        netns=BOX,
+    )
+    with closing(bench_with_box(link, tmp_path / "uplinks.json").shaper) as shaper:
+        bench = Bench(link, tmp_path / "uplinks.json", shaper)
+        assert bench.read().problems == ()
+        held(bench, traffic, 40 * MBIT, ("out",))
+    assert {one.why for one in give_back(bench.record)} == {""}
+    take_bridge()
+    take_veth()
+
+
+def test_a_bridge_that_is_the_uplink_itself_shows_nothing_of_its_ports_and_that_is_said(
+    link: Path, tmp_path: Path
+) -> None:
+    """They send past it, to its other ports; by another uplink they are told as ever."""
+    lay_veth()
+    lay_bridge_with_link()
+    ip("link add up9 type dummy", "link set up9 up")
+    uplinks, record = [Uplink(BRIDGE, CAPACITY), Uplink("up9", CAPACITY)], tmp_path / "uplinks.json"
+    with closing(
+        Shaper(link, NAMES, uplinks, is_limited=[True] * 2, record=record, veths={1: VETH})
+    ) as shaper:
+        found = Bench(link, record, shaper).read()
+        assert [f"{BRIDGE} lies above, and is passed by" in one for one in found.problems] == [True]
+        assert np.isnan(found.out_ceil).tolist() == [[False, True], [False, False]]
+    assert told(uplinks[0]) == "missing"
+    assert told(uplinks[1]) == "ok"
+    assert {one.why for one in give_back(record)} == {""}
+    ip("link del up9")
+    take_bridge()
+    take_veth()
+
+
+def test_what_open_vswitch_hides_is_unknown_and_said(link: Path, tmp_path: Path) -> None:
+    """It hands packets on to the host by interfaces that nothing ties to its ports."""
+    lay_veth()
+    switch = Switch("ovs8")
+    switch.add(VETH)
+    with closing(bench_with_box(link, tmp_path / "uplinks.json").shaper) as shaper:
+        found = Bench(link, tmp_path / "uplinks.json", shaper).read()
+        assert [
+            "ovs8 (openvswitch) does not show whose packets it hands on" in one
+            for one in found.problems
+        ] == [True]
+        assert np.isnan(found.out_ceil).tolist() == [[False, True]]
+        assert told(Uplink(LINK, CAPACITY)) == "missing"
+    assert {one.why for one in give_back(tmp_path / "uplinks.json")} == {""}
+    switch.take()
+    take_veth()
+
+
+def test_a_bridge_on_a_vlan_of_the_uplink_sends_by_that(link: Path) -> None:
+    """And by the VLAN, where that is an uplink itself."""
+    lay_vlan()
+    ip(f"link add {BRIDGE} type bridge", f"link set {VLAN} master {BRIDGE}")
+    for uplinks, last in (((LINK,), LINK), ((LINK, VLAN), VLAN), ((VLAN, LINK), VLAN)):
+        wanted = {LINK: LINK, VLAN: last, BRIDGE: last}
+        numbers = {ifindex_of(one): ifindex_of(uplink) for one, uplink in wanted.items()}
+        assert passing(uplinks) == numbers
+    take_bridge()
 
 
 def test_the_kernel_is_told_of_many_veths_in_a_few_reads(link: Path, tmp_path: Path) -> None:
