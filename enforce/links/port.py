@@ -109,6 +109,15 @@ class Port:
             is_there["HTB in"] = self._has_root(ifb) or not is_there["ifb"]
         return found + [Restored(what, "removed") for what, is_it in is_there.items() if not is_it]
 
+    def is_ours(self, way: Direction) -> bool:
+        """Say whether one direction is set up, or was by an earlier agent.
+
+        Raises:
+            OSError: The kernel refused to tell.
+
+        """
+        return self._has_root(self.ifindex) if way == "out" else bool(self.ifb)
+
     def make(self, programs: Programs, way: Direction) -> None:
         """Put what one direction needs there where it is missing: all of it, or nothing.
 

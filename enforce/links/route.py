@@ -18,7 +18,15 @@ from enforce.columns import Ints
 from enforce.links.classes import INNER, MAJOR, Update
 from enforce.links.messages import ROOT, Qdisc
 from enforce.links.netlink import ClassSocket
-from enforce.links.uplink import FILTERS, INGRESS, has_clsact, ifb_name, ifindex_of
+from enforce.links.uplink import (
+    EGRESS,
+    FILTERS,
+    INGRESS,
+    Direction,
+    has_clsact,
+    ifb_name,
+    ifindex_of,
+)
 
 # Behind what others put first; a filter's number tells ours from theirs.
 _PRIORITY, _HANDLE, _ALL_PROTOCOLS = 125, 1, 3
@@ -60,6 +68,27 @@ def remove(
     with opened() as route:
         _remove_filters(netlink, route, ifindex, clsact_was_there=clsact_was_there)
     remove_ifb(ifindex)
+    _remove_tree(netlink, ifindex, before)
+
+
+def remove_way(netlink: ClassSocket, ifindex: int, way: Direction, *, before: Qdisc | None) -> None:
+    """Take what is ours off one direction of an uplink of which the other stays divided.
+
+    Raises:
+        OSError: The kernel refused.
+
+    """
+    with opened() as route:
+        parent = EGRESS if way == "out" else INGRESS
+        _remove_filter_of_ours(netlink, route, ifindex, parent)
+    if way == "out":
+        _remove_tree(netlink, ifindex, before)
+    else:
+        remove_ifb(ifindex)
+
+
+def _remove_tree(netlink: ClassSocket, ifindex: int, before: Qdisc | None) -> None:
+    """Remove our HTB, and put back what it replaced where nobody has set anything since."""
     with opened() as route:
         remove_root(netlink, route, ifindex)
     root = netlink.root(ifindex)
@@ -142,12 +171,16 @@ def _remove_filters(
     netlink: ClassSocket, route: Any, ifindex: int, *, clsact_was_there: bool
 ) -> None:
     """Remove our filters, and what they hung on unless it was there or others use it by now."""
-    for parent, ours in FILTERS.items():
-        if ours in {one.name for one in netlink.filters(ifindex, parent)}:
-            remove_filter(route, ifindex, parent)
+    for parent in FILTERS:
+        _remove_filter_of_ours(netlink, route, ifindex, parent)
     others = [one for parent in FILTERS for one in netlink.filters(ifindex, parent)]
     if not clsact_was_there and not others and has_clsact(netlink, ifindex):
         route.tc("del", "clsact", ifindex)
+
+
+def _remove_filter_of_ours(netlink: ClassSocket, route: Any, ifindex: int, parent: int) -> None:
+    if FILTERS[parent] in {one.name for one in netlink.filters(ifindex, parent)}:
+        remove_filter(route, ifindex, parent)
 
 
 def remove_filter(route: Any, ifindex: int, parent: int) -> None:

@@ -15,9 +15,10 @@ from enforce.boot_record import BootRecord
 from enforce.links.messages import ROOT, Qdisc
 from enforce.links.netlink import ClassSocket
 from enforce.links.programs import PINS, unpin
-from enforce.links.route import remove, remove_ifb
+from enforce.links.route import remove, remove_ifb, remove_way
 from enforce.links.uplink import (
     FILTERS,
+    Direction,
     UplinkError,
     foreign_root,
     has_clsact,
@@ -128,6 +129,21 @@ class SavedUplinks:
                 why = str(error) or type(error).__name__
             done.append(PutBack(name, qdisc, why))
         return done
+
+    def put_back_way(self, netlink: ClassSocket, name: str, way: Direction) -> None:
+        """Put one direction of an uplink back of which the other stays divided.
+
+        Raises:
+            OSError: The kernel refused, or the disk did not take that it is done.
+
+        """
+        ifindex, before = ifindex_of(name), self._saved.get(name)
+        if before is not None and before.ifindex != ifindex:
+            before = None
+        remove_way(netlink, ifindex, way, before=before.root if before else None)
+        if before is not None and way == "out":
+            without = Before(ifindex, before.clsact_was_there)
+            self._save({**self._saved, name: without})
 
     def _save(self, saved: dict[str, Before]) -> None:
         self._file.save({name: asdict(before) for name, before in saved.items()})

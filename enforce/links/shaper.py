@@ -33,6 +33,7 @@ from enforce.links.route import take_off
 from enforce.links.saved import SavedUplinks
 from enforce.links.tree import Tree
 from enforce.links.uplink import (
+    WAYS,
     Direction,
     Uplink,
     UplinkError,
@@ -212,7 +213,11 @@ class Shaper:
         return Veths(self._netlink, self._saved, names, trees, capacity=capacity)
 
     def _leave_others(self) -> None:
-        """Put uplinks back that are not to be limited any more."""
+        """Put uplinks back that are not to be limited any more, or not that way."""
+        for port in self._ports:
+            for way in WAYS:
+                if way not in directions(port.uplink) and port.is_ours(way):
+                    self._saved.put_back_way(self._netlink, port.uplink.name, way)
         limited = [name for one, name in self._veth_names.items() if one in self._classed]
         wanted = (*self._names, *limited) if len(self._classed) else ()
         if set(self._saved.names) <= set(wanted):

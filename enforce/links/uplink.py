@@ -13,6 +13,7 @@ from enforce.links.messages import ROOT, Filter, Qdisc
 from enforce.links.netlink import ClassSocket
 
 Direction = Literal["out", "in"]
+WAYS: tuple[Direction, ...] = ("out", "in")
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3  # of clsact
 _CLSACT = 0xFFFFFFF1
 _IFB = "tidegate"

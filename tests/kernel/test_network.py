@@ -241,6 +241,35 @@ def test_a_qdisc_of_anothers_stays_until_it_may_go_and_comes_back_as_it_was(
     assert not PINS.exists()
 
 
+@pytest.mark.parametrize(("left", "given"), [("in", "out"), ("out", "in")])
+def test_a_direction_that_is_not_divided_any_more_is_put_back_and_the_other_stays(
+    link: Path, tmp_path: Path, left: str, given: str
+) -> None:
+    sh(f"tc qdisc add dev {LINK} root handle 55: fq_codel limit 77 flows 32 noecn")
+    found = sh(f"tc qdisc show dev {LINK}")
+    bench = started(link, tmp_path / "uplinks.json", may_replace=True)
+    bench.read()
+    bench.set(left, "ceil", 8 * MBIT, 80 * MBIT)
+    bench.shaper.close()
+    capacity = {f"{left}_bytes_per_s": CAPACITY}
+    uplink = Uplink(LINK, may_replace_qdisc=True, **capacity)
+    bench.shaper = Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=bench.record)
+    columns = bench.read()
+    assert columns.problems == ()
+    assert getattr(columns, f"{left}_ceil").tolist() == [[8 * MBIT, 80 * MBIT]]
+    assert ("htb 7d6e:" in sh(f"tc qdisc show dev {LINK}")) == (left == "out")
+    assert bool(ifindex_of(ifb_name(ifindex_of(LINK)))) == (left == "in")
+    hook = "egress" if given == "out" else "ingress"
+    assert "tidegate" not in sh(f"tc filter show dev {LINK} {hook}")
+    if given == "out":
+        assert found in sh(f"tc qdisc show dev {LINK}")
+        sh(f"tc qdisc del dev {LINK} root")  # by hand: it is not to come back
+        found = sh(f"tc qdisc show dev {LINK} root")
+    bench.shaper.close()
+    assert [one.why for one in give_back(bench.record)] == [""]
+    assert sh(f"tc qdisc show dev {LINK}") == found
+
+
 def test_who_is_only_observed_is_counted_and_nothing_is_set_up(
     link: Path, tmp_path: Path, traffic: Traffic
 ) -> None:
