@@ -53,10 +53,14 @@ _LEAF_PACKETS, _LEAF_BYTES = 10_240, 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter of a link: its program's name and number, "" and 0 where it is no program."""
+    """A filter of a link: its program's name and number, "" and 0 where it is no program.
+
+    Filters of smaller `priority` are asked first, and may end the way of packets to others.
+    """
 
     name: str
     program_id: int
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,8 @@ def filter_of(message: bytes) -> Filter | None:
 
     Filters of one kind and priority are preceded by one about all of them, which has no handle.
     """
-    if not _TC.unpack_from(message, HEADER.size)[4]:
+    _, _, _, _, handle, _, info = _TC.unpack_from(message, HEADER.size)
+    if not handle:
         return None
     name, program_id = "", 0
     for kind, start, end in _top(message):
@@ -196,7 +201,7 @@ def filter_of(message: bytes) -> Filter | None:
                     name = message[at:last].rstrip(b"\0").decode("ascii", "replace")
                 elif inner == _BPF_ID:
                     program_id = int.from_bytes(message[at:last], "little")
-    return Filter(name, program_id)
+    return Filter(name, program_id, info >> 16)
 
 
 def address_of(message: bytes) -> bytes | None:

@@ -29,10 +29,12 @@ from enforce.links.uplink import (
     EGRESS,
     INGRESS,
     INGRESS_ONLY,
+    PARENTS,
     Direction,
     Uplink,
     UplinkError,
     amiss_of,
+    are_preceded,
     foreign_root,
     has_ingress_only,
     ifb_name,
@@ -48,6 +50,7 @@ class Port:
 
     def __init__(self, uplink: Uplink, netlink: ClassSocket) -> None:
         self.uplink, self._netlink = uplink, netlink
+        self.preceded: set[Direction] = set()  # ways where others' filters were asked before ours
 
     @property
     def ifindex(self) -> int:
@@ -97,13 +100,13 @@ class Port:
 
         """
         ifindex = self.ifindex
+        filters = self._netlink.filters(ifindex, PARENTS[way])
+        self.preceded = self.preceded - {way} | ({way} if are_preceded(filters) else set())
         if way == "out":
-            filters = self._netlink.filters(ifindex, EGRESS)
             found = amiss_of(filters, EGRESS, programs.id_of(FORWARDED_OUT))
             is_there = {"HTB out": self._has_root(ifindex)}
         else:
             ifb = self.ifb
-            filters = self._netlink.filters(ifindex, INGRESS)
             found = amiss_of(filters, INGRESS, programs.id_of(CLASSIFY_IN))
             is_there = {"ifb": bool(ifb) and self._netlink.is_up(ifb)}
             is_there["HTB in"] = self._has_root(ifb) or not is_there["ifb"]

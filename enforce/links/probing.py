@@ -11,9 +11,12 @@ from enforce.links.programs import BPFFS, OBJECT, WITHOUT_DROP_IN, is_bpffs
 from enforce.links.uplink import (
     INGRESS,
     INGRESS_ONLY,
+    PARENTS,
+    PRIORITY,
     Uplink,
     UplinkError,
     all_above,
+    are_preceded,
     directions,
     few,
     filtered_text,
@@ -21,6 +24,7 @@ from enforce.links.uplink import (
     has_ingress_only,
     ifindex_of,
     passed_by_text,
+    preceded_text,
     shown,
     why_hidden,
 )
@@ -44,6 +48,8 @@ def probe_links(uplinks: Sequence[Uplink], veths: Sequence[str] = ()) -> list[Ca
     if not uplinks:
         return []
     parts = [_libbpf(), _object(), _file_system(), *_modules(), *map(_uplink, uplinks)]
+    for uplink in uplinks:
+        parts += _preceded(uplink, has_veths=bool(veths))
     divided = [one.name for one in uplinks if "out" in directions(one)]
     found = {veth: all_above(veth, {}) for veth in veths}
     return [*parts, *(_bridged(veth, above, divided) for veth, above in found.items() if above)]
@@ -94,6 +100,24 @@ def _bridged(veth: str, above: frozenset[str], uplinks: Sequence[str]) -> Capabi
         return Capability(name, "ok", meaning)
     meaning = f"{'; '.join(filter(None, found))}: bytes out are neither limited nor counted there"
     return Capability(name, "missing", meaning, "docs/network.md says what shows them")
+
+
+def _preceded(uplink: Uplink, *, has_veths: bool) -> list[Capability]:
+    """Say where somebody else's filters are asked before ours."""
+    netlink = ClassSocket()
+    try:
+        found = [
+            preceded_text(uplink.name, way)
+            for way in directions(uplink)
+            if way == "in" or has_veths
+            if are_preceded(netlink.filters(ifindex_of(uplink.name), PARENTS[way]))
+        ]
+    except OSError:  # which is said of the uplink itself
+        return []
+    finally:
+        netlink.close()
+    name, remedy = f"filters of {uplink.name}", f"give them a priority beyond {PRIORITY}"
+    return [Capability(name, "degraded", meaning, remedy) for meaning in found]
 
 
 def _libbpf() -> Capability:

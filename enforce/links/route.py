@@ -19,17 +19,17 @@ from enforce.links.classes import INNER, MAJOR, Update
 from enforce.links.messages import ROOT, Qdisc
 from enforce.links.netlink import ClassSocket
 from enforce.links.uplink import (
-    EGRESS,
     FILTERS,
     INGRESS,
+    PARENTS,
+    PRIORITY,
     Direction,
     has_clsact,
     ifb_name,
     ifindex_of,
 )
 
-# Behind what others put first; a filter's number tells ours from theirs.
-_PRIORITY, _HANDLE, _ALL_PROTOCOLS = 125, 1, 3
+_HANDLE, _ALL_PROTOCOLS = 1, 3
 
 
 def put_root(route: Any, ifindex: int, *, default: int) -> None:
@@ -79,8 +79,7 @@ def remove_way(netlink: ClassSocket, ifindex: int, way: Direction, *, before: Qd
 
     """
     with opened() as route:
-        parent = EGRESS if way == "out" else INGRESS
-        _remove_filter_of_ours(netlink, route, ifindex, parent)
+        _remove_filter_of_ours(netlink, route, ifindex, PARENTS[way])
     if way == "out":
         _remove_tree(netlink, ifindex, before)
     else:
@@ -185,7 +184,7 @@ def _remove_filter_of_ours(netlink: ClassSocket, route: Any, ifindex: int, paren
 
 def remove_filter(route: Any, ifindex: int, parent: int) -> None:
     """Remove our filter of one direction."""
-    where = {"handle": _HANDLE, "parent": parent, "prio": _PRIORITY}
+    where = {"handle": _HANDLE, "parent": parent, "prio": PRIORITY}
     route.tc("del-filter", "bpf", ifindex, protocol=_ALL_PROTOCOLS, **where)
 
 
@@ -197,7 +196,7 @@ def replace_filter(route: Any, ifindex: int, parent: int, program: int, **more: 
         ifindex,
         handle=_HANDLE,
         parent=parent,
-        prio=_PRIORITY,
+        prio=PRIORITY,
         protocol=_ALL_PROTOCOLS,
         fd=program,
         name=FILTERS[parent],

@@ -41,6 +41,7 @@ from enforce.links.uplink import (
     few,
     ifindex_of,
     passing,
+    preceded_text,
 )
 from enforce.links.veths import Veths
 
@@ -412,7 +413,7 @@ class Shaper:
                 f"network: {len(names)} tenant(s) elsewhere without a veth are neither limited nor "
                 f"counted: {few(names)}"
             )
-        found += [f"network: {one}" for one in self._bridged.problems()]
+        found += [f"network: {one}" for one in (*self._preceded(), *self._bridged.problems())]
         if self._untold:
             found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if self._untold_veths:
@@ -420,6 +421,13 @@ class Shaper:
         if not all(tree.has_leaves for tree in self._trees.values()):
             found.append("network: no fq_codel here: the packets of a tenant share one queue")
         return tuple(dict.fromkeys(found))
+
+    def _preceded(self) -> Iterator[str]:
+        """Yield where others' filters come before ours; on what leaves they concern veths alone."""
+        for port in self._ports:
+            for way in directions(port.uplink):
+                if way in port.preceded and (way == "in" or self._there):
+                    yield preceded_text(port.uplink.name, way)
 
     def _refused(self, tree: Tree) -> Iterator[str]:
         """Yield each reason for which the kernel refused classes, and whose."""

@@ -27,6 +27,8 @@ INGRESS_ONLY = (
     "has somebody's qdisc ingress, and so no place for filters on what leaves: bytes out are not "
     "limited until it is replaced by clsact, which takes the same filters"
 )
+PARENTS: dict[Direction, int] = {"out": EGRESS, "in": INGRESS}
+PRIORITY = 125  # of our filters: behind what others put first
 FILTERS = {INGRESS: "tidegate_in", EGRESS: "tidegate_out"}
 
 
@@ -117,6 +119,21 @@ def amiss_of(filters: Iterable[Filter], parent: int, program_id: int) -> list[Re
     if found.get(name) == program_id:
         return []
     return [Restored(f"filter {name}", "changed" if name in found else "removed")]
+
+
+def are_preceded(filters: Iterable[Filter]) -> bool:
+    """Say whether somebody else's filters are asked before ours."""
+    return any(one.name not in FILTERS.values() and one.priority < PRIORITY for one in filters)
+
+
+def preceded_text(uplink: str, way: Direction) -> str:
+    """Say what somebody else's filters mean that are asked before ours on an uplink."""
+    whose = "" if way == "in" else " of tenants behind a veth"
+    move, hook = ("comes in", "ingress") if way == "in" else ("leaves", "egress")
+    return (
+        f"somebody else's filters on what {move} by {uplink} are asked before tidegate's: packets"
+        f"{whose} that they let pass at once are not limited (tc filter show dev {uplink} {hook})"
+    )
 
 
 def filtered_text(name: str, filters: Iterable[Filter]) -> str:

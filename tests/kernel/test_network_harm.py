@@ -146,6 +146,34 @@ def test_where_others_police_with_the_qdisc_ingress_bytes_out_are_not_limited_an
     sh(f"tc qdisc del dev {LINK} ingress")
 
 
+def test_filters_of_others_that_are_asked_first_are_said(link: Path, tmp_path: Path) -> None:
+    """On what leaves they concern tenants behind a veth alone: no other's class is told there."""
+    lay_veth()
+    for veths, ways in (({}, ["comes in"]), ({1: VETH}, ["leaves", "comes in"])):
+        uplink, record = Uplink(LINK, CAPACITY, CAPACITY), tmp_path / "uplinks.json"
+        with closing(
+            Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths=veths)
+        ) as shaper:
+            bench = Bench(link, record, shaper)
+            assert bench.read().problems == ()
+            for hook in ("egress", "ingress"):
+                sh(f"tc filter add dev {LINK} {hook} prio 124 matchall action pass")
+            found = bench.read().problems
+            assert [f"what {way} by" in one for way, one in zip(ways, found, strict=True)] == [
+                True
+            ] * len(ways)
+            told = [one.state for one in probe_links([uplink], list(veths.values()))]
+            assert told.count("degraded") == len(ways)
+            for hook in ("egress", "ingress"):
+                sh(f"tc filter del dev {LINK} {hook} prio 124")
+                sh(f"tc filter add dev {LINK} {hook} prio 126 matchall action pass")
+            assert bench.read().problems == ()
+        for hook in ("egress", "ingress"):
+            sh(f"tc filter del dev {LINK} {hook} prio 126")
+        assert {one.why for one in give_back(record)} == {""}
+    take_veth()
+
+
 @pytest.mark.parametrize(
     ("dev", "uplink", "problems"),
     [
