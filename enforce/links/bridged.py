@@ -14,6 +14,7 @@ from enforce.links.route import opened, put_clsact, put_filter
 from enforce.links.saved import SavedUplinks
 from enforce.links.uplink import (
     INGRESS,
+    UplinkError,
     all_above,
     amiss_of,
     few,
@@ -65,7 +66,8 @@ class Bridged:
         Where that would tell nothing, `problems` says why.
 
         Raises:
-            OSError: The kernel refused, or the disk did not take what was there before.
+            UplinkError: The kernel refused.
+            OSError: It did not tell, or the disk did not take what was there before.
 
         """
         name, ifindex = self._names[position], ifindex_of(self._names[position])
@@ -82,7 +84,10 @@ class Bridged:
         missing = amiss_of(filters, INGRESS, programs.id_of(MARK_BRIDGED))
         if missing:
             self._saved.record(self._netlink, name)
-            self._put_filter(ifindex, programs.program(MARK_BRIDGED))
+            try:
+                self._put_filter(ifindex, programs.program(MARK_BRIDGED))
+            except Exception as error:  # pyroute2 raises what it likes
+                raise UplinkError(f"veth {name}: packets cannot be noted: {error}") from error
         self._marked[position] = ifindex
         if not was_marked:
             return []

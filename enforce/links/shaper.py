@@ -296,7 +296,7 @@ class Shaper:
             return
         for at in sorted(self._bridged.above.keys() & set(self._classed.tolist())):
             if cgroup_id[at]:
-                self._try(f"bridged {self._there[at]}", partial(self._note_port, at))
+                self._try_veth("bridged", at, partial(self._note_port, at))
 
     def _note_port(self, position: int) -> None:
         assert self._programs is not None  # noqa: S101 - its caller has looked
@@ -315,9 +315,8 @@ class Shaper:
             for name in ("in_rate", "in_ceil", "in_dropped_packets", "in_backlog_bytes"):
                 getattr(columns, name)[place, position] = np.nan
             if position in self._there and cgroup_id[position]:
-                ifindex = self._there[position]
-                fill = partial(self._fill_veth, columns, place, position, ifindex)
-                self._try(f"veth {ifindex}", fill)
+                fill = partial(self._fill_veth, columns, place, position, self._there[position])
+                self._try_veth("veth", position, fill)
 
     def _forget_bridged(self, columns: NetColumns, place: int) -> None:
         """Know nothing of bytes out that come from a bridge, and do not tell whose they are."""
@@ -383,6 +382,13 @@ class Shaper:
             getattr(columns, name)[place] = np.where(cgroup_id != 0, count, np.nan)
             for blind in (self._apart, self._unreached):  # whose packets programs cannot tell
                 getattr(columns, name)[place, blind] = np.nan
+
+    def _try_veth(self, what: str, position: int, act: Callable[[], None]) -> None:
+        """Do something about a veth that is there, and may be gone by now: then nothing failed."""
+        ifindex = self._there[position]
+        key = f"{what} {ifindex}"
+        if not self._try(key, act) and ifindex_of(self._veth_names[position]) != ifindex:
+            self._failed.pop(key, None)
 
     def _try(self, what: str, act: Callable[[], None]) -> bool:
         """Do something unless it failed a short while ago; return whether it went well."""

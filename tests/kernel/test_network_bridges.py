@@ -194,7 +194,9 @@ def test_a_tenant_is_held_whose_vlan_is_the_port(
     with closing(bench_with_box(link, tmp_path / "uplinks.json").shaper) as shaper:
         bench = Bench(link, tmp_path / "uplinks.json", shaper)
         assert bench.read().problems == ()
-        held(bench, traffic, 40 * MBIT, ("out",))
+        traffic.stream_of_box("out")
+        time.sleep(0.3)
+        assert bench.read().out_bytes[0, 1] > 1e5
     assert {one.why for one in give_back(bench.record)} == {""}
     take_bridge()
     take_veth()
@@ -269,6 +271,31 @@ def test_the_kernel_is_told_of_many_veths_in_a_few_reads(link: Path, tmp_path: P
         assert reads[-1].problems == ()
     assert {one.why for one in give_back(record)} == {""}
     ip(*(f"link del v{name}" for name in names))
+
+
+def test_ports_that_come_and_go_all_the_time_are_no_problem(link: Path, tmp_path: Path) -> None:
+    """Of those that have gone while they were looked at nothing is said, nor left."""
+    ip(f"link add {BRIDGE} type bridge")
+    commands = tmp_path / "commands"
+    problems: set[str] = set()
+    commands.write_text(
+        f"""
+        link add {VETH} type veth peer name ve-peer
+        link set {VETH} master {BRIDGE} up
+        link del {VETH}
+        """
+        * 300
+    )
+    found = sh("tc qdisc show")
+    with closing(bench_with_box(link, tmp_path / "uplinks.json").shaper) as shaper:
+        bench = Bench(link, tmp_path / "uplinks.json", shaper)
+        with subprocess.Popen(["ip", "-batch", str(commands)]) as coming_and_going:
+            while coming_and_going.poll() is None:
+                problems.update(bench.read().problems)
+        assert problems == set()
+    assert {one.why for one in give_back(bench.record)} == {""}
+    assert sh("tc qdisc show") == found
+    take_bridge()
 
 
 def test_what_comes_in_by_another_port_of_a_tenants_bridge_is_nobodys(
