@@ -24,6 +24,7 @@ from enforce.capability import Capability, probe
 from enforce.disk_probing import probe_disks
 from enforce.foreign import made_by_others, maker
 from enforce.kernel_settings import probe_settings
+from enforce.links.discovery import AUTO, sought
 from enforce.links.probing import probe_agent, probe_links
 from enforce.neighbours import Standing, standing
 from enforce.places import MOUNT, Places, unit_of
@@ -119,7 +120,9 @@ def _probed(root: Path, config: Config | None) -> list[Capability]:
             has_maxima=any(isfinite(tenant.memory_max_bytes) for tenant in config.tenants),
         ),
         *probe_disks(disks, root, elastic=elastic),
-        *probe_links(uplinks_of(config), [t.veth for t in config.tenants if t.veth is not None]),
+        *probe_links(
+            uplinks_of(config), [t.veth for t in config.tenants if t.veth not in (None, AUTO)]
+        ),
     ]
 
 
@@ -139,6 +142,7 @@ def _whose(config: Config | None) -> list[Finding]:
     return [
         *_owners(config, names, places),
         *unkept_limits(config, places),
+        *_sought_veths(config, places),
         *_of_others(places),
     ]
 
@@ -156,6 +160,34 @@ def _owners(config: Config, names: Sequence[str], places: Places) -> list[Findin
             _owner(name, places, at, elsewhere[name].text, has_disks=bool(config.disks))
             for at, name in enumerate(names)
             if name in elsewhere
+        ),
+    ]
+
+
+def _sought_veths(config: Config, places: Places) -> list[Finding]:
+    """Say which veths are found by tenants' processes, and what stands in the way of the others."""
+    at = [at for at, one in enumerate(config.tenants) if one.veth == AUTO and uplinks_of(config)]
+    if not at:
+        return []
+    paths = {config.tenants[one].name: places.path(one) for one in at}
+    try:
+        names, problems = sought(
+            {k: None if path is None else str(path) for k, path in paths.items()}
+        )
+    except OSError as error:
+        why = f"cannot be sought ({error.strerror})"
+        return [Finding("veths", "missing", why, "run as root")]
+    links = probe_links(uplinks_of(config), list(names.values())) if names else []
+    seen = {one.name: one for one in links if one.name.startswith("veth ")}
+    return [
+        *(
+            Finding(f"veth of {k}", "ok", f"{name}, by its processes", "")
+            for k, name in names.items()
+        ),
+        *map(_finding, seen.values()),
+        *(
+            Finding(f"veth of {k}", "degraded", why, "docs/network.md says how it is found")
+            for k, why in problems.items()
         ),
     ]
 

@@ -32,6 +32,8 @@ def opened_kernel(config: Config, roster: Roster, places: Places, originals: Ori
     sampler = Sampler(root, names, disks=config.disks, uplinks=uplinks, places=places)
     applier.touched, applier.opened = sampler.touched, sampler.opened
     applier.is_sampled = sampler.is_sampled
+    if uplinks is not None:
+        uplinks.seek_below(sampler.path)
     return Kernel(sampler, applier)
 
 

@@ -135,6 +135,10 @@ class Sampler:
         """Return the cgroup that was read last, open until the next read; None if it is not."""
         return self._cgroups.get(position)
 
+    def path(self, position: int) -> str | None:
+        """Return where a tenant's cgroup was as it was opened last, from any thread."""
+        return self._paths[position]
+
     def is_sampled(self, position: int, cgroup_id: int) -> bool:
         """Say whether this is the cgroup that was read last."""
         return bool(self._cgroup_id[position] == cgroup_id)

@@ -16,6 +16,7 @@ from enforce.links.classes import MAJOR, NUMBERS, Classes
 
 REQUEST, ACK, ECHO, DUMP, CREATE, REPLACE = 0x1, 0x4, 0x8, 0x300, 0x400, 0x100
 NEW_LINK, GET_LINK = 16, 18
+NEW_NAMESPACE, GET_NAMESPACE = 88, 90
 NEW_ADDRESS, GET_ADDRESS = 20, 22
 NEW_QDISC, DEL_QDISC, GET_QDISC = 36, 37, 38
 NEW_CLASS, DEL_CLASS, GET_CLASS = 40, 41, 42
@@ -28,6 +29,11 @@ _RATE = struct.Struct("=BBHhHI")  # cell log, link layer, overhead, cell align, 
 _LINK = struct.Struct("=BxHiII")  # family, type, ifindex, flags, change
 _ADDRESS = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, ifindex
 _PEER, _LOCAL = 1, 2
+_NAMESPACE = struct.Struct("=Bxxx")  # family
+_NSID, _PID = 1, 2
+_NAME, _LINK_INFO, _MASK, _PEERS_NSID = 3, 18, 29, 37
+_INFO_KIND, _WITHOUT_STATISTICS = 1, 8
+_PAIRS = (b"veth", b"netkit")
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
 _KIND, _OPTIONS, _STATS2 = 1, 2, 7
 _BPF_NAME, _BPF_ID = 7, 11
@@ -125,6 +131,46 @@ def link_message(sequence: int, ifindex: int) -> bytes:
 def root_message(sequence: int, ifindex: int) -> bytes:
     """Return the request for the root qdisc of one link; see `get_message` on the echo."""
     return _request(GET_QDISC, ECHO, sequence, _TC.pack(0, 0, 0, ifindex, 0, ROOT, 0))
+
+
+def links_message(sequence: int) -> bytes:
+    """Return the request for all links."""
+    mask = _attribute(_MASK, _WITHOUT_STATISTICS.to_bytes(4, "little"))
+    return _request(GET_LINK, DUMP, sequence, _LINK.pack(0, 0, 0, 0, 0) + mask)
+
+
+def namespace_message(sequence: int, pid: int) -> bytes:
+    """Return the request for the number that the network namespace of a process has here."""
+    return _request(
+        GET_NAMESPACE, 0, sequence, _NAMESPACE.pack(0) + _attribute(_PID, pid.to_bytes(4, "little"))
+    )
+
+
+def namespace_in(message: bytes) -> int:
+    """Return the number of a network namespace, -1 where it has none here."""
+    start = HEADER.size + _NAMESPACE.size
+    for kind, at, end in _attributes(message, start, len(message)):
+        if kind == _NSID:
+            return int.from_bytes(message[at:end], "little", signed=True)
+    return -1
+
+
+def end_of(message: bytes) -> tuple[int, str] | None:
+    """Return where a link leads that has its other end in another network namespace, and its name.
+
+    The former is that namespace's number here.  Of any other link nothing.
+    """
+    start = HEADER.size + _LINK.size
+    found = {kind: (at, end) for kind, at, end in _attributes(message, start, len(message))}
+    if not {_NAME, _LINK_INFO, _PEERS_NSID} <= found.keys():
+        return None
+    inner = _attributes(message, *found[_LINK_INFO])
+    kinds = [message[at:end].rstrip(b"\0") for kind, at, end in inner if kind == _INFO_KIND]
+    if not set(kinds) & set(_PAIRS):
+        return None
+    (at, end), (first, last) = found[_PEERS_NSID], found[_NAME]
+    name = message[first:last].rstrip(b"\0").decode("utf-8", "surrogateescape")
+    return int.from_bytes(message[at:end], "little", signed=True), name
 
 
 def is_up(message: bytes) -> bool:

@@ -19,6 +19,7 @@ from enforce.links.messages import (
     NEW_ADDRESS,
     NEW_FILTER,
     NEW_LINK,
+    NEW_NAMESPACE,
     NEW_QDISC,
     Filter,
     Qdisc,
@@ -27,6 +28,7 @@ from enforce.links.messages import (
     class_message,
     classes_in,
     dump_message,
+    end_of,
     filter_of,
     get_message,
     is_end_of_dump,
@@ -34,7 +36,10 @@ from enforce.links.messages import (
     kind_of,
     leaf_message,
     link_message,
+    links_message,
     messages_in,
+    namespace_in,
+    namespace_message,
     qdisc_in,
     qdisc_message,
     qdisc_removal,
@@ -98,7 +103,7 @@ class ClassSocket:
             OSError: The kernel refused, or did not answer.
 
         """
-        return classes_in(self._dump(GET_CLASS, ifindex))
+        return classes_in(self._dump(_Bound(dump_message, GET_CLASS, ifindex)))
 
     def some_classes(self, ifindex: int, minors: Sequence[int]) -> Classes:
         """Return those of `minors` that are there: cheaper than all, where they are few.
@@ -155,6 +160,32 @@ class ClassSocket:
         found = map(address_of, self._told(GET_ADDRESS, NEW_ADDRESS, 0))
         return {one for one in found if one is not None}
 
+    def namespace_of(self, pid: int) -> int:
+        """Return the number that a process's network namespace has here, -1 where it has none.
+
+        So it is with this very namespace, and with a process that is gone.
+
+        Raises:
+            OSError: The kernel did not answer.
+
+        """
+        answer = self._answer(_Bound(namespace_message, pid), NEW_NAMESPACE)
+        return -1 if answer is None else namespace_in(answer)
+
+    def ends(self) -> dict[int, list[str]]:
+        """Return the links whose other end is in another network namespace, by its number here.
+
+        Raises:
+            OSError: As `classes`.
+
+        """
+        found: dict[int, list[str]] = {}
+        for message in self._messages(links_message, NEW_LINK):
+            end = end_of(message)
+            if end is not None:
+                found.setdefault(end[0], []).append(end[1])
+        return found
+
     def is_up(self, ifindex: int) -> bool:
         """Say whether there is such a link, and it is up."""
         answer = self._answer(_Bound(link_message, ifindex), NEW_LINK)
@@ -199,16 +230,19 @@ class ClassSocket:
             _raise(code)
 
     def _told(self, get: int, new: int, ifindex: int, parent: int = 0) -> list[bytes]:
+        return self._messages(_Bound(dump_message, get, ifindex, parent), new)
+
+    def _messages(self, request: Build, new: int) -> list[bytes]:
         return [
             buffer[offset : offset + length]
-            for buffer in self._dump(get, ifindex, parent)
+            for buffer in self._dump(request)
             for offset, length, kind, _ in messages_in(buffer)
             if kind == new
         ]
 
-    def _dump(self, get: int, ifindex: int, parent: int = 0) -> list[bytes]:
+    def _dump(self, request: Build) -> list[bytes]:
         self._sequence += 1
-        self._socket.send(dump_message(self._sequence, get, ifindex, parent))
+        self._socket.send(request(self._sequence))
         buffers = []
         while True:
             buffer = self._socket.recv(_BUFFER_BYTES)

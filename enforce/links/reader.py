@@ -68,6 +68,10 @@ class UplinkReader:
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
+    def seek_below(self, path_of: Callable[[int], str | None]) -> None:
+        """Let veths be sought by processes in the cgroup at the path of each position."""
+        self._shaper.discovery.path_of = path_of
+
     def read(self, cgroup_id: Ints) -> NetColumns:
         """Make what is missing for the tenants with these cgroups (0: none), and read all.
 

@@ -25,6 +25,7 @@ from enforce.columns import (
 from enforce.links.adoption import adopted
 from enforce.links.bridged import Bridged
 from enforce.links.classes import MAJOR
+from enforce.links.discovery import AUTO, Discovery
 from enforce.links.netlink import ClassSocket
 from enforce.links.passed import Passed
 from enforce.links.port import Port
@@ -68,23 +69,26 @@ class Shaper:
     ) -> None:
         """Open nothing yet: the kernel is changed by the first `read`, which says what fails.
 
-        Those of `veths` are reached there only; of who has None nothing is known.
+        Those of `veths` are reached there only; of who has None nothing is known, and whose name is
+        AUTO is sought.
         """
         self._root, self._count, self._tenants = root, len(names), tuple(names)
-        self._veth_names = {at: name for at, name in veths.items() if name is not None}
-        unreached = sorted(veths.keys() - self._veth_names.keys())
+        self._veth_names = {at: name for at, name in veths.items() if name not in (None, AUTO)}
+        sought = [at for at, name in veths.items() if name == AUTO]
+        unreached = sorted(veths.keys() - self._veth_names.keys() - set(sought))
         self._unreached = np.array(unreached, dtype=np.int64)
         self._is_limited = np.array(is_limited, dtype=np.bool_)
         reached = np.setdiff1d(np.arange(len(names)), self._unreached)
         # Where nobody is limited nobody needs a class, and uplinks are left as they are.
         self._classed = reached if self._is_limited[reached].any() else reached[:0]
         self._netlink, self._saved = ClassSocket(), SavedUplinks(record)
+        self.discovery = Discovery(self._netlink, sought)
         self._ports = [Port(uplink, self._netlink) for uplink in uplinks]
         self._names = tuple(uplink.name for uplink in uplinks)
         self._trees: dict[tuple[str, str], Tree] = {}  # by uplink and direction
         self._passed = [(Passed(), Passed()) for _ in uplinks]  # out and in
         self._veths: Veths | None = None
-        self._apart = np.array(sorted(self._veth_names), dtype=np.int64)
+        self._apart = np.array(sorted({*self._veth_names, *sought}), dtype=np.int64)
         self._there: dict[int, int] = {}  # number of each veth that is there, by position
         divided = [uplink.name for uplink in uplinks if "out" in directions(uplink)]
         self._bridged = Bridged(self._netlink, self._saved, divided)
@@ -120,7 +124,8 @@ class Shaper:
         columns = self.unknown()
         if not self._try("programs", lambda: self._settle_programs(cgroup_id)):
             return replace(columns, problems=self._problems())
-        self._try("other uplinks", self._leave_others)
+        if self._try("veths that files do not name", partial(self._seek_veths, cgroup_id)):
+            self._try("other uplinks", self._leave_others)
         self._try("veths", partial(self._watch_veths, cgroup_id))
         self._note_bridged(cgroup_id)
         self._try("addresses", self._watch_addresses)
@@ -199,7 +204,7 @@ class Shaper:
 
     def _made_veths(self, minors: Ints) -> Veths | None:
         port = self._receiving
-        if port is None or not self._veth_names:
+        if port is None or not len(self._apart):
             return None
         names, capacity = self._veth_names, port.uplink.in_bytes_per_s
         trees = {
@@ -209,7 +214,7 @@ class Shaper:
                 minors[[position]],
                 is_limited=self._is_limited[[position]],
             )
-            for position in names
+            for position in self._apart.tolist()
         }
         return Veths(self._netlink, self._saved, names, trees, capacity=capacity)
 
@@ -279,6 +284,12 @@ class Shaper:
     def _receiving(self) -> Port | None:
         """Return the uplink whose share of bytes in holds at tenants' veths: the first such."""
         return next((port for port in self._ports if "in" in directions(port.uplink)), None)
+
+    def _seek_veths(self, cgroup_id: Ints) -> None:
+        """See which veths tenants have whose files name none; none is then put back as nobody's."""
+        for position in self.discovery.positions:
+            self._veth_names.pop(position, None)
+        self._veth_names.update(self.discovery.look(cgroup_id))
 
     def _watch_veths(self, cgroup_id: Ints) -> None:
         """See which veths are there, and tell the kernel whose they are."""
@@ -420,6 +431,10 @@ class Shaper:
                 f"counted: {few(names)}"
             )
         found += [f"network: {one}" for one in (*self._preceded(), *self._bridged.problems())]
+        unfound: dict[str, list[str]] = {}
+        for at, why in self.discovery.problems.items():
+            unfound.setdefault(why, []).append(self._tenants[at])
+        found += [f"network: veth of {few(names)}: {why}" for why, names in unfound.items()]
         if self._untold:
             found.append(f"network: the kernel is not told of {self._untold} tenant(s) yet")
         if self._untold_veths:

@@ -32,6 +32,7 @@ class Veths:
         *,
         capacity: float,
     ) -> None:
+        # Names of veths that are sought come and go: they are the caller's, as of the last `read`.
         self._netlink, self._saved, self._names, self._capacity = netlink, saved, names, capacity
         self._trees = trees
         self._made: dict[int, int] = {}  # for which interface, by position
@@ -72,7 +73,7 @@ class Veths:
 
     def write(self, position: int, control: ClassControl, value: float) -> Outcomes:
         """Set one number of a tenant's class on its veth, and read it back; or say what failed."""
-        ifindex = ifindex_of(self._names[position])
+        ifindex = ifindex_of(self._names.get(position, ""))
         changes = Changes(control, _FIRST, np.full(1, np.nan), np.full(1, value))
         try:
             return self._trees[position].write(ifindex, control, changes)

@@ -1,0 +1,74 @@
+"""Tenants whose files name no veth: theirs is found, held, left at a restart, and given back."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from shaping import CAPACITY, Bench, held
+from traffic import (
+    BOX,
+    LINK,
+    MBIT,
+    NAMES,
+    Traffic,
+    lay_bridge,
+    lay_veth,
+    sh,
+    take_bridge,
+    take_veth,
+)
+
+from enforce.links.discovery import AUTO
+from enforce.links.saved import give_back
+from enforce.links.shaper import Shaper
+from enforce.links.uplink import Uplink
+
+pytestmark = [pytest.mark.kernel, pytest.mark.network]
+
+
+@contextmanager
+def container(cgroup: Path) -> Iterator[None]:
+    """Let a process live in the box and in a cgroup, as an engine's do."""
+    process = subprocess.Popen(["ip", "netns", "exec", BOX, "sleep", "1000"])
+    (cgroup / "cgroup.procs").write_text(str(process.pid))
+    yield
+    process.kill()
+    process.wait()
+
+
+def found_by_itself(link: Path, record: Path) -> Bench:
+    uplink = Uplink(LINK, CAPACITY, CAPACITY)
+    shaper = Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: AUTO})
+    shaper.discovery.path_of = lambda at: str(link / NAMES[at])
+    return Bench(link, record, shaper)
+
+
+def test_a_containers_veth_is_found_held_both_ways_and_found_again_under_another_number(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    record = tmp_path / "uplinks.json"
+    bench = found_by_itself(link, record)
+    with closing(bench.shaper):
+        (problem,) = bench.read().problems
+        assert problem.startswith("network: veth of bits: it has no process yet")
+        for _ in range(2):
+            lay_veth()
+            lay_bridge()
+            with container(link / "bits"):
+                for _ in range(5):  # who has none is sought every fifth time
+                    found = bench.read()
+                assert found.problems == ()
+                held(bench, traffic, 40 * MBIT, ("out", "in"))
+                with closing(found_by_itself(link, record).shaper) as another:
+                    left = Bench(link, record, another).read()
+                assert left.problems == ()
+                assert (
+                    left.in_ceil[0].tolist() == left.out_ceil[0].tolist() == [400 * MBIT, 40 * MBIT]
+                )
+            take_bridge()
+            take_veth()
+            assert bench.read().problems != ()
+    assert [one.why for one in give_back(record)] == [""]
+    assert "htb" not in sh("tc qdisc show")
