@@ -23,6 +23,7 @@ from enforce.columns import (
     Restored,
 )
 from enforce.links.adoption import adopted
+from enforce.links.attempts import Attempts
 from enforce.links.bridged import Bridged
 from enforce.links.classes import MAJOR
 from enforce.links.discovery import AUTO, Discovery
@@ -45,9 +46,6 @@ from enforce.links.uplink import (
     preceded_text,
 )
 from enforce.links.veths import Veths
-
-# What cannot be set up is tried again after so many reads: loading programs takes 40 ms.
-_RETRY_EVERY = 10
 
 
 class Shaper:
@@ -98,14 +96,11 @@ class Shaper:
         self._made: dict[tuple[str, str], int] = {}  # for which interface, by uplink and direction
         self._remade: set[tuple[str, str]] = set()  # by this read: what was below went with it
         self._restored: list[Restored] = []  # by this read
-        self._reads = -1
-        self._failed: dict[str, tuple[int, str]] = {}  # what, when last tried, and why it failed
-        self._wanted: set[str] = set()  # what of this was to be done in this read
-        self._is_stopped = False
+        self._attempts = Attempts()
 
     def stop(self) -> None:
         """Do nothing more of a reading that is under way in another thread."""
-        self._is_stopped = True
+        self._attempts.end()
 
     def close(self) -> None:
         """Let go of everything; classes, programs and limits stay."""
@@ -119,16 +114,16 @@ class Shaper:
 
     def read(self, cgroup_id: Ints) -> NetColumns:
         """Make what is missing for the tenants with these cgroups (0: none), and read all."""
-        self._reads += 1
-        self._restored, self._remade, self._wanted = [], set(), set()
-        columns = self.unknown()
-        if not self._try("programs", lambda: self._settle_programs(cgroup_id)):
+        self._attempts.begin()
+        self._restored, self._remade = [], set()
+        columns, is_done = self.unknown(), self._attempts.is_done
+        if not is_done("programs", lambda: self._settle_programs(cgroup_id)):
             return replace(columns, problems=self._problems())
-        if self._try("veths that files do not name", partial(self._seek_veths, cgroup_id)):
-            self._try("other uplinks", self._leave_others)
-        self._try("veths", partial(self._watch_veths, cgroup_id))
+        if is_done("veths that files do not name", partial(self._seek_veths, cgroup_id)):
+            is_done("other uplinks", self._leave_others)
+        is_done("veths", partial(self._watch_veths, cgroup_id))
         self._note_bridged(cgroup_id)
-        self._try("addresses", self._watch_addresses)
+        is_done("addresses", self._watch_addresses)
         counters = self._counted(cgroup_id)
         for place, port in enumerate(self._ports):
             self._fill_counted(columns, place, counters, cgroup_id)
@@ -137,9 +132,9 @@ class Shaper:
             self._fill_unlimited(columns, place, cgroup_id)
             for way in directions(port.uplink) if len(self._classed) else ():
                 what = f"{port.uplink.name} {way}"
-                if self._try(f"{what} set up", partial(self._settle, port, way)):
+                if is_done(f"{what} set up", partial(self._settle, port, way)):
                     fill = partial(self._fill_classes, columns, place, way, cgroup_id)
-                    self._try(what, fill)
+                    is_done(what, fill)
             if port is self._receiving:
                 self._read_veths(columns, place, cgroup_id)
             self._forget_bridged(columns, place)
@@ -372,14 +367,13 @@ class Shaper:
         """Return what programs have counted, and let them forget who is gone."""
         if self._programs is None:
             return None
-        self._wanted.add("counters")
         try:
             counters = self._programs.counters()
             self._programs.forget(counters, {one for one in cgroup_id.tolist() if one})
         except OSError as error:
-            self._failed["counters"] = (self._reads, str(error))
+            self._attempts.failed("counters", error)
             return None
-        self._failed.pop("counters", None)
+        self._attempts.forget("counters")
         return counters
 
     def _fill_counted(
@@ -398,29 +392,15 @@ class Shaper:
         """Do something about a veth that is there, and may be gone by now: then nothing failed."""
         ifindex = self._there[position]
         key = f"{what} {ifindex}"
-        if not self._try(key, act) and ifindex_of(self._veth_names[position]) != ifindex:
-            self._failed.pop(key, None)
-
-    def _try(self, what: str, act: Callable[[], None]) -> bool:
-        """Do something unless it failed a short while ago; return whether it went well."""
-        if self._is_stopped:
-            return False
-        self._wanted.add(what)
-        tried, _ = self._failed.get(what, (-_RETRY_EVERY, ""))
-        if self._reads - tried < _RETRY_EVERY and what in self._failed:
-            return False
-        try:
-            act()
-        except Exception as error:  # noqa: BLE001 - pyroute2 raises what it likes, ticks go on
-            self._failed[what] = (self._reads, str(error) or type(error).__name__)
-            return False
-        self._failed.pop(what, None)
-        return True
+        if (
+            not self._attempts.is_done(key, act)
+            and ifindex_of(self._veth_names[position]) != ifindex
+        ):
+            self._attempts.forget(key)
 
     def _problems(self) -> tuple[str, ...]:
-        """Return what is amiss, and forget what failed of that which is not wanted any more."""
-        self._failed = {what: one for what, one in self._failed.items() if what in self._wanted}
-        found = [f"network: {why}" for _, why in self._failed.values()]
+        """Return what is amiss."""
+        found = [f"network: {why}" for why in self._attempts.problems()]
         if self._saved.problem is not None:
             found.append(f"network: {self._saved.problem}")
         for (uplink, way), tree in self._trees.items():

@@ -217,6 +217,8 @@ def test_a_containers_bytes_out_are_held_behind_the_engines_bridge_under_each_of
         until(agent, lambda: "ceil 8Mbit" in sh(f"tc class show dev {LINK}") and is_sending())
         veth = sh("ip -brief link show type veth")
         assert sent_bytes_per_s() == pytest.approx(OUT_BYTES_PER_S, rel=OUT_TOLERANCE)
+        states = {one.name: one.state for one in _whose(agent.daemon.config)}
+        assert states["veth of shop"] == "ok"
         podman("restart", "--time=0", "shop")
         peer.listen()
         assert sh("ip -brief link show type veth") != veth
