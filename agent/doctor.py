@@ -172,7 +172,8 @@ def _sought_veths(config: Config, places: Places) -> list[Finding]:
     paths = {config.tenants[one].name: places.path(one) for one in at}
     try:
         names, problems = sought(
-            {k: None if path is None else str(path) for k, path in paths.items()}
+            {k: None if path is None else str(path) for k, path in paths.items()},
+            [one.veth for one in config.tenants if one.veth not in (None, AUTO)],
         )
     except OSError as error:
         why = f"cannot be sought ({error.strerror})"

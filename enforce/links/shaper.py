@@ -80,7 +80,7 @@ class Shaper:
         # Where nobody is limited nobody needs a class, and uplinks are left as they are.
         self._classed = reached if self._is_limited[reached].any() else reached[:0]
         self._netlink, self._saved = ClassSocket(), SavedUplinks(record)
-        self.discovery = Discovery(self._netlink, sought)
+        self.discovery = Discovery(self._netlink, sought, self._veth_names.values())
         self._ports = [Port(uplink, self._netlink) for uplink in uplinks]
         self._names = tuple(uplink.name for uplink in uplinks)
         self._trees: dict[tuple[str, str], Tree] = {}  # by uplink and direction
