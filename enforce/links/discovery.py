@@ -1,7 +1,8 @@
 """Finds the veths of tenants that name none: by the network namespace that their processes are in.
 
 Engines give a container's veth another name each time, so no file can say it.  What a tenant's
-processes make of namespaces later is theirs: what was found stays while it and the cgroup do.
+processes make of namespaces later is theirs: what was found stays while it and the cgroup do, also
+for the next agent, which is told of `owners`.
 """
 
 import os
@@ -36,6 +37,7 @@ class Discovery:
     ) -> None:
         self._netlink, self.positions, self._named = netlink, tuple(positions), frozenset(named)
         self.path_of: Callable[[int], str | None] = dict[int, str]().get
+        self.owners: Mapping[int, int] = {}  # cgroups by veth, as an earlier agent left them
         self._found: dict[int, tuple[int, str, int]] = {}  # cgroup, name and number of the link
         # Cgroup, and at which look it was first and last found to have none.
         self._missed: dict[int, tuple[int, int, int]] = {}
@@ -83,7 +85,7 @@ class Discovery:
         asked, spaces = self._asked(Path(path)) if path else (0, set[int]())
         names = [name for space in sorted(spaces) for name in ends.get(space, ())]
         taken = self._named.union(name for _, name, _ in self._found.values())
-        free = [name for name in names if name not in taken]
+        free = [name for name in names or self._left(cgroup_id, ends) if name not in taken]
         self.problems.pop(position, None)
         if free and (ifindex := ifindex_of(free[0])):
             self._found[position] = cgroup_id, free[0], ifindex
@@ -95,6 +97,12 @@ class Discovery:
         its, first, _ = self._missed.get(position, (0, 0, 0))
         self._missed[position] = cgroup_id, first if its == cgroup_id else self._looks, self._looks
         self.problems[position] = _missing_text(asked, spaces, [] if free else names)
+
+    def _left(self, cgroup_id: int, ends: Mapping[int, Collection[str]]) -> list[str]:
+        """Return the veths that an earlier agent found to be of a cgroup."""
+        left = {ifindex for ifindex, its in self.owners.items() if its == cgroup_id}
+        names = [name for some in ends.values() for name in some] if left else []
+        return [name for name in names if ifindex_of(name) in left]
 
     def _asked(self, cgroup: Path) -> tuple[int, set[int]]:
         """Ask some processes of a cgroup; return how many, and the namespaces they are in."""

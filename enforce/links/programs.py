@@ -212,6 +212,15 @@ class Programs:
         }
         return self._set(name, wanted, _INTERFACE.size, size)
 
+    def owners(self) -> dict[int, int]:
+        """Return whose each veth is that the kernel was told of last: a cgroup by interface."""
+        rows = self._library.rows(self._maps["veths"], _INTERFACE.size, _ID.size)
+        keys, values = _split(rows.keys, _INTERFACE.size), _split(rows.values, _ID.size)
+        return {
+            int.from_bytes(key, sys.byteorder): int.from_bytes(value, sys.byteorder)
+            for key, value in zip(keys, values, strict=True)
+        }
+
     def watch_addresses(self, addresses: Collection[bytes]) -> None:
         """Set which addresses are this host's, 16 bytes each; at most 4,096.
 

@@ -163,6 +163,7 @@ class Shaper:
         """Load, attach, and tell the kernel whose cgroups are whose."""
         if self._programs is None:
             self._programs = Programs(depth_of(self._root) + 1)
+            self.discovery.owners = self._programs.owners()
         programs = self._programs
         programs.attach(self._root)
         if self._minors is None:
@@ -282,9 +283,12 @@ class Shaper:
 
     def _seek_veths(self, cgroup_id: Ints) -> None:
         """See which veths tenants have whose files name none; none is then put back as nobody's."""
-        for position in self.discovery.positions:
-            self._veth_names.pop(position, None)
-        self._veth_names.update(self.discovery.look(cgroup_id))
+        try:
+            self.discovery.look(cgroup_id)
+        finally:  # where the kernel does not tell of others, what was found stays
+            for position in self.discovery.positions:
+                self._veth_names.pop(position, None)
+            self._veth_names.update(self.discovery.names)
 
     def _watch_veths(self, cgroup_id: Ints) -> None:
         """See which veths are there, and tell the kernel whose they are."""

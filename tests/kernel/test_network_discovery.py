@@ -1,9 +1,10 @@
 """Tenants whose files name no veth: theirs is found, held, left at a restart, and given back."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from shaping import CAPACITY, Bench, held
@@ -38,9 +39,11 @@ def container(cgroup: Path) -> Iterator[None]:
     process.wait()
 
 
-def found_by_itself(link: Path, record: Path) -> Bench:
+def found_by_itself(
+    link: Path, record: Path, veths: Mapping[int, str | None] = MappingProxyType({1: AUTO})
+) -> Bench:
     uplink = Uplink(LINK, CAPACITY, CAPACITY)
-    shaper = Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: AUTO})
+    shaper = Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths=veths)
     shaper.discovery.path_of = lambda at: str(link / NAMES[at])
     return Bench(link, record, shaper)
 
@@ -57,7 +60,7 @@ def test_a_containers_veth_is_found_held_both_ways_and_found_again_under_another
             lay_veth()
             lay_bridge()
             with container(link / "bits"):
-                for _ in range(4):  # who has none is sought every fifth time
+                for _ in range(4):  # it is in a namespace of its own after a moment
                     bench.read()
                 assert bench.read().problems == ()
                 held(bench, traffic, 40 * MBIT, ("out", "in"))
@@ -72,3 +75,30 @@ def test_a_containers_veth_is_found_held_both_ways_and_found_again_under_another
             assert bench.read().problems != ()
     assert [one.why for one in give_back(record)] == [""]
     assert "htb" not in sh("tc qdisc show")
+
+
+def test_what_was_found_stays_whatever_becomes_of_the_processes_and_of_the_kernels_answers(
+    link: Path, tmp_path: Path, traffic: Traffic
+) -> None:
+    """A tenant may leave its namespace and keep sockets there; one without a veth is sought too."""
+    record, ceil = tmp_path / "uplinks.json", [400 * MBIT, 40 * MBIT]
+    lay_veth()
+    bench = found_by_itself(link, record, {0: AUTO, 1: AUTO})
+    with closing(bench.shaper):
+        with container(link / "bits"):
+            assert "veth of bits" not in str(bench.read().problems)
+        bench.set("in", "ceil", *ceil)
+        bench.shaper.discovery.path_of = refused
+        assert "network: refused" in bench.read().problems
+        assert bench.read().in_ceil[0, 1] == ceil[1]
+        held(bench, traffic, ceil[1], ["out"])
+    with closing(found_by_itself(link, record).shaper) as another:
+        left = Bench(link, record, another).read()
+        assert left.problems == ()
+        assert left.in_ceil[0, 1] == ceil[1]
+    take_veth()
+    give_back(record)
+
+
+def refused(_position: int) -> str:
+    raise OSError("refused")

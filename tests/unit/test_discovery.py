@@ -179,6 +179,28 @@ def test_a_veth_that_a_file_names_is_nobody_elses(tmp_path: Path) -> None:
     assert line == [[], [[0, shared]]]
 
 
+def test_what_was_found_is_left_to_the_next_agent_also_where_no_process_leads_there_now(
+    tmp_path: Path,
+) -> None:
+    """A tenant whose processes have all left its namespace may still have sockets there."""
+    lines = lines_of(
+        tmp_path,
+        "import os, socket\n"
+        "box('ve-web'), box('ve-db')\n"
+        "tenant('web', os.getpid())\n"
+        "owners = {socket.if_nametoindex('ve-web'): 7}\n"
+        "for its in 7, 8:\n"
+        "    found = discovery('web')\n"
+        "    found.owners = owners\n"
+        "    tell(found, its)\n"
+        "tenant('web', boxes[1].pid)\n"
+        "found = discovery('web')\n"
+        "found.owners = owners\n"
+        "tell(found, 7)\n",
+    )
+    assert lines == [[[[0, "ve-web"]], []], [[], [[0, NONE]]], [[[0, "ve-db"]], []]]
+
+
 def test_two_tenants_in_one_namespace_do_not_share_its_veth_and_of_two_veths_one_is_taken(
     tmp_path: Path,
 ) -> None:
