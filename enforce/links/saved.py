@@ -113,21 +113,26 @@ class SavedUplinks:
         for name, before in list(self._saved.items()):
             if name in keep:
                 continue
-            why, qdisc = "", before.kind or _WITHOUT_RECORD
+            why, qdisc, now = "", before.kind or _WITHOUT_RECORD, ""
             try:
-                if ifindex_of(name) == before.ifindex:
+                now = _name_now(netlink, name, before.ifindex)
+                others = {one: b for one, b in self._saved.items() if one != name}
+                if now in keep:
+                    self._save({**others, now: before})
+                    continue
+                if now:
                     remove(
                         netlink,
-                        name,
+                        now,
                         before=before.root,
                         clsact_was_there=before.clsact_was_there,
                     )
                 else:
                     remove_ifb(before.ifindex)
-                self._save({one: b for one, b in self._saved.items() if one != name})
+                self._save(others)
             except Exception as error:  # noqa: BLE001 - pyroute2 raises what it likes
                 why = str(error) or type(error).__name__
-            done.append(PutBack(name, qdisc, why))
+            done.append(PutBack(now or name, qdisc, why))
         return done
 
     def put_back_way(self, netlink: ClassSocket, name: str, way: Direction) -> None:
@@ -148,6 +153,17 @@ class SavedUplinks:
     def _save(self, saved: dict[str, Before]) -> None:
         self._file.save({name: asdict(before) for name, before in saved.items()})
         self._saved = saved
+
+
+def _name_now(netlink: ClassSocket, name: str, ifindex: int) -> str:
+    """Return how an interface is called that was `name`, "" where it is gone.
+
+    What bears our HTB under another name was renamed: of a number alone that is not sure.
+    """
+    if ifindex_of(name) == ifindex:
+        return name
+    root = netlink.root(ifindex)
+    return dict(socket.if_nameindex()).get(ifindex, "") if root and root.is_ours else ""
 
 
 def _checked(_name: str, said: Any) -> Before:

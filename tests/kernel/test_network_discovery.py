@@ -13,7 +13,9 @@ from traffic import (
     LINK,
     MBIT,
     NAMES,
+    VETH,
     Traffic,
+    ip,
     lay_bridge,
     lay_veth,
     sh,
@@ -98,6 +100,29 @@ def test_what_was_found_stays_whatever_becomes_of_the_processes_and_of_the_kerne
         assert left.in_ceil[0, 1] == ceil[1]
     take_veth()
     give_back(record)
+
+
+def test_a_veth_that_is_renamed_is_the_same_and_is_put_back(link: Path, tmp_path: Path) -> None:
+    record = tmp_path / "uplinks.json"
+    lay_veth()
+    bench = found_by_itself(link, record)
+    with closing(bench.shaper), container(link / "bits"):
+        bench.read()
+        bench.set("in", "ceil", 400 * MBIT, 40 * MBIT)
+        rename(VETH, "ve-new")
+        found = bench.read()
+        assert (found.problems, found.restored) == ((), ())
+        assert found.in_ceil[0, 1] == 40 * MBIT
+    with closing(found_by_itself(link, record, {1: None}).shaper) as another:
+        Bench(link, record, another).read()
+        assert "htb" not in sh("tc qdisc show dev ve-new")
+    rename("ve-new", VETH)
+    take_veth()
+    assert [one.uplink for one in give_back(record)] == [LINK]
+
+
+def rename(name: str, new: str) -> None:
+    ip(f"link set {name} down", f"link set {name} name {new}", f"link set {new} up")
 
 
 def refused(_position: int) -> str:
