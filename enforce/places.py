@@ -233,8 +233,8 @@ def cgroups_like(pattern: str, mount: Path, names_in: Names) -> list[Path]:
 
 def unit_of(path: Path | str) -> str | None:
     """Return the unit of systemd's whose cgroup this is, None of any other."""
-    text = str(path)
-    return text.rpartition("/")[2] if text.endswith(_UNIT_SUFFIXES) else None
+    name = str(path).rpartition("/")[2]
+    return name if name.endswith(_UNIT_SUFFIXES) and name not in _UNIT_SUFFIXES else None
 
 
 def unit_cgroups(units: Collection[str], mount: Path = MOUNT) -> dict[str, Path]:

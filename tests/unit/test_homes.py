@@ -13,7 +13,7 @@ from agent.release import enforced_names
 from agent.tenant import Roster
 from enforce.elsewhere import Elsewhere, slice_path
 from enforce.originals import Original, Originals
-from enforce.places import Places
+from enforce.places import Places, unit_of
 
 
 def problems(folder: Path, **places: str) -> list[str]:
@@ -95,6 +95,13 @@ def test_tenants_beside_one_another_are_not(tmp_path: Path) -> None:
 def test_a_slice_is_in_the_slices_that_its_name_says() -> None:
     assert slice_path("a.slice") == "a.slice"
     assert slice_path("a-b-c.slice") == "a.slice/a-b.slice/a-b-c.slice"
+
+
+def test_a_unit_is_told_by_its_suffix_and_has_a_name() -> None:
+    assert unit_of("/m/a.slice/b.c.service") == "b.c.service"
+    assert [unit_of(f"/m/a.slice/{name}") for name in ("box", ".service", "b.service.d")] == [
+        None
+    ] * 3
 
 
 def test_places_are_found_when_they_come_and_lost_when_they_go(tmp_path: Path) -> None:
