@@ -18,8 +18,9 @@ ANY = "*"  # in a configured path
 # which whoever names that chooses ("x-web" for web).
 _ANY_TEXT = r"[^\\]*"
 OURS = "tidegate"
-# What no `*` means: ours, and the process beside each of Podman's containers that watches it.
-_NEVER_MEANT = (OURS, "libpod-conmon-")
+# What no `*` means: ours, and the process beside each container of Podman's or CRI-O's that watches
+# it.
+_NEVER_MEANT = (OURS, "libpod-conmon-", "crio-conmon-")
 _UNIT_SUFFIXES = (".service", ".scope", ".slice")
 # Units that are not there are looked for in one walk over all slices, and after so many rounds of
 # asks in another.
@@ -214,7 +215,7 @@ def cgroups_like(pattern: str, mount: Path, names_in: Names) -> list[Path]:
 
     That text has no escapes of systemd's, such as dashes have in the names of machines.
     Without one that is the path, whether it is there or not; with one nothing of tidegate's, and
-    no watcher of Podman's.
+    no watcher of Podman's or CRI-O's.
     """
     found = [mount]
     for part in pattern.split("/"):

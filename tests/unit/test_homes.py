@@ -148,16 +148,18 @@ def test_a_place_may_say_any_text_for_a_number_that_changes_with_each_start(tmp_
     assert again.problems[0].endswith(f"more than one is meant: {first} and {second}")
 
 
-def test_no_text_stands_for_the_watcher_that_podman_starts_beside_each_container(
-    tmp_path: Path,
+@pytest.mark.parametrize("maker", ["libpod", "crio"])
+def test_no_text_stands_for_the_watcher_that_an_engine_starts_beside_each_container(
+    tmp_path: Path, maker: str
 ) -> None:
     """Two would be meant else, and the container not be limited."""
-    watcher, container = (tmp_path / f"machine.slice/libpod-{of}.scope" for of in ("conmon-1", "1"))
+    machines = tmp_path / "machine.slice"
+    watcher, container = (machines / f"{maker}-{of}.scope" for of in ("conmon-1", "1"))
     for scope in (watcher, container):
         scope.mkdir(parents=True)
     elsewhere = {
-        "web": Elsewhere(cgroup="machine.slice/libpod-*.scope"),
-        "watcher": Elsewhere(cgroup="machine.slice/libpod-conmon-1.scope"),
+        "web": Elsewhere(cgroup=f"machine.slice/{maker}-*.scope"),
+        "watcher": Elsewhere(cgroup=f"machine.slice/{maker}-conmon-1.scope"),
     }
     places = Places(tmp_path / "root", list(elsewhere), elsewhere, mount=tmp_path)
     assert [places.path(0), places.path(1)] == [container, watcher]
