@@ -124,6 +124,7 @@ class Programs:
         """
         directory = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            _make_folder(self._pins)  # it may have been removed with them
             cgroup_id = os.fstat(directory).st_ino
             for name, kind in _ATTACH.items():
                 if not self._is_attached(name, cgroup_id):
@@ -135,7 +136,6 @@ class Programs:
             os.close(directory)
         for name, descriptor in self._maps.items():
             if not (self._pins / name).exists():
-                self._pins.mkdir(mode=0o700, exist_ok=True)
                 self._library.pin(descriptor, self._pins / name)
                 self._restored.append(Restored(f"pin of the map {name}", "removed"))
 

@@ -19,7 +19,7 @@ from traffic import LINK, MBIT, NAMES, NETNS, PEER, VETH, Traffic, ip, lay_veth,
 
 from enforce.columns import Result
 from enforce.links.libbpf import LIBRARY, Library
-from enforce.links.programs import BPFFS, CLASSIFY_IN, PINS
+from enforce.links.programs import _ATTACH, BPFFS, CLASSIFY_IN, MAPS, PINS
 from enforce.links.saved import give_back
 from enforce.links.shaper import Shaper
 from enforce.links.uplink import EGRESS, Uplink, ifb_name, ifindex_of
@@ -116,6 +116,8 @@ def test_what_is_missing_is_back_at_the_next_read(bench: Bench, traffic: Traffic
     ifindex = ifindex_of(LINK)
     filters = {("filter tidegate_out", "removed"), ("filter tidegate_in", "removed")}
     inner = f"dev {LINK} classid 7d6e:1 htb rate 1mbit"
+    pins = {(f"program {name}", "removed") for name in _ATTACH}
+    pins |= {(f"pin of the map {name}", "removed") for name in MAPS}
     for harm, taken in (
         (f"tc class del dev {LINK} classid 7d6e:11", {("class", "removed")}),
         (f"tc qdisc del dev {LINK} parent 7d6e:10", {("queue", "removed")}),
@@ -128,6 +130,7 @@ def test_what_is_missing_is_back_at_the_next_read(bench: Bench, traffic: Traffic
         (f"ip link del {ifb_name(ifindex)}", {("ifb", "removed")}),
         (f"rm {PINS}/link_count_out", {("program count_out", "removed")}),
         (f"rm {PINS}/tenants", {("pin of the map tenants", "removed")}),
+        (f"rm -r {PINS}", pins),
     ):
         sh(harm)
         seen = bench.read()
