@@ -72,7 +72,9 @@ class Discovery:
 
     def _due(self, ids: Mapping[int, int]) -> list[int]:
         """Return who of these without a veth is sought now: who is new, and some of the others."""
+        owners = set(self.owners.values())
         new = [at for at, its in ids.items() if self._missed.get(at, (0,))[0] != its]
+        new.sort(key=lambda at: ids[at] not in owners)  # of two in one namespace, who had its veth
         last = {at: self._missed[at][2] for at in ids.keys() - set(new) if self._is_due(at)}
         return [*new, *sorted(last, key=lambda at: (last[at], at))[:_MOST_AGAIN]]
 
