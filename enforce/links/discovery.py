@@ -146,7 +146,7 @@ def _missing_text(asked: int, spaces: set[int], names: list[str]) -> str:
     if not asked:
         return "it has no process yet, so that its veth cannot be found"
     if not spaces:
-        return "no process of it is in a network namespace of its own: take `veth` out of its file"
+        return "no veth leads to its processes: their network is the host's, or none"
     return "its network namespace has no veth to this host"
 
 

@@ -88,6 +88,7 @@ class Shaper:
         self._veths: Veths | None = None
         self._apart = np.array(sorted({*self._veth_names, *sought}), dtype=np.int64)
         self._there: dict[int, int] = {}  # number of each veth that is there, by position
+        self._lost: dict[int, str] = {}  # the veth of who is there without it, by position
         divided = [uplink.name for uplink in uplinks if "out" in directions(uplink)]
         self._bridged = Bridged(self._netlink, self._saved, divided)
         self._programs: Programs | None = None
@@ -138,6 +139,7 @@ class Shaper:
             if port is self._receiving:
                 self._read_veths(columns, place, cgroup_id)
             self._forget_bridged(columns, place)
+            self._forget_without_veth(columns, place)
             out, in_ = self._passed[place]
             offered, sent = columns.out_offered_bytes[place], columns.out_bytes[place]
             columns.out_bytes[place] = out.after(sent.copy(), offered.copy())
@@ -294,6 +296,9 @@ class Shaper:
         """See which veths are there, and tell the kernel whose they are."""
         found = {position: ifindex_of(name) for position, name in self._veth_names.items()}
         self._there = {position: ifindex for position, ifindex in found.items() if ifindex}
+        self._lost = {
+            at: name for at, name in self._veth_names.items() if not found[at] and cgroup_id[at]
+        }
         self._bridged.look((at, self._veth_names[at]) for at in self._there)
         if self._programs is not None:
             owners = dict.fromkeys(map(ifindex_of, self._bridged.all_above), BY_MARK)
@@ -334,6 +339,12 @@ class Shaper:
             if name.startswith("out_"):
                 hidden = self._bridged.hidden(self._names[place])
                 getattr(columns, name)[place, hidden] = np.nan
+
+    def _forget_without_veth(self, columns: NetColumns, place: int) -> None:
+        """Know nothing of who has no veth now: its class has none of its packets."""
+        gone = [at for at in self._apart.tolist() if at not in self._there]
+        for name in NET_QUANTITIES:
+            getattr(columns, name)[place, gone] = np.nan
 
     def _fill_veth(self, columns: NetColumns, place: int, position: int, ifindex: int) -> None:
         assert self._veths is not None  # noqa: S101 - its caller has looked
@@ -416,7 +427,8 @@ class Shaper:
             )
         found += [f"network: {one}" for one in (*self._preceded(), *self._bridged.problems())]
         unfound: dict[str, list[str]] = {}
-        for at, why in self.discovery.problems.items():
+        lost = {at: f"{name} is not there" for at, name in self._lost.items()}
+        for at, why in (self.discovery.problems | lost).items():
             unfound.setdefault(why, []).append(self._tenants[at])
         found += [f"network: veth of {few(names)}: {why}" for why, names in unfound.items()]
         if self._untold:

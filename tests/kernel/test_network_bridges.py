@@ -166,7 +166,7 @@ def test_what_is_amiss_with_a_port_is_forgotten_once_it_is_another_or_gone(
         (problem,) = bench.read().problems
         assert f"{VETH} has a qdisc pfifo" in problem
         take_veth()
-        assert bench.read().problems == ()
+        assert bench.read().problems == (f"network: veth of bits: {VETH} is not there",)
     assert {one.why for one in give_back(bench.record)} == {""}
     subprocess.run([b"ip", b"link", b"del", odd], check=True)
     take_bridge()

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import pytest
 from shaping import CAPACITY, Bench, held
 from traffic import (
@@ -93,7 +94,7 @@ def test_what_was_found_stays_whatever_becomes_of_the_processes_and_of_the_kerne
         bench.shaper.discovery.path_of = refused
         assert "network: refused" in bench.read().problems
         assert bench.read().in_ceil[0, 1] == ceil[1]
-        held(bench, traffic, ceil[1], ["out"])
+        held(bench, traffic, ceil[1], ["out"], beside=np.nan)
     with closing(found_by_itself(link, record).shaper) as another:
         left = Bench(link, record, another).read()
         assert left.problems == ()

@@ -26,6 +26,7 @@ from traffic import (
 )
 
 from enforce.columns import NET_QUANTITIES, Result
+from enforce.links.discovery import AUTO
 from enforce.links.probing import probe_links
 from enforce.links.programs import PINS
 from enforce.links.saved import give_back
@@ -218,6 +219,35 @@ def test_of_a_tenant_elsewhere_without_a_veth_nothing_is_known_and_that_is_said(
             assert not np.isnan(getattr(found, name)[0, 0]), name
         assert list(bench.set("out", "ceil", MBIT, MBIT).result) == [Result.APPLIED, Result.GONE]
     assert [one.why for one in give_back(record)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("veth", "why"),
+    [(AUTO, "it has no process yet"), ("ve-gone", "veth of bits: ve-gone is not there")],
+)
+def test_of_a_tenant_whose_veth_is_not_there_nothing_is_known_until_it_is(
+    link: Path, tmp_path: Path, veth: str, why: str
+) -> None:
+    """Its packets share the class of all that is no tenant's: a limit of its own would be a lie."""
+    uplink, record = Uplink(LINK, CAPACITY, CAPACITY), tmp_path / "uplinks.json"
+    with closing(
+        Shaper(link, NAMES, [uplink], is_limited=[True] * 2, record=record, veths={1: veth})
+    ) as shaper:
+        shaper.discovery.path_of = lambda at: str(link / NAMES[at])
+        bench = Bench(link, record, shaper)
+        found = bench.read()
+        (problem,) = found.problems
+        assert why in problem
+        for name in NET_QUANTITIES:
+            assert np.isnan(getattr(found, name)[0, 1]), name
+            assert not np.isnan(getattr(found, name)[0, 0]), name
+        if veth != AUTO:
+            ip(f"link add {veth} type dummy", f"link set {veth} up")
+            found = bench.read()
+            assert found.problems == ()
+            assert [found.out_ceil[0, 1], found.in_ceil[0, 1]] == [np.inf, np.inf], "no limit yet"
+            ip(f"link del {veth}")
+    assert {one.why for one in give_back(record)} == {""}
 
 
 def test_a_tenant_cannot_add_to_its_own_bytes_in_by_an_interface_of_the_same_number(

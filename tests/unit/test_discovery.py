@@ -52,7 +52,7 @@ for one in boxes:
 """
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making a network namespace takes root")
-NONE = "no process of it is in a network namespace of its own: take `veth` out of its file"
+NONE = "no veth leads to its processes: their network is the host's, or none"
 
 
 def lines_of(folder: Path, program: str) -> list[list[list[list[object]]]]:
