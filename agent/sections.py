@@ -187,7 +187,8 @@ def _check_divided(
             if key.field in said and not is_of_use:
                 lost.setdefault(key.name, kind)
     for name, kind in lost.items():
-        table = f"[{kind.group}.NAME]" if kind.group == DISK else f"[{kind.group}]"
+        # A [network] without a name is divided, and nothing enforces it: not what a limit takes.
+        table = f"[{kind.group}.NAME]" if kind.group in {DISK, NETWORK} else f"[{kind.group}]"
         capacity = f"{table} {SUPPLY_KEYS[kind][0].name}"
         faults.add(
             dotted(where, name), f"expected {capacity} in the host's file, which divides none of it"

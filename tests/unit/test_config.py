@@ -346,7 +346,7 @@ def test_a_new_class_lacks_nothing(faults: Callable[..., list[str]]) -> None:
         ),
         (
             "qos = 'gold'\n[network]\nweight = 2",
-            "network.weight: expected [network] out_capacity_bytes_per_s in the host's file",
+            "network.weight: expected [network.NAME] out_capacity_bytes_per_s in the host's file",
         ),
         ("qos = 'gold'\n[disk.sda]\nweight = 2", "disk.sda: unknown setting"),
     ],
