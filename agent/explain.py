@@ -43,9 +43,11 @@ _UNKNOWN_SINCE = {
     "cpu": "there are no two samples of this cgroup yet that can be compared",
     "memory": "the kernel does not count it here (is the memory controller on?)",
     "disk": "the kernel does not count it here (is the io controller on, and the disk there?)",
+    "network": "nothing counts it (`tidegate doctor` says why)",
 }
 _HEADLINED = (Control.CPU_MAX, Control.MEMORY_HIGH)  # what the first sentence tells the limit of
 _FAR_FRACTION = 0.05
+_ABOVE_PIN = ": what it cannot give back, and a margin, are left to it"  # memory's alone
 _UNCOUNTED = "nothing counts it yet"
 _UNWRITTEN = "configured but not enforceable: this limit is decided, and nothing writes it."
 
@@ -133,10 +135,11 @@ def _summary(tenant: TenantStatus, cases: Mapping[Resource, Case], pinned: str) 
 
 def _without_cgroup(case: Case) -> str:
     """Say what follows from there being none: of who is only observed nothing was promised."""
+    where = " (`tidegate doctor` says where it was looked for)" * case.is_elsewhere
     if not case.is_observed:
-        return ": what it was promised is lent, and is returned first."
+        return f"{where}: what it was promised is lent, and is returned first."
     is_host = ", and none is made while [host] says `observe = true`" * case.is_host_observed
-    return f"{is_host}. It is only observed: nothing would be written."
+    return f"{where}{is_host}. It is only observed: nothing would be written."
 
 
 def _absent(case: Case) -> str:
@@ -227,6 +230,8 @@ def _cut(case: Case) -> str:
         return f": its debt takes back {100 * case.forfeited:.0f} % of what is beyond its floor"
     if not case.is_more(case.ceiling, case.guaranteed):
         return " to its ceiling"
+    if case.is_pinned and not case.is_more(case.pin, case.guaranteed):
+        return " to what it is pinned to"
     if not case.is_more(case.fair, case.guaranteed):
         share = f"its fair share by weight, {case.text(case.fair)}"
         is_above = case.is_more(case.guaranteed, case.floor)
@@ -277,7 +282,9 @@ def _limit(case: Case) -> str:
     summed = " + ".join(case.text(part) for part in parts)
     limit = f"{_would_be(case)}{case.text(case.limit)} = {summed}"
     if case.is_pinned:
-        return f"{limit}, as it is pinned."
+        pin = f"the {case.text(case.pin)} that it is pinned to"
+        is_above = case.is_more(case.limit, case.pin)
+        return f"{limit}, above {pin}{_ABOVE_PIN}." if is_above else f"{limit}, as it is pinned."
     if not math.isfinite(case.ceiling):
         return f"{limit}; no ceiling of its own but the host."
     ceiling = f"its ceiling of {case.text(case.ceiling)}"

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from loops import Scenario, tenants
-from records import CPU, NAMES, SILVER, column, observed_web, record
+from records import CPU, MIB, NAMES, SILVER, column, observed_web, record
 
 from agent.allocation import Mode
 from agent.answers import Explanation
@@ -107,6 +108,42 @@ def test_a_pinned_limit_is_not_said_to_follow_debt_or_ceiling() -> None:
     answer = told(replace(one, drift=DriftTick(pins)), "hog")
     assert step(answer, "limit").endswith(", as it is pinned.")
     assert "its limit stays as it is pinned" in step(answer, "balance")
+
+
+def test_a_guarantee_below_the_formula_is_said_to_be_cut_to_the_pin() -> None:
+    one = hog_in_debt(ceiling_cores=8.0, limit_cores=0.2)
+    cpu = replace(
+        one.resources[CPU],
+        credit=column(0, 0, 0, 0, 0),
+        expected=column(0, 0, 0, 1.5, 0),
+        fair=column(9, 9, 9, 9, 9),
+        guaranteed=column(0, 0, 0, 0.2, 0),
+    )
+    pins = Pins.of([Pin("hog", Control.CPU_MAX, 0.2, one.taken_at_s + 60.0)], one.roster)
+    one = replace(one, resources={**one.resources, CPU: cpu}, drift=DriftTick(pins))
+    assert step(told(one, "hog"), "guaranteed").endswith(", cut to what it is pinned to.")
+
+
+def test_a_limit_that_is_left_above_its_pin_says_why() -> None:
+    one = record()
+    memory = replace(one.resources[Resource.MEMORY], limit=column(0, 0, 0, 48.0 * MIB, 0))
+    pins = Pins.of([Pin("hog", Control.MEMORY_HIGH, 32.0 * MIB, one.taken_at_s + 60.0)], one.roster)
+    one = replace(one, resources={**one.resources, Resource.MEMORY: memory}, drift=DriftTick(pins))
+    limit = next(s.text for s in told(one, "hog").chains[1].steps if s.stage == "limit")
+    assert limit.endswith(
+        ", above the 32.0M that it is pinned to: what it cannot give back, and a margin, are left "
+        "to it."
+    )
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_who_lives_elsewhere_and_has_no_cgroup_is_told_where_to_look(is_elsewhere: bool) -> None:
+    one = record()
+    gone = one.sample.cgroup_id.copy()
+    gone[NAMES.index("hog")] = 0
+    roster = replace(one.roster, is_elsewhere=np.array([is_elsewhere] * len(NAMES)))
+    one = replace(one, sample=replace(one.sample, cgroup_id=gone), roster=roster)
+    assert ("`tidegate doctor` says where" in told(one, "hog").summary) == is_elsewhere
 
 
 @pytest.mark.parametrize("is_host", [False, True])
