@@ -187,11 +187,15 @@ class MemoryPools(Struct, frozen=True):
 
 
 class RatePools(Struct, frozen=True):
-    """The host's part of a disk, the network or requests, as it is divided."""
+    """The host's part of a disk, the network or requests, as it is divided.
+
+    `unenforced_tenants` are those whose limit of it cannot be enforced.
+    """
 
     resource: str
     unit: str
     is_enforced: bool
+    unenforced_tenants: int
     capacity_per_s: float
     usage_per_s: float | None
     guaranteed_per_s: float

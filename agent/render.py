@@ -110,15 +110,22 @@ def resource_lines(answer: Status, name: str, *, width: int) -> list[str]:
     if name in divided:
         place = divided.index(name)
         columns = _rate_columns(place)
-        note = _ENFORCED if answer.host.rates[place].is_enforced else _UNENFORCED
+        note = _in_force(answer.host.rates[place])
     elif name in _TRAFFIC:
         columns, note = _traffic_columns(_TRAFFIC[name]), _ONLY_COUNTED
     else:
         raise ValueError(f"no resource {quoted(name)} (known: {', '.join((*divided, *_TRAFFIC))})")
     heads, rows, _ = table(columns, answer.tenants, width=width)
     lines = [style(name, bold=True), "", *(style(head, bold=True) for head in heads), *rows]
-    colour = "red" if note == _UNENFORCED else None
+    colour = None if note in {_ENFORCED, _ONLY_COUNTED} else "red"
     return [*lines, "", *(style(line, fg=colour) for line in paragraph(note, width=width))]
+
+
+def _in_force(pools: RatePools) -> str:
+    """Say whether what was decided of a resource holds, and for how many it does not."""
+    if not pools.is_enforced:
+        return _UNENFORCED
+    return _PARTLY.format(pools.unenforced_tenants) if pools.unenforced_tenants else _ENFORCED
 
 
 def host_lines(host: HostStatus, *, width: int) -> list[str]:
@@ -358,6 +365,9 @@ _TRAFFIC = {
 }
 _UNENFORCED = "Configured but not enforceable: these limits are decided, and nothing writes them."
 _ENFORCED = "These limits are in force."
+_PARTLY = (
+    "In force, but not for {} tenant(s), whom nothing limits here: `tidegate doctor` says why."
+)
 _ONLY_COUNTED = "Counted over all devices together, and not divided so (- is unknown)."
 
 

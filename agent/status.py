@@ -113,7 +113,7 @@ def host_status(record: TickRecord, facts: AgentFacts, *, now_s: float) -> HostS
         cpu=_cpu_pools(record.resources[Resource.CPU]),
         memory=_memory_pools(record.resources[Resource.MEMORY]),
         traffic=TrafficStatus(*(_known_total(column) for column in _traffic(record))),
-        rates=tuple(_rate_pools(rate, record.resources[rate]) for rate in _rates(record)),
+        rates=tuple(_rate_pools(rate, record) for rate in _rates(record)),
     )
 
 
@@ -302,11 +302,14 @@ def _traffic_rows(record: TickRecord, at: Positions) -> list[TrafficStatus]:
     return [TrafficStatus(*row) for row in zip(*columns, strict=True)]
 
 
-def _rate_pools(resource: Resource, tick: ResourceTick) -> RatePools:
+def _rate_pools(resource: Resource, record: TickRecord) -> RatePools:
+    tick = record.resources[resource]
+    is_open = np.isnan(tick.in_force) & (record.sample.cgroup_id != 0)
     return RatePools(
         resource=str(resource),
         unit=token_of(resource.kind),
         is_enforced=not np.isnan(tick.in_force).all(),
+        unenforced_tenants=int(is_open.sum()),
         capacity_per_s=_rounded(tick.capacity),
         usage_per_s=_known_total(tick.usage),
         guaranteed_per_s=_total(tick.guaranteed),

@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from click import unstyle
 from records import CPU, INF, MIB, NAN, crowd, observed_web, record, with_quality, with_rates
 
 from agent.answers import Status
+from agent.render import resource_lines
 from agent.status import AgentFacts, health, status
 from forecast.quality import Verdict
 
@@ -169,6 +171,19 @@ def test_what_else_is_divided_has_its_own_numbers_and_says_whether_it_is_enforce
     assert answer.tenants[3].in_force["io.max sda rbps"] == "524288"  # this tick's write
     assert answer.tenants[4].in_force["io.max sda rbps"] == "max"
     assert answer.tenants[4].in_force["io.weight sda"] == "4000"
+
+
+def test_who_is_not_limited_where_others_are_is_counted_unless_there_is_no_cgroup() -> None:
+    one = with_rates(record())
+    disk = next(rate for rate in one.resources if str(rate) == "disk_read:sda")
+    in_force = one.resources[disk].in_force.copy()
+    in_force[:2] = np.nan
+    cut = replace(one.resources[disk], in_force=in_force)
+    answer = status(replace(one, resources={**one.resources, disk: cut}), AgentFacts(), now_s=100.0)
+    pools = answer.host.rates[0]
+    assert (pools.is_enforced, pools.unenforced_tenants) == (True, 2)
+    lines = [unstyle(line) for line in resource_lines(answer, "disk_read:sda", width=100)]
+    assert lines[-1].startswith("In force, but not for 2 tenant(s)")
 
 
 def test_what_is_not_divided_is_counted_all_the_same_and_unknown_is_null() -> None:
