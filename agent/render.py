@@ -1,5 +1,6 @@
 """What the command line shows of the agent's answers, as lines for a terminal.  Pure."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from click import style
@@ -157,7 +158,10 @@ def explanation_lines(answer: Explanation, *, width: int) -> list[str]:
 
 
 def finding_lines(findings: Sequence[Finding], *, width: int) -> list[str]:
-    """Return one paragraph a finding, with its remedy below where it is not well."""
+    """Return one paragraph a finding, with its remedy below, and how many there are of each state.
+
+    Nobody reads 30 findings to see whether one of them is amiss.
+    """
     margin = max((len(finding.name) for finding in findings), default=0)
     lines = []
     for finding in findings:
@@ -165,9 +169,11 @@ def finding_lines(findings: Sequence[Finding], *, width: int) -> list[str]:
         first, *rest = labelled([(label, finding.meaning)], width=width, indent=0)
         colour = _FINDING_COLOURS[finding.state]
         lines += [style(first[:_STATE_WIDTH], fg=colour) + first[_STATE_WIDTH:], *rest]
-        if finding.remedy and finding.state != "ok":
+        if finding.remedy:
             lines += labelled([(" " * len(label), f"-> {finding.remedy}")], width=width, indent=0)
-    return lines
+    counts = Counter(finding.state for finding in findings)
+    summed = ", ".join(f"{counts[state]} {state}" for state in reversed(_FINDING_COLOURS))
+    return [*lines, "", summed]
 
 
 def released_lines(released: Sequence[ReleasedValue], *, width: int) -> list[str]:

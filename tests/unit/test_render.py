@@ -9,7 +9,8 @@ import pytest
 from click import unstyle
 from records import CPU, INF, MIB, NAMES, column, observed_web, record, with_rates
 
-from agent.render import resource_lines, status_lines
+from agent.answers import Finding
+from agent.render import finding_lines, resource_lines, status_lines
 from agent.status import AgentFacts, status
 from enforce.columns import Changes, Control
 
@@ -136,6 +137,20 @@ def test_the_first_line_says_who_is_enforced(
     seen = replace(one, roster=roster, is_observing=is_observing)
     first = status_lines(status(seen, AgentFacts(), now_s=100.0), width=200)[0]
     assert first.endswith(f"forecaster live, {words}")
+
+
+def test_findings_are_counted_by_state_and_each_has_its_remedy() -> None:
+    found = [
+        Finding("swap", "degraded", "there is none", "add swap"),
+        Finding("machines", "ok", "1 left alone", "to limit one: cgroup ="),
+        Finding("agent", "ok", "tick 7", ""),
+    ]
+    lines = [unstyle(line).strip() for line in finding_lines(found, width=80)]
+    assert [line for line in lines if line.startswith("->")] == [
+        "-> add swap",
+        "-> to limit one: cgroup =",
+    ]
+    assert lines[-1] == "0 missing, 1 degraded, 2 ok"
 
 
 def test_a_resource_that_there_is_not_is_refused_with_those_that_there_are() -> None:
