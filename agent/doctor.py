@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from agent.allocation import Mode
-from agent.answers import Finding, Health, Status
+from agent.answers import Finding, Health, Status, TenantStatus
 from agent.client import AgentError, get
 from agent.config import ConfigError, load_host
 from agent.controls import control_of
@@ -27,12 +27,13 @@ from enforce.kernel_settings import probe_settings
 from enforce.links.discovery import AUTO, sought
 from enforce.links.probing import probe_agent, probe_links
 from enforce.neighbours import Standing, standing
-from enforce.places import MOUNT, Places, unit_of
-from enforce.systemd import weight_under
+from enforce.places import MOUNT, SEVERAL, Places, unit_of
+from enforce.systemd import OUR_SLICE, weight_under
 from enforce.unit_values import persistent_settings
 
 _SEVERITIES = ("ok", "degraded", "missing")
 _MOST_NAMED = 5
+_VETH_REMEDY = "docs/network.md says how it is found, and what to do where there is none"
 
 
 def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Finding]:
@@ -46,7 +47,7 @@ def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Fi
         *_whose(config),
         *([] if beside is None else [_weighed(beside, config)]),
         *_agent(socket_path, has_uplinks=config is not None and bool(uplinks_of(config))),
-        *_tenants(socket_path, root),
+        *_running(socket_path, root, config),
         *map(_finding, _probed(root, config)),
     ]
 
@@ -186,10 +187,7 @@ def _sought_veths(config: Config, places: Places) -> list[Finding]:
             for k, name in names.items()
         ),
         *map(_finding, seen.values()),
-        *(
-            Finding(f"veth of {k}", "degraded", why, "docs/network.md says how it is found")
-            for k, why in problems.items()
-        ),
+        *(Finding(f"veth of {k}", "degraded", why, _VETH_REMEDY) for k, why in problems.items()),
     ]
 
 
@@ -203,9 +201,8 @@ def _of_others(places: Places) -> list[Finding]:
     ]
     if not others:
         return []
-    named = [f"{path.relative_to(MOUNT)} ({maker(path)})" for path in others[:_MOST_NAMED]]
-    further = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-    meaning = f"{len(others)} left alone, since they are no tenants: {', '.join(named)}{further}"
+    named = _some([f"{path.relative_to(MOUNT)} ({maker(path)})" for path in others])
+    meaning = f"{len(others)} left alone, since they are no tenants: {named}"
     remedy = f"to limit one: cgroup = '{others[0].relative_to(MOUNT)}' in a tenant's file"
     return [Finding("containers and virtual machines", "ok", meaning, remedy)]
 
@@ -215,6 +212,8 @@ def _owner(name: str, places: Places, at: int, said: str, *, has_disks: bool) ->
     path, problem = places.path(at), places.problems.get(at, "")
     if path is None:
         remedy = f"start it, or correct {name}.toml"
+        if SEVERAL in problem:
+            remedy = f"name one of them in {name}.toml, or give them a slice of their own (unit =)"
         return Finding(f"owner of {name}", "degraded", problem or f"{said} is not there", remedy)
     unit = unit_of(path)
     how = f"systemd's unit {unit}, asked over D-Bus" if unit else "written directly"
@@ -232,7 +231,7 @@ def _owner(name: str, places: Places, at: int, said: str, *, has_disks: bool) ->
         )
     undone, above = _undone(path)
     if above is not None:
-        remedy = f"{_protection(above)}, as much as is to be kept"
+        remedy = f"{_protection(above)}, as much as is to be kept of all below it"
         return Finding(f"owner of {name}", "degraded", f"{meaning}; {undone}", remedy)
     return Finding(f"owner of {name}", "ok", meaning, "")
 
@@ -251,20 +250,24 @@ def _undone(path: Path) -> tuple[str, Path | None]:
 
 def _protection(above: Path) -> str:
     """Say what protects a cgroup, which systemd sets of its units only."""
-    setting = "memory.low" if unit_of(above) is None else "MemoryLow="
-    return f"{setting} of {above.name}"
+    if unit_of(above) is None:
+        return f"write to {above}/memory.low"
+    return f"systemctl set-property {above.name} MemoryLow=BYTES"
 
 
 def _weighed(beside: Standing, config: Config | None) -> Finding:
     """Say what part of a busy host all tenants have together, and whether their floors fit in."""
     tenants = () if config is None or config.host.is_observing else config.tenants
+    limited = [each for each in tenants if not each.is_observed_only]
+    elsewhere = elsewhere_of(tenants)
     floors = [
-        each.entitlements[Resource.CPU].floor for each in tenants if not each.is_observed_only
+        each.entitlements[Resource.CPU].floor for each in limited if each.name not in elsewhere
     ]
     cores = 0.0 if config is None else config.machine[Resource.CPU]
-    most = weight_under(beside.weight, is_enforcing=bool(floors))
+    most = weight_under(beside.weight, is_enforcing=bool(limited))
     share = beside.share(beside.weight)
-    meaning = f"of a busy host all tenants together have {share:.0%}, by weight: {beside.text()}"
+    who = f"all tenants below {OUR_SLICE}" if elsewhere else "all tenants"
+    meaning = f"of a busy host {who} together have {share:.0%}, by weight: {beside.text()}"
     if most > beside.weight:
         meaning += f"; {beside.share(most):.0%} once limits are set"
     if sum(floors) <= beside.share(most) * cores:
@@ -284,8 +287,8 @@ def _agent(socket_path: Path, *, has_uplinks: bool) -> list[Finding]:
     return [Finding("agent", "ok", health.detail, ""), *map(_finding, [allowed] if allowed else [])]
 
 
-def _tenants(socket_path: Path, root: Path) -> list[Finding]:
-    """Name the tenants without a process: a service that failed to join looks healthy to systemd.
+def _running(socket_path: Path, root: Path, config: Config | None) -> list[Finding]:
+    """Say what the agent has of tenants: whether it is what files say, and who has no process.
 
     Of an agent that does not answer, nothing: that is a finding of its own.
     """
@@ -293,18 +296,43 @@ def _tenants(socket_path: Path, root: Path) -> list[Finding]:
         tenants = msgspec.json.decode(get(socket_path, "/v1/status"), type=Status).tenants
     except AgentError:
         return []
+    return [*([] if config is None else _not_taken_on(tenants, config)), _processes(tenants, root)]
+
+
+def _not_taken_on(tenants: Sequence[TenantStatus], config: Config) -> list[Finding]:
+    """Name tenants whose files the agent has not read yet, as far as names and classes tell."""
+    is_host_observed = config.host.is_observing
+    told = {one.name: (one.qos, one.is_observed) for one in tenants}
+    said = {t.name: (t.qos.name, t.is_observed_only or is_host_observed) for t in config.tenants}
+    parts = {
+        "new": [name for name in said if name not in told],
+        "without a file": [name for name in told if name not in said],
+        "of another class or `observe`": [n for n in said if n in told and said[n] != told[n]],
+    }
+    meaning = "; ".join(f"{what}: {_some(names)}" for what, names in parts.items() if names)
+    if not meaning:
+        return []
+    remedy = "systemctl reload tidegate"
+    return [Finding("files", "degraded", f"the agent has not taken them on yet: {meaning}", remedy)]
+
+
+def _some(names: Sequence[str]) -> str:
+    further = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {further} more" if further > 0 else "")
+
+
+def _processes(tenants: Sequence[TenantStatus], root: Path) -> Finding:
+    """Name who has no process: a service that failed to join looks healthy to systemd."""
     empty = [tenant.name for tenant in tenants if "empty" in tenant.states]
     if not empty:
-        return [Finding("processes", "ok", "no tenant's cgroup is without a process", "")]
-    further = len(empty) - _MOST_NAMED
-    named = ", ".join(empty[:_MOST_NAMED]) + (f" and {further} more" if further > 0 else "")
-    meaning = f"{len(empty)} of {len(tenants)} tenant(s) without a process: {named}"
+        return Finding("processes", "ok", "no tenant's cgroup is without a process", "")
+    meaning = f"{len(empty)} of {len(tenants)} tenant(s) without a process: {_some(empty)}"
     remedy = (
         f"if a service of theirs runs, it is in another cgroup, where nothing is limited: compare "
         f"{root}/{empty[0]}/cgroup.procs with `systemctl show -p MainPID SERVICE`, and see the "
         "service's log for why it could not join"
     )
-    return [Finding("processes", "degraded", meaning, remedy)]
+    return Finding("processes", "degraded", meaning, remedy)
 
 
 def _cgroup_root(config_path: Path) -> Path:

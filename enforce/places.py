@@ -14,6 +14,7 @@ from enforce.made import name_problem
 
 MOUNT = Path("/sys/fs/cgroup")
 ANY = "*"  # in a configured path
+SEVERAL = "more than one is meant"
 # No backslash: a number that may be any text would else be one with the name of another's machine,
 # which whoever names that chooses ("x-web" for web).
 _ANY_TEXT = r"[^\\]*"
@@ -162,7 +163,7 @@ class Places:
             meant = cgroups_like(place.cgroup, self._mount, self._search.names_in)
             if len(meant) > 1:
                 named = " and ".join(str(one) for one in meant[:2])
-                self.problems[position] = f"{place.text}: more than one is meant: {named}"
+                self.problems[position] = f"{place.text}: {SEVERAL}: {named}"
                 return None
             path = meant[0] if meant else None
         if path is None or not path.is_dir() or path.is_symlink():

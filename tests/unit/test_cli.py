@@ -211,6 +211,33 @@ def test_doctor_names_the_tenants_without_a_process(config: Path, tmp_path: Path
     assert f"{tmp_path / 'root'}/batch/cgroup.procs" in found["remedy"]
 
 
+def test_doctor_names_the_files_that_the_agent_has_not_taken_on(
+    config: Path, tmp_path: Path
+) -> None:
+    """Without a reload an edit is without effect, and nothing else says so."""
+    folder, one = tmp_path / "tenants.d", record()
+
+    def examined() -> dict[str, Any]:
+        socket = tmp_path / "control.sock"
+        with ControlServer(socket, lambda: replace(one, taken_at_s=1e12), AgentFacts):
+            result = ran("doctor", "--config", config, "--socket", socket, "--json")
+        return {finding["name"]: finding for finding in json.loads(result.output)}
+
+    for path in folder.glob("*.toml"):
+        path.unlink()
+    for name, qos in zip(one.roster.names, one.roster.qos_names, strict=True):
+        (folder / f"{name}.toml").write_text(f"qos = '{qos}'\n")
+    assert "files" not in examined()
+    (folder / "web.toml").rename(folder / "shop.toml")
+    (folder / "hog.toml").write_text("observe = true\nqos = 'silver'\n")
+    found = examined()["files"]
+    assert found["state"] == "degraded"
+    assert found["meaning"].endswith(
+        "yet: new: shop; without a file: web; of another class or `observe`: hog"
+    )
+    assert found["remedy"] == "systemctl reload tidegate"
+
+
 def test_doctor_goes_on_where_the_configuration_is_broken(config: Path, served: Path) -> None:
     config.write_text("x = [")
     result = ran("doctor", "--config", config, "--socket", served)

@@ -61,6 +61,16 @@ def test_floors_that_do_not_fit_beside_the_neighbours_are_named(host: Path) -> N
     assert "CPUWeight=" in finding.remedy
 
 
+def test_who_lives_elsewhere_has_no_part_in_what_tidegates_slice_weighs(host: Path) -> None:
+    (host / "system.slice/cpu.weight").write_text("10000\n")
+    (host / "tenants.d/shop.toml").write_text(
+        "qos = 'gold'\ncgroup = 'machine.slice/shop.scope'\n[cpu]\nfloor_cores = 0.5\n"
+    )
+    finding = weighed(host, floor_cores=0)
+    assert finding.state == "ok", "its floor is no promise of that weight"
+    assert finding.meaning.startswith("of a busy host all tenants below tidegate.slice together")
+
+
 def test_a_weight_of_the_operator_s_own_is_taken_as_it_is(host: Path) -> None:
     (host / "tidegate.slice/cpu.weight").write_text("300\n")
     assert weighed(host, floor_cores=0.1).meaning.endswith("tidegate.slice 300, system.slice 100")
@@ -69,8 +79,8 @@ def test_a_weight_of_the_operator_s_own_is_taken_as_it_is(host: Path) -> None:
 @pytest.mark.parametrize(
     ("above", "setting"),
     [
-        ("machine.slice", "MemoryLow= of machine.slice"),
-        ("libpod_parent", "memory.low of libpod_parent"),
+        ("machine.slice", "systemctl set-property machine.slice MemoryLow=BYTES"),
+        ("libpod_parent", "write to /sys/fs/cgroup/libpod_parent/memory.low"),
     ],
 )
 def test_what_protects_a_cgroup_is_named_as_it_is_set_there(above: str, setting: str) -> None:
