@@ -32,7 +32,14 @@ class TenantPlaces:
         self.places = Places(config.host.cgroup_root, roster.names, elsewhere)
         self._caps: tuple[Floats, Floats] | None = None
         self._ticks_left = 0
-        self.problem: str | None = None
+        self._lost: dict[int, str] = {}  # who has no cgroup, by position, and why
+        self._others: list[str] = []
+
+    @property
+    def problem(self) -> str | None:
+        """Return what was in the way when it was looked at; who is there by now is not lost."""
+        lost = [why for at, why in self._lost.items() if not self.places.is_found(at)]
+        return "; ".join((*lost, *self._others)) or None
 
     def own(self, names: Sequence[str]) -> list[str]:
         """Return which of these tenants live below tidegate's own cgroup."""
@@ -46,7 +53,7 @@ class TenantPlaces:
             return None
         self._ticks_left = TICKS_BETWEEN - 1
         before, self._caps = self._caps, caps(self.places, len(self._roster))
-        self.problem = "; ".join(self._problems(*self._caps)) or None
+        self._lost, self._others = dict(self._without_place()), [*self._problems(*self._caps)]
         if before is not None and all(map(np.array_equal, before, self._caps)):
             return None
         cores, most_bytes = self._caps
@@ -62,14 +69,17 @@ class TenantPlaces:
             for position in np.flatnonzero(is_closed).tolist():
                 applier.open_up(position, control)
 
+    def _without_place(self) -> Iterator[tuple[int, str]]:
+        for position in np.flatnonzero(self._roster.is_elsewhere).tolist():
+            if self.places.path(position) is None:
+                why = self.places.problems.get(position, "there is no such cgroup now")
+                yield position, f"{self._roster.names[position]}: {why}"
+
     def _problems(self, cores: Floats, most_bytes: Floats) -> Iterator[str]:
         names, terms = self._roster.names, self._roster.terms
         for position in np.flatnonzero(self._roster.is_elsewhere).tolist():
             path = self.places.path(position)
-            if path is None:
-                why = self.places.problems.get(position, "there is no such cgroup now")
-                yield f"{names[position]}: {why}"
-            elif unit := unit_of(path):
+            if path is not None and (unit := unit_of(path)):
                 for setting in persistent_settings(unit, has_disks=bool(self._disks)):
                     yield f"{names[position]}: {setting} outranks what is set, at daemon-reload"
         for resource, cap in ((Resource.CPU, cores), (Resource.MEMORY, most_bytes)):

@@ -143,6 +143,10 @@ class Places:
         folder, _, name = path.rpartition("/")
         return name if name in self._own_at and folder == self._root_text else ""
 
+    def is_found(self, position: int) -> bool:
+        """Say whether who lives elsewhere was there at the last look."""
+        return position in self._found
+
     def may_be(self, position: int, key: str) -> bool:
         """Say whether originals kept under `key` are of a tenant elsewhere, wherever it is now."""
         place = self._elsewhere.get(position)

@@ -2,15 +2,18 @@
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent import tenant_places
 from agent.config import ConfigError, load_config
 from agent.homes import elsewhere_of
 from agent.release import enforced_names
 from agent.tenant import Roster
+from agent.tenant_places import TenantPlaces
 from enforce.elsewhere import Elsewhere, slice_path
 from enforce.originals import Original, Originals
 from enforce.places import Places, unit_of
@@ -280,3 +283,22 @@ def test_a_symbolic_link_is_no_place_and_one_inside_the_root_neither(tmp_path: P
     places = Places(root, ["a", "b"], elsewhere, mount=tmp_path)
     assert [places.path(0), places.path(1)] == [None, None]
     assert "one with, in, or around" in places.problems[1]
+
+
+def test_who_has_been_started_since_is_not_named_as_lost_until_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are looked at every tenth tick: a container would be limited and said to be absent."""
+    assert problems(tmp_path, shop='cgroup = "machine.slice/shop.scope"') == []
+    config = load_config(
+        tmp_path / "tidegate.toml", tmp_path / "tenants.d", cores=4, memory_bytes=1 << 34
+    )
+    mount = tmp_path / "cgroup"
+    monkeypatch.setattr(tenant_places, "Places", partial(Places, mount=mount))
+    seen = TenantPlaces(config, Roster.of(config.tenants))
+    seen.capped()
+    assert seen.problem == "shop: machine.slice/shop.scope: there is no such cgroup now"
+    scope = mount / "machine.slice/shop.scope"
+    scope.mkdir(parents=True)
+    assert seen.places.path(0) == scope, "as the sampler's look in each tick"
+    assert seen.problem is None
