@@ -41,14 +41,16 @@ def examined(config_path: Path, tenants_dir: Path, socket_path: Path) -> list[Fi
     configuration, config = _configuration(config_path, tenants_dir)
     root = _cgroup_root(config_path)
     beside = standing(root)
+    veths, of_veths = _sought_veths(config)
     return [
         configuration,
         *_unenforceable(config),
         *_whose(config),
+        *of_veths,
         *([] if beside is None else [_weighed(beside, config)]),
         *_agent(socket_path, has_uplinks=config is not None and bool(uplinks_of(config))),
         *_running(socket_path, root, config),
-        *map(_finding, _probed(root, config)),
+        *map(_finding, _probed(root, config, veths)),
     ]
 
 
@@ -107,8 +109,8 @@ def _without_network(config: Config | None) -> list[Finding]:
     ]
 
 
-def _probed(root: Path, config: Config | None) -> list[Capability]:
-    """Look at the kernel, then at what the configuration asks of it."""
+def _probed(root: Path, config: Config | None, veths: Sequence[str]) -> list[Capability]:
+    """Look at the kernel, then at what the configuration asks of it; `veths` were found."""
     if config is None:
         return [*probe(root), *probe_settings(tenants=0)]
     disks = config.disks
@@ -121,9 +123,7 @@ def _probed(root: Path, config: Config | None) -> list[Capability]:
             has_maxima=any(isfinite(tenant.memory_max_bytes) for tenant in config.tenants),
         ),
         *probe_disks(disks, root, elastic=elastic),
-        *probe_links(
-            uplinks_of(config), [t.veth for t in config.tenants if t.veth not in (None, AUTO)]
-        ),
+        *probe_links(uplinks_of(config), [*_named_veths(config), *veths]),
     ]
 
 
@@ -138,14 +138,17 @@ def _whose(config: Config | None) -> list[Finding]:
     """Say whose cgroups tenants live in, and which containers and machines are no tenant's."""
     if config is None:
         return []
-    names = tuple(tenant.name for tenant in config.tenants)
-    places = Places(config.host.cgroup_root, names, elsewhere_of(config.tenants))
+    names, places = tuple(tenant.name for tenant in config.tenants), _places(config)
     return [
         *_owners(config, names, places),
         *unkept_limits(config, places),
-        *_sought_veths(config, places),
         *_of_others(places),
     ]
+
+
+def _places(config: Config) -> Places:
+    names = tuple(tenant.name for tenant in config.tenants)
+    return Places(config.host.cgroup_root, names, elsewhere_of(config.tenants))
 
 
 def _owners(config: Config, names: Sequence[str], places: Places) -> list[Finding]:
@@ -165,30 +168,33 @@ def _owners(config: Config, names: Sequence[str], places: Places) -> list[Findin
     ]
 
 
-def _sought_veths(config: Config, places: Places) -> list[Finding]:
-    """Say which veths are found by tenants' processes, and what stands in the way of the others."""
-    at = [at for at, one in enumerate(config.tenants) if one.veth == AUTO and uplinks_of(config)]
-    if not at:
-        return []
-    paths = {config.tenants[one].name: places.path(one) for one in at}
+def _sought_veths(config: Config | None) -> tuple[list[str], list[Finding]]:
+    """Return the veths found by tenants' processes, and say whose, and what hides the others'."""
+    if config is None or not uplinks_of(config):
+        return [], []
+    places = _places(config)
+    paths = {t.name: places.path(at) for at, t in enumerate(config.tenants) if t.veth == AUTO}
+    if not paths:
+        return [], []
     try:
         names, problems = sought(
             {k: None if path is None else str(path) for k, path in paths.items()},
-            [one.veth for one in config.tenants if one.veth not in (None, AUTO)],
+            _named_veths(config),
         )
     except OSError as error:
         why = f"cannot be sought ({error.strerror})"
-        return [Finding("veths", "missing", why, "run as root")]
-    links = probe_links(uplinks_of(config), list(names.values())) if names else []
-    seen = {one.name: one for one in links if one.name.startswith("veth ")}
-    return [
+        return [], [Finding("veths", "missing", why, "run as root")]
+    return list(names.values()), [
         *(
             Finding(f"veth of {k}", "ok", f"{name}, by its processes", "")
             for k, name in names.items()
         ),
-        *map(_finding, seen.values()),
         *(Finding(f"veth of {k}", "degraded", why, _VETH_REMEDY) for k, why in problems.items()),
     ]
+
+
+def _named_veths(config: Config) -> list[str]:
+    return [one.veth for one in config.tenants if one.veth is not None and one.veth != AUTO]
 
 
 def _of_others(places: Places) -> list[Finding]:

@@ -45,7 +45,7 @@ def unkept_limits(config: Config, places: Places) -> Iterator[Finding]:
 
 
 def _unkept(tenant: Tenant, cgroup: TenantCgroup, originals: Originals) -> Iterator[Finding]:
-    key = str(cgroup.path)
+    key = cgroup.path_text
     for control, (resource, name) in _KEYS.items():
         entitlement = tenant.entitlements.get(resource)
         if entitlement is not None and not isinf(entitlement.ceiling):

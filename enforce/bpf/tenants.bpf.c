@@ -64,7 +64,8 @@ struct { /* interfaces whose packets are counted and classified -> the uplink th
 	__type(value, __u32);
 } uplinks SEC(".maps");
 
-struct { /* the host's end of a tenant's veth: interface -> cgroup; of a bridge that it is a port of: BY_MARK */
+/* The host's end of a tenant's veth: interface -> cgroup; of what lies above one, as a bridge does: BY_MARK. */
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MOST_TENANTS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

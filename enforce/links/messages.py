@@ -31,9 +31,8 @@ _ADDRESS = struct.Struct("=BBBBi")  # family, prefix length, flags, scope, ifind
 _PEER, _LOCAL = 1, 2
 _NAMESPACE = struct.Struct("=Bxxx")  # family
 _NSID, _PID = 1, 2
-_NAME, _LINK_INFO, _MASK, _PEERS_NSID = 3, 18, 29, 37
-_INFO_KIND, _WITHOUT_STATISTICS = 1, 8
-_PAIRS = (b"veth", b"netkit")
+_NAME, _MASK, _PEERS_NSID, _WITHOUT_STATISTICS = 3, 29, 37, 8
+_PAIRS = ("veth", "netkit")
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
 _KIND, _OPTIONS, _STATS2 = 1, 2, 7
 _BPF_NAME, _BPF_ID = 7, 11
@@ -162,11 +161,7 @@ def end_of(message: bytes) -> tuple[int, str] | None:
     """
     start = HEADER.size + _LINK.size
     found = {kind: (at, end) for kind, at, end in _attributes(message, start, len(message))}
-    if not {_NAME, _LINK_INFO, _PEERS_NSID} <= found.keys():
-        return None
-    inner = _attributes(message, *found[_LINK_INFO])
-    kinds = [message[at:end].rstrip(b"\0") for kind, at, end in inner if kind == _INFO_KIND]
-    if not set(kinds) & set(_PAIRS):
+    if not {_NAME, _PEERS_NSID} <= found.keys() or kind_of(message) not in _PAIRS:
         return None
     (at, end), (first, last) = found[_PEERS_NSID], found[_NAME]
     name = message[first:last].rstrip(b"\0").decode("utf-8", "surrogateescape")

@@ -5,16 +5,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from agents import Agent, quota_cores
+from agents import Agent, quota_cores, until
 from tenants import wait_until
 from traffic import LINK, NETNS, SERVER, THEIRS, lay_link, sh
 
-from agent.doctor import _whose
+from agent.doctor import _sought_veths, _whose
 from agent.release import release
 from enforce.links.programs import BPFFS, is_bpffs
 
@@ -36,7 +36,7 @@ floor_cores = 0.1
 ceiling_cores = 0.4
 """
 AT_ONCE = "[pace]\nramp_down_fraction_per_s = 1.0\n"
-CEILING_CORES, TICK_S, PATIENCE_TICKS = 0.4, 0.2, 100
+CEILING_CORES, TICK_S = 0.4, 0.2
 MEASURED_S, TOLERANCE = 4.0, 0.03
 FILES = ("cpu.max", "cpu.weight", "memory.high", "memory.low", "memory.max")
 
@@ -75,14 +75,6 @@ def engine(installed: Path) -> Iterator[None]:
 
 def files(scope: Path) -> dict[str, str]:
     return {name: (scope / name).read_text().strip() for name in FILES}
-
-
-def until(agent: Agent, is_true: Callable[[], object]) -> None:
-    for _ in range(PATIENCE_TICKS):
-        if is_true():
-            return
-        agent.tick()
-    raise AssertionError(agent.daemon.facts().places_problem)
 
 
 def is_at_its_ceiling(scope: Path) -> bool:
@@ -217,7 +209,8 @@ def test_a_containers_bytes_out_are_held_behind_the_engines_bridge_under_each_of
         until(agent, lambda: "ceil 8Mbit" in sh(f"tc class show dev {LINK}") and is_sending())
         veth = sh("ip -brief link show type veth")
         assert sent_bytes_per_s() == pytest.approx(OUT_BYTES_PER_S, rel=OUT_TOLERANCE)
-        states = {one.name: one.state for one in _whose(agent.daemon.config)}
+        _, found = _sought_veths(agent.daemon.config)
+        states = {one.name: one.state for one in found}
         assert states["veth of shop"] == "ok"
         podman("restart", "--time=0", "shop")
         peer.listen()

@@ -1,12 +1,12 @@
 """Containers and virtual machines, as their runtimes make them: taken where a file says so."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
-from agents import Agent, quota_cores
+from agents import Agent, quota_cores, until
 from tenants import wait_until
 
 from agent.doctor import _whose
@@ -15,7 +15,7 @@ from agent.release import release
 pytestmark = pytest.mark.e2e
 MOUNT = Path("/sys/fs/cgroup")
 ROOT = MOUNT / "tidegate.slice/tidegate-tenants.service"
-TICK_S, PATIENCE_TICKS = 0.2, 100
+TICK_S = 0.2
 ONE, OTHER = ("0123456789ab" * 5 + end for end in ("cdef", "fedc"))
 DOCKERS, ANOTHERS = (MOUNT / f"system.slice/docker-{of}.scope" for of in (ONE, OTHER))
 KUBE = MOUNT / f"kubepods/burstable/pod1a2b3c4d-0000-4000-8000-00000000000f/{ONE}"
@@ -105,14 +105,6 @@ def files(cgroup: Path) -> dict[str, str]:
 
 def is_limited(cgroup: Path) -> bool:
     return (cgroup / "cpu.max").exists() and 0.1 <= quota_cores(cgroup) <= 0.5 + 1e-9
-
-
-def until(agent: Agent, is_true: Callable[[], object]) -> None:
-    for _ in range(PATIENCE_TICKS):
-        if is_true():
-            return
-        agent.tick()
-    raise AssertionError(agent.daemon.facts().places_problem)
 
 
 def foreign_agent(folder: Path) -> Agent:

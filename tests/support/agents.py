@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tenants import wait_until
@@ -13,7 +13,7 @@ from agent.record import TickRecord
 from agent.settings import Config
 from agent.tenant import Resource
 
-TICK_S = 0.5
+TICK_S, PATIENCE_TICKS = 0.5, 100
 HOST = """
 [host]
 observe = {observe}
@@ -93,6 +93,15 @@ def ticked(daemon: Daemon, count: int, tick_s: float) -> TickRecord:
     assert daemon.failed_ticks == 0
     assert daemon.record is not None
     return daemon.record
+
+
+def until(agent: Agent, is_true: Callable[[], object]) -> None:
+    """Tick until a condition holds, but not for ever."""
+    for _ in range(PATIENCE_TICKS):
+        if is_true():
+            return
+        agent.tick()
+    raise AssertionError(agent.daemon.facts().places_problem)
 
 
 def quota_cores(cgroup: Path) -> float:
