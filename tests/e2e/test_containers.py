@@ -14,7 +14,7 @@ from agents import Agent, quota_cores, until
 from tenants import wait_until
 from traffic import LINK, NETNS, SERVER, THEIRS, lay_link, sh
 
-from agent.doctor import _sought_veths, _whose
+from agent.doctor import _sought_veths, _whose, examined
 from agent.release import release
 from enforce.links.programs import BPFFS, is_bpffs
 
@@ -212,6 +212,10 @@ def test_a_containers_bytes_out_are_held_behind_the_engines_bridge_under_each_of
         _, found = _sought_veths(agent.daemon.config)
         states = {one.name: one.state for one in found}
         assert states["veth of shop"] == "ok"
+        sh(f"tc filter add dev {LINK} egress prio 7 matchall action pass")
+        host = (tmp_path / "tidegate.toml", tmp_path / "tenants.d", tmp_path / "none.sock")
+        assert f"filters of {LINK}" in {one.name for one in examined(*host)}
+        sh(f"tc filter del dev {LINK} egress prio 7")
         podman("restart", "--time=0", "shop")
         peer.listen()
         assert sh("ip -brief link show type veth") != veth
