@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import pytest
 from shaping import Bench, started
-from traffic import LINK, NETNS, Traffic, lay_link, sh
+from traffic import BOX, NETNS, Traffic, lay_link, sh
 
 from enforce.links.programs import BPFFS, PINS, is_bpffs
 from enforce.links.saved import give_back
@@ -58,10 +58,15 @@ def link(cgroup_root: Path) -> Iterator[Path]:
         pytest.skip("only in the lab: this sets up interfaces and mounts")
     if not is_bpffs(BPFFS):
         sh(f"mount -t bpf bpf {BPFFS}")
+    before = set(Path("/sys/class/net").iterdir())
     lay_link(cgroup_root)
     yield cgroup_root
-    sh(f"ip netns del {NETNS}")
-    subprocess.run(["ip", "link", "del", LINK], check=False, capture_output=True)
+    # Also of what a test that failed has left, or many more would fail.
+    for left in set(Path("/sys/class/net").iterdir()) - before:
+        subprocess.run(["ip", "link", "del", left.name], check=False, capture_output=True)
+    for name in sh("ip netns list").split():
+        if name in {NETNS, BOX}:
+            sh(f"ip netns del {name}")
 
 
 @pytest.fixture
