@@ -12,7 +12,7 @@ setup:
 	@scripts/setup
 
 test: setup
-	@scripts/lab-deps containers
+	@scripts/lab-deps containers machines
 	@scripts/check
 
 demo: setup

@@ -15,7 +15,7 @@ from agent.ports import PinKeeping
 from agent.record import Drift, DriftTick, Loss
 from agent.settings import DriftSettings
 from agent.tenant import Bools, Roster
-from enforce.columns import AnyControl, ClassControl, Control, HostSample, Outcomes
+from enforce.columns import AnyControl, ClassControl, Control, DiskWeight, HostSample, Outcomes
 
 _LATELY_S = 600.0
 
@@ -95,9 +95,14 @@ class DriftWatch:
         return tuple(self._losses.values())
 
     def left(self, sample: HostSample, outcomes: Iterable[Outcomes]) -> None:
-        """Remember what the tick leaves in force: of those whose limits it may set."""
+        """Remember what the tick leaves in force: of those whose limits it may set.
+
+        Weights of tenants elsewhere compare them with who is none of ours, and are left alone.
+        """
         may_set = ~self._roster.is_observed_only
         is_ours = dict.fromkeys(self._custody.left, may_set)
+        weights = [c for c in is_ours if c is Control.CPU_WEIGHT or isinstance(c, DiskWeight)]
+        is_ours |= dict.fromkeys(weights, may_set & ~self._roster.is_elsewhere)
         is_ours[Control.MEMORY_MAX] = may_set & np.isfinite(self._roster.memory_max_bytes)
         self._custody = self._custody.after(sample, outcomes, is_ours)
 

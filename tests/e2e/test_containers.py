@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from agents import Agent, quota_cores, until
+from scopes import files, used_cores
 from tenants import wait_until
 from traffic import LINK, NETNS, SERVER, THEIRS, lay_link, sh
 
@@ -37,8 +38,7 @@ ceiling_cores = 0.4
 """
 AT_ONCE = "[pace]\nramp_down_fraction_per_s = 1.0\n"
 CEILING_CORES, TICK_S = 0.4, 0.2
-MEASURED_S, TOLERANCE = 4.0, 0.03
-FILES = ("cpu.max", "cpu.weight", "memory.high", "memory.low", "memory.max")
+TOLERANCE = 0.03
 
 
 def podman(*arguments: str) -> str:
@@ -73,31 +73,8 @@ def engine(installed: Path) -> Iterator[None]:
     podman("rm", "--force", "--time=0", "--all")
 
 
-def files(scope: Path) -> dict[str, str]:
-    return {name: (scope / name).read_text().strip() for name in FILES}
-
-
 def is_at_its_ceiling(scope: Path) -> bool:
     return quota_cores(scope) == pytest.approx(CEILING_CORES)
-
-
-def used_cores(scope: Path) -> float:
-    """Return what a container that is held uses of the CPU, over whole periods of its quota."""
-    before_s, began_at_s = used_at_a_period(scope)
-    time.sleep(MEASURED_S)
-    after_s, ended_at_s = used_at_a_period(scope)
-    return (after_s - before_s) / (ended_at_s - began_at_s)
-
-
-def used_at_a_period(scope: Path) -> tuple[float, float]:
-    """Return what it has used by the start of a period, and when that was."""
-
-    def counters() -> dict[str, str]:
-        return dict(map(str.split, (scope / "cpu.stat").read_text().splitlines()))
-
-    periods = counters()["nr_periods"]
-    wait_until(lambda: counters()["nr_periods"] != periods)
-    return int(counters()["usage_usec"]) / 1e6, time.monotonic()
 
 
 @pytest.mark.usefixtures("engine")

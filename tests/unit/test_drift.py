@@ -28,9 +28,19 @@ from enforce.columns import (
 A, B = 0, 1
 
 
-def scenario(policy: str = "pin", *, pin_s: float = 60.0, most_bytes: float = np.inf) -> Scenario:
+def scenario(
+    policy: str = "pin",
+    *,
+    pin_s: float = 60.0,
+    most_bytes: float = np.inf,
+    is_elsewhere: bool = False,
+) -> Scenario:
     roster = tenants("a", "b", floor=0.5)
-    roster = replace(roster, memory_max_bytes=np.full(2, most_bytes))
+    roster = replace(
+        roster,
+        memory_max_bytes=np.full(2, most_bytes),
+        is_elsewhere=np.array([is_elsewhere, False]),
+    )
     found = Scenario(roster, mode=Mode.STRICT)
     found.loop.drift = DriftWatch(found.loop.roster, DriftSettings(policy, pin_s))
     found.tick(8)
@@ -83,6 +93,15 @@ def test_a_foreign_value_is_noticed_within_a_tick_and_stands_until_its_time_is_o
     assert changes(record) == []
     found.tick(30)
     assert in_force(found, control) != value
+
+
+def test_a_weight_of_a_tenant_elsewhere_is_its_owners_whoever_changes_it() -> None:
+    found = scenario(is_elsewhere=True)
+    another_writes(found, Control.CPU_WEIGHT, 9000.0)
+    another_writes(found, Control.CPU_MAX, 1.0)
+    assert changes(found.tick()) == [(Control.CPU_MAX, A, 1.0)]
+    found.tick(70)
+    assert in_force(found, Control.CPU_WEIGHT) == 9000.0
 
 
 @pytest.mark.parametrize("control", [Control.CPU_MAX, Control.MEMORY_HIGH, Control.CPU_WEIGHT])
