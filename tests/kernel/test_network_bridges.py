@@ -4,12 +4,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
-from shaping import CAPACITY, Bench, bench_with_box, held, rate
+from measuring import comes_to, per_s
+from shaping import CAPACITY, Bench, bench_with_box, held, rate, sent_bytes
 from switches import Switch
 from taps import Tap
 from traffic import (
@@ -87,7 +89,7 @@ def test_machines_and_the_host_itself_are_held_both_ways_where_the_uplink_is_a_p
             bench.set(way, "ceil", 8 * MBIT, 400 * MBIT)
             traffic.stream("acme", way)
             time.sleep(0.5)
-            assert rate(bench, way, 2) == pytest.approx(8 * MBIT, rel=0.05)
+            assert comes_to(8 * MBIT, partial(rate, bench, way, 2), within=0.05)
             traffic.stop()
     assert {one.why for one in give_back(bench.record)} == {""}
     take_bridge()
@@ -312,18 +314,10 @@ def test_what_comes_in_by_another_port_of_a_tenants_bridge_is_nobodys(
         assert bench.read().problems == ()
         traffic.stream_of_box("out")
         time.sleep(0.5)
-        before, began_s = int(sent_bytes()), time.monotonic()
-        time.sleep(1)
-        others_per_s = (int(sent_bytes()) - before) / (time.monotonic() - began_s)
+        others = partial(per_s, partial(sent_bytes, bench, "out", minor=2), 1.0)
+        assert comes_to(0.01 * CAPACITY, others, within=0.1)
         assert bench.read().out_bytes.tolist() == [[0, 0]]
-        assert others_per_s == pytest.approx(0.01 * CAPACITY, rel=0.1)
     assert {one.why for one in give_back(record)} == {""}
     ip("link del ve-other")
     take_bridge()
     take_veth()
-
-
-def sent_bytes() -> str:
-    """Return what has left the link's class of all that is nobody's."""
-    shown = sh(f"tc -s class show dev {LINK} classid 7d6e:2")
-    return shown.partition("Sent ")[2].split()[0]

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tenants import JOIN, MIB, READY
+from measuring import per_s
+from tenants import JOIN, MIB, READY, wait_until
 
 _BUFFER = "import mmap\nchunk = mmap.mmap(-1, 1 << 17)\n"  # aligned, as O_DIRECT has it
 _OPEN = "disk = os.open(sys.argv[2], os.O_{mode} | os.O_DIRECT)\nsize = int(sys.argv[3])\n"
@@ -92,8 +92,5 @@ def counted(cgroup: Path, disk: Path, key: str) -> int:
 def rate(cgroup: Path, disk: Path, key: str, *, over_s: float) -> float:
     """Return how much a counter gains a second, from its next step on."""
     before = counted(cgroup, disk, key)
-    while (first := counted(cgroup, disk, key)) == before:
-        time.sleep(0.01)
-    began_s = time.monotonic()
-    time.sleep(over_s)
-    return (counted(cgroup, disk, key) - first) / (time.monotonic() - began_s)
+    wait_until(lambda: counted(cgroup, disk, key) != before)
+    return per_s(lambda: counted(cgroup, disk, key), over_s)
