@@ -14,6 +14,7 @@ from measuring import comes_to, per_s
 from shaping import CAPACITY, Bench, bench_with_box, held, rate, sent_bytes
 from switches import Switch
 from taps import Tap
+from tenants import wait_until
 from traffic import (
     BOX,
     BOX_ADDRESS,
@@ -50,8 +51,10 @@ def masked() -> Iterator[None]:
     """Let what is routed to the link seem to come from this host, as engines do."""
     rule = f"POSTROUTING -t nat -o {LINK} -j MASQUERADE"
     sh(f"iptables-legacy -A {rule}")
-    yield
-    sh(f"iptables-legacy -D {rule}")
+    try:
+        yield
+    finally:
+        sh(f"iptables-legacy -D {rule}")
 
 
 def test_a_tenant_behind_a_bridge_is_held_both_ways_though_its_address_is_translated(
@@ -110,8 +113,7 @@ def test_what_others_filters_hide_on_a_bridge_is_unknown_and_said(
         assert bench.read().problems == ()
         assert told(uplink) == "ok"
         traffic.stream_of_box("out")
-        time.sleep(0.3)
-        assert bench.read().out_bytes[0, 1] > 1e5
+        wait_until(lambda: bench.read().out_bytes[0, 1] > 1e5)
         for where in (VETH, BRIDGE):
             if where == BRIDGE:
                 sh(f"tc qdisc add dev {where} clsact")
@@ -197,8 +199,7 @@ def test_a_tenant_is_held_whose_vlan_is_the_port(
         bench = Bench(link, tmp_path / "uplinks.json", shaper)
         assert bench.read().problems == ()
         traffic.stream_of_box("out")
-        time.sleep(0.3)
-        assert bench.read().out_bytes[0, 1] > 1e5
+        wait_until(lambda: bench.read().out_bytes[0, 1] > 1e5)
     assert {one.why for one in give_back(bench.record)} == {""}
     take_bridge()
     take_veth()

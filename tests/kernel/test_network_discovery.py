@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 from shaping import CAPACITY, Bench, held
+from tenants import wait_until
 from traffic import (
     BOX,
     LINK,
@@ -31,15 +32,20 @@ from enforce.links.uplink import Uplink
 
 pytestmark = [pytest.mark.kernel, pytest.mark.network]
 
+OURS = Path("/proc/self/ns/net").readlink()
+
 
 @contextmanager
 def container(cgroup: Path) -> Iterator[None]:
-    """Let a process live in the box and in a cgroup, as an engine's do."""
+    """Let a process live in the box and in a cgroup, as an engine's do; it is there by then."""
     process = subprocess.Popen(["ip", "netns", "exec", BOX, "sleep", "1000"])
-    (cgroup / "cgroup.procs").write_text(str(process.pid))
-    yield
-    process.kill()
-    process.wait()
+    try:
+        (cgroup / "cgroup.procs").write_text(str(process.pid))
+        wait_until(lambda: Path(f"/proc/{process.pid}/ns/net").readlink() != OURS)
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def found_by_itself(
@@ -63,8 +69,6 @@ def test_a_containers_veth_is_found_held_both_ways_and_found_again_under_another
             lay_veth()
             lay_bridge()
             with container(link / "bits"):
-                for _ in range(4):  # it is in a namespace of its own after a moment
-                    bench.read()
                 assert bench.read().problems == ()
                 held(bench, traffic, 40 * MBIT, ("out", "in"))
                 with closing(found_by_itself(link, record).shaper) as another:

@@ -13,6 +13,7 @@ from tenants import (
     MIB,
     READ_DISK,
     SPIN,
+    cpu_used_s,
     living_in,
     order,
     scratch_disk,
@@ -41,6 +42,10 @@ def read(sampler: Sampler) -> HostSample:
     return sampler.read(time.monotonic())
 
 
+def was_throttled(tenant: Path) -> bool:
+    return "\nthrottled_usec 0\n" not in (tenant / "cpu.stat").read_text()
+
+
 def test_counters_and_limits_are_those_in_the_files(sampler: Sampler, cgroup_root: Path) -> None:
     tenant = cgroup_root / "b"
     (tenant / "cpu.max").write_text("20000 100000")
@@ -48,7 +53,7 @@ def test_counters_and_limits_are_those_in_the_files(sampler: Sampler, cgroup_roo
     (tenant / "memory.high").write_text(str(900 * MIB))
     (tenant / "memory.low").write_text(str(30 * MIB))
     with living_in(tenant, SPIN):
-        time.sleep(2.0)
+        wait_until(lambda: cpu_used_s(tenant) > 0.1 and was_throttled(tenant))
         sample = read(sampler)
     assert sample.cgroup_id[1] == tenant.stat().st_ino
     assert sample.cpu_usage_us[1] > 100_000

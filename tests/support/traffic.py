@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tenants import wait_until
+
 MBIT = 125_000.0
 LINK, PEER, NETNS, OURS, THEIRS, PORT = "up0", "up1", "peer", "10.7.0.1", "10.7.0.2", 5000
 OURS_6, THEIRS_6 = "fd07::1", "fd07::2"
@@ -89,6 +91,8 @@ def lay_link(root: Path) -> None:
         f"link set {PEER} up",
         netns=NETNS,
     )
+    # Who comes before loses packets, and sees the interface in another state than who comes later.
+    wait_until(lambda: Path(f"/sys/class/net/{LINK}/operstate").read_text() == "up\n")
     for name in NAMES:
         (root / name).mkdir(exist_ok=True)
 
