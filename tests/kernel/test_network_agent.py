@@ -66,6 +66,7 @@ class Agent:
 
     def __init__(self, root: Path, folder: Path, *, learning_s: int = 0, more: str = "") -> None:
         self.path, self._tenants = folder / "tidegate.toml", folder / "tenants.d"
+        self.was_late = False
         self._tenants.mkdir(exist_ok=True)
         (folder / "state").mkdir(exist_ok=True)
         self.path.write_text(
@@ -83,13 +84,19 @@ class Agent:
         self.daemon.close()
 
     def tick(self, count: int = 1) -> TickRecord:
-        return ticked(self.daemon, count, TICK_S)
+        """Tick so often, each with a reading: one that is late on a busy machine is waited for."""
+        return [self.tick_until(lambda _: True) for _ in range(count)][-1]
+
+    def tick_as_it_is(self) -> TickRecord:
+        record = ticked(self.daemon, 1, TICK_S)
+        self.was_late |= LATE in record.problems
+        return record
 
     def tick_until(self, is_true: Callable[[TickRecord], object]) -> TickRecord:
         """Tick until a condition holds: a busy machine may feed a limit late, but not never."""
         for _ in range(60):
-            record = self.tick()
-            if is_true(record):
+            record = self.tick_as_it_is()
+            if LATE not in record.problems and is_true(record):
                 return record
         raise AssertionError("condition still false after 60 ticks")
 
@@ -161,11 +168,11 @@ def test_ticks_go_on_while_the_kernel_keeps_a_reading_waiting(
         return dumped(socket, ifindex)
 
     monkeypatch.setattr(ClassSocket, "classes", held_up)
-    record = agent.tick(6)
+    record = [agent.tick_as_it_is() for _ in range(6)][-1]
     assert LATE in record.problems
     assert record.usage.cpu_cores[0] >= 0
     is_let_through.set()
-    record = agent.tick_until(lambda r: LATE not in r.problems)
+    record = agent.tick()
     after, used = record.sample.network, record.resources[OUT].usage[0]
     passed_bytes = after.out_bytes[0, 0] - before.out_bytes[0, 0]
     assert used == pytest.approx(passed_bytes / (after.read_at_s - before.read_at_s))
@@ -195,17 +202,32 @@ def _is_back(agent: Agent, traffic: Traffic) -> None:
     agent.tick_until(lambda r: is_full(r, OUT, 0) and is_full(r, IN, 1))
     sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 1kbit ceil 1mbit")
     sh(f"ip link del {ifb_name(ifindex_of(LINK))}")
-    record = agent.tick_until(lambda r: LATE not in r.problems)
+    record = agent.tick()
     assert record.sample.network.out_ceil[0, 0] == 1 * MBIT  # as it was found
-    after = agent.tick_until(lambda r: LATE not in r.problems).sample.network
+    after = agent.tick().sample.network
     # As decided: near the ceiling, since what was held or cut for a moment shows less.
     assert 50 * MBIT < after.out_ceil[0, 0] <= 80 * MBIT
     assert 50 * MBIT < after.in_ceil[0, 1] <= 80 * MBIT
 
 
 def test_what_others_change_of_a_class_is_a_pin_and_what_they_take_is_back_and_said(
-    agent: Agent,
+    link: Path, tmp_path: Path
 ) -> None:
+    """At once, or after a reading that is late not at all: then it is tried again."""
+    for attempt in ("first", "second", "third"):
+        (tmp_path / attempt).mkdir()
+        with closing(Agent(link, tmp_path / attempt)) as agent:
+            try:
+                _is_a_pin(agent)
+            except AssertionError:
+                if not agent.was_late:
+                    raise
+                continue
+        return
+    pytest.fail("a reading was late each time")
+
+
+def _is_a_pin(agent: Agent) -> None:
     record = agent.tick(8)
     assert drift(record) == (0, set())
     sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 16mbit ceil 40mbit")
