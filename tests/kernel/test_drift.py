@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from agents import TENANT, Agent, memory_high, memory_max, quota_cores
+from agents import TENANT, Agent, memory_high, memory_max, quota_cores, until
 from tenants import HOLD_ANON, MIB, READ_DISK, SPIN, is_done, living_in, order, scratch_disk, tell
 
 from agent.pins import Origin, Pin
@@ -55,13 +55,12 @@ def total(record: TickRecord) -> int:
     return record.drift.total
 
 
-def goes_on(agent: Agent, process: "subprocess.Popen[str]", *, most_ticks: int) -> None:
-    """Tick until the process has what it was told to hold: nobody is frozen by us."""
-    for _ in range(most_ticks):
-        agent.tick()
-        if is_done(process):
-            return
-    pytest.fail("it stands still")
+def goes_on(agent: Agent, process: "subprocess.Popen[str]") -> None:
+    """Tick until the process has what it was told to hold: nobody is frozen by us.
+
+    The kernel would let a frozen one have a page or so in two seconds.
+    """
+    until(agent, lambda: is_done(process))
 
 
 def test_every_file_that_another_writes_is_noticed_in_a_tick_and_left_as_it_is(
@@ -140,23 +139,34 @@ def test_a_cgroup_made_anew_between_two_ticks_is_sampled_and_limited_in_the_next
     with living_in(calm, SPIN):
         record = agent.tick(6)
     at, before = record.roster.names.index("calm"), open_files()
-    for _ in range(2):
+    turns = 0
+    while turns < 2:
         calm.rmdir()
         calm.mkdir()
         with living_in(calm, SPIN):
             record = agent.tick()
             assert record.sample.cgroup_id[at] == calm.stat().st_ino
-            for file, unset in FILES.items():
-                assert (calm / file).read_text().split()[0] != unset
             assert not record.usage.cpu_cores[at] > 0, "of one sample nothing is known"
+            if is_after_pause(record):
+                continue
+            for file, unset in FILES.items():
+                assert (calm / file).read_text().split()[0] != unset, file
             record = agent.tick()
+            if is_after_pause(record):
+                continue
             booked_s += record.usage.cpu_cores[at] * record.usage.elapsed_s
             used_s += record.sample.cpu_usage_us[at] / 1e6
+            turns += 1
     assert 0 < booked_s <= used_s
     assert total(agent.tick()) == 0
     after = open_files()
     assert len(after) == len(before)
     assert not [name for name in after if name.endswith("(deleted)")]
+
+
+def is_after_pause(record: TickRecord) -> bool:
+    """Say whether a machine stood still for so long that the agent begins as at its first tick."""
+    return record.usage.elapsed_s == 0
 
 
 def open_files() -> list[str]:
@@ -182,7 +192,7 @@ def test_a_foreign_limit_below_the_floor_or_what_is_held_freezes_nobody(
         assert memory_high(calm) >= 48 * MIB + 12 * MIB
         agent.daemon.pins.drop([("calm", Control.CPU_MAX)])  # or a tenth of a core holds it up
         tell(process, 24)  # beyond what was held: it goes on all the same
-        goes_on(agent, process, most_ticks=80)
+        goes_on(agent, process)
         left, record = 0, agent.tick()
         for _ in range(8):
             (calm / "cpu.max").write_text("5000 100000")
@@ -195,18 +205,26 @@ def test_a_foreign_limit_below_the_floor_or_what_is_held_freezes_nobody(
 
 
 def test_a_pin_is_reached_outlives_a_kill_and_ends(cgroup_root: Path, tmp_path: Path) -> None:
-    calm = cgroup_root / "calm"
-    with closing(agent_on(cgroup_root, tmp_path)) as first:
+    assert any(is_kept_until_it_ends(cgroup_root, tmp_path, lasts_s) for lasts_s in (4.0, 40.0))
+
+
+def is_kept_until_it_ends(root: Path, folder: Path, lasts_s: float) -> bool:
+    """See that a pin is; return False if it ended too early for that, on a busy machine."""
+    calm = root / "calm"
+    with closing(agent_on(root, folder)) as first:
         first.tick(8)
-        pin = Pin("calm", Control.CPU_MAX, 0.2, time.monotonic() + 4.0)
+        pin = Pin("calm", Control.CPU_MAX, 0.2, time.monotonic() + lasts_s)
         first.daemon.pins.put([pin])
         first.tick(8)
-        assert quota_cores(calm) == pytest.approx(0.2)
-    with closing(agent_on(cgroup_root, tmp_path)) as second:
+        found = [quota_cores(calm)]
+    with closing(agent_on(root, folder)) as second:
         record = second.tick()
         for _ in range(2):
-            assert quota_cores(calm) == pytest.approx(0.2)
+            found.append(quota_cores(calm))
             record = second.tick()
+        if time.monotonic() >= pin.until_s:
+            return False
+        assert found == pytest.approx([0.2] * 3)
         assert record.drift is not None
         assert not record.drift.pins.is_foreign[Control.CPU_MAX].any()
         deadline_s = pin.until_s + 10.0
@@ -214,6 +232,7 @@ def test_a_pin_is_reached_outlives_a_kill_and_ends(cgroup_root: Path, tmp_path: 
             second.tick()
             assert time.monotonic() < deadline_s
         assert time.monotonic() >= pin.until_s
+    return True
 
 
 def test_a_pin_of_memory_below_what_is_held_waits_for_the_tenant_to_let_go(
@@ -229,7 +248,7 @@ def test_a_pin_of_memory_below_what_is_held_waits_for_the_tenant_to_let_go(
         agent.tick(8)
         assert memory_high(calm) >= 60 * MIB
         tell(process, 16)
-        goes_on(agent, process, most_ticks=40)
+        goes_on(agent, process)
 
 
 def test_a_lowering_beside_the_ticks_is_no_drift_and_another_ends_it(
@@ -242,15 +261,14 @@ def test_a_lowering_beside_the_ticks_is_no_drift_and_another_ends_it(
         agent.tick(2)
         pin = Pin("calm", Control.MEMORY_HIGH, 64.0 * MIB, time.monotonic() + 60.0)
         agent.daemon.pins.put([pin])
-        before = memory_high(calm)
-        record = agent.tick(24)
-        assert memory_high(calm) <= 80 * MIB < before
-        assert total(record) == 0
+        assert memory_high(calm) > 80 * MIB
+        until(agent, lambda: memory_high(calm) <= 80 * MIB)
+        assert total(agent.tick(4)) == 0
         (calm / "memory.high").write_text(str(200 * MIB))
         record = agent.tick()
         assert changes(record) == [("calm", "memory.high")]
-        agent.tick(24)
-        assert memory_high(calm) <= 80 * MIB, "what an operator pinned is put back"
+        # What an operator pinned is put back.
+        until(agent, lambda: memory_high(calm) <= 80 * MIB)
         agent.daemon.pins.drop([("calm", Control.MEMORY_HIGH)])
         (calm / "memory.high").write_text(str(200 * MIB))
         agent.tick(5)

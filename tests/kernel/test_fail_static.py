@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from enforce.columns import Floats
 pytestmark = pytest.mark.kernel
 
 KILLS = int(os.environ.get("TIDEGATE_KILLS", "20"))
+MOST_KILLS = 3 * KILLS  # where a busy machine lets few starts be seen in time
 TICK_S, LEARNING_S, LONGEST_LIFE_S = 0.2, 1.0, 2.0
 CAPACITY_CORES, FLOOR_CORES, HELD_MIB, MOST_MIB = 0.4, 0.05, 32, 256
 FAIR_CORES = CAPACITY_CORES / 3
@@ -111,17 +113,26 @@ def files(root: Path) -> dict[str, str]:
     return {f"{name}/{file}": (root / name / file).read_text() for name in NAMES for file in FILES}
 
 
-def ticks(socket: Path) -> int:
-    """Return how many ticks the agent has done; none while it starts."""
+def host_said(socket: Path) -> dict[str, int]:
+    """Return what the agent says of its host; nothing while it starts."""
     try:
-        return int(json.loads(get(socket, "/v1/status"))["host"]["tick"])
+        host: dict[str, int] = json.loads(get(socket, "/v1/status"))["host"]
     except AgentError:
-        return 0
+        return {}
+    return host
+
+
+def quotas_in(root: Path) -> dict[str, float]:
+    """Return the quotas of one instant, though an agent may be writing: those read twice alike."""
+    while True:
+        first, again = ({name: quota_cores(root / name) for name in NAMES} for _ in range(2))
+        if first == again:
+            return first
 
 
 def check_promises(root: Path) -> None:
     """What holds at any instant, whoever lives: floors, memory that is held, and law 2."""
-    quotas = {name: quota_cores(root / name) for name in NAMES}
+    quotas = quotas_in(root)
     assert min(quotas.values()) >= FLOOR_CORES - 1e-5, quotas
     assert sum(quotas.values()) <= CAPACITY_CORES + 1e-4, quotas
     assert memory_high(root / "held") >= (HELD_MIB + 12) * MIB
@@ -197,22 +208,21 @@ class Storm:
             assert time.monotonic() < began_s + PATIENCE_S, "it does not tick"
             check_promises(self._root)
             time.sleep(0.01)
-        seen = kept(self._folder)
-        now = {name: quota_cores(self._root / name) for name in NAMES}
+        seen, now = kept(self._folder), quotas_in(self._root)
         ended_s = time.monotonic()
         moved = np.abs(seen.ledger.balance - left.ledger.balance)
         assert np.all(moved <= ended_s - left.taken_at_s + TICK_S), moved
-        if seen.ticks == left.ticks + 1 and ended_s < seen.taken_at_s + LEARNING_S:
+        # Asked after that was read: who has been busy with other things for long learns no more.
+        if seen.ticks == left.ticks + 1 and host_said(self._socket).get("is_learning"):
             check_no_jump(limits, now)
             self.watched += 1
 
     def status(self) -> dict[str, int]:
         """Return what the agent says of its host once it has ticked a few times."""
         deadline_s = time.monotonic() + PATIENCE_S
-        while ticks(self._socket) < 3:
+        while (host := host_said(self._socket)).get("tick", 0) < 3:
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
-        host: dict[str, int] = json.loads(get(self._socket, "/v1/status"))["host"]
         return host
 
 
@@ -247,22 +257,27 @@ def test_killed_at_random_instants_nothing_jumps_and_nothing_is_lost_or_booked_t
             stack.enter_context(living_in(cgroup_root / name, _WAVES, busy_s, idle_s))
         storm = Storm(stack.enter_context(nursery(config)), cgroup_root, tmp_path)
         storm.work_off()
-        used_before, before = used_s(cgroup_root), kept(tmp_path).ledger
-        for number in range(KILLS):
+        before, used_before = kept(tmp_path), used_s(cgroup_root)
+        edges_s = time.monotonic() - before.taken_at_s
+        for number in takewhile(
+            lambda it: it < KILLS or storm.watched <= KILLS / 4, range(MOST_KILLS)
+        ):
             time.sleep(draw.uniform(0.0, LONGEST_LIFE_S))
             limits, left = storm.strike()
             # Killed as it starts, every now and then.
             storm.restart(limits, left, is_watched=number % 5 != 4)
         host = storm.status()
         storm.strike()
-        after, used = kept(tmp_path).ledger, used_s(cgroup_root) - used_before
+        after, used = kept(tmp_path), used_s(cgroup_root) - used_before
+        edges_s += time.monotonic() - after.taken_at_s
     assert (host["drift_total"], host["failed_ticks"]) == (0, 0)
     assert len(storm.states) > KILLS / 4, "limits stood still: nothing was tried"
     assert storm.watched > KILLS / 4, "no start was seen in time"
-    # All that the kernel counted was booked, once, to a tick's worth at either end.
-    spent = after.spent - before.spent
-    assert np.all(np.abs(spent - used) <= 2 * TICK_S), (spent, used)
-    came, went = after.issued - before.issued, spent + after.expired - before.expired
-    assert np.allclose(came, went + after.balance - before.balance, atol=1e-6)
+    # All that the kernel counted was booked, once, but for what passed since a tick at either end.
+    first, last = before.ledger, after.ledger
+    spent = last.spent - first.spent
+    assert np.all(np.abs(spent - used) <= edges_s), (spent, used, edges_s)
+    came, went = last.issued - first.issued, spent + last.expired - first.expired
+    assert np.allclose(came, went + last.balance - first.balance, atol=1e-6)
     release(load_host(config))
     assert files(cgroup_root) == untouched

@@ -173,16 +173,18 @@ def test_a_limit_below_usage_comes_in_steps_beside_the_tick(
         outcomes = memory_high(applier, wanted)
         assert outcomes.result.tolist() == [Result.PENDING]
         assert outcomes.kept.tolist() == [np.inf]
-        seen = []
+        seen, steps = [np.inf], set[float]()
 
         def is_there() -> bool:
             seen.append(in_force(tenant))
+            steps.update(applier.written_beside().get(Control.MEMORY_HIGH, {}).get(0, ()))
+            if seen[-1] != wanted:
+                memory_high(applier, wanted)  # once more, as ticks do: an offer lives a second
             return seen[-1] == wanted
 
-        wait_until(is_there, pause_s=0.0)
-        steps = list(dict.fromkeys(seen))
+        wait_until(is_there)
         assert len(steps) >= 4, f"expected steps on the way, saw {steps}"
-        assert steps == sorted(steps, reverse=True)
+        assert seen == sorted(seen, reverse=True)
 
 
 def test_a_raise_takes_hold_at_once_while_a_lowering_is_under_way(
