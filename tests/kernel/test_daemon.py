@@ -403,9 +403,12 @@ def test_beside_floors_that_fill_the_capacity_nobody_stands_still_nor_waits_for_
         promise(tmp_path, dict.fromkeys(floors, 0.3))
         assert agent.reload_problem() is None
         agent.tick(window // 2)
-        before, before_s = cpu_used_s(cgroup_root / "poor"), time.monotonic()
-        agent.tick(4)
-        rate = (cpu_used_s(cgroup_root / "poor") - before) / (time.monotonic() - before_s)
+        before, before_s, rate = cpu_used_s(cgroup_root / "poor"), time.monotonic(), 0.0
+        for _ in range(4):  # time that a host takes away is made up for later
+            agent.tick(4)
+            rate = (cpu_used_s(cgroup_root / "poor") - before) / (time.monotonic() - before_s)
+            if rate >= 0.25:
+                break
         assert rate >= 0.25
 
 

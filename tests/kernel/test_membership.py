@@ -181,12 +181,22 @@ def test_groups_share_a_tenants_limit_by_weight_and_take_in_who_was_there(
             stack.enter_context(living_in(home / name, SPIN))
         before = {name: cpu_used_s(home / name) for name in GROUPS}
         began_s = time.monotonic()
-        time.sleep(MEASURED_S)
-        used = {name: cpu_used_s(home / name) - before[name] for name in GROUPS}
-        elapsed_s = time.monotonic() - began_s
-    assert sum(used.values()) / elapsed_s == pytest.approx(0.5, rel=0.1)
-    assert used["critical"] / used["normal"] == pytest.approx(10.0, rel=0.3)
-    assert used["background"] < used["normal"]
+        limit, ratio = pytest.approx(0.5, rel=0.1), pytest.approx(10.0, rel=0.3)
+        found: list[tuple[float, float, float]] = []
+
+        def are_shared() -> bool:
+            used = {name: cpu_used_s(home / name) - before[name] for name in GROUPS}
+            cores, normal = sum(used.values()) / (time.monotonic() - began_s), used["normal"]
+            found.append((cores, used["critical"] / normal, used["background"] / normal))
+            return cores == limit and found[-1][1] == ratio and found[-1][2] < 1
+
+        # A host that takes the guest's CPU away meanwhile leaves a debt, which is paid over time.
+        for _ in range(5):
+            time.sleep(MEASURED_S)
+            if are_shared():
+                break
+        else:
+            pytest.fail(f"cores, and shares of what is normal: {found}")
     sleeper.kill()
     sleeper.wait()
     wait_until(lambda: "populated 0" in (home / "cgroup.events").read_text())
