@@ -132,10 +132,11 @@ class Custody:
     ) -> "Custody":
         """Return what a tick leaves once it has written.
 
-        Where a write failed, the control may hold either value.
+        Where a write failed, the control may hold either value.  Where a class could not be read,
+        since a reading is late, nothing was written: what was left of it stays.
         """
         is_there = sample.cgroup_id != 0
-        left = {c: _where(is_ours[c] & is_there, sample.limit(c)) for c in self.left}
+        left = {c: _where(is_ours[c] & is_there, self._stands(c, sample)) for c in self.left}
         theirs, put_back = dict(self.is_theirs), dict(self.was_put_back)
         for one in outcomes:
             control = one.control
@@ -159,6 +160,12 @@ class Custody:
             is_theirs=theirs,
             was_put_back=put_back,
         )
+
+    def _stands(self, control: AnyControl, sample: HostSample) -> Floats:
+        now = sample.limit(control)
+        if isinstance(control, ClassControl) and np.isnan(now).any():
+            return np.where(np.isnan(now), self.left[control], now)
+        return now
 
 
 def is_anew(control: AnyControl, sample: HostSample) -> bool:

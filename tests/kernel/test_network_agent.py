@@ -66,7 +66,6 @@ class Agent:
 
     def __init__(self, root: Path, folder: Path, *, learning_s: int = 0, more: str = "") -> None:
         self.path, self._tenants = folder / "tidegate.toml", folder / "tenants.d"
-        self.was_late = False
         self._tenants.mkdir(exist_ok=True)
         (folder / "state").mkdir(exist_ok=True)
         self.path.write_text(
@@ -88,9 +87,7 @@ class Agent:
         return [self.tick_until(lambda _: True) for _ in range(count)][-1]
 
     def tick_as_it_is(self) -> TickRecord:
-        record = ticked(self.daemon, 1, TICK_S)
-        self.was_late |= LATE in record.problems
-        return record
+        return ticked(self.daemon, 1, TICK_S)
 
     def tick_until(self, is_true: Callable[[TickRecord], object]) -> TickRecord:
         """Tick until a condition holds: a busy machine may feed a limit late, but not never."""
@@ -161,13 +158,7 @@ def test_ticks_go_on_while_the_kernel_keeps_a_reading_waiting(
     traffic.stream("acme", "out")
     before = agent.tick_until(lambda r: is_full(r, OUT, 0)).sample.network
     spent = agent.daemon._loop.ledgers[OUT].spent[0]
-    is_let_through, dumped = threading.Event(), ClassSocket.classes
-
-    def held_up(socket: ClassSocket, ifindex: int) -> Classes:
-        assert is_let_through.wait(60)
-        return dumped(socket, ifindex)
-
-    monkeypatch.setattr(ClassSocket, "classes", held_up)
+    is_let_through = held_up(monkeypatch)
     record = [agent.tick_as_it_is() for _ in range(6)][-1]
     assert LATE in record.problems
     assert record.usage.cpu_cores[0] >= 0
@@ -180,6 +171,33 @@ def test_ticks_go_on_while_the_kernel_keeps_a_reading_waiting(
     assert agent.daemon._loop.ledgers[OUT].spent[0] - spent == pytest.approx(passed_bytes)
     assert record.drift is not None
     assert not record.drift.total
+
+
+def held_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Keep all who read classes waiting until they are let through."""
+    is_let_through, dumped = threading.Event(), ClassSocket.classes
+
+    def late(socket: ClassSocket, ifindex: int) -> Classes:
+        assert is_let_through.wait(60)
+        return dumped(socket, ifindex)
+
+    monkeypatch.setattr(ClassSocket, "classes", late)
+    return is_let_through
+
+
+def test_what_others_change_while_a_reading_is_late_is_a_pin_once_it_is_not(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert drift(agent.tick(8)) == (0, set())
+    is_let_through = held_up(monkeypatch)
+    for _ in range(3):
+        assert LATE in agent.tick_as_it_is().problems
+    sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 16mbit ceil 40mbit")
+    is_let_through.set()
+    record = agent.tick()
+    assert drift(record) == (2, {f"{LINK} out rate", f"{LINK} out ceil"})
+    assert record.sample.network.out_ceil[0, 0] == 40 * MBIT
+    assert agent.tick(3).sample.network.out_ceil[0, 0] == 40 * MBIT
 
 
 def test_nothing_of_cpu_or_memory_is_written_after_what_is_of_an_uplink(agent: Agent) -> None:
@@ -211,23 +229,8 @@ def _is_back(agent: Agent, traffic: Traffic) -> None:
 
 
 def test_what_others_change_of_a_class_is_a_pin_and_what_they_take_is_back_and_said(
-    link: Path, tmp_path: Path
+    agent: Agent,
 ) -> None:
-    """At once, or after a reading that is late not at all: then it is tried again."""
-    for attempt in ("first", "second", "third"):
-        (tmp_path / attempt).mkdir()
-        with closing(Agent(link, tmp_path / attempt)) as agent:
-            try:
-                _is_a_pin(agent)
-            except AssertionError:
-                if not agent.was_late:
-                    raise
-                continue
-        return
-    pytest.fail("a reading was late each time")
-
-
-def _is_a_pin(agent: Agent) -> None:
     record = agent.tick(8)
     assert drift(record) == (0, set())
     sh(f"tc class change dev {LINK} parent 7d6e:1 classid 7d6e:10 htb rate 16mbit ceil 40mbit")

@@ -210,6 +210,17 @@ def test_devices_limits_are_anothers_unless_the_kernel_began_them_anew(
     assert not any(is_it.any() for is_it in custody.changed(later, {}).values())
 
 
+def test_what_changes_while_readings_of_a_class_are_late_is_anothers_once_they_are_not() -> None:
+    unknown, fresh = device_sample(2e6, float("nan")), Custody.none(1, (WBPS, CEIL))
+    ours = dict.fromkeys(fresh.left, np.ones(1, dtype=np.bool_))
+    custody = fresh.after(device_sample(2e6, 3e6), (), ours)
+    for _ in range(3):
+        assert not any(is_it.any() for is_it in custody.changed(unknown, {}).values())
+        custody = custody.after(unknown, (), ours)
+    assert not custody.changed(device_sample(2e6, 3e6), {})[CEIL].any()
+    assert custody.changed(device_sample(2e6, 4e6), {})[CEIL].all()
+
+
 def test_an_operators_pin_is_reached_in_steps_and_held() -> None:
     found = scenario()
     before = in_force(found, Control.CPU_MAX)
