@@ -273,7 +273,8 @@ class UnitWriter:
                 problems = {c: str(error) for c in values}
             with self._changed:  # what a tick has written since is not systemd's fault
                 newer = self._offers.get(path, {})
-                return {c: why for c, why in problems.items() if c not in newer}
+                written = {c for c, offer in newer.items() if offer.found is not None}
+                return {c: why for c, why in problems.items() if c not in written}
 
     def _one_by_one(
         self, cgroup: TenantCgroup, values: Mapping[UnitControl, float]
