@@ -1,18 +1,3 @@
-"""Hypothesis profiles: `fixed` (default) tries the same examples each time, `search` new ones.
+"""Laws hold of the examples of `examples`, tests/support's profiles of Hypothesis."""
 
-pytest tests/property --hypothesis-profile=search
-"""
-
-from hypothesis import HealthCheck, settings
-
-settings.register_profile(
-    "fixed",
-    deadline=None,  # the machine is shared: a slow example is no failure
-    derandomize=True,
-    max_examples=60,
-    suppress_health_check=(HealthCheck.too_slow,),
-)
-settings.register_profile(
-    "search", settings.get_profile("fixed"), derandomize=False, max_examples=600
-)
-settings.load_profile("fixed")
+import examples  # noqa: F401 - loads the default one
