@@ -5,10 +5,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jeepney import Message, MessageType, Parser, new_error, new_method_return
+from jeepney.io.blocking import open_dbus_connection
 
 FILES = {
     "CPUQuotaPerSecUSec": "cpu.max",
@@ -17,6 +19,7 @@ FILES = {
     "MemoryLow": "memory.low",
 }
 UNSET = (1 << 64) - 1
+_PATIENCE_S = 60.0  # with this one, whom a busy machine may hold up
 _PERIOD_US = 100_000
 
 
@@ -52,14 +55,12 @@ class Systemd:
                 threading.Thread(target=self._talk, args=(peer,), daemon=True).start()
 
     def _talk(self, peer: socket.socket) -> None:
-        with peer:
+        with peer, suppress(OSError):  # who asks may have gone
             _authenticated(peer)
             parser = Parser()
             while data := peer.recv(65_536):
                 for message in parser.feed(data):
-                    with suppress(OSError):  # who asked may have gone
-                        reply = self._answer(message)
-                        peer.sendall(reply.serialise(serial=7))
+                    peer.sendall(self._answer(message).serialise(serial=7))
 
     def _answer(self, message: Message) -> Message:
         if message.body and len(message.body) == 3:
@@ -111,6 +112,8 @@ def _authenticated(peer: socket.socket) -> None:
 @contextmanager
 def system_bus(folder: Path, patch: Any) -> Iterator[Systemd]:
     """Let `enforce.bus` find this one, whose units are folders below `folder`."""
+    patient = partial(open_dbus_connection, auth_timeout=_PATIENCE_S)
+    patch.setattr("jeepney.io.blocking.open_dbus_connection", patient)
     with closing(Systemd(folder)) as systemd:
         patch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={systemd.address}")
         yield systemd

@@ -38,6 +38,12 @@ def make(root: Path, count: int, **files: str) -> list[str]:
     return names
 
 
+@pytest.fixture(autouse=True)
+def _lasting_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is offered once outlast a busy machine: no tick here repeats it."""
+    monkeypatch.setattr("enforce.lowering.LIFETIME_S", 60.0)
+
+
 @contextmanager
 def applier(root: Path, names: list[str], originals: Originals) -> Iterator[Applier]:
     applier = Applier(root, names, originals, memory_margin_bytes=MARGIN_BYTES)
