@@ -386,9 +386,11 @@ def before_a_pager(*arguments: str | Path, columns: int) -> tuple[list[str], lis
             env=environment,
         )
         os.set_blocking(terminal, False)
-        with suppress(BlockingIOError):
-            return done.stdout.splitlines(), os.read(terminal, 4096).decode().splitlines()
-        return done.stdout.splitlines(), []
+        said = b""
+        with suppress(BlockingIOError):  # which ends it
+            while True:  # the kernel hands on in pieces
+                said += os.read(terminal, 4096)
+        return done.stdout.splitlines(), said.decode().splitlines()
     finally:
         os.close(slave)
         os.close(terminal)

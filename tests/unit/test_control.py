@@ -244,9 +244,10 @@ def test_who_waits_while_no_descriptor_is_left_costs_little_and_is_answered_late
             client.connect(str(path))
             client.settimeout(5.0)
             client.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
-            before_s = time.process_time()
+            before_s, began_s = time.process_time(), time.monotonic()
             time.sleep(0.5)
-            assert time.process_time() - before_s < 0.25
+            taken_s = time.process_time() - before_s
+            assert taken_s < 0.5 * (time.monotonic() - began_s)
         assert get(path, "/v1/status")
     assert [log["event"] for log in logs] == ["too few descriptors to answer"]
 
@@ -281,12 +282,13 @@ def test_somebody_else_is_not_let_in_even_where_the_mode_allows_it(served: Path)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os.setuid(65534)
         try:
+            os.setuid(65534)
             get(served, "/v1/status")
-        except AgentRefusedError as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, no test goes on here
             os.write(writer, str(error).encode())
-        os._exit(0)
+        finally:
+            os._exit(0)
     os.waitpid(child, 0)
     os.close(writer)
     assert os.read(reader, 100) == b"only root may ask"

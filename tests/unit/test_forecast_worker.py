@@ -77,13 +77,19 @@ def test_what_is_not_meant_for_it_ends_the_worker_with_a_reason(
 
 
 def test_the_real_worker_says_hello_before_it_loads_its_library() -> None:
-    child = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdin is not None
-    assert child.stdout is not None
-    with child.stdin, child.stdout:
-        assert list(Frames().fed(os.read(child.stdout.fileno(), 1 << 16))) == [Hello()]
-        assert "pandas" not in Path(f"/proc/{child.pid}/maps").read_text()
-    assert child.wait(60) == 0  # its input has ended
+    """Which it does at once: who is held up by then may find it loaded, but not each time."""
+
+    def has_loaded_by_its_hello() -> bool:
+        child = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with child.stdin, child.stdout:
+            assert list(Frames().fed(os.read(child.stdout.fileno(), 1 << 16))) == [Hello()]
+            has_loaded = "pandas" in Path(f"/proc/{child.pid}/maps").read_text()
+        assert child.wait(60) == 0  # its input has ended
+        return has_loaded
+
+    assert any(not has_loaded_by_its_hello() for _ in range(4))
 
 
 def test_a_worker_dies_with_its_agent_even_while_it_is_stopped() -> None:

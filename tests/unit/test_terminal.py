@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import termios
+from contextlib import suppress
 from pathlib import Path
 
 CALL = (sys.executable, "-m", "agent", "check-config", "--config")
@@ -18,8 +19,11 @@ def shown(path: Path, columns: int) -> list[str]:
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     subprocess.run([*CALL, path], stdout=its, env=environment, check=True)
     os.close(its)
-    with os.fdopen(ours, "rb", buffering=0) as screen:
-        return screen.read(1 << 16).decode().splitlines()
+    said = b""
+    with os.fdopen(ours, "rb", buffering=0) as screen, suppress(OSError):  # which ends it
+        while more := screen.read(1 << 16):  # the kernel hands on in pieces
+            said += more
+    return said.decode().splitlines()
 
 
 def test_what_is_promised_is_cut_between_words_before_a_terminal_alone(tmp_path: Path) -> None:

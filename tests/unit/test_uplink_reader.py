@@ -15,7 +15,7 @@ from agent.record import TickRecord
 from agent.tenant import Resource, Roster
 from agent.tick import ControlLoop
 from enforce.columns import Changes, ClassControl, HostSample, Ints, NetColumns, Outcomes, Restored
-from enforce.links.reader import LATE, UplinkReader
+from enforce.links.reader import _WAIT_S, LATE, UplinkReader
 from forecast.fallback import fallback_profile
 
 TENANTS = 3
@@ -27,14 +27,27 @@ LIMIT_S = 20.0  # a test that waits for ever fails
 class HeldUplink:
     """An uplink whose counters follow the test's clock, and whose kernel can be held up."""
 
-    def __init__(self, world: World) -> None:
-        self.world, self.now_s = world, 100.0
+    def __init__(self, world: World, patch: pytest.MonkeyPatch) -> None:
+        self.world, self.now_s, self.patch = world, 100.0, patch
         self.is_let_through, self.is_held = threading.Event(), threading.Event()
-        self.is_let_through.set()
         self.restored: tuple[Restored, ...] = ()
         self.fault: Exception | None = None
         self.writes: list[float] = []
         self.is_closed = False
+
+    def hold(self) -> None:
+        """Keep readings waiting from now on; ticks wait for them as they would."""
+        self.is_let_through.clear()
+        self._have_ticks_wait(_WAIT_S)
+
+    def let_through(self) -> None:
+        """Let readings end; ticks wait for them, on a busy machine too."""
+        self._have_ticks_wait(LIMIT_S)
+        self.is_let_through.set()
+
+    def _have_ticks_wait(self, for_s: float) -> None:
+        for name in ("_WAIT_S", "_FIRST_WAIT_S"):
+            self.patch.setattr(f"enforce.links.reader.{name}", for_s)
 
     def clock(self) -> float:
         return self.now_s
@@ -69,9 +82,10 @@ class HeldUplink:
 class Host(World):
     """A host whose uplink is read beside the ticks."""
 
-    def __init__(self) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
         super().__init__(TENANTS, has_rates=True)
-        self.uplink = HeldUplink(self)
+        self.uplink = HeldUplink(self, patch)
+        self.uplink.let_through()
         self.reader = UplinkReader(self.uplink, self.uplink.clock)  # type: ignore[arg-type]
 
     def read(self, taken_at_s: float) -> HostSample:
@@ -84,7 +98,7 @@ class Host(World):
         return super().apply(changes)
 
     def close(self) -> None:
-        self.uplink.is_let_through.set()
+        self.uplink.let_through()
         self.reader.close()
 
 
@@ -113,14 +127,21 @@ class Ticks:
         """Run so many ticks."""
         return [self.tick() for _ in range(count)]
 
+    def held_up(self, count: int) -> list[TickRecord]:
+        """Run so many ticks, the first of which asks for a reading that is held up."""
+        self.host.uplink.hold()
+        first = self.tick()
+        assert self.host.uplink.is_held.wait(LIMIT_S)
+        return [first, *self.ticked(count - 1)]
+
     def drifts(self, count: int) -> list[int]:
         """Run so many ticks; return how many changes of somebody else's each has counted so far."""
-        return [one.drift.total for one in self.ticked(count) if one.drift is not None]
+        return drifts(self.ticked(count))
 
     def let_through(self) -> None:
         """Let the reading that is held up end, and wait until it has."""
         uplink, reader = self.host.uplink, self.host.reader
-        uplink.is_let_through.set()
+        uplink.let_through()
         with reader._changed:
             assert reader._changed.wait_for(lambda: reader._answer is not None, LIMIT_S)
 
@@ -128,9 +149,14 @@ class Ticks:
         return self.loop.ledgers[resource].spent
 
 
+def drifts(records: list[TickRecord]) -> list[int]:
+    """Return how many changes of somebody else's each has counted so far."""
+    return [one.drift.total for one in records if one.drift is not None]
+
+
 @pytest.fixture
-def host() -> Iterator[Host]:
-    with closing(Host()) as host:
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    with closing(Host(monkeypatch)) as host:
         yield host
 
 
@@ -146,14 +172,12 @@ def test_ticks_go_on_while_a_reading_is_held_up_and_nothing_is_lost_or_counted_t
     assert before.usage.network.out_bytes[0] == pytest.approx(BYTES_PER_S)
     assert LATE not in before.problems
     began_s, spent = host.uplink.now_s, {way: ticks.spent(way).copy() for way in NETWORK}
-    host.uplink.is_let_through.clear()
-    for record in ticks.ticked(5):
+    for record in ticks.held_up(5):
         assert LATE in record.problems
         assert np.isfinite(record.usage.cpu_cores).all()
         assert np.isnan(record.usage.network.out_bytes).all()
         assert np.isnan(record.usage.net_out_bytes_per_s).all()
         assert np.isnan(record.sample.limit(ClassControl(UPLINK, "out", "ceil"))).all()
-    assert host.uplink.is_held.is_set()
     assert all(written_s <= began_s for written_s in host.uplink.writes)
     ticks.let_through()
     for record in ticks.ticked(3):
@@ -169,8 +193,7 @@ def test_ticks_go_on_while_a_reading_is_held_up_and_nothing_is_lost_or_counted_t
 def test_what_was_put_back_by_a_late_reading_is_told_once(ticks: Ticks, host: Host) -> None:
     ticks.tick()
     host.uplink.restored = (Restored("qdisc", "removed"),)
-    host.uplink.is_let_through.clear()
-    assert ticks.drifts(2) == [0, 0]
+    assert drifts(ticks.held_up(2)) == [0, 0]
     ticks.let_through()
     assert ticks.drifts(3) == [1, 1, 1]
 
@@ -178,15 +201,14 @@ def test_what_was_put_back_by_a_late_reading_is_told_once(ticks: Ticks, host: Ho
 def test_a_cgroup_made_again_meanwhile_has_no_part_in_what_was_read_before(host: Host) -> None:
     ids = np.arange(1, TENANTS + 1)
     host.reader.read(ids)
-    host.uplink.is_let_through.clear()
+    host.uplink.hold()
     columns = host.reader.read(np.array([1, 9, 3]))
     assert np.isnan(columns.out_bytes[0]).tolist() == [False, True, False]
 
 
 def test_nothing_is_written_before_the_reading_under_way_is_taken(ticks: Ticks, host: Host) -> None:
     ticks.tick()
-    host.uplink.is_let_through.clear()
-    ticks.tick()
+    ticks.held_up(1)
     control = ClassControl(UPLINK, "out", "ceil")
     changes = Changes(control, np.arange(1), np.zeros(1), np.ones(1))
     before = len(host.uplink.writes)
@@ -210,13 +232,13 @@ def test_a_fault_in_a_reading_fails_the_tick_that_takes_it_and_no_other(host: Ho
 def test_a_reading_that_is_held_up_at_the_end_is_left_alone_and_closes_what_it_read(
     host: Host,
 ) -> None:
-    host.uplink.is_let_through.clear()
+    host.uplink.hold()
     host.reader.read(np.arange(1, TENANTS + 1))
     thread = host.reader._thread
     assert thread is not None
     host.reader.close()
     assert not host.uplink.is_closed  # it is in use
-    host.uplink.is_let_through.set()
+    host.uplink.let_through()
     thread.join(LIMIT_S)
     assert host.uplink.is_closed
 
