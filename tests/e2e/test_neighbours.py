@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tenants import SPIN, cpu_used_s, living_in, wait_until
 
@@ -36,13 +37,19 @@ def rest() -> None:
 
 def tenants_fraction() -> float:
     """Let both run for a while; return the tenant's part of the CPU time that they get."""
-    before_s = cpu_used_s(TENANT), cpu_used_s(NEIGHBOUR)
     for each in (TENANT, NEIGHBOUR):
         (each / "cgroup.freeze").write_text("0")
+    before_s = used_s()
     time.sleep(MEASURED_S)
+    tenant_s, neighbour_s = used_s() - before_s
     rest()
-    tenant_s, neighbour_s = cpu_used_s(TENANT) - before_s[0], cpu_used_s(NEIGHBOUR) - before_s[1]
-    return tenant_s / (tenant_s + neighbour_s)
+    return float(tenant_s / (tenant_s + neighbour_s))
+
+
+def used_s() -> np.ndarray:
+    """Return what both have used by one instant, also where looking is held up half-way."""
+    looks = [cpu_used_s(each) for each in (TENANT, NEIGHBOUR, TENANT)]
+    return np.array([(looks[0] + looks[2]) / 2, looks[1]])
 
 
 def weights() -> str:

@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-from tenants import wait_until
+from elapsed import rested, undisturbed
 
 FILES = ("cpu.max", "cpu.weight", "memory.high", "memory.low", "memory.max")
-MEASURED_S = 4.0
+MEASURED_S, PERIOD_S, LIMIT_S = 4.0, 0.1, 20.0
 
 
 def files(scope: Path) -> dict[str, str]:
@@ -15,10 +15,14 @@ def files(scope: Path) -> dict[str, str]:
 
 def used_cores(scope: Path) -> float:
     """Return what one that is held uses of the CPU, over whole periods of its quota."""
-    before_s, began_at_s = _used_at_a_period(scope)
-    time.sleep(MEASURED_S)
-    after_s, ended_at_s = _used_at_a_period(scope)
-    return (after_s - before_s) / (ended_at_s - began_at_s)
+
+    def measured() -> tuple[float, bool]:
+        before_s, began_at_s = _used_at_a_period(scope)
+        is_calm = rested(MEASURED_S)
+        after_s, ended_at_s = _used_at_a_period(scope)
+        return (after_s - before_s) / (ended_at_s - began_at_s), is_calm
+
+    return undisturbed(measured)
 
 
 def _used_at_a_period(scope: Path) -> tuple[float, float]:
@@ -27,6 +31,13 @@ def _used_at_a_period(scope: Path) -> tuple[float, float]:
     def counters() -> dict[str, str]:
         return dict(map(str.split, (scope / "cpu.stat").read_text().splitlines()))
 
-    periods = counters()["nr_periods"]
-    wait_until(lambda: counters()["nr_periods"] != periods)
-    return int(counters()["usage_usec"]) / 1e6, time.monotonic()
+    ends_at_s = time.monotonic() + LIMIT_S
+    last, looked_s = counters(), time.monotonic()
+    while looked_s < ends_at_s:
+        time.sleep(0.01)
+        now, now_s = counters(), time.monotonic()
+        # Looks that are far apart, one of which was held up, do not say when the period began.
+        if now["nr_periods"] != last["nr_periods"] and now_s - looked_s < PERIOD_S / 2:
+            return int(now["usage_usec"]) / 1e6, now_s
+        last, looked_s = now, now_s
+    raise AssertionError("no period of its quota has begun")
