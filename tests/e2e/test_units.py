@@ -2,18 +2,17 @@
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tenants import wait_until
 
 pytestmark = pytest.mark.e2e
 UNITS = ("tidegate.service", "tidegate-tenants.service", "tidegate.slice")
 TENANTS = "tidegate-tenants.service"
 CGROUP = Path("/sys/fs/cgroup/tidegate.slice") / TENANTS
 LIMITS = {"cpu.max": "20000 100000", "memory.high": "67108864", "memory.low": "33554432"}
-PATIENCE_S = 20.0
 
 
 def systemctl(*arguments: str) -> None:
@@ -84,7 +83,4 @@ def test_without_tenants_a_stop_leaves_no_cgroup(tenant: Path) -> None:
     os.kill(pid, 9)
     os.waitpid(pid, 0)
     systemctl("stop", TENANTS)
-    deadline_s = time.monotonic() + PATIENCE_S
-    while CGROUP.exists():
-        assert time.monotonic() < deadline_s, "the unit's cgroup is still there"
-        time.sleep(0.05)
+    wait_until(lambda: not CGROUP.exists())
