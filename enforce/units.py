@@ -67,6 +67,7 @@ class UnitWriter:
         self._changed = threading.Condition()
         self._offers: dict[Path, _Offers] = {}
         self._written: _Written = {}
+        self._asking = Path()  # of which systemd is setting something now, if of any
         self._last: dict[tuple[Path, UnitControl], float] = {}  # written here last
         # memory.high of a cgroup, by its id, as systemd has it in its books.
         self._known: dict[Path, tuple[int, float]] = {}
@@ -126,6 +127,9 @@ class UnitWriter:
         """Return what was set since this was last asked, what is being set now too."""
         with self._changed:
             written, self._written = self._written, {}
+            if (path := self._asking) in self._known:  # it may be known only since the call began
+                high = written.setdefault(Control.MEMORY_HIGH, {})
+                high.setdefault(path, set()).add(self._known[path][1])
             return written
 
     def put(self, cgroup: TenantCgroup, values: Mapping[UnitControl, float]) -> None:
@@ -192,7 +196,7 @@ class UnitWriter:
 
         """
         values = _with_weight(cgroup, values)
-        self._note(cgroup.path, values)
+        self._note(cgroup.path, values, is_under_way=True)
         try:
             self._bus.set(cgroup.path.name, values)
         finally:
@@ -210,9 +214,12 @@ class UnitWriter:
                 problems[control] = f"{took} {error}"
         return problems
 
-    def _note(self, path: Path, values: Mapping[UnitControl, float]) -> None:
+    def _note(
+        self, path: Path, values: Mapping[UnitControl, float], *, is_under_way: bool = False
+    ) -> None:
         """Remember what is written: whoever finds it in the file must know whose it is."""
         with self._changed:
+            self._asking = path if is_under_way else Path()
             for control, value in values.items():
                 kept = held_in_kernel(control, value)
                 self._written.setdefault(control, {}).setdefault(path, set()).add(kept)
