@@ -212,7 +212,10 @@ class UnitWriter:
                     problems[control] = f"{took} {control} is {said(cgroup, control)!r}"
             except LimitRejectedError as error:
                 problems[control] = f"{took} {error}"
-        return problems
+        with self._changed:  # what a tick has written since is not systemd's fault
+            newer = self._offers.get(cgroup.path, {})
+            written = {c for c, offer in newer.items() if offer.found is not None}
+        return {c: why for c, why in problems.items() if c not in written}
 
     def _note(
         self, path: Path, values: Mapping[UnitControl, float], *, is_under_way: bool = False
@@ -278,10 +281,7 @@ class UnitWriter:
                     problems = self._one_by_one(cgroup, values)
             except BusError as error:
                 problems = {c: str(error) for c in values}
-            with self._changed:  # what a tick has written since is not systemd's fault
-                newer = self._offers.get(path, {})
-                written = {c for c, offer in newer.items() if offer.found is not None}
-                return {c: why for c, why in problems.items() if c not in written}
+            return problems
 
     def _one_by_one(
         self, cgroup: TenantCgroup, values: Mapping[UnitControl, float]
