@@ -29,6 +29,9 @@ _SPIKINESS = np.array([1.35, 1.8, 3.0], dtype=np.float32)
 _KEPT, _KEPT_A_STEP, _FEWEST = 4096, 512, 200
 # Windows after which a series' own mean error is one.
 _FEWEST_OWN = 3
+# So many of a series' own mean errors an error is at most: who wakes up after a week of idleness,
+# whose mean error has all but vanished by then, would be any number of them off.
+_MOST_ERRORS = np.float32(1000.0)
 
 
 class Pooled:
@@ -76,10 +79,12 @@ class _Pool:
     def settle(self, step: int, outcome: Singles) -> None:
         """Take in what the window that closes now was missed by."""
         level, scale = self._pending.closing(step)
-        error = outcome - level
-        kind = self._kind()
+        error, kind = outcome - level, self._kind()
+        with np.errstate(over="ignore"):
+            relative = np.divide(error, scale, out=np.full_like(error, np.nan), where=scale > 0)
+        np.clip(relative, -_MOST_ERRORS, _MOST_ERRORS, out=relative)
         for of, ring in enumerate(self._errors):
-            alike = np.sort((error / scale)[(kind == of) & np.isfinite(error) & (scale > 0)])
+            alike = np.sort(relative[(kind == of) & ~np.isnan(relative)])
             # In order, and an even choice: whose they are decides nothing.
             alike = alike[:: -(-len(alike) // _KEPT_A_STEP) or 1]
             ring[(self._entered[of] + np.arange(len(alike))) % _KEPT] = alike

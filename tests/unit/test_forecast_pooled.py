@@ -77,6 +77,12 @@ def test_a_flat_series_and_a_gap_are_in_no_sample() -> None:
     assert np.isfinite(grid[:, :2]).all()
 
 
+def test_who_wakes_up_after_long_idleness_is_told_no_absurd_error() -> None:
+    errors = normal_errors((2010, 200), *np.ones(200))
+    errors[20:2000] = 0.0  # its own mean error has all but vanished by then
+    assert not (told(errors) > 10.0 + 200.0).any()  # millions before there was a bound
+
+
 def test_newcomers_are_told_of_the_pool_that_stays() -> None:
     expert = Pooled(20, (NEXT, Target(2, BOUNDS)))
     level = np.full(20, 10.0)
