@@ -2,7 +2,7 @@
 
 No tick ever waits for one.  A file that does not answer holds up one thread, which another
 replaces, and is left alone until it does.  A tenant holds up one at most, and what is mounted at
-one place two.
+one place two, or three where those stop one soon after the other.
 """
 
 import os
