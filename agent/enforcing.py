@@ -148,6 +148,7 @@ class Enforcer:
             part.in_force[movable],
             now[movable],
             guaranteed=guaranteed[movable],
+            least=part.least[movable],
             allowed=part.allowed,
         )
         return raises(control, target, now, guaranteed=guaranteed, least=part.least, headroom=room)

@@ -124,14 +124,21 @@ def raises(
 
 
 def headroom(
-    target: Floats, before: Floats, now: Floats, *, guaranteed: Floats, allowed: float
+    target: Floats,
+    before: Floats,
+    now: Floats,
+    *,
+    guaranteed: Floats,
+    least: Floats,
+    allowed: float,
 ) -> float:
     """Return how far the sum in force may rise once `before` has been lowered to `now` (law 2).
 
-    Up to `allowed`; on a host that was found overcommitted, only what guarantees wait for, and no
-    further than to where the sum was.
+    Up to `allowed`; on a host that was found overcommitted, only what guarantees wait for and what
+    must be in force at once (`least`), and no further than to where the sum was.
     """
-    owed = float(np.maximum(np.minimum(target, guaranteed) - now, 0.0).sum())
+    needed = np.maximum(guaranteed, least)
+    owed = float(np.maximum(np.minimum(target, needed) - now, 0.0).sum())
     in_force = float(now.sum())
     return max(allowed - in_force, min(owed, float(before.sum()) - in_force))
 

@@ -56,9 +56,10 @@ def test_no_tick_leaves_a_tenant_below_its_floor_or_what_it_cannot_give_back(
             if resource in tick.left:  # what nothing limits takes nothing from anyone
                 left = tick.left[resource][may_move]
                 assert np.all(left >= floor[may_move] * (1 - KERNEL_ROUNDING))
-        stuck = np.nan_to_num(usage.memory_unreclaimable_bytes) + 0.75 * policy.memory_margin_bytes
+        stuck = np.nan_to_num(usage.memory_unreclaimable_bytes) + policy.memory_margin_bytes
         stuck = np.minimum(stuck, policy.machine[Resource.MEMORY])
-        assert np.all((tick.left[Resource.MEMORY] >= stuck)[may_move])
+        least = stuck - 0.25 * policy.memory_margin_bytes
+        assert np.all((tick.left[Resource.MEMORY] >= least)[may_move])
 
 
 @settings(max_examples=3 * settings().max_examples)  # few are observed beside those that are not
@@ -98,7 +99,10 @@ def test_every_limit_of_a_sequence_is_between_floor_and_ceiling(scene: Scene) ->
 
 @given(scenes())
 def test_strict_targets_fit_the_host_down_to_the_kernels_smallest_limits(scene: Scene) -> None:
-    """Unless the smallest that are written (10 mcores, 1 MiB, 256 KiB/s) do not fit beside."""
+    """Unless the smallest that are written (10 mcores, 1 MiB, 256 KiB/s) do not fit beside.
+
+    Of limits that were found or pinned below these nothing is said: none is raised in the decision.
+    """
     for tick in played(scene):
         for resource in scene.limited:
             part, present = tick.decision.resources[resource], tick.seen.usage.is_present
@@ -107,7 +111,9 @@ def test_strict_targets_fit_the_host_down_to_the_kernels_smallest_limits(scene: 
             least = np.where(
                 present, np.maximum(allocation.guarantee.amount, SMALLEST[resource]), 0.0
             )
-            is_pinned_lower = scene.roster.terms[resource].ceiling < SMALLEST[resource]
+            found = np.array(scene.adopted) * scene.policy.machine[resource]
+            standing = np.minimum(scene.roster.terms[resource].ceiling, found)
+            is_pinned_lower = standing < SMALLEST[resource]
             if scene.policy.modes[resource] is Mode.STRICT and not is_pinned_lower.any():
                 assert wanted.sum() <= max(capacity, least.sum()) * (1 + ROUNDING)
 

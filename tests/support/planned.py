@@ -32,7 +32,7 @@ def turned(
     lowered = reductions(control, target, in_force, np.ones(count, dtype=np.bool_))
     now = _after(write, lowered, in_force)
     target[lowered.tenant] = now[lowered.tenant]
-    room = headroom(target, in_force, now, guaranteed=wanted, allowed=capacity)
+    room = headroom(target, in_force, now, guaranteed=wanted, least=nothing, allowed=capacity)
     raised = raises(control, target, now, guaranteed=wanted, least=nothing, headroom=room)
     if len(lowered) + len(raised) != count:
         raise SystemExit(f"{control}: {len(lowered)} + {len(raised)} changes, not {count}")

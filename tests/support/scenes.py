@@ -18,6 +18,7 @@ from agent.cycle import (
     Observation,
     Policy,
     ResourceDecision,
+    after_writes,
     decide,
     observed,
 )
@@ -25,7 +26,16 @@ from agent.emergency import EmergencySettings
 from agent.pins import Pins
 from agent.plan import Pace, headroom, raises, reductions
 from agent.tenant import BASIC, Entitlement, Floats, Ints, Kind, Resource, Roster, Tenant
-from enforce.columns import AnyControl, Changes, Control, DiskColumns, HostSample, Limits
+from enforce.columns import (
+    AnyControl,
+    Changes,
+    Control,
+    DiskColumns,
+    HostSample,
+    Limits,
+    Outcomes,
+    Result,
+)
 from forecast.profile import BOUNDS, LEVELS, Profile
 from forecast.settings import HORIZONS
 
@@ -254,14 +264,21 @@ def played(scene: Scene, kernel: Kernel | None = None) -> Iterator[Played]:
         seen = observed(state, sample, roster=roster, policy=policy)
         seen = replace(seen, pins=scene.pins or seen.pins)
         decision = decide(state, seen, profile, roster=roster, policy=policy)
-        state = decision.state
-        sums = {
-            resource: _enforced(kernel, resource, part, scene)
-            for resource, part in decision.resources.items()
-            if resource in scene.limited
-        }
+        parts = {r: part for r, part in decision.resources.items() if r in scene.limited}
+        before = {r: kernel.limits[_control(r)] for r in parts}
+        sums = {r: _enforced(kernel, r, part, scene) for r, part in parts.items()}
+        outcomes = [_outcomes(_control(r), before[r], kernel) for r in parts]
+        state = after_writes(decision.state, outcomes, policy.machine)
         left = {resource: kernel.limits[_control(resource)].copy() for resource in scene.limited}
         yield Played(seen, decision, kernel.usage_cores, sums, left)
+
+
+def _outcomes(control: AnyControl, before: Floats, kernel: Kernel) -> Outcomes:
+    """Say what became of limits of one kind that were written."""
+    after = kernel.limits[control]
+    at = np.flatnonzero(after != before)
+    result = np.full(len(at), Result.APPLIED, dtype=np.uint8)
+    return Outcomes(control, at, after[at], after[at], result)
 
 
 def _control(resource: Resource) -> AnyControl:
@@ -292,6 +309,7 @@ def _enforced(
         states[0][movable],
         states[-1][movable],
         guaranteed=guaranteed[movable],
+        least=part.least[movable],
         allowed=part.allowed,
     )
     rising = raises(

@@ -155,20 +155,28 @@ def test_no_room_is_needed_for_what_must_be_in_force(
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "room"),
+    ("before", "now", "least", "room"),
     [
-        pytest.param((3, 3), (3, 3), 4.0, id="up to what is allowed"),
-        pytest.param((8, 6), (7, 6), 0.0, id="overcommitted: not for what nobody guaranteed"),
-        pytest.param((9, 4), (5, 4), 1.0, id="what reductions have freed of it"),
-        pytest.param((9, 2), (7, 2), 2.0, id="for a guarantee, to where the sum was"),
-        pytest.param((14, 1), (10, 1), 3.0, id="overcommitted: for a guarantee, what was freed"),
-        pytest.param((14, 1), (14, 1), 0.0, id="and nothing that was not"),
+        pytest.param((3, 3), (3, 3), 0, 4.0, id="up to what is allowed"),
+        pytest.param((8, 6), (7, 6), 0, 0.0, id="overcommitted: not for what nobody guaranteed"),
+        pytest.param((9, 4), (5, 4), 0, 1.0, id="what reductions have freed of it"),
+        pytest.param((9, 2), (7, 2), 0, 2.0, id="for a guarantee, to where the sum was"),
+        pytest.param((14, 1), (10, 1), 0, 3.0, id="overcommitted: for a guarantee, what was freed"),
+        pytest.param((14, 1), (10, 1), 5, 4.0, id="and for what must be in force at once"),
+        pytest.param((14, 1), (14, 1), 5, 0.0, id="and nothing that was not"),
     ],
 )
-def test_headroom(before: tuple[float, float], now: tuple[float, float], room: float) -> None:
+def test_headroom(
+    before: tuple[float, float], now: tuple[float, float], least: float, room: float
+) -> None:
     """Ten are allowed; 4 of the second's target of 5 are guaranteed."""
     found = headroom(
-        column(0, 5), column(*before), column(*now), guaranteed=column(0, 4), allowed=10.0
+        column(0, 5),
+        column(*before),
+        column(*now),
+        guaranteed=column(0, 4),
+        least=column(0, least),
+        allowed=10.0,
     )
     assert found == pytest.approx(room)
 
