@@ -146,8 +146,9 @@ class Tree:
         failed = self._netlink.set_classes(ifindex, update)
         errors = {int(places[place]): code for place, code in failed.items()}
         now = self._read(ifindex, minors)
-        seen = at[~is_theirs]
-        self._rate[seen], self._ceil[seen] = now.rate[~is_theirs], now.ceil[~is_theirs]
+        # Of a class that is gone what was seen last stays: so it comes back.
+        seen = ~is_theirs & ~np.isnan(now.rate)
+        self._rate[at[seen]], self._ceil[at[seen]] = now.rate[seen], now.ceil[seen]
         kept = now.rate if control.number == "rate" else now.ceil
         with np.errstate(invalid="ignore"):
             is_applied = np.abs(kept - value) < GRAIN_BYTES_PER_S

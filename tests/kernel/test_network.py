@@ -338,6 +338,26 @@ def test_a_machine_behind_its_tap_is_held_both_ways_and_again_once_it_is_started
     assert {one.why for one in give_back(record)} == {""}
 
 
+def test_a_veth_that_goes_between_a_reading_and_its_write_comes_back_as_it_was(
+    link: Path, tmp_path: Path
+) -> None:
+    record = tmp_path / "uplinks.json"
+    with closing(bench_with_box(link, record).shaper) as shaper:
+        bench = Bench(link, record, shaper)
+        lay_veth()
+        assert bench.read().problems == ()
+        for number, value in (("rate", 16 * MBIT), ("ceil", 40 * MBIT)):
+            assert bench.set("in", number, value, value).why == {}
+        take_veth()
+        assert bench.set("in", "ceil", 40 * MBIT, 80 * MBIT).result[1] == Result.GONE
+        bench.read()
+        lay_veth()
+        found = bench.read()
+        assert (found.in_rate[0, 1], found.in_ceil[0, 1]) == (16 * MBIT, 40 * MBIT)
+        take_veth()
+    assert {one.why for one in give_back(record)} == {""}
+
+
 def test_an_uplink_that_is_made_anew_is_set_up_again_and_leaves_nothing(bench: Bench) -> None:
     bench.read()
     gone = ifb_name(ifindex_of(LINK))
