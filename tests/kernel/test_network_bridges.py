@@ -296,6 +296,9 @@ def test_ports_that_come_and_go_all_the_time_are_no_problem(link: Path, tmp_path
             while coming_and_going.poll() is None:
                 problems.update(bench.read().problems)
         assert problems <= {f"network: veth of bits: {VETH} is not there"}
+        ip(f"link add {VETH} type veth peer name ve-peer", f"link set {VETH} master {BRIDGE} up")
+        assert bench.read().problems == ()
+        ip(f"link del {VETH}")
     assert {one.why for one in give_back(bench.record)} == {""}
     assert sh("tc qdisc show") == found
     take_bridge()

@@ -227,7 +227,19 @@ def test_a_file_that_is_locked_at_the_start_is_saved_to_once_it_is_not(tmp_path:
         store = Store(path)
         assert "locked" in str(store.problem)
         # No save waits for whoever has the file.
-        assert least_s(lambda: store.save(who, {Resource.CPU: LEDGER}), below_s=0.2) < 0.2
+        others: list[Store] = []
+
+        def another() -> Store:
+            others.append(Store(path))
+            return others[-1]
+
+        def save(one: Store) -> None:
+            one.save(who, {Resource.CPU: LEDGER})
+
+        assert least_s(save, of=another, below_s=0.2) < 0.2
+        for one in others:
+            one.close()
+        save(store)
         assert "locked" in str(store.problem)
 
     def is_saved() -> bool:
