@@ -274,14 +274,13 @@ class UnitWriter:
             if not values:
                 return {}
             try:
-                problems = self._asked(cgroup, values)
+                return self._asked(cgroup, values)
             except RefusedError as error:
-                problems = {c: str(error) for c in values}
                 if len(values) > 1:  # of one value it speaks: the others are to be had
-                    problems = self._one_by_one(cgroup, values)
+                    return self._one_by_one(cgroup, values)
+                return dict.fromkeys(values, str(error))
             except BusError as error:
-                problems = {c: str(error) for c in values}
-            return problems
+                return dict.fromkeys(values, str(error))
 
     def _one_by_one(
         self, cgroup: TenantCgroup, values: Mapping[UnitControl, float]
