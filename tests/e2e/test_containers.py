@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 from agents import Agent, quota_cores, until
 from elapsed import rested, undisturbed
-from scopes import files, used_cores
+from scopes import (
+    AT_ONCE,
+    CEILING_CORES,
+    ROOT,
+    SLICE,
+    TICK_S,
+    TOLERANCE,
+    files,
+    is_at_its_ceiling,
+    told,
+    used_cores,
+)
 from tenants import wait_until
 from traffic import LINK, NETNS, SERVER, THEIRS, lay_link, sh
 
@@ -24,9 +35,6 @@ from enforce.links.programs import BPFFS, is_bpffs
 from enforce.links.uplink import ifindex_of
 
 pytestmark = pytest.mark.e2e
-MOUNT = Path("/sys/fs/cgroup")
-ROOT = MOUNT / "tidegate.slice/tidegate-tenants.service"
-SLICE = MOUNT / "machine.slice"
 HOME = Path("/run/tidegate-containers")
 PLACES = (f"--{name}={HOME / name}" for name in ("root", "runroot", "tmpdir"))
 PODMAN = ("podman", *PLACES, "--storage-driver=vfs", "--runtime=crun", "--cgroup-manager=systemd")
@@ -40,17 +48,10 @@ cgroup = "machine.slice/libpod-*.scope"
 floor_cores = 0.1
 ceiling_cores = 0.4
 """
-AT_ONCE = "[pace]\nramp_down_fraction_per_s = 1.0\n"
-CEILING_CORES, TICK_S = 0.4, 0.2
-TOLERANCE = 0.03
 
 
 def podman(*arguments: str) -> str:
-    done = subprocess.run(
-        [*PODMAN, *arguments], check=False, timeout=60, capture_output=True, text=True, env=SHELL
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return told([*PODMAN, *arguments], env=SHELL)
 
 
 def started(*command: str, network: str = "none") -> Path:
@@ -75,10 +76,6 @@ def engine(installed: Path) -> Iterator[None]:
     subprocess.run(["systemctl", "start", ROOT.name], check=True, timeout=60)
     yield
     podman("rm", "--force", "--time=0", "--all")
-
-
-def is_at_its_ceiling(scope: Path) -> bool:
-    return quota_cores(scope) == pytest.approx(CEILING_CORES)
 
 
 @pytest.mark.usefixtures("engine")

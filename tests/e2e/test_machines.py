@@ -8,16 +8,24 @@ from pathlib import Path
 
 import pytest
 from agents import Agent, quota_cores, until
-from scopes import files, used_cores
+from scopes import (
+    AT_ONCE,
+    CEILING_CORES,
+    ROOT,
+    SLICE,
+    TICK_S,
+    TOLERANCE,
+    files,
+    is_at_its_ceiling,
+    told,
+    used_cores,
+)
 from tenants import wait_until
 
 from agent.doctor import _whose
 from agent.release import release
 
 pytestmark = pytest.mark.e2e
-MOUNT = Path("/sys/fs/cgroup")
-ROOT = MOUNT / "tidegate.slice/tidegate-tenants.service"
-SLICE = MOUNT / "machine.slice"
 HOME = Path("/run/tidegate-machines")
 # Boot sectors: one jumps to itself, one halts for good.
 SPINS, HALTS = bytes((0xEB, 0xFE)), bytes((0xFA, 0xF4, 0xEB, 0xFD))
@@ -49,15 +57,10 @@ cgroup = 'machine.slice/machine-qemu\x2d*\x2dweb.scope'
 floor_cores = 0.1
 ceiling_cores = 0.4
 """
-AT_ONCE = "[pace]\nramp_down_fraction_per_s = 1.0\n"
-CEILING_CORES, TOLERANCE, TICK_S = 0.4, 0.03, 0.2
 
 
 def virsh(*arguments: str) -> str:
-    argv = ["virsh", "--connect=qemu:///system", *arguments]
-    done = subprocess.run(argv, check=False, timeout=60, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return told(["virsh", "--connect=qemu:///system", *arguments])
 
 
 def started(name: str, sector: bytes) -> Path:
@@ -90,10 +93,6 @@ def manager(installed: Path) -> Iterator[None]:
     for name in virsh("list", "--name").split():
         virsh("destroy", name)
     subprocess.run(["systemctl", "stop", LIBVIRT], check=True, timeout=60)
-
-
-def is_at_its_ceiling(scope: Path) -> bool:
-    return quota_cores(scope) == pytest.approx(CEILING_CORES)
 
 
 @pytest.mark.usefixtures("manager")

@@ -1,12 +1,32 @@
 """What the scope of a container or a virtual machine is held to, and what it uses meanwhile."""
 
+import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+from agents import quota_cores
 from elapsed import rested, undisturbed
 
+MOUNT = Path("/sys/fs/cgroup")
+ROOT = MOUNT / "tidegate.slice/tidegate-tenants.service"
+SLICE = MOUNT / "machine.slice"
+AT_ONCE = "[pace]\nramp_down_fraction_per_s = 1.0\n"
+CEILING_CORES, TOLERANCE, TICK_S = 0.4, 0.03, 0.2
 FILES = ("cpu.max", "cpu.weight", "memory.high", "memory.low", "memory.max")
 MEASURED_S, PERIOD_S, LIMIT_S = 4.0, 0.1, 20.0
+
+
+def told(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
+    """Return what an engine's command answers; it must succeed."""
+    done = subprocess.run(argv, check=False, timeout=60, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def is_at_its_ceiling(scope: Path) -> bool:
+    return quota_cores(scope) == pytest.approx(CEILING_CORES)
 
 
 def files(scope: Path) -> dict[str, str]:
